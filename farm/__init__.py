@@ -1,0 +1,1 @@
+"""The latency farm: compile, measure, learn, predict."""

@@ -1,0 +1,106 @@
+"""Everything that can go wrong, as one tree.
+
+FarmError
+├── UsageError                 the user's words; exit code 2, nothing was stored
+│   ├── ConfigError            cluster.yaml, with the line
+│   ├── NetworkSyntaxError     a network that its search space does not know
+│   ├── UnknownName            a device, search space, campaign, kind or target that does not exist
+│   └── TargetError            a target that TVM refuses
+├── StoreError                 exit code 1
+│   ├── StoreBusy              another process of the farm works on this store
+│   ├── StoreNewer             written by a later version of the farm
+│   └── StoreFull              no room on the disk
+├── BuildError                 a network that does not compile, or computes something wrong
+└── DeviceError                becomes a recorded `Failure` of one measurement
+    ├── DeviceLost             the agent or the link died; retryable
+    ├── DeviceUnfit            the device cannot do what is asked of it (too few cores, no runtime)
+    ├── MeasureTimeout         no answer within the time limit
+    ├── NetworkCrashed         the network under test took its process down
+    └── WrongOutput            the network ran, and computed something else than the reference
+
+`DeviceError.retryable` says whether asking again may help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class FarmError(Exception):
+    """Base of all errors of the farm. The message is one line: the rule, the value, the next step."""
+
+    exit_code = 1
+
+
+class UsageError(FarmError):
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    pass
+
+
+class NetworkSyntaxError(UsageError):
+    pass
+
+
+class UnknownName(UsageError):
+    """A name that is not in a known list; the message offers the nearest ones."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        names = sorted(known)
+        near = get_close_matches(name, names, n=1)
+        offer = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
+        super().__init__(f"no {what} {name!r}; {offer}{'; ' + hint if hint else ''}")
+
+
+class TargetError(UsageError):
+    pass
+
+
+class StoreError(FarmError):
+    pass
+
+
+class StoreBusy(StoreError):
+    pass
+
+
+class StoreNewer(StoreError):
+    pass
+
+
+class StoreFull(StoreError):
+    pass
+
+
+class BuildError(FarmError):
+    kind = "build"
+    retryable = False
+
+
+class DeviceError(FarmError):
+    kind = "device"
+    retryable = False
+
+
+class DeviceLost(DeviceError):
+    kind = "lost"
+    retryable = True
+
+
+class DeviceUnfit(DeviceError):
+    kind = "unfit"
+
+
+class MeasureTimeout(DeviceError):
+    kind = "timeout"
+
+
+class NetworkCrashed(DeviceError):
+    kind = "crash"
+
+
+class WrongOutput(DeviceError):
+    kind = "wrong_output"

@@ -1,0 +1,1 @@
+"""Encodings: networks as rows of numbers, with the normalisation that they were fitted with."""

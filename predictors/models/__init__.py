@@ -1,0 +1,1 @@
+"""Models of latency, each behind the protocol of `predictors.Predictor`."""

@@ -1,0 +1,98 @@
+"""Exact Gaussian inference, averaged over a grid of hyper-parameters by their evidence.
+
+Rasmussen & Williams, Gaussian Processes for Machine Learning, 2006: the log evidence is
+equation 2.30, mean and variance are Algorithm 2.1. Averaging over a grid needs no gradient, has
+no local optimum, and widens the interval where the data cannot tell the hyper-parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cholesky, solve_triangular
+
+from predictors import FloatArray
+
+NEGLIGIBLE = 1e-3
+"""Share of the evidence that may be dropped: far below what changes a digit of a prediction."""
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioned:
+    """One covariance matrix, conditioned on J columns of residuals.
+
+    factor: (n, n), lower Cholesky factor L of the covariance.
+    whitened: (n, J), L^-1 r.
+    """
+
+    factor: FloatArray
+    whitened: FloatArray
+
+    @classmethod
+    def on(cls, covariance: FloatArray, residuals: FloatArray) -> Conditioned:
+        """covariance: (n, n), noise included; residuals: (n, J)."""
+        if not len(residuals):
+            return cls(covariance, residuals)
+        factor = cholesky(covariance, lower=True)
+        return cls(factor, solve_triangular(factor, residuals, lower=True))
+
+    def log_evidence(self) -> FloatArray:
+        """(J,), equation 2.30."""
+        n = len(self.whitened)
+        log_determinant = 2 * np.log(np.diag(self.factor)).sum()
+        fit = (self.whitened**2).sum(0)
+        return np.asarray(-0.5 * (fit + log_determinant + n * np.log(2 * np.pi)))
+
+    def explain(self, cross: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """cross: (n, M) covariance to M other points -> means (M, J), and V (n, M), where
+        V.T @ V is how much less their covariance is than before."""
+        if not len(cross):
+            return np.zeros((cross.shape[1], self.whitened.shape[1])), cross
+        reduction = solve_triangular(self.factor, cross, lower=True)
+        return reduction.T @ self.whitened, reduction
+
+
+@dataclass(frozen=True, eq=False)
+class Hypothesis:
+    """A grid point that the data leave standing.
+
+    weight: (J,), its share of the evidence for each column of residuals; all sum to 1.
+    """
+
+    index: int
+    weight: FloatArray
+    conditioned: Conditioned
+
+
+def average(
+    covariance: Callable[[int], FloatArray],
+    points: int,
+    residuals: FloatArray,
+    log_prior: FloatArray,
+) -> list[Hypothesis]:
+    """Weigh `points` covariances and J residual columns against each other by evidence.
+
+    covariance: grid point -> (n, n) covariance of the residuals, noise included.
+    residuals: (n, J), one column for each mean function.
+    log_prior: (points, J).
+
+    Grid points whose joint share is below NEGLIGIBLE are dropped, and the weights renormalised.
+    Covariances are made twice rather than kept: a grid of a hundred would fill the memory.
+    """
+    evidence = [Conditioned.on(covariance(t), residuals).log_evidence() for t in range(points)]
+    weights = softmax(np.stack(evidence) + log_prior)
+    order = np.argsort(-weights.sum(1), kind="stable")
+    kept = order[: int(np.searchsorted(np.cumsum(weights[order].sum(1)), 1 - NEGLIGIBLE)) + 1]
+    total = weights[kept].sum()
+    return [
+        Hypothesis(int(t), weights[t] / total, Conditioned.on(covariance(int(t)), residuals))
+        for t in kept
+    ]
+
+
+def softmax(log_weights: FloatArray) -> FloatArray:
+    """exp, normalised to sum 1 over all entries; safe for large and small logarithms."""
+    weights = np.exp(log_weights - log_weights.max())
+    return np.asarray(weights / weights.sum())

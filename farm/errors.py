@@ -28,7 +28,7 @@ from difflib import get_close_matches
 
 
 class FarmError(Exception):
-    """Base of all errors of the farm. The message is one line: the rule, the value, the next step."""
+    """Base of all. Its message is one line: the rule, the value, the next step."""
 
     exit_code = 1
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from farm import statistics
 
@@ -65,6 +65,8 @@ class MeasureSpec:
     pause_s: float = 0.02
     seed: int = 0
     timeout_s: float = 60.0
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
         for name in ("warmup_s", "pause_s", "round_s", "sample_s", "timeout_s"):

@@ -1,0 +1,41 @@
+# Two words do everything: `make demo` (a real campaign on this computer) and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo-out
+
+.PHONY: demo test setup system format lint types check clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: constraints.txt pyproject.toml
+	@echo "Setting up $(VENV): about two minutes the first time."
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' 2>$(VENV)/pip.log || { tail -n 20 $(VENV)/pip.log; exit 1; }
+	@touch $@
+
+# What the tests need of the system; installed only where that needs no question (root on Debian).
+system:
+	@sh tests/system-packages.sh
+
+demo: setup
+	@$(BIN)/farm launch --space nb201 --devices cpu1,cpu2 --budget 20 --holdout 10 --seed 0 --store $(DEMO)
+	@$(BIN)/farm campaign show latest --store $(DEMO) --plot $(DEMO)/predicted.png
+
+test: setup system lint types
+	@$(BIN)/pytest
+
+format: setup
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lint: setup
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+types: setup
+	@$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,7 @@
+"""What was asked and what was measured, in SQLite. The only part of the farm that writes it."""
+
+from farm.store.lock import StoreLock
+from farm.store.store import Store
+from farm.store.values import Plan, Request, StoredCampaign
+
+__all__ = ["Plan", "Request", "Store", "StoreLock", "StoredCampaign"]

@@ -1,0 +1,35 @@
+"""Where errors of SQLite and of the disk become errors of the farm."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from farm.errors import StoreError, StoreFull
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raise StoreFull or StoreError for what sqlite3 and the operating system raise inside."""
+    try:
+        yield
+    except sqlite3.Error as e:
+        if e.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
+            raise _full(path) from e
+        raise StoreError(f"{path}: {e}; look whether it is a store of the farm") from e
+    except OSError as e:
+        if e.errno in _NO_ROOM:
+            raise _full(path) from e
+        raise StoreError(f"{path}: {e.strerror}; name another folder with --store") from e
+
+
+def _full(path: Path) -> StoreFull:
+    return StoreFull(
+        f"no room on the disk of {path}; what was measured is kept: "
+        "free some space, then run `farm campaign resume latest`"
+    )

@@ -1,0 +1,86 @@
+"""The schema, as named migrations in order. A migration that has landed is never edited.
+
+Progress is derived from rows: a request is pending while it has neither a measurement nor a
+final failure. Latencies are derived from raw samples when they are read.
+"""
+
+from __future__ import annotations
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+migrations = Migrations("farm")
+
+
+@migrations()
+def m001_campaigns(db: Database) -> None:
+    """Campaigns, their sessions (each launch or resume), and the wish that one should end."""
+    db.conn.execute(
+        """CREATE TABLE campaigns (
+            id TEXT PRIMARY KEY, plan TEXT NOT NULL, created_at TEXT NOT NULL) STRICT"""
+    )
+    db.conn.execute(
+        """CREATE TABLE sessions (
+            id INTEGER PRIMARY KEY, campaign TEXT NOT NULL REFERENCES campaigns(id),
+            started_at TEXT NOT NULL, ended_at TEXT) STRICT"""
+    )
+    db.conn.execute(
+        """CREATE TABLE cancellations (
+            campaign TEXT PRIMARY KEY REFERENCES campaigns(id),
+            cancelled_at TEXT NOT NULL) STRICT"""
+    )
+
+
+@migrations()
+def m002_requests_and_outcomes(db: Database) -> None:
+    """One row a request, and at most one final outcome for it."""
+    db.conn.execute(
+        """CREATE TABLE requests (
+            id INTEGER PRIMARY KEY, campaign TEXT REFERENCES campaigns(id),
+            network TEXT NOT NULL, device TEXT NOT NULL,
+            purpose TEXT NOT NULL CHECK (purpose IN ('learn', 'holdout', 'query')),
+            requested_at TEXT NOT NULL, UNIQUE (campaign, network, device)) STRICT"""
+    )
+    db.conn.execute(
+        """CREATE TABLE facts (
+            fingerprint TEXT PRIMARY KEY, device TEXT NOT NULL, facts TEXT NOT NULL,
+            first_seen_at TEXT NOT NULL) STRICT"""
+    )
+    db.conn.execute(
+        """CREATE TABLE measurements (
+            id INTEGER PRIMARY KEY, request INTEGER NOT NULL UNIQUE REFERENCES requests(id),
+            network TEXT NOT NULL, device TEXT NOT NULL,
+            fingerprint TEXT NOT NULL REFERENCES facts(fingerprint), build_key TEXT,
+            spec TEXT NOT NULL, samples_s TEXT NOT NULL, runs_per_sample INTEGER NOT NULL,
+            warmup_s TEXT NOT NULL, witness TEXT NOT NULL, device_s REAL NOT NULL,
+            measured_at TEXT NOT NULL) STRICT"""
+    )
+    db.conn.execute("CREATE INDEX measurements_of ON measurements (device, network)")
+    db.conn.execute(
+        """CREATE TABLE failures (
+            id INTEGER PRIMARY KEY, request INTEGER NOT NULL REFERENCES requests(id),
+            kind TEXT NOT NULL, message TEXT NOT NULL, final INTEGER NOT NULL,
+            failed_at TEXT NOT NULL) STRICT"""
+    )
+    db.conn.execute("CREATE UNIQUE INDEX one_end ON failures (request) WHERE final")
+    db.conn.execute(
+        """CREATE VIEW pending AS SELECT requests.* FROM requests
+            WHERE NOT EXISTS (SELECT 1 FROM measurements WHERE request = requests.id)
+            AND NOT EXISTS (SELECT 1 FROM failures WHERE request = requests.id AND final)"""
+    )
+
+
+@migrations()
+def m003_builds(db: Database) -> None:
+    """What was compiled, and which campaign paid for it."""
+    db.conn.execute(
+        """CREATE TABLE builds (
+            build_key TEXT PRIMARY KEY, campaign TEXT REFERENCES campaigns(id),
+            network TEXT NOT NULL, target TEXT NOT NULL, sha256 TEXT NOT NULL,
+            size_bytes INTEGER NOT NULL, build_s REAL NOT NULL, built_at TEXT NOT NULL) STRICT"""
+    )
+    db.conn.execute(
+        """CREATE TABLE campaign_builds (
+            campaign TEXT NOT NULL REFERENCES campaigns(id), build_key TEXT NOT NULL,
+            PRIMARY KEY (campaign, build_key)) STRICT"""
+    )

@@ -1,0 +1,60 @@
+"""Between the farm's values and the rows of the database."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from farm.store.values import Request
+from farm.types import Failure, Measurement, MeasureSpec, Network
+
+
+def now() -> str:
+    """UTC in ISO 8601 with milliseconds, as in every row."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def request(row: dict[str, Any]) -> Request:
+    network = Network.from_id(row["network"])
+    return Request(row["id"], row["campaign"], network, row["device"], row["purpose"])
+
+
+def measurement_row(request: int, m: Measurement) -> dict[str, Any]:
+    return {
+        "request": request,
+        "network": m.network.id,
+        "device": m.device,
+        "fingerprint": m.fingerprint,
+        "build_key": m.build_key,
+        "spec": json.dumps(asdict(m.spec)),
+        "samples_s": json.dumps(m.samples_s),
+        "runs_per_sample": m.runs_per_sample,
+        "warmup_s": json.dumps(m.warmup_s),
+        "witness": json.dumps(dict(m.witness)),
+        "device_s": m.device_s,
+        "measured_at": m.measured_at,
+    }
+
+
+def measurement(row: dict[str, Any]) -> Measurement:
+    return Measurement(
+        network=Network.from_id(row["network"]),
+        device=row["device"],
+        fingerprint=row["fingerprint"],
+        build_key=row["build_key"],
+        spec=MeasureSpec(**json.loads(row["spec"])),
+        samples_s=tuple(map(tuple, json.loads(row["samples_s"]))),
+        runs_per_sample=row["runs_per_sample"],
+        warmup_s=tuple(json.loads(row["warmup_s"])),
+        witness=json.loads(row["witness"]),
+        device_s=row["device_s"],
+        measured_at=row["measured_at"],
+    )
+
+
+def failure(row: dict[str, Any]) -> Failure:
+    """A final failure: from a row that joins its request."""
+    network = Network.from_id(row["network"])
+    return Failure(network, row["device"], row["kind"], row["message"], retryable=False)

@@ -1,0 +1,303 @@
+"""Reading and writing the database. Every write is one transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlite_utils import Database
+
+from farm.errors import StoreError, StoreNewer, UnknownName
+from farm.store import rows
+from farm.store.edge import translated
+from farm.store.migrations import migrations
+from farm.store.values import Plan, Request, StoredCampaign
+from farm.types import Artifact, DeviceFacts, Failure, Measurement, Network, Target
+
+_BUSY_S = 30.0
+"""How long a write waits for another process's transaction; theirs last milliseconds."""
+
+
+class Store:
+    """The database in `folder`; a context manager.
+
+    create: make it where it is missing; else that is a StoreError.
+    Raises StoreNewer for a database of a later farm, StoreFull where the disk is full, and
+    StoreError for anything else that SQLite has to say.
+    """
+
+    def __init__(self, folder: Path, create: bool = True) -> None:
+        self.folder = folder
+        self.path = folder / "farm.db"
+        if not create and not self.path.exists():
+            raise StoreError(
+                f"no store in {folder}; `farm launch` makes one, --store names another"
+            )
+        with translated(self.path):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._db = Database(sqlite3.connect(self.path, timeout=_BUSY_S))
+            self._prepare()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._db.close()
+
+    def _prepare(self) -> None:
+        known = [migration.name for migration in migrations.pending(Database(memory=True))]
+        newer = [m.name for m in migrations.applied(self._db) if m.name not in known]
+        if newer:
+            self._db.close()
+            raise StoreNewer(
+                f"{self.path} was written by a later version of the farm (it has {newer[0]!r}); "
+                "update the farm, or name another --store"
+            )
+        self._db.enable_wal()
+        self._db.conn.execute("PRAGMA synchronous = FULL")
+        self._db.conn.execute("PRAGMA foreign_keys = ON")
+        if migrations.pending(self._db):
+            migrations.apply(self._db)
+
+    # Campaigns
+
+    def add_campaign(self, plan: Plan) -> str:
+        """Store a new campaign; its id counts up: c1, c2, ..."""
+        with self._writing():
+            number = self._value("SELECT count(*) FROM campaigns") + 1
+            row = {"id": f"c{number}", "plan": json.dumps(asdict(plan)), "created_at": rows.now()}
+            self._insert("campaigns", row)
+        return f"c{number}"
+
+    def campaign(self, name: str) -> StoredCampaign:
+        """The campaign called `name`, or the newest for `latest`; raises UnknownName."""
+        ids = [str(row["id"]) for row in self._rows("SELECT id FROM campaigns ORDER BY rowid")]
+        if name == "latest" and ids:
+            name = ids[-1]
+        if name not in ids:
+            raise UnknownName("campaign", name, ids, f"the store is {self.folder}")
+        return self._campaign(name)
+
+    def campaigns(self) -> list[StoredCampaign]:
+        """All campaigns, oldest first."""
+        found = self._rows("SELECT id FROM campaigns ORDER BY rowid")
+        return [self._campaign(row["id"]) for row in found]
+
+    def cancel(self, campaign: str) -> None:
+        """Ask a campaign to end; a running one sees it before it starts anything more."""
+        with self._writing():
+            self._insert(
+                "cancellations", {"campaign": campaign, "cancelled_at": rows.now()}, "IGNORE"
+            )
+
+    def begin_session(self, campaign: str) -> int:
+        with self._writing():
+            self._db.conn.execute("DELETE FROM cancellations WHERE campaign = ?", [campaign])
+            return self._insert("sessions", {"campaign": campaign, "started_at": rows.now()})
+
+    def end_session(self, session: int) -> None:
+        with self._writing():
+            self._db.conn.execute(
+                "UPDATE sessions SET ended_at = ? WHERE id = ?", [rows.now(), session]
+            )
+
+    # Requests and outcomes
+
+    def add_requests(
+        self,
+        campaign: str | None,
+        networks: Iterable[Network],
+        devices: Sequence[str],
+        purpose: str,
+    ) -> None:
+        """Ask for every network on every device; what the campaign asked for already stays one."""
+        at = rows.now()
+        with self._writing():
+            for network in networks:
+                for device in devices:
+                    row = {"campaign": campaign, "network": network.id, "device": device}
+                    row |= {"purpose": purpose, "requested_at": at}
+                    self._insert("requests", row, "IGNORE")
+
+    def requests(self, campaign: str, purpose: str | None = None) -> list[Request]:
+        """The campaign's requests in the order in which they were chosen."""
+        sql = "SELECT * FROM requests WHERE campaign = ? AND ifnull(purpose = ?, 1) ORDER BY id"
+        return [rows.request(row) for row in self._rows(sql, campaign, purpose)]
+
+    def pending(self, campaign: str | None) -> list[Request]:
+        """Requests without an outcome, oldest first; None: those of queries."""
+        sql = "SELECT * FROM pending WHERE campaign IS ? ORDER BY id"
+        return [rows.request(row) for row in self._rows(sql, campaign)]
+
+    def failed_attempts(self, request: int) -> int:
+        return int(self._value("SELECT count(*) FROM failures WHERE request = ?", request))
+
+    def record(self, request: Request, outcome: Measurement | Failure, final: bool = True) -> None:
+        """Store what came of a request, before anything else happens.
+
+        final: of a failure: nobody will try again. A second end of a request is refused.
+        """
+        with self._writing():
+            if isinstance(outcome, Measurement):
+                self._insert("measurements", rows.measurement_row(request.id, outcome))
+            else:
+                row = {"request": request.id, "kind": outcome.kind, "message": outcome.message}
+                self._insert("failures", {**row, "final": int(final), "failed_at": rows.now()})
+
+    def failures(self, campaign: str) -> list[tuple[Request, Failure]]:
+        """What finally failed in a campaign, oldest first."""
+        sql = """SELECT requests.*, kind, message FROM failures
+                 JOIN requests ON requests.id = request
+                 WHERE campaign = ? AND final ORDER BY failures.id"""
+        return [(rows.request(row), rows.failure(row)) for row in self._rows(sql, campaign)]
+
+    # Measurements
+
+    def measurements(
+        self,
+        campaign: str | None = None,
+        purpose: str | None = None,
+        device: str | None = None,
+        network: Network | None = None,
+    ) -> list[Measurement]:
+        """Measurements that match everything given, oldest first."""
+        sql = """SELECT measurements.* FROM measurements JOIN requests ON requests.id = request
+                 WHERE ifnull(campaign = ?, ? IS NULL) AND ifnull(purpose = ?, 1)
+                 AND ifnull(measurements.device = ?, 1) AND ifnull(measurements.network = ?, 1)
+                 ORDER BY measurements.id"""
+        network_id = network.id if network else None
+        found = self._rows(sql, campaign, campaign, purpose, device, network_id)
+        return [rows.measurement(row) for row in found]
+
+    def latency_matrix(
+        self, networks: Sequence[Network], devices: Sequence[str]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """The newest latency of each network on each device.
+
+        Returns values_s (N, D), NaN where unknown, and mask (N, D), true where known.
+        """
+        values_s = np.full((len(networks), len(devices)), np.nan)
+        row_of = {network: i for i, network in enumerate(networks)}
+        for column, device in enumerate(devices):
+            for measurement in self.measurements(device=device):
+                if measurement.network in row_of:
+                    values_s[row_of[measurement.network], column] = measurement.latency_s
+        return values_s, ~np.isnan(values_s)
+
+    # Devices and builds
+
+    def see(self, facts: DeviceFacts) -> None:
+        """Keep what an agent found, once for each fingerprint."""
+        row = {"fingerprint": facts.fingerprint, "device": facts.device}
+        row |= {"facts": json.dumps(asdict(facts), default=dict), "first_seen_at": rows.now()}
+        with self._writing():
+            self._insert("facts", row, "IGNORE")
+
+    def facts(self, device: str) -> list[DeviceFacts]:
+        """Every set of facts that the device ever had, oldest first."""
+        found = self._rows("SELECT facts FROM facts WHERE device = ? ORDER BY rowid", device)
+        values = [json.loads(row["facts"]) for row in found]
+        return [DeviceFacts(**{**value, "cores": tuple(value["cores"])}) for value in values]
+
+    def add_build(
+        self, campaign: str | None, network: Network, target: Target, artifact: Artifact
+    ) -> None:
+        """Keep that a network was compiled, and for which campaign."""
+        row: dict[str, Any] = {
+            "build_key": artifact.build_key,
+            "campaign": campaign,
+            "network": network.id,
+        }
+        row |= {"target": json.dumps(target, default=dict), "sha256": artifact.sha256}
+        row |= {
+            "size_bytes": artifact.size_bytes,
+            "build_s": artifact.build_s,
+            "built_at": rows.now(),
+        }
+        with self._writing():
+            self._insert("builds", row, "REPLACE")
+
+    def use_build(self, campaign: str, build_key: str) -> None:
+        """Keep that a campaign used a build, whoever paid for it."""
+        with self._writing():
+            row = {"campaign": campaign, "build_key": build_key}
+            self._insert("campaign_builds", row, "IGNORE")
+
+    def builds(self, campaign: str) -> tuple[int, int]:
+        """How many builds a campaign paid for, and how many it found already made."""
+        built = self._value("SELECT count(*) FROM builds WHERE campaign = ?", campaign)
+        used = self._value("SELECT count(*) FROM campaign_builds WHERE campaign = ?", campaign)
+        return int(built), max(0, int(used) - int(built))
+
+    # The edge
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with translated(self.path):
+            # Immediate: a transaction that reads first must not lose a race for the write lock.
+            self._db.conn.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.rollback()
+                raise
+            self._db.commit()
+
+    def _insert(self, table: str, row: dict[str, Any], conflict: str = "ABORT") -> int:
+        columns, marks = ", ".join(row), ", ".join("?" * len(row))
+        sql = f"INSERT OR {conflict} INTO {table} ({columns}) VALUES ({marks})"
+        return int(self._db.conn.execute(sql, list(row.values())).lastrowid or 0)
+
+    def _rows(self, sql: str, *values: Any) -> list[dict[str, Any]]:
+        with translated(self.path):
+            return list(self._db.query(sql, values))
+
+    def _value(self, sql: str, *values: Any) -> Any:
+        with translated(self.path):
+            return self._db.conn.execute(sql, values).fetchone()[0]
+
+    def _campaign(self, name: str) -> StoredCampaign:
+        row = self._rows("SELECT * FROM campaigns WHERE id = ?", name)[0]
+        counts = """SELECT count(*) AS requested, count(measurements.id) AS measured,
+                    count(failures.id) AS failed FROM requests
+                    LEFT JOIN measurements ON measurements.request = requests.id
+                    LEFT JOIN failures ON failures.request = requests.id AND failures.final
+                    WHERE campaign = ?"""
+        cancelled = self._value("SELECT count(*) FROM cancellations WHERE campaign = ?", name)
+        return StoredCampaign(
+            id=name,
+            plan=Plan.from_json(row["plan"]),
+            created_at=row["created_at"],
+            cancelled=bool(cancelled),
+            wall_s=self._wall_s(name),
+            busy_s=self._busy_s(name),
+            **self._rows(counts, name)[0],
+        )
+
+    def _busy_s(self, campaign: str) -> dict[str, float]:
+        sql = """SELECT measurements.device AS device, sum(device_s) AS busy_s FROM measurements
+                 JOIN requests ON requests.id = request
+                 WHERE campaign = ? GROUP BY measurements.device"""
+        return {row["device"]: row["busy_s"] for row in self._rows(sql, campaign)}
+
+    def _wall_s(self, campaign: str) -> float:
+        """A session that was killed, or still runs, ends with its last measurement."""
+        sql = """SELECT sum(julianday(coalesce(ended_at,
+                     (SELECT max(measured_at) FROM measurements JOIN requests
+                      ON requests.id = request WHERE campaign = sessions.campaign
+                      AND measured_at >= started_at),
+                     started_at)) - julianday(started_at)) FROM sessions WHERE campaign = ?"""
+        return 86400 * float(self._value(sql, campaign) or 0.0)

@@ -1,0 +1,86 @@
+"""What the store keeps of a campaign."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from farm.types import MeasureSpec, Network
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a campaign was asked to do. It does not change once the campaign exists.
+
+    budget: networks to learn from, measured on each device.
+    holdout: networks measured on each device only to judge the predictor by.
+    select: `active` (posterior variance) or `random`.
+    device_seconds: the campaign chooses nothing more once its devices were busy for so long.
+    specs: how each device measures.
+    """
+
+    space: str
+    devices: tuple[str, ...]
+    budget: int
+    holdout: int
+    seed: int
+    specs: tuple[MeasureSpec, ...]
+    select: str = "active"
+    device_seconds: float | None = None
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        value = json.loads(text)
+        specs = tuple(MeasureSpec(**spec) for spec in value["specs"])
+        return cls(**{**value, "devices": tuple(value["devices"]), "specs": specs})
+
+
+@dataclass(frozen=True)
+class StoredCampaign:
+    """A campaign as its rows tell it.
+
+    wall_s: summed over its sessions (each launch or resume).
+    busy_s: for each device that measured, how long it was busy.
+    """
+
+    id: str
+    plan: Plan
+    created_at: str
+    cancelled: bool
+    requested: int
+    measured: int
+    failed: int
+    wall_s: float
+    busy_s: Mapping[str, float]
+
+    @property
+    def wanted(self) -> int:
+        """Outcomes that the plan asks for."""
+        return (self.plan.budget + self.plan.holdout) * len(self.plan.devices)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the plan's device seconds are spent."""
+        limit_s = self.plan.device_seconds
+        return limit_s is not None and sum(self.busy_s.values()) >= limit_s
+
+    @property
+    def state(self) -> str:
+        """`cancelled`, `done` or `unfinished`."""
+        if self.cancelled:
+            return "cancelled"
+        ended = self.measured + self.failed
+        complete = ended == self.requested and (ended >= self.wanted or self.exhausted)
+        return "done" if complete else "unfinished"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A measurement that is wanted. `campaign` is None for a query's."""
+
+    id: int
+    campaign: str | None
+    network: Network
+    device: str
+    purpose: str

@@ -1,0 +1,114 @@
+"""The one definition of a network: a small frozen graph that knows no framework.
+
+A search space writes a network down as `Value`s, starting from `INPUT`:
+
+    x = apply(Conv(16, 3), INPUT)
+    graph = build((1, 3, 32, 32), apply(Relu(), x))
+
+`build` keeps what the output needs, in an order and with names that depend on the structure
+alone: two networks that need the same operations are equal graphs. The ONNX model and the torch
+module are derived from the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from farm.spaces.ops import Op, Shape
+
+INPUT_NAME = "input"
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A tensor of a network that is being written down.
+
+    Two values are the same tensor only if they are the same object: two convolutions that look
+    alike have weights of their own.
+    """
+
+    op: Op | None
+    inputs: tuple[Value, ...] = ()
+
+
+INPUT = Value(None)
+"""The input of every network."""
+
+
+def apply(op: Op, *inputs: Value) -> Value:
+    """The tensor that `op` makes of `inputs`."""
+    return Value(op, inputs)
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operation and the names of the tensors that it reads; its own name is its output's."""
+
+    name: str
+    op: Op
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight of the inference form, batch norm folded."""
+
+    name: str
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network. `nodes` are in an order in which they can run; all of them are needed.
+
+    input_shape: (N, C, H, W).
+    output: the name of the node that is the network's output.
+    """
+
+    input_shape: Shape
+    nodes: tuple[Node, ...]
+    output: str
+
+    @cached_property
+    def shapes(self) -> Mapping[str, Shape]:
+        """The shape of every tensor, the input's included, by name."""
+        shapes = {INPUT_NAME: self.input_shape}
+        for node in self.nodes:
+            # mypy cannot see that a node has as many inputs as its operation takes.
+            out_shape: Any = node.op.out_shape
+            shapes[node.name] = out_shape(*(shapes[name] for name in node.inputs))
+        return shapes
+
+    def weights_of(self, node: Node) -> tuple[Weight, ...]:
+        """The weights that `node` takes, after its inputs."""
+        shapes = node.op.weights(*(self.shapes[name] for name in node.inputs))
+        return tuple(Weight(f"{node.name}_{part}", shape) for part, shape in shapes.items())
+
+    @cached_property
+    def weights(self) -> tuple[Weight, ...]:
+        """All weights, in node order: the order in which every derived form takes them."""
+        return tuple(weight for node in self.nodes for weight in self.weights_of(node))
+
+
+def build(input_shape: Shape, output: Value) -> Graph:
+    """The graph of what `output` needs; nodes are named by kind and position.
+
+    Depth-first from the output, so that neither the order in which values were written down nor
+    values that nobody reads can be told from the graph. `output` must not be `INPUT` itself.
+    """
+    names = {INPUT: INPUT_NAME}
+    nodes: list[Node] = []
+
+    def visit(value: Value) -> str:
+        if value not in names:
+            assert value.op is not None, "only INPUT has no operation"
+            inputs = tuple(visit(source) for source in value.inputs)
+            names[value] = f"{value.op.kind}{len(nodes)}"
+            nodes.append(Node(names[value], value.op, inputs))
+        return names[value]
+
+    name = visit(output)
+    return Graph(input_shape, tuple(nodes), name)

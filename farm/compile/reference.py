@@ -1,0 +1,108 @@
+"""What a network must compute: seeded arguments, and onnxruntime's output for them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from agents.runner import seeded_values
+from farm.errors import BuildError
+from farm.types import Program, TensorSpec
+
+if TYPE_CHECKING:
+    import onnx
+
+_EXPECTED_VALUES = 16
+_RELATIVE_TOLERANCE = 1e-4
+"""Of the largest output. Float32 sums of a few thousand terms, in another order, over 20 to 100
+layers, differ by 1e-6 to 1e-5 of it; a wrong kernel differs by 1e-2 and more."""
+
+
+def tensor_specs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
+    """Shape and fill bound of each argument, in order: the network's input, then the weights.
+
+    Weights are uniform with variance 2 / fan-in (He et al. 2015, eq. 10),
+    which keeps the scale of activations through any depth of ReLU layers; biases are as in PyTorch,
+    1 / sqrt(fan-in). Raises BuildError for a dynamic shape or a type other than float32.
+    """
+    fan_in = _fan_in(model.graph)
+    return tuple(
+        TensorSpec(
+            value.name, _static_shape(value), _bound(_static_shape(value), fan_in.get(value.name))
+        )
+        for value in model.graph.input
+    )
+
+
+def program(model: onnx.ModelProto, seed: int = 0) -> Program:
+    """The program of a network: its arguments and the first values of onnxruntime's output."""
+    specs = tensor_specs(model)
+    output = run(model, specs, seed).ravel()
+    if not np.isfinite(output).all():
+        raise BuildError(f"onnxruntime computes NaN or infinity for {model.graph.name!r}")
+    tolerance = float(np.abs(output).max()) * _RELATIVE_TOLERANCE
+    expected = tuple(float(value) for value in output[:_EXPECTED_VALUES])
+    return Program(inputs=specs, seed=seed, expected=expected, tolerance=tolerance)
+
+
+def run(model: onnx.ModelProto, specs: tuple[TensorSpec, ...], seed: int) -> np.ndarray:
+    """onnxruntime's first output for seeded arguments, computed with one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    output: np.ndarray = session.run(None, arguments(specs, seed))[0]
+    return output
+
+
+def arguments(specs: tuple[TensorSpec, ...], seed: int) -> dict[str, np.ndarray]:
+    """The seeded value of each argument by its name, float32, exactly as a device fills them."""
+    return {
+        spec.name: np.array(
+            seeded_values(seed, index, math.prod(spec.shape), spec.bound), np.float32
+        ).reshape(spec.shape)
+        for index, spec in enumerate(specs)
+    }
+
+
+def _static_shape(value: Any) -> tuple[int, ...]:
+    tensor = value.type.tensor_type
+    shape = tuple(dim.dim_value for dim in tensor.shape.dim)
+    if not all(shape):
+        raise BuildError(f"input {value.name!r} has a dynamic shape; fix its size in the ONNX file")
+    if tensor.elem_type != 1:
+        raise BuildError(
+            f"input {value.name!r} must be float32 (1), got ONNX type {tensor.elem_type}"
+        )
+    return shape
+
+
+def _bound(shape: tuple[int, ...], fan_in: int | None) -> float:
+    if fan_in is None:
+        return 1.0
+    return math.sqrt(1 / fan_in) if len(shape) == 1 else math.sqrt(6 / fan_in)
+
+
+def _fan_in(graph: Any) -> dict[str, int]:
+    """Terms in each output's sum, for the weight and the bias of every layer that sums."""
+    shapes = {value.name: _static_shape(value) for value in graph.input}
+    fan_in: dict[str, int] = {}
+    for node in graph.node:
+        terms = _summed_terms(node, shapes)
+        if terms is not None:
+            fan_in.update(dict.fromkeys(node.input[1:], terms))
+    return fan_in
+
+
+def _summed_terms(node: Any, shapes: dict[str, tuple[int, ...]]) -> int | None:
+    if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[1] not in shapes:
+        return None
+    shape = shapes[node.input[1]]
+    if node.op_type == "Conv":
+        return math.prod(shape[1:])
+    transposed = any(a.name == "transB" and a.i for a in node.attribute)
+    return shape[-1] if transposed else shape[-2]

@@ -1,0 +1,110 @@
+"""Compile targets: checked against TVM and LLVM before any work, and named canonically."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from functools import cache
+from typing import Any
+
+from farm.errors import TargetError
+from farm.types import Target
+
+
+def canonical(target: Target) -> str:
+    """The text that stands for `target` in keys: a tag as it is, a dict as sorted JSON.
+
+    Imports no TVM, and so refuses nothing that only TVM can judge; `resolve` does.
+    """
+    if isinstance(target, str):
+        return target
+    return json.dumps(_with_triple(target), sort_keys=True, separators=(",", ":"), default=str)
+
+
+def resolve(target: Target) -> Any:
+    """The `tvm.target.Target` of a tag or target dict. Raises TargetError."""
+    from tvm.target import Target as TvmTarget
+
+    if isinstance(target, str):
+        _check_tag(target)
+        return TvmTarget(target)
+    options = _with_triple(target)
+    if options.get("kind") == "llvm":
+        _check_cpu(options)
+    try:
+        return TvmTarget(options)
+    except (ValueError, TypeError) as error:
+        reason = str(error).partition(" Target creation")[0].rstrip(".")
+        raise TargetError(f"TVM refuses the target {canonical(target)}: {reason}") from error
+
+
+def runs_here(target: Any) -> bool:
+    """Whether a resolved target has this host's architecture (which may still lack features)."""
+    triple = str(target.attrs.get("mtriple", ""))
+    return bool(target.kind.name == "llvm") and triple.split("-")[0] == platform.machine()
+
+
+def _with_triple(target: Mapping[str, Any]) -> dict[str, Any]:
+    """TVM's own default is the triple of the machine that its wheel was built on."""
+    triple = {"mtriple": f"{platform.machine()}-linux-gnu"}
+    return {**(triple if target.get("kind") == "llvm" else {}), **target}
+
+
+def _check_tag(tag: str) -> None:
+    from tvm.target import list_tags
+
+    tags = sorted(list_tags())
+    if tag not in tags:
+        raise TargetError(f"no target tag {tag!r}; {_offer(tag, tags)}; or write a target dict")
+
+
+def _check_cpu(options: Mapping[str, Any]) -> None:
+    """LLVM itself only warns of an unknown triple, CPU or feature, and goes on with a default."""
+    from tvm.target import codegen
+
+    triple, cpu = str(options["mtriple"]), str(options.get("mcpu", "generic"))
+    architectures = [str(name) for name in codegen.llvm_get_targets()]
+    architecture = triple.split("-")[0]
+    if architecture.removesuffix("l") not in [*architectures, "armv7", "armv8"]:
+        raise TargetError(f"no triple {triple!r}; {_offer(architecture, architectures)}")
+    known = _known_cpus(triple)
+    if cpu not in known | {"generic"}:
+        raise TargetError(f"LLVM knows no CPU {cpu!r} for {triple}; {_offer(cpu, known)}")
+    for feature in options.get("mattr", ()):
+        _check_feature(str(feature), triple)
+
+
+def _check_feature(feature: str, triple: str) -> None:
+    if feature[:1] not in ("+", "-"):
+        raise TargetError(f"`mattr` takes '+NAME' or '-NAME', got {feature!r}")
+    known = _known_features(triple)
+    if feature[1:] not in known:
+        offer = _offer(feature[1:], known)
+        raise TargetError(f"LLVM knows no feature {feature[1:]!r} for {triple}; {offer}")
+
+
+@cache
+def _known_cpus(triple: str) -> frozenset[str]:
+    from tvm.target import Target as TvmTarget
+    from tvm.target import codegen
+
+    names = codegen.llvm_get_cpu_archlist(TvmTarget({"kind": "llvm", "mtriple": triple}))
+    return frozenset(str(name) for name in names)
+
+
+@cache
+def _known_features(triple: str) -> frozenset[str]:
+    """Every feature that some CPU of the architecture has: LLVM lists them only by CPU."""
+    from tvm.target import Target as TvmTarget
+    from tvm.target import codegen
+
+    options = [{"kind": "llvm", "mtriple": triple, "mcpu": cpu} for cpu in _known_cpus(triple)]
+    features = [codegen.llvm_get_cpu_features(TvmTarget(option)) for option in options]
+    return frozenset(str(name) for names in features for name in names)
+
+
+def _offer(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"near it: {', '.join(near)}" if near else "nothing that TVM knows is near it"

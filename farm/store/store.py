@@ -132,6 +132,14 @@ class Store:
                     row |= {"purpose": purpose, "requested_at": at}
                     self._insert("requests", row, "IGNORE")
 
+    def query_request(self, network: Network, device: str) -> Request:
+        """Ask for a network outside any campaign; what a killed query left behind is taken up."""
+        waiting = [r for r in self.pending(None) if (r.network, r.device) == (network, device)]
+        if waiting:
+            return waiting[0]
+        self.add_requests(None, [network], [device], "query")
+        return self.query_request(network, device)
+
     def requests(self, campaign: str, purpose: str | None = None) -> list[Request]:
         """The campaign's requests in the order in which they were chosen."""
         sql = "SELECT * FROM requests WHERE campaign = ? AND ifnull(purpose = ?, 1) ORDER BY id"
@@ -156,6 +164,32 @@ class Store:
             else:
                 row = {"request": request.id, "kind": outcome.kind, "message": outcome.message}
                 self._insert("failures", {**row, "final": int(final), "failed_at": rows.now()})
+
+    def outcome(self, request: Request) -> Measurement | Failure:
+        """What came of a request that has ended; raises LookupError for one that has not."""
+        for row in self._rows("SELECT * FROM measurements WHERE request = ?", request.id):
+            return rows.measurement(row)
+        sql = """SELECT requests.*, kind, message FROM failures
+                 JOIN requests ON requests.id = request WHERE request = ? AND final"""
+        for row in self._rows(sql, request.id):
+            return rows.failure(row)
+        raise LookupError(f"request {request.id} has no outcome yet")
+
+    def counts(self, campaign: str) -> dict[str, tuple[int, int]]:
+        """For each device of a campaign, how many of its requests are measured and failed."""
+        sql = """SELECT requests.device AS device, count(measurements.id) AS measured,
+                 count(failures.id) AS failed FROM requests
+                 LEFT JOIN measurements ON measurements.request = requests.id
+                 LEFT JOIN failures ON failures.request = requests.id AND failures.final
+                 WHERE campaign = ? GROUP BY requests.device"""
+        found = {row["device"]: row for row in self._rows(sql, campaign)}
+        none = {"measured": 0, "failed": 0}
+        devices = {device: found.get(device, none) for device in self.campaign_devices(campaign)}
+        return {device: (row["measured"], row["failed"]) for device, row in devices.items()}
+
+    def campaign_devices(self, campaign: str) -> tuple[str, ...]:
+        plan = self._value("SELECT plan FROM campaigns WHERE id = ?", campaign)
+        return Plan.from_json(plan).devices
 
     def failures(self, campaign: str) -> list[tuple[Request, Failure]]:
         """What finally failed in a campaign, oldest first."""

@@ -1,0 +1,108 @@
+"""The campaign: choose, assign, collect, learn, stop.
+
+All state is rows: which networks are wanted (requests) and what came of them (outcomes). A
+campaign that died anywhere goes on by running again; what it was doing then is done once more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from farm.compile.artifacts import ArtifactStore
+from farm.dispatch import Dispatcher
+from farm.executor import Executor
+from farm.learn import Chooser
+from farm.schedule import eta_s
+from farm.spaces import space
+from farm.store import Store
+from farm.types import Network
+
+CHOOSE_AHEAD = 4
+"""Networks that are wanted but not finished: enough to keep compilers and devices busy."""
+
+
+@dataclass(frozen=True)
+class DeviceProgress:
+    """doing: the code of the network that is being measured now, if any."""
+
+    doing: str | None
+    measured: int
+    failed: int
+    wanted: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a campaign is doing. left_s: None while it cannot be known."""
+
+    campaign: str
+    devices: Mapping[str, DeviceProgress]
+    building: int
+    elapsed_s: float
+    left_s: float | None
+
+
+Watch = Callable[[Progress], None]
+
+
+class Campaign:
+    """One session of a stored campaign: `run` works until it is done or cancelled."""
+
+    def __init__(
+        self, name: str, store: Store, executor: Executor, artifacts: ArtifactStore, watch: Watch
+    ) -> None:
+        self.name = name
+        self.plan = store.campaign(name).plan
+        self._store = store
+        self._watch = watch
+        self._chooser = Chooser(self.plan, space(self.plan.space))
+        specs = dict(zip(self.plan.devices, self.plan.specs, strict=True))
+        self._work = Dispatcher(store, executor, artifacts, specs, lambda: store.pending(name))
+        self._started_s = time.monotonic()
+
+    def run(self) -> None:
+        """Work until every request has its outcome, or the campaign was cancelled."""
+        session = self._store.begin_session(self.name)
+        try:
+            while self._step():
+                self._work.work()
+        finally:
+            self._store.end_session(session)
+
+    def _step(self) -> bool:
+        """Start what can start; false when there is nothing left to wait for."""
+        stored = self._store.campaign(self.name)
+        if not stored.cancelled:
+            if not stored.exhausted:
+                self._choose()
+            self._work.start()
+        self._watch(self._progress())
+        return not self._work.idle
+
+    def _choose(self) -> None:
+        """Ask for the holdout first, then for what teaches most, a few networks at a time."""
+        if not self._store.requests(self.name, "holdout"):
+            self._ask(self._chooser.holdout, "holdout")
+        chosen = list(dict.fromkeys(r.network for r in self._store.requests(self.name, "learn")))
+        waiting = {request.network for request in self._store.pending(self.name)}
+        room = min(CHOOSE_AHEAD - len(waiting & set(chosen)), self.plan.budget - len(chosen))
+        if room > 0:
+            self._ask(self._chooser.choose(chosen, room), "learn")
+
+    def _ask(self, networks: list[Network], purpose: str) -> None:
+        self._store.add_requests(self.name, networks, self.plan.devices, purpose)
+
+    def _progress(self) -> Progress:
+        counts = self._store.counts(self.name)
+        devices = {device: self._device_progress(device, *counts[device]) for device in counts}
+        left = sum(d.wanted - d.measured - d.failed for d in devices.values())
+        elapsed_s = time.monotonic() - self._started_s
+        left_s = eta_s(elapsed_s, self._work.ended, left)
+        return Progress(self.name, devices, len(self._work.building), elapsed_s, left_s)
+
+    def _device_progress(self, device: str, measured: int, failed: int) -> DeviceProgress:
+        request = self._work.measuring.get(device)
+        wanted = self.plan.budget + self.plan.holdout
+        return DeviceProgress(request.network.code if request else None, measured, failed, wanted)

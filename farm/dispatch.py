@@ -1,0 +1,176 @@
+"""Carries requests out: builds what is missing, measures what is built, stores what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from farm.compile.artifacts import ArtifactStore
+from farm.compile.build import build_key
+from farm.errors import BuildError
+from farm.executor import BuildJob, Built, Executor, Measured, MeasureJob
+from farm.schedule import Place, Running, next_starts
+from farm.spaces import space
+from farm.spaces.onnx_export import to_onnx
+from farm.store import Request, Store
+from farm.types import Artifact, Failure, Measurement, MeasureSpec, Network, Target
+
+LOOK_AHEAD = 32
+"""Pending requests that are looked at for something to do: more would change no decision."""
+
+ATTEMPTS = 3
+"""How often a request is tried while its failures are retryable."""
+
+POLL_S = 0.5
+"""How soon `work` returns while nothing happens, so that a wish to cancel is seen."""
+
+
+@dataclass
+class _Build:
+    """artifact: once it is known to be there; to read it again would verify it again."""
+
+    key: str
+    model: bytes
+    artifact: Artifact | None = None
+
+
+class Dispatcher:
+    """Works on the requests of one campaign, or of a query, with one executor.
+
+    specs: how each device measures; its keys are the devices that are used.
+    pending: the requests without an outcome, in the order in which they are wanted.
+    ended: how many requests have had their outcome here.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        executor: Executor,
+        artifacts: ArtifactStore,
+        specs: Mapping[str, MeasureSpec],
+        pending: Callable[[], Sequence[Request]],
+    ) -> None:
+        self._store = store
+        self._executor = executor
+        self._artifacts = artifacts
+        self._specs = specs
+        self._pending = pending
+        self._places = {device: _place(executor, device) for device in specs}
+        self._builds: dict[tuple[Network, str], _Build] = {}
+        self._building: dict[str, tuple[BuildJob, Place]] = {}
+        self._incumbents: dict[str, str] = {}
+        self.measuring: dict[str, Request] = {}
+        self.ended = 0
+        for facts in executor.facts.values():
+            store.see(facts)
+
+    @property
+    def building(self) -> tuple[Network, ...]:
+        """The networks that are being built."""
+        return tuple(job.network for job, _ in self._building.values())
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing goes on: after `start`, that nothing is left to do."""
+        return not self.measuring and not self._building
+
+    def start(self) -> None:
+        """Start all that the schedule allows now."""
+        ready: dict[str, list[MeasureJob]] = {device: [] for device in self._specs}
+        missing: dict[str, BuildJob] = {}
+        for request in self._waiting()[:LOOK_AHEAD]:
+            job = self._job(request)
+            if isinstance(job, MeasureJob):
+                ready[request.device].append(job)
+            elif job.build_key not in self._building:
+                missing[job.build_key] = job
+        starts = next_starts(
+            devices=self._places,
+            ready={device: len(jobs) for device, jobs in ready.items()},
+            builds=len(missing),
+            slots=self._executor.slots,
+            running=self._running(),
+            incumbents=self._incumbents,
+        )
+        for device in starts.devices:
+            self._measure(ready[device][0])
+        for slot, job in zip(starts.slots, missing.values(), strict=False):
+            self._building[job.build_key] = (job, slot)
+            self._executor.build(job, slot)
+
+    def work(self) -> None:
+        """Wait until something ends, but not for long, and store what came of it."""
+        for ended in self._executor.wait(POLL_S):
+            if isinstance(ended, Built):
+                self._collect_build(ended)
+            else:
+                self._collect_measurement(ended)
+
+    def _waiting(self) -> list[Request]:
+        busy = {request.id for request in self.measuring.values()}
+        return [request for request in self._pending() if request.id not in busy]
+
+    def _running(self) -> list[Running]:
+        builds = [Running(slot) for _, slot in self._building.values()]
+        return builds + [Running(self._places[device], device) for device in self.measuring]
+
+    def _job(self, request: Request) -> MeasureJob | BuildJob:
+        """What has to be done next for a request."""
+        spec = self._specs[request.device]
+        target = self._executor.facts[request.device].target
+        if target is None:
+            return MeasureJob(request, spec, None)
+        build = self._build(request.network, request.device, target)
+        build.artifact = build.artifact or self._artifacts.get(build.key)
+        if build.artifact is None:
+            return BuildJob(build.key, request.network, build.model, target)
+        return MeasureJob(request, spec, build.artifact)
+
+    def _build(self, network: Network, device: str, target: Target) -> _Build:
+        if (network, device) not in self._builds:
+            model = to_onnx(space(network.space).graph(network))
+            key, data = build_key(model, target), model.SerializeToString(deterministic=True)
+            self._builds[network, device] = _Build(key, data)
+        return self._builds[network, device]
+
+    def _measure(self, job: MeasureJob) -> None:
+        request = job.request
+        if job.artifact is not None and request.campaign is not None:
+            self._store.use_build(request.campaign, job.artifact.build_key)
+        self.measuring[request.device] = request
+        self._incumbents[self._places[request.device].host] = request.device
+        self._executor.measure(job)
+
+    def _collect_measurement(self, ended: Measured) -> None:
+        request = ended.job.request
+        self._record(request, ended.outcome)
+        del self.measuring[request.device]
+
+    def _collect_build(self, ended: Built) -> None:
+        """A build that failed is the end of every request that waits for it."""
+        job, _ = self._building.pop(ended.job.build_key)
+        waiting = [r for r in self._waiting() if self._needs(r, job)]
+        if isinstance(ended.outcome, BuildError):
+            for request in waiting:
+                reason = str(ended.outcome)
+                failure = Failure(request.network, request.device, "build", reason, False)
+                self._record(request, failure)
+        elif waiting:
+            campaign = waiting[0].campaign
+            self._store.add_build(campaign, job.network, job.target, ended.outcome)
+
+    def _needs(self, request: Request, job: BuildJob) -> bool:
+        build = self._builds.get((request.network, request.device))
+        return build is not None and build.key == job.build_key
+
+    def _record(self, request: Request, outcome: Measurement | Failure) -> None:
+        final = True
+        if isinstance(outcome, Failure) and outcome.retryable:
+            final = self._store.failed_attempts(request.id) + 1 >= ATTEMPTS
+        self._store.record(request, outcome, final)
+        self.ended += final
+
+
+def _place(executor: Executor, device: str) -> Place:
+    facts = executor.facts[device]
+    return Place(facts.host, frozenset(facts.cores))

@@ -1,0 +1,179 @@
+"""How builds and measurements are carried out: the boundary that the campaign works against.
+
+`InlineExecutor` does one thing after the other in this process, without Ray; `farm.cluster` has
+the one that spreads them over Ray actors. Both pass one suite.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
+
+from agents import Agent, agent_class
+from farm.compile.artifacts import ArtifactStore
+from farm.config import Device
+from farm.errors import BuildError, DeviceError, FarmError
+from farm.hosts import host_name
+from farm.schedule import Place
+from farm.store import Request
+from farm.types import Artifact, DeviceFacts, Failure, Measurement, MeasureSpec, Network, Target
+
+
+@dataclass(frozen=True)
+class BuildJob:
+    """model: the bytes of an ONNX model; network: for messages."""
+
+    build_key: str
+    network: Network
+    model: bytes
+    target: Target
+
+
+@dataclass(frozen=True)
+class MeasureJob:
+    """artifact: None for a device that needs none."""
+
+    request: Request
+    spec: MeasureSpec
+    artifact: Artifact | None
+
+
+@dataclass(frozen=True)
+class Built:
+    job: BuildJob
+    outcome: Artifact | BuildError
+
+
+@dataclass(frozen=True)
+class Measured:
+    job: MeasureJob
+    outcome: Measurement | Failure
+
+
+class Executor(Protocol):
+    """Carries out what it is told to, on the cores that it is told; a context manager.
+
+    facts: what the agents found, by device name, once it is entered.
+    slots: a place for each build that may go on at a time.
+    """
+
+    facts: Mapping[str, DeviceFacts]
+    slots: Sequence[Place]
+
+    def __enter__(self) -> Executor:
+        """Start the agents. Raises DeviceError for one that cannot work."""
+        ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    def check_target(self, target: Target) -> None:
+        """Raises TargetError for a target that the compiler does not know."""
+        ...
+
+    def build(self, job: BuildJob, slot: Place) -> None:
+        """Start a build in a slot that is free."""
+        ...
+
+    def measure(self, job: MeasureJob) -> None:
+        """Start a measurement on a device that is idle."""
+        ...
+
+    def wait(self, timeout_s: float) -> list[Built | Measured]:
+        """What has ended, as soon as anything has; nothing if the time is up before."""
+        ...
+
+
+class InlineExecutor:
+    """Everything in this process, one after the other, in the order of the calls."""
+
+    def __init__(self, devices: Sequence[Device], artifacts: ArtifactStore) -> None:
+        self._devices = devices
+        self._artifacts = artifacts
+        self._queue: deque[tuple[BuildJob, Place] | MeasureJob] = deque()
+        self._agents: dict[str, Agent] = {}
+        self._stack = ExitStack()
+        self.facts: Mapping[str, DeviceFacts] = {}
+        self.slots: Sequence[Place] = [Place(host_name(), frozenset(os.sched_getaffinity(0)))]
+
+    def __enter__(self) -> InlineExecutor:
+        with ExitStack() as stack:
+            for device in self._devices:
+                self._agents[device.name] = stack.enter_context(make_agent(device))
+            self.facts = {name: agent.facts() for name, agent in self._agents.items()}
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def check_target(self, target: Target) -> None:
+        from farm.compile.target import resolve
+
+        resolve(target)
+
+    def build(self, job: BuildJob, slot: Place) -> None:
+        self._queue.append((job, slot))
+
+    def measure(self, job: MeasureJob) -> None:
+        self._queue.append(job)
+
+    def wait(self, timeout_s: float) -> list[Built | Measured]:  # noqa: ARG002
+        if not self._queue:
+            return []
+        job = self._queue.popleft()
+        if isinstance(job, MeasureJob):
+            return [Measured(job, attempt_measure(self._agents[job.request.device], job))]
+        return [Built(job[0], attempt_build(job[0], self._artifacts))]
+
+
+def make_agent(device: Device) -> Agent:
+    """The agent of a device, not started."""
+    return agent_class(device.kind)(device.name, device.options)
+
+
+def attempt_measure(agent: Agent, job: MeasureJob) -> Measurement | Failure:
+    """Measure; whatever goes wrong becomes a Failure, so that a campaign goes on."""
+    network, device = job.request.network, job.request.device
+    try:
+        return agent.measure(network, job.artifact, job.spec)
+    except DeviceError as e:
+        return failure(job, e)
+    except Exception as e:  # noqa: BLE001 - the one place where the unforeseen becomes a row
+        return Failure(network, device, "internal", f"{type(e).__name__}: {e}", retryable=False)
+
+
+def failure(job: MeasureJob, error: DeviceError) -> Failure:
+    """What is stored of an error."""
+    request = job.request
+    return Failure(request.network, request.device, error.kind, str(error), error.retryable)
+
+
+def attempt_build(job: BuildJob, artifacts: ArtifactStore) -> Artifact | BuildError:
+    """Build into `artifacts`; whatever goes wrong becomes a BuildError."""
+    import onnx
+
+    from farm.compile.build import build
+
+    try:
+        return build(onnx.load_from_string(job.model), job.target, artifacts)
+    except BuildError as e:
+        return e
+    except FarmError:
+        raise
+    except Exception as e:  # noqa: BLE001 - as above
+        return BuildError(f"{job.network.id}: {type(e).__name__}: {e}")

@@ -1,0 +1,175 @@
+"""The farm as a Python object; every command is a thin layer over it.
+
+from farm import Farm
+
+summary = Farm.open("cluster.yaml").launch(space="nb201", devices=["cpu1"], budget=40)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from farm import query
+from farm.campaign import Campaign, Watch
+from farm.compile.artifacts import ArtifactStore
+from farm.config import Device, FarmConfig, load
+from farm.errors import UnknownName, UsageError
+from farm.executor import Executor, InlineExecutor
+from farm.learn import Chooser
+from farm.spaces import parse_network, space
+from farm.store import Plan, Store, StoreLock
+from farm.summary import Summary, summarise
+from farm.types import DeviceFacts, Failure, Measurement, Network
+
+EXECUTORS = ("ray", "inline")
+MEASURE = ("never", "missing", "always")
+
+
+@dataclass(frozen=True)
+class Farm:
+    """A cluster.yaml and its store. Methods raise what `farm.errors` draws."""
+
+    config: FarmConfig
+
+    @classmethod
+    def open(cls, path: str | Path = "cluster.yaml", store: str | Path | None = None) -> Farm:
+        """Read and check cluster.yaml. store: a folder to use instead of the one it names."""
+        config = load(Path(path))
+        return cls(config if store is None else replace(config, store=Path(store)))
+
+    def launch(
+        self,
+        space: str,
+        devices: Sequence[str],
+        budget: int,
+        holdout: int = 10,
+        seed: int = 0,
+        select: str = "active",
+        device_seconds: float | None = None,
+        executor: str = "ray",
+        watch: Watch = lambda _: None,
+    ) -> Summary:
+        """Start a campaign and work until it is done. For the arguments see `farm.store.Plan`."""
+        plan = self._plan(space, devices, budget, holdout, seed, select, device_seconds)
+        with StoreLock(self.config.store), Store(self.config.store) as store:
+            with self._executor(executor, plan.devices) as running:
+                name = store.add_campaign(plan)
+                self._run(name, store, running, watch)
+            return summarise(store, name)
+
+    def resume(
+        self, campaign: str = "latest", executor: str = "ray", watch: Watch = lambda _: None
+    ) -> Summary:
+        """Go on with a campaign that was killed or cancelled; nothing is measured twice."""
+        with StoreLock(self.config.store), Store(self.config.store, create=False) as store:
+            stored = store.campaign(campaign)
+            if stored.state != "done":
+                with self._executor(executor, stored.plan.devices) as running:
+                    self._run(stored.id, store, running, watch)
+            return summarise(store, stored.id)
+
+    def cancel(self, campaign: str) -> str:
+        """Ask a campaign to end, here or in another process; its name."""
+        with self.store() as store:
+            name = store.campaign(campaign).id
+            store.cancel(name)
+            return name
+
+    @contextmanager
+    def store(self) -> Iterator[Store]:
+        """The store, for reading. Raises StoreError where there is none yet."""
+        with Store(self.config.store, create=False) as store:
+            yield store
+
+    def facts(self, device: str) -> DeviceFacts:
+        """Start the device's agent and ask what it finds."""
+        with InlineExecutor([self.config.device(device)], self._artifacts()) as executor:
+            return executor.facts[device]
+
+    def hwl(
+        self, network: str, measure: str = "missing", executor: str = "inline"
+    ) -> query.Encoding:
+        """The HWL encoding of a network, as `SPACE/CODE`.
+
+        measure: `never`, only what is `missing` in the store, or `always` all references.
+        """
+        parsed = parse_network(network)
+        if measure not in MEASURE:
+            raise UnknownName("way to measure", measure, MEASURE)
+        references = self.config.references
+        if not references:
+            raise UsageError(f"no reference devices; write `references:` into {self.config.path}")
+        with Store(self.config.store, create=measure != "never") as store:
+            cached = {device: query.known(store, parsed, device) for device in references}
+            wanted = [
+                device
+                for device in references
+                if measure == "always" or (measure == "missing" and cached[device] is None)
+            ]
+            fresh = self._measure(parsed, wanted, store, executor) if wanted else {}
+            entries = [
+                query.entry(device, fresh.get(device), cached[device]) for device in references
+            ]
+            return query.Encoding(parsed, tuple(entries), query.normalisation(store, references))
+
+    def _measure(
+        self, network: Network, devices: Sequence[str], store: Store, executor: str
+    ) -> dict[str, Measurement | Failure]:
+        with StoreLock(self.config.store), self._executor(executor, devices) as running:
+            return query.measure(
+                network, [self.config.device(d) for d in devices], store, running, self._artifacts()
+            )
+
+    def _plan(
+        self,
+        space_name: str,
+        devices: Sequence[str],
+        budget: int,
+        holdout: int,
+        seed: int,
+        select: str,
+        device_seconds: float | None,
+    ) -> Plan:
+        """A plan that can be carried out; everything that can be refused is refused here."""
+        plan = Plan(
+            space=space_name,
+            devices=tuple(devices),
+            budget=budget,
+            holdout=holdout,
+            seed=seed,
+            specs=tuple(self.config.device(name).spec for name in devices),
+            select=select,
+            device_seconds=device_seconds,
+        )
+        Chooser(plan, space(space_name))
+        return plan
+
+    def _run(self, name: str, store: Store, executor: Executor, watch: Watch) -> None:
+        Campaign(name, store, executor, self._artifacts(), watch).run()
+
+    @contextmanager
+    def _executor(self, kind: str, devices: Sequence[str]) -> Iterator[Executor]:
+        """The executor, started, with all targets known to the compiler."""
+        chosen = [self.config.device(name) for name in devices]
+        with self._make_executor(kind, chosen) as executor:
+            targets = [facts.target for facts in executor.facts.values()]
+            for target in targets:
+                if target is not None:
+                    executor.check_target(target)
+            yield executor
+
+    def _make_executor(self, kind: str, devices: Sequence[Device]) -> Executor:
+        if kind == "inline":
+            return InlineExecutor(devices, self._artifacts())
+        if kind != "ray":
+            raise UnknownName("executor", kind, EXECUTORS)
+        from farm.cluster import RayExecutor
+
+        config = self.config
+        return RayExecutor(devices, self._artifacts(), config.ray, config.compile_workers)
+
+    def _artifacts(self) -> ArtifactStore:
+        return ArtifactStore(self.config.store / "artifacts")

@@ -1,0 +1,134 @@
+"""What a campaign measures next, and what it has learnt: between search spaces and predictors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farm.errors import UsageError
+from farm.spaces import SearchSpace
+from farm.store import Plan
+from farm.types import Measurement, Network
+from predictors import Observations, metrics
+from predictors.acquisition import ACQUISITIONS
+from predictors.models.gp import GaussianProcess
+
+POOL = 2000
+"""Candidates drawn from a space by the campaign's seed; all of it where it is smaller."""
+
+MACS = "macs"
+"""The feature column that counts multiply-accumulates, where a space has one."""
+
+_SELECT = {"active": "variance", "random": "random"}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A held-out network: what was predicted before looking, with its 95 % interval, and what
+    was measured. Seconds."""
+
+    network: Network
+    predicted_s: float
+    low_s: float
+    high_s: float
+    measured_s: float
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How well one device is predicted. spearman, kendall: None where they cannot be said."""
+
+    spearman: float | None
+    kendall: float | None
+    predictions: tuple[Prediction, ...]
+
+
+class Chooser:
+    """Chooses networks for a plan. Depends on the plan and the networks chosen before, never on
+    a measured value, so that the same plan asks for the same networks in every run.
+
+    holdout: the networks that only judge.
+    Raises UsageError for a plan that asks for more networks than there are.
+    """
+
+    def __init__(self, plan: Plan, space: SearchSpace) -> None:
+        wanted = plan.budget + plan.holdout
+        rng = np.random.default_rng(plan.seed)
+        self._plan = plan
+        self._pool = space.sample(min(space.size, max(POOL, 4 * wanted)), rng)
+        self._row = {network: row for row, network in enumerate(self._pool)}
+        self._features = space.features(self._pool)
+        self._model = model_over(self._features, space)
+        distinct, twins = np.unique(self._features, axis=0, return_index=True, return_inverse=True)[
+            1:
+        ]
+        if wanted > len(distinct):
+            raise UsageError(
+                f"--budget {plan.budget} and --holdout {plan.holdout} ask for {wanted} networks, "
+                f"but only {len(distinct)} of {space.name} differ; ask for fewer"
+            )
+        rows = np.sort(distinct)[: plan.holdout]
+        self.holdout = [self._pool[row] for row in rows]
+        # A twin has other code but the same features: learning from it would be peeking.
+        self._barred = np.flatnonzero(np.isin(twins.ravel(), twins.ravel()[rows]))
+
+    def choose(self, chosen: Sequence[Network], n: int) -> list[Network]:
+        """The next `n` networks after `chosen`, by the plan's way of selecting."""
+        rows = ACQUISITIONS[_SELECT[self._plan.select]](
+            self._features,
+            [self._row[network] for network in chosen],
+            n,
+            self._plan.seed,
+            prior=self._model,
+            barred=self._barred,
+        )
+        return [self._pool[row] for row in rows]
+
+
+def model_over(pool: NDArray[np.float64], space: SearchSpace) -> GaussianProcess:
+    """The predictor for networks of `space`, normalised over the features `pool` (N, F)."""
+    names = list(space.feature_names)
+    return GaussianProcess.over(pool, names.index(MACS) if MACS in names else None)
+
+
+def judge(
+    learnt: Sequence[Measurement],
+    heldout: Sequence[Measurement],
+    devices: Sequence[str],
+    space: SearchSpace,
+) -> Mapping[str, Judgement]:
+    """Fit on `learnt` and predict `heldout`, for each device."""
+    networks = list(dict.fromkeys(m.network for m in [*learnt, *heldout]))
+    if not networks:
+        return {device: Judgement(None, None, ()) for device in devices}
+    row = {network: i for i, network in enumerate(networks)}
+    features = space.features(networks)
+    trained = features[[row[m.network] for m in learnt]]
+    observations = Observations(
+        features=trained,
+        device=np.array([devices.index(m.device) for m in learnt], np.intp),
+        latency_s=np.array([m.latency_s for m in learnt]),
+        devices=tuple(devices),
+    )
+    fitted = model_over(trained if len(learnt) else features, space).fit(observations)
+    judgements = {}
+    for device in devices:
+        mine = [m for m in heldout if m.device == device]
+        posterior = fitted.posterior(features[[row[m.network] for m in mine]], device)
+        low_s, high_s = posterior.interval_s()
+        predictions = tuple(
+            Prediction(m.network, float(p), float(low), float(high), m.latency_s)
+            for m, p, low, high in zip(mine, posterior.latency_s, low_s, high_s, strict=True)
+        )
+        judgements[device] = _judgement(predictions)
+    return judgements
+
+
+def _judgement(predictions: tuple[Prediction, ...]) -> Judgement:
+    predicted = np.array([p.predicted_s for p in predictions])
+    measured = np.array([p.measured_s for p in predictions])
+    spearman, kendall = metrics.spearman(predicted, measured), metrics.kendall(predicted, measured)
+    return Judgement(spearman, kendall, predictions)

@@ -1,0 +1,173 @@
+"""The HWL encoding of a network: its latencies on the reference devices.
+
+After Multi-Predict (Akhauri & Abdelfattah, arXiv 2306.02459), section 3.2: L maps a network to one
+normalised latency for each reference device, whatever search space it is from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from farm.compile.artifacts import ArtifactStore
+from farm.config import Device
+from farm.dispatch import Dispatcher
+from farm.executor import Executor
+from farm.store import Request, Store
+from farm.types import Failure, Measurement, Network, digest
+
+FEWEST_TO_NORMALISE = 3
+"""Fewer measurements of a device say nothing about its spread."""
+
+
+@dataclass(frozen=True)
+class ReferenceLatency:
+    """A network on one reference device, in seconds, with its 95 % interval.
+
+    source: `measured` for this query, or `cached` in the store before it.
+    latency_s: None where the network was not measured on the device, or failed there.
+    """
+
+    device: str
+    latency_s: float | None
+    low_s: float | None
+    high_s: float | None
+    source: str | None
+    samples: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """(ln latency - mean) / std, fitted on the networks that campaigns learnt from; or, where a
+    reference has too few, ln latency as it is. Means and deviations in log-seconds.
+
+    networks: how many measurements of each reference it was fitted on.
+    """
+
+    kind: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    networks: tuple[int, ...]
+
+    @property
+    def version(self) -> str:
+        """Encodings of one version can be compared; of two they cannot."""
+        numbers = [self.mean, self.std]
+        return f"{self.kind}-{digest(numbers)[:12]}"
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """An HWL vector: R references in order. values: (R,), NaN where the mask is false."""
+
+    network: Network
+    references: tuple[ReferenceLatency, ...]
+    normalisation: Normalisation
+
+    @property
+    def mask(self) -> tuple[bool, ...]:
+        return tuple(r.latency_s is not None for r in self.references)
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        latency_s = [r.latency_s if r.latency_s else np.nan for r in self.references]
+        n = self.normalisation
+        scaled = (np.log(latency_s) - np.array(n.mean)) / np.array(n.std)
+        return tuple(float(value) for value in scaled.astype(np.float32))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "network": self.network.id,
+            "references": [
+                {
+                    "device": r.device,
+                    "latency_s": r.latency_s,
+                    "low_s": r.low_s,
+                    "high_s": r.high_s,
+                    "source": r.source,
+                    "samples": r.samples,
+                    **({"reason": r.reason} if r.reason else {}),
+                }
+                for r in self.references
+            ],
+            "values": [
+                v if known else None for v, known in zip(self.values, self.mask, strict=True)
+            ],
+            "mask": list(self.mask),
+            "normalisation": {
+                "kind": self.normalisation.kind,
+                "networks": list(self.normalisation.networks),
+            },
+            "version": self.normalisation.version,
+        }
+
+
+def normalisation(store: Store, references: Sequence[str]) -> Normalisation:
+    """Fit on what campaigns learnt from on the references; never on held-out networks."""
+    logs = [
+        np.log([m.latency_s for m in store.measurements(device=device, purpose="learn")])
+        for device in references
+    ]
+    counts = tuple(len(values) for values in logs)
+    if min(counts, default=0) < FEWEST_TO_NORMALISE or any(np.ptp(v) == 0 for v in logs):
+        ones = (1.0,) * len(references)
+        return Normalisation("log-seconds", (0.0,) * len(references), ones, counts)
+    mean, std = (tuple(float(f(values)) for values in logs) for f in (np.mean, np.std))
+    return Normalisation("standardised-log", mean, std, counts)
+
+
+def known(store: Store, network: Network, device: str) -> Measurement | None:
+    """The newest measurement of `network` on `device` as the device was last seen, if any.
+
+    A measurement under an older fingerprint is of another device, so to say, and does not count.
+    """
+    facts = store.facts(device)
+    found = store.measurements(device=device, network=network)
+    current = [m for m in found if facts and m.fingerprint == facts[-1].fingerprint]
+    return current[-1] if current else None
+
+
+def reference_latency(
+    device: str, measurement: Measurement | None, source: str, reason: str | None = None
+) -> ReferenceLatency:
+    """A measurement, or its absence, as an entry of an encoding."""
+    if measurement is None:
+        return ReferenceLatency(device, None, None, None, None, 0, reason)
+    low_s, high_s = measurement.interval_s
+    samples = sum(len(row) for row in measurement.samples_s)
+    return ReferenceLatency(device, measurement.latency_s, low_s, high_s, source, samples)
+
+
+def entry(
+    device: str, fresh: Measurement | Failure | None, cached: Measurement | None
+) -> ReferenceLatency:
+    """One reference of an encoding: measured now, else from the store, else the reason why not."""
+    if isinstance(fresh, Measurement):
+        return reference_latency(device, fresh, "measured")
+    reason = f"{fresh.kind}: {fresh.message}" if isinstance(fresh, Failure) else "not measured yet"
+    return reference_latency(device, cached, "cached", reason)
+
+
+def measure(
+    network: Network,
+    devices: Sequence[Device],
+    store: Store,
+    executor: Executor,
+    artifacts: ArtifactStore,
+) -> dict[str, Measurement | Failure]:
+    """Build `network` for each device, measure it there, and store what came of it."""
+    specs = {device.name: device.spec for device in devices}
+    requests = [store.query_request(network, device) for device in specs]
+    ids = {request.id for request in requests}
+    work = Dispatcher(
+        store, executor, artifacts, specs, lambda: [r for r in store.pending(None) if r.id in ids]
+    )
+    work.start()
+    while not work.idle:
+        work.work()
+        work.start()
+    return {request.device: store.outcome(request) for request in requests}

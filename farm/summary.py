@@ -1,0 +1,77 @@
+"""What a campaign came to, as plain data: the object that `--json` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from farm.learn import Judgement, judge
+from farm.spaces import space
+from farm.store import Request, Store, StoredCampaign
+from farm.types import Failure
+
+
+@dataclass(frozen=True)
+class Summary:
+    """counts: measured and failed, by device."""
+
+    campaign: StoredCampaign
+    built: int
+    cached: int
+    counts: Mapping[str, tuple[int, int]]
+    judgements: Mapping[str, Judgement]
+    failures: tuple[tuple[Request, Failure], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys that a program can rely on. A figure that cannot be said is null."""
+        stored = self.campaign
+        return {
+            "campaign": stored.id,
+            "state": stored.state,
+            "space": stored.plan.space,
+            "requested": stored.requested,
+            "measured": stored.measured,
+            "failed": stored.failed,
+            "built": self.built,
+            "cached": self.cached,
+            "wall_s": stored.wall_s,
+            "devices": {device: self._device(device) for device in stored.plan.devices},
+            "failures": [
+                {"network": r.network.id, "device": r.device, "kind": f.kind, "message": f.message}
+                for r, f in self.failures
+            ],
+        }
+
+    def busy_fraction(self, device: str) -> float | None:
+        """Share of the campaign's time in which the device measured."""
+        wall_s = self.campaign.wall_s
+        return min(1.0, self.campaign.busy_s.get(device, 0.0) / wall_s) if wall_s else None
+
+    def _device(self, device: str) -> dict[str, Any]:
+        measured, failed = self.counts[device]
+        judgement = self.judgements[device]
+        return {
+            "measured": measured,
+            "failed": failed,
+            "spearman": judgement.spearman,
+            "kendall": judgement.kendall,
+            "heldout": len(judgement.predictions),
+            "busy_fraction": self.busy_fraction(device),
+        }
+
+
+def summarise(store: Store, name: str) -> Summary:
+    """Read a campaign, fit the predictor to what it learnt and judge it. Raises UnknownName."""
+    stored = store.campaign(name)
+    learnt = store.measurements(campaign=stored.id, purpose="learn")
+    heldout = store.measurements(campaign=stored.id, purpose="holdout")
+    built, cached = store.builds(stored.id)
+    return Summary(
+        campaign=stored,
+        built=built,
+        cached=cached,
+        counts=store.counts(stored.id),
+        judgements=judge(learnt, heldout, stored.plan.devices, space(stored.plan.space)),
+        failures=tuple(store.failures(stored.id)),
+    )

@@ -1,52 +1,22 @@
-"""NAS-Bench-201 (Dong & Yang 2020, arXiv:2001.00326): 15,625 cells in one skeleton.
-
-A cell is a directed acyclic graph of four nodes; each of its six edges carries one of five
-operations, and a node is the sum of its incoming edges (section 2.2). A convolution is ReLU,
-convolution, batch norm. The skeleton (section 2.1, figure 1) for CIFAR-10: a 3x3 convolution,
-three stages of five cells with 16, 32 and 64 channels, a residual block of stride 2 before the
-second and the third, batch norm and ReLU, the global mean, and a linear layer.
-"""
+"""NAS-Bench-201 as a search space: 15,625 networks, named by the published string of their cell."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import reduce
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from farm.errors import NetworkSyntaxError
-from farm.spaces.codes import operation_index
-from farm.spaces.graph import INPUT, Graph, Value, apply, build
-from farm.spaces.ops import (
-    Add,
-    AvgPool,
-    BatchNorm,
-    Conv,
-    GlobalAvgPool,
-    Linear,
-    Relu,
-    Shape,
-    Zeros,
-)
+from farm.spaces.codes import operation_index, quoted
+from farm.spaces.graph import Graph
+from farm.spaces.nb201_features import FEATURE_NAMES, cell_features
+from farm.spaces.nb201_graph import EDGES, OPERATIONS, Cell, network_graph
 from farm.types import Network
 
-OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-KERNELS = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
-
-EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
-"""(source, target) of a cell's edges, in the order of the published string."""
-
-INPUT_SHAPE = (1, 3, 32, 32)
-CHANNELS = (16, 32, 64)
-CELLS_PER_STAGE = 5
-CLASSES = 10
-
 FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
-
-Cell = tuple[str, ...]
-"""The operations of the six edges, in the order of `EDGES`."""
 
 
 class NB201:
@@ -85,7 +55,16 @@ class NB201:
 
     def graph(self, network: Network) -> Graph:
         """The network as a graph; what its output does not need is not in it."""
-        return build(INPUT_SHAPE, _skeleton(parse_cell(network.code)))
+        return network_graph(parse_cell(network.code))
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the columns of `features`."""
+        return FEATURE_NAMES
+
+    def features(self, networks: Sequence[Network]) -> NDArray[np.float64]:
+        """(N, 39) float64, not standardised: see `nb201_features.cell_features`."""
+        return cell_features([parse_cell(network.code) for network in networks])
 
 
 def cell_text(cell: Sequence[str]) -> str:
@@ -98,7 +77,7 @@ def parse_cell(text: str) -> Cell:
     """The inverse of `cell_text`. Raises NetworkSyntaxError."""
     nodes = text.split("+")
     if len(nodes) != 3 or not all(re.fullmatch(r"\|.*\|", node) for node in nodes):
-        raise NetworkSyntaxError(f"a NAS-Bench-201 cell has the form {FORM}, got {text!r}")
+        raise NetworkSyntaxError(f"a NAS-Bench-201 cell has the form {FORM}, got {quoted(text)}")
     return tuple(op for target, node in enumerate(nodes, 1) for op in _parse_node(node, target))
 
 
@@ -108,7 +87,7 @@ def _parse_node(text: str, target: int) -> list[str]:
     if len(edges) != target:
         raise NetworkSyntaxError(
             f"node {target} of a NAS-Bench-201 cell has {target} incoming edges, "
-            f"got {len(edges)} in {text!r}; the form is {FORM}"
+            f"got {len(edges)} in {quoted(text)}; the form is {FORM}"
         )
     return [_parse_edge(edge, source) for source, edge in enumerate(edges)]
 
@@ -118,80 +97,6 @@ def _parse_edge(text: str, source: int) -> str:
     operation_index(operation, OPERATIONS)
     if node != str(source):
         raise NetworkSyntaxError(
-            f"expected '{operation}~{source}', got {text!r}; the form is {FORM}"
+            f"expected '{operation}~{source}', got {quoted(text)}; the form is {FORM}"
         )
     return operation
-
-
-def _skeleton(cell: Cell) -> Value:
-    x = apply(Conv(CHANNELS[0], 3), INPUT)
-    side = INPUT_SHAPE[2]
-    for stage, channels in enumerate(CHANNELS):
-        if stage:
-            x, side = _residual_block(x, channels), side // 2
-        for _ in range(CELLS_PER_STAGE):
-            x = _CellBuilder(x, (INPUT_SHAPE[0], channels, side, side)).build(cell)
-    x = apply(Relu(), apply(BatchNorm(), x))
-    return apply(Linear(CLASSES), apply(GlobalAvgPool(), x))
-
-
-def _residual_block(x: Value, channels: int) -> Value:
-    """Halves the sides. The shortcut has no batch norm, as in the published code."""
-    y = apply(Conv(channels, 3, stride=2), apply(Relu(), x))
-    y = apply(Conv(channels, 3), apply(Relu(), y))
-    pooled = apply(AvgPool(2, stride=2, padding=0), x)
-    return apply(Add(), apply(Conv(channels, 1, batch_norm=False), pooled), y)
-
-
-class _CellBuilder:
-    """Writes one cell down, simplified without changing what it computes.
-
-    A node without a live input is all zeros. Skipping or pooling zeros gives zeros, which add
-    nothing; a convolution of zeros is still its batch norm's shift, so it stays. Convolutions of
-    one node share its ReLU. The terms of a sum are sorted by what they compute, so that
-    isomorphic cells come out equal (up to ties, which cost a duplicate and nothing else).
-    """
-
-    def __init__(self, x: Value, shape: Shape) -> None:
-        self.shape = shape
-        self.texts: dict[Value, str] = {x: "x"}
-        self.relus: dict[Value, Value] = {}
-        self.nodes: list[Value | None] = [x]
-        self.zeros = self._named(apply(Zeros(shape)), "0")
-
-    def build(self, cell: Cell) -> Value:
-        """The value of the cell's output node."""
-        for target in (1, 2, 3):
-            incoming = zip(cell, EDGES, strict=True)
-            terms = [self._edge(op, a) for op, (a, b) in incoming if b == target]
-            self.nodes.append(self._sum([term for term in terms if term is not None]))
-        return self.nodes[3] or self.zeros
-
-    def _edge(self, operation: str, source: int) -> Value | None:
-        x = self.nodes[source]
-        if operation in KERNELS:
-            return self._conv(x or self.zeros, operation)
-        if operation == "none" or x is None:
-            return None
-        return x if operation == "skip_connect" else self._pool(x)
-
-    def _conv(self, x: Value, operation: str) -> Value:
-        if x not in self.relus:
-            self.relus[x] = x if x is self.zeros else apply(Relu(), x)
-        conv = apply(Conv(self.shape[1], KERNELS[operation]), self.relus[x])
-        return self._named(conv, f"{operation}({self.texts[x]})")
-
-    def _pool(self, x: Value) -> Value:
-        return self._named(apply(AvgPool(3, stride=1, padding=1), x), f"pool({self.texts[x]})")
-
-    def _sum(self, terms: list[Value]) -> Value | None:
-        ordered = sorted(terms, key=lambda term: self.texts[term])
-        if not ordered:
-            return None
-        text = "+".join(self.texts[term] for term in ordered)
-        total = reduce(lambda a, b: apply(Add(), a, b), ordered)
-        return self._named(total, f"({text})") if len(ordered) > 1 else total
-
-    def _named(self, value: Value, text: str) -> Value:
-        self.texts[value] = text
-        return value

@@ -1,0 +1,140 @@
+"""What a latency predictor sees of NAS-Bench-201 networks: all 15,625 in a fraction of a second.
+
+The 15 cells of a network are alike, so its counts follow from the six edges of one cell, and all
+networks are counted at once. The counts are those of each network's graph; tests hold that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farm.spaces.counts import ANALYTIC_NAMES, analytic_features, count_vector
+from farm.spaces.nb201_graph import (
+    CELLS_PER_STAGE,
+    EDGES,
+    KERNELS,
+    OPERATIONS,
+    STAGE_SHAPES,
+    Cell,
+    cell_graph,
+    network_graph,
+)
+from farm.spaces.ops import Shape
+
+_CELL_NODES = 4
+
+# Kernels on the longest path: a convolution; pool and convolution, or two; mean and linear layer.
+_STEM_DEPTH, _RESIDUAL_DEPTH, _HEAD_DEPTH = 1, 2, 2
+
+_IS_CONV = np.array([name in KERNELS for name in OPERATIONS])
+_IS_NONE = np.array([name == "none" for name in OPERATIONS])
+_HAS_KERNEL = ~_IS_NONE & np.array([name != "skip_connect" for name in OPERATIONS])
+
+FEATURE_NAMES = (
+    *(f"edge{a}-{b}={name}" for a, b in EDGES for name in OPERATIONS[1:]),
+    *(f"count={name}" for name in OPERATIONS[1:]),
+    "connected",
+    *ANALYTIC_NAMES,
+)
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+
+
+def cell_features(cells: Sequence[Cell]) -> Floats:
+    """(N, len(FEATURE_NAMES)) float64, not standardised. Dead edges count as `none`.
+
+    24 columns: does this edge carry this operation. 4: how many edges do. 1: does the output
+    depend on the input. The others are `counts.analytic_features`.
+    """
+    ops = np.array([[OPERATIONS.index(op) for op in cell] for cell in cells], dtype=np.int64)
+    ops = ops.reshape(-1, len(EDGES))
+    live, connected = live_edges(ops)
+    held = np.eye(len(OPERATIONS))[ops] * live[:, :, None]
+    totals = _totals(live, connected, held.sum(axis=1))
+    analytic = analytic_features(totals, _depths(ops, live, connected))
+    edges = held[:, :, 1:].reshape(len(ops), -1)
+    return np.column_stack([edges, held.sum(axis=1)[:, 1:], connected, analytic])
+
+
+def live_edges(ops: Ints) -> tuple[Bools, Bools]:
+    """Which edges are in a network's graph, (N, 6), and does its output need its input, (N,).
+
+    ops: (N, 6), positions in `OPERATIONS`. An edge that the output needs is live if its source is
+    not all zeros; a convolution, even if it is (see `nb201_graph`).
+    """
+    filled = np.zeros((len(ops), _CELL_NODES), dtype=bool)
+    filled[:, 0] = True
+    carries = np.zeros(ops.shape, dtype=bool)
+    for edge, (a, b) in enumerate(EDGES):
+        carries[:, edge] = _IS_CONV[ops[:, edge]] | (~_IS_NONE[ops[:, edge]] & filled[:, a])
+        filled[:, b] |= carries[:, edge]
+    needed = np.zeros_like(filled)
+    needed[:, -1] = True
+    for edge, (a, b) in reversed(list(enumerate(EDGES))):
+        carries[:, edge] &= needed[:, b]
+        needed[:, a] |= carries[:, edge]
+    return carries, needed[:, 0]
+
+
+def _totals(live: Bools, connected: Bools, held: Floats) -> Floats:
+    """(N, len(COUNTS)): counts of whole networks. held: (N, 5), live edges of each operation.
+
+    Where the output does not need the input, nothing before the last cell is needed either.
+    """
+    edge_costs, sum_costs, skeleton, head = _costs()
+    incoming = np.stack([live[:, [b == node for _, b in EDGES]].sum(axis=1) for node in (1, 2, 3)])
+    sums = np.maximum(incoming - 1, 0).sum(axis=0)
+    cells = np.einsum("no,soc->snc", held, edge_costs) + np.einsum("n,sc->snc", sums, sum_costs)
+    whole = skeleton + CELLS_PER_STAGE * cells.sum(axis=0)
+    totals: Floats = np.where(connected[:, None], whole, head + cells[-1])
+    return totals
+
+
+def _depths(ops: Ints, live: Bools, connected: Bools) -> Floats:
+    """(N,): kernels on the longest path of whole networks."""
+    depths = np.full(len(ops), float(_STEM_DEPTH))
+    for stage in range(len(STAGE_SHAPES)):
+        depths += _RESIDUAL_DEPTH if stage else 0
+        for _ in range(CELLS_PER_STAGE):
+            depths = _cell_depths(ops, live, depths)
+    alone = _cell_depths(ops, live, np.zeros(len(ops)))
+    return np.where(connected, depths, alone) + _HEAD_DEPTH
+
+
+def _cell_depths(ops: Ints, live: Bools, before: Floats) -> Floats:
+    """(N,): depth at a cell's output, given the depth (N,) at its input."""
+    depths = np.zeros((len(ops), _CELL_NODES))
+    depths[:, 0] = before
+    for edge, (a, b) in enumerate(EDGES):
+        through = depths[:, a] + _HAS_KERNEL[ops[:, edge]]
+        depths[:, b] = np.maximum(depths[:, b], np.where(live[:, edge], through, 0))
+    return depths[:, -1]
+
+
+@cache
+def _costs() -> tuple[Floats, Floats, Floats, Floats]:
+    """Counts of an edge, (3, 5, C), and a sum, (3, C), by stage; of skeleton and head, (C,) each.
+
+    Each is counted in a graph that holds nothing else. C: len(COUNTS).
+    """
+    edges = [[_alone(op, shape) for op in OPERATIONS] for shape in STAGE_SHAPES]
+    doubled = _cell({(0, 1): "skip_connect", (1, 3): "skip_connect", (0, 3): "skip_connect"})
+    sums = [count_vector(cell_graph(doubled, shape)) for shape in STAGE_SHAPES]
+    skeleton = count_vector(network_graph(_cell({(0, 3): "skip_connect"})))
+    return np.array(edges), np.array(sums), skeleton, count_vector(network_graph(_cell({})))
+
+
+def _alone(operation: str, shape: Shape) -> Floats:
+    """Counts, (C,), of a cell that is one edge."""
+    return count_vector(cell_graph(_cell({(0, 3): operation}), shape))
+
+
+def _cell(held: Mapping[tuple[int, int], str]) -> Cell:
+    """The cell with the given operations; its other edges are `none`."""
+    return tuple(held.get(edge, "none") for edge in EDGES)

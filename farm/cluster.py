@@ -18,9 +18,9 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from agents import Agent
 from farm.compile.artifacts import ArtifactStore
 from farm.config import Device
-from agents import Agent
 from farm.errors import (
     BuildError,
     DeviceError,

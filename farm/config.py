@@ -128,7 +128,8 @@ def _plain(node: Any) -> Any:
 
 
 def _device(name: str, file: _File, mistakes: list[Mistake]) -> Device | None:
-    entry, at = dict(file.devices[name]), ("devices", name)
+    entry = dict(file.devices[name])
+    at: Location = ("devices", name)
     if not _DEVICE_NAME.fullmatch(name):
         rule = "a device's name is lower-case letters, digits, '-' and '_'"
         mistakes.append((at, f"{rule}, got {name!r}"))
@@ -164,14 +165,14 @@ def _spec(
 
 
 def _reference_mistakes(file: _File) -> list[Mistake]:
-    unknown = [
+    mistakes: list[Mistake] = [
         (("references", i), str(UnknownName("device", name, file.devices)))
         for i, name in enumerate(file.references)
         if name not in file.devices
     ]
     if len(set(file.references)) < len(file.references):
-        unknown.append((("references",), f"each reference once, got {file.references}"))
-    return [*unknown]
+        mistakes.append((("references",), f"each reference once, got {file.references}"))
+    return mistakes
 
 
 def _validated(

@@ -16,7 +16,7 @@ from farm.compile.artifacts import ArtifactStore
 from farm.config import Device
 from farm.dispatch import Dispatcher
 from farm.executor import Executor
-from farm.store import Request, Store
+from farm.store import Store
 from farm.types import Failure, Measurement, Network, digest
 
 FEWEST_TO_NORMALISE = 3

@@ -35,5 +35,7 @@ def interval(samples_s: Sequence[Sequence[float]]) -> tuple[float, float]:
 
 def _round_minima(samples_s: Sequence[Sequence[float]]) -> np.ndarray:
     if not samples_s or not all(samples_s):
-        raise ValueError(f"every round must hold a sample, got rounds of {[len(r) for r in samples_s]}")
+        raise ValueError(
+            f"every round must hold a sample, got rounds of {[len(r) for r in samples_s]}"
+        )
     return np.array([min(row) for row in samples_s])

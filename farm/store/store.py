@@ -200,6 +200,23 @@ class Store:
 
     # Measurements
 
+    def measured(
+        self,
+        campaign: str | None = None,
+        purpose: str | None = None,
+        device: str | None = None,
+        network: Network | None = None,
+    ) -> list[tuple[Request, Measurement]]:
+        """Requests and their measurements that match everything given, oldest first."""
+        sql = """SELECT measurements.*, requests.id AS id, campaign, purpose FROM measurements
+                 JOIN requests ON requests.id = request
+                 WHERE ifnull(campaign = ?, ? IS NULL) AND ifnull(purpose = ?, 1)
+                 AND ifnull(measurements.device = ?, 1) AND ifnull(measurements.network = ?, 1)
+                 ORDER BY measurements.id"""
+        network_id = network.id if network else None
+        found = self._rows(sql, campaign, campaign, purpose, device, network_id)
+        return [(rows.request(row), rows.measurement(row)) for row in found]
+
     def measurements(
         self,
         campaign: str | None = None,
@@ -207,14 +224,8 @@ class Store:
         device: str | None = None,
         network: Network | None = None,
     ) -> list[Measurement]:
-        """Measurements that match everything given, oldest first."""
-        sql = """SELECT measurements.* FROM measurements JOIN requests ON requests.id = request
-                 WHERE ifnull(campaign = ?, ? IS NULL) AND ifnull(purpose = ?, 1)
-                 AND ifnull(measurements.device = ?, 1) AND ifnull(measurements.network = ?, 1)
-                 ORDER BY measurements.id"""
-        network_id = network.id if network else None
-        found = self._rows(sql, campaign, campaign, purpose, device, network_id)
-        return [rows.measurement(row) for row in found]
+        """As `measured`, without the requests."""
+        return [m for _, m in self.measured(campaign, purpose, device, network)]
 
     def latency_matrix(
         self, networks: Sequence[Network], devices: Sequence[str]

@@ -1,0 +1,222 @@
+"""Commands. Results go to stdout, progress and errors to stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from farm.cli import show
+from farm.cli.progress import watching
+from farm.errors import FarmError
+from farm.farm import EXECUTORS, MEASURE, Farm
+
+app = typer.Typer(
+    help="Measures the latency of neural networks on real devices; predicts the rest.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+campaign_app = typer.Typer(help="Campaigns: list, show, resume, cancel.", no_args_is_help=True)
+device_app = typer.Typer(help="Devices of cluster.yaml: list, show.", no_args_is_help=True)
+app.add_typer(campaign_app, name="campaign")
+app.add_typer(device_app, name="device")
+
+Config = Annotated[
+    Path, typer.Option("--config", envvar="FARM_CONFIG", help="The file that lists the devices.")
+]
+StoreFolder = Annotated[
+    Path | None, typer.Option("--store", help="Folder of results, instead of the file's `store:`.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Executor = Annotated[
+    str, typer.Option("--executor", help=f"What carries the work out: {', '.join(EXECUTORS)}.")
+]
+CampaignName = Annotated[str, typer.Argument(help="A campaign, such as c1, or `latest`.")]
+
+_CONFIG = Path("cluster.yaml")
+_INTERRUPTED = 130
+"""As a shell reports a program that Ctrl-C ended."""
+
+
+@app.command()
+def launch(
+    devices: Annotated[str, typer.Option(help="Names of devices, with commas.")],
+    budget: Annotated[int, typer.Option(min=1, help="Networks to learn from, on each device.")],
+    space: Annotated[str, typer.Option(help="The search space: nb201, fbnet, ...")] = "nb201",
+    holdout: Annotated[
+        int, typer.Option(min=0, help="Networks measured only to judge the predictor by.")
+    ] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed asks for the same networks.")] = 0,
+    select: Annotated[
+        str, typer.Option(help="How networks are chosen: active, random.")
+    ] = "active",
+    device_seconds: Annotated[
+        float | None, typer.Option(min=0, help="Choose no more once devices were busy so long.")
+    ] = None,
+    executor: Executor = "ray",
+    config: Config = _CONFIG,
+    store: StoreFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Start a campaign: choose networks, measure them, learn from them."""
+    names = [name.strip() for name in devices.split(",") if name.strip()]
+    farm = Farm.open(config, store)
+    with watching() as watch:
+        summary = farm.launch(
+            space, names, budget, holdout, seed, select, device_seconds, executor, watch
+        )
+    _print(as_json, summary.to_json, lambda: show.summary(summary))
+
+
+@campaign_app.command("list")
+def campaign_list(
+    config: Config = _CONFIG, store: StoreFolder = None, as_json: Json = False
+) -> None:
+    """List the campaigns of the store."""
+    with Farm.open(config, store).store() as opened:
+        campaigns = opened.campaigns()
+    _print(as_json, lambda: show.campaigns_json(campaigns), lambda: show.campaign_table(campaigns))
+
+
+@campaign_app.command("show")
+def campaign_show(
+    name: CampaignName = "latest",
+    plot: Annotated[
+        Path | None, typer.Option(help="Write predicted against measured to this PNG or SVG.")
+    ] = None,
+    config: Config = _CONFIG,
+    store: StoreFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a campaign came to: predicted against held-out latencies."""
+    from farm.summary import summarise
+
+    with Farm.open(config, store).store() as opened:
+        summary = summarise(opened, name)
+    if plot is not None:
+        from farm.cli.plot import plot_predictions
+
+        plot_predictions(summary, plot)
+    _print(as_json, summary.to_json, lambda: show.predictions(summary, plot))
+
+
+@campaign_app.command("resume")
+def campaign_resume(
+    name: CampaignName = "latest",
+    executor: Executor = "ray",
+    config: Config = _CONFIG,
+    store: StoreFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Go on with a campaign that was killed or cancelled. Nothing is measured twice."""
+    farm = Farm.open(config, store)
+    with watching() as watch:
+        summary = farm.resume(name, executor, watch)
+    _print(as_json, summary.to_json, lambda: show.summary(summary))
+
+
+@campaign_app.command("cancel")
+def campaign_cancel(
+    name: CampaignName,
+    config: Config = _CONFIG,
+    store: StoreFolder = None,
+    as_json: Json = False,
+) -> None:
+    """End a campaign, also one that runs in another process; `resume` goes on with it."""
+    cancelled = Farm.open(config, store).cancel(name)
+    text = f"{cancelled} is cancelled; `farm campaign resume {cancelled}` goes on with it."
+    _print(as_json, lambda: {"campaign": cancelled, "cancelled": True}, lambda: text)
+
+
+@app.command()
+def hwl(
+    network: Annotated[str, typer.Argument(help="SPACE/CODE, or a NAS-Bench-201 cell string.")],
+    measure: Annotated[
+        str, typer.Option(help=f"What to measure: {', '.join(MEASURE)}.")
+    ] = "missing",
+    executor: Executor = "inline",
+    config: Config = _CONFIG,
+    store: StoreFolder = None,
+    as_json: Json = False,
+) -> None:
+    """The HWL encoding of a network: its latencies on the reference devices."""
+    encoding = Farm.open(config, store).hwl(network, measure, executor)
+    _print(as_json, encoding.to_json, lambda: show.encoding(encoding))
+
+
+@device_app.command("list")
+def device_list(config: Config = _CONFIG, store: StoreFolder = None, as_json: Json = False) -> None:
+    """List the devices of cluster.yaml."""
+    farm = Farm.open(config, store)
+    _print(as_json, lambda: show.devices_json(farm), lambda: show.device_table(farm))
+
+
+@device_app.command("show")
+def device_show(
+    name: Annotated[str, typer.Argument(help="The name of a device.")],
+    config: Config = _CONFIG,
+    store: StoreFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Ask a device what it is: its fingerprint, its cores, what is compiled for it."""
+    facts = Farm.open(config, store).facts(name)
+    _print(as_json, lambda: show.facts_json(facts), lambda: show.facts_table(facts))
+
+
+@app.command()
+def export(
+    output: Annotated[Path | None, typer.Option(help="The file to write.")] = None,
+    format: Annotated[str, typer.Option(help="parquet or csv.")] = "csv",
+    campaign: Annotated[str | None, typer.Option(help="Only this campaign.")] = None,
+    config: Config = _CONFIG,
+    store: StoreFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Write measurements to a table, one row each, raw samples included."""
+    from farm.export import write
+
+    path = output or Path(f"measurements.{format}")
+    with Farm.open(config, store).store() as opened:
+        rows = write(opened, path, format, campaign)
+    _print(
+        as_json,
+        lambda: {"path": str(path), "rows": rows},
+        lambda: f"{rows} measurements written to {path}",
+    )
+
+
+@app.command()
+def doctor(config: Config = _CONFIG, store: StoreFolder = None, as_json: Json = False) -> None:
+    """Look at what is installed, what is missing, and what to do about it."""
+    from farm.doctor import examine
+
+    checks = examine(config, store)
+    _print(as_json, lambda: show.checks_json(checks), lambda: show.check_table(checks))
+    if any(check.state == "missing" for check in checks):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """The command's entry: errors of the farm become one line and their exit code."""
+    logging.basicConfig(format="farm: %(message)s", level=logging.WARNING)
+    try:
+        app()
+    except FarmError as e:
+        typer.echo(f"farm: {e}", err=True)
+        sys.exit(e.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("farm: interrupted; `farm campaign resume` goes on where it was", err=True)
+        sys.exit(_INTERRUPTED)
+
+
+def _print(as_json: bool, data: Callable[[], dict[str, Any]], text: Callable[[], Any]) -> None:
+    if as_json:
+        typer.echo(json.dumps(data(), allow_nan=False))
+    else:
+        show.out(text())

@@ -1,0 +1,88 @@
+"""The progress of a campaign on stderr: a live table on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from farm.campaign import Progress, Watch
+
+_LINE_EVERY_S = 10.0
+
+
+@contextmanager
+def watching() -> Iterator[Watch]:
+    """A function that shows the progress it is given."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines(console).show
+        return
+    # Drawn only when something changes: a timer would run while devices measure on these cores.
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        live.update(Text("starting the devices and the compilers ..."), refresh=True)
+        yield lambda progress: live.update(table(progress), refresh=True)
+
+
+class _Lines:
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last_s = 0.0
+
+    def show(self, progress: Progress) -> None:
+        if time.monotonic() - self._last_s >= _LINE_EVERY_S:
+            self._last_s = time.monotonic()
+            self._console.print(line(progress), soft_wrap=True, highlight=False)
+
+
+def line(progress: Progress) -> str:
+    """A campaign's progress in one line."""
+    devices = progress.devices.values()
+    ended, wanted = sum(d.measured + d.failed for d in devices), sum(d.wanted for d in devices)
+    failed = sum(d.failed for d in devices)
+    doing = [f"{name}: {d.doing}" for name, d in progress.devices.items() if d.doing]
+    parts = [
+        f"{progress.campaign}: {ended} of {wanted}",
+        f"{failed} failed" if failed else "",
+        f"{progress.building} building" if progress.building else "",
+        *doing,
+        _left(progress.left_s),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def table(progress: Progress) -> Group:
+    """A campaign's progress as a table of its devices."""
+    grid = Table.grid(padding=(0, 2))
+    for name, device in progress.devices.items():
+        ended = device.measured + device.failed
+        grid.add_row(
+            name,
+            ProgressBar(total=device.wanted, completed=ended, width=24),
+            f"{ended}/{device.wanted}",
+            Text(f"{device.failed} failed", style="red") if device.failed else "",
+            Text(device.doing or "waiting", style="" if device.doing else "dim", no_wrap=True),
+        )
+    building = f"{progress.building} building" if progress.building else "nothing to build"
+    elapsed = f"{duration(progress.elapsed_s)} gone"
+    status = f"{progress.campaign}: {building}, {elapsed}, {_left(progress.left_s)}"
+    return Group(grid, Text(status, style="dim"))
+
+
+def duration(seconds: float) -> str:
+    """A length of time for a person: 42 s, 3 min 05 s, 2 h 10 min."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:02.0f} min"
+
+
+def _left(left_s: float | None) -> str:
+    return "time left unknown yet" if left_s is None else f"about {duration(left_s)} left"

@@ -1,0 +1,220 @@
+"""Results as a person wants to read them. Milliseconds appear here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from farm.cli.progress import duration
+from farm.doctor import Check
+from farm.farm import Farm
+from farm.query import Encoding
+from farm.store import StoredCampaign
+from farm.summary import Summary
+from farm.types import DeviceFacts
+
+_PIPE_WIDTH = 160
+"""Columns where stdout is no terminal, so that a table in a file is not cut at 80."""
+
+_STYLES = {"ok": "green", "note": "yellow", "missing": "red"}
+
+
+def out(text: RenderableType) -> None:
+    """Print to stdout."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPE_WIDTH)
+    console.print(text, highlight=False)
+
+
+def summary(s: Summary) -> RenderableType:
+    """The table after a campaign: how much was measured and how well the rest is predicted."""
+    stored = s.campaign
+    table = _table("device", "measured", "failed", "Spearman", "Kendall", "held out", "busy")
+    for device in stored.plan.devices:
+        measured, failed = s.counts[device]
+        judgement = s.judgements[device]
+        busy = s.busy_fraction(device)
+        table.add_row(
+            device,
+            str(measured),
+            str(failed),
+            _figure(judgement.spearman),
+            _figure(judgement.kendall),
+            str(len(judgement.predictions)),
+            "–" if busy is None else f"{busy:.0%}",
+        )
+    head = (
+        f"Campaign {stored.id} ({stored.plan.space}) is {stored.state}: "
+        f"{stored.measured} of {stored.requested} measured, {stored.failed} failed, "
+        f"in {duration(stored.wall_s)}; {s.built} networks built, {s.cached} found built."
+    )
+    note = "Spearman and Kendall: ranks predicted for networks that the predictor never saw."
+    return Group(head, table, Text(note, style="dim"), *_failures(s), *_next(s))
+
+
+def predictions(s: Summary, plot: Path | None) -> RenderableType:
+    """Predicted against held-out latencies of a campaign."""
+    parts: list[RenderableType] = [summary(s)]
+    for device, judgement in s.judgements.items():
+        if not judgement.predictions:
+            continue
+        table = _table("held-out network", "measured", "predicted", "95 % interval", "off by")
+        table.title = f"{device}, milliseconds"
+        for p in sorted(judgement.predictions, key=lambda p: p.measured_s):
+            table.add_row(
+                p.network.code,
+                _ms(p.measured_s),
+                _ms(p.predicted_s),
+                f"{_ms(p.low_s)} to {_ms(p.high_s)}",
+                f"{p.predicted_s / p.measured_s - 1:+.0%}",
+            )
+        parts.append(table)
+    if plot is not None:
+        parts.append(f"Plot: {plot}")
+    return Group(*parts)
+
+
+def campaigns_json(campaigns: Sequence[StoredCampaign]) -> dict[str, Any]:
+    """What `farm campaign list --json` prints."""
+    keys = ("id", "state", "created_at", "requested", "measured", "failed", "wall_s")
+    return {
+        "campaigns": [
+            {
+                **{key: getattr(c, key) for key in keys},
+                "space": c.plan.space,
+                "devices": list(c.plan.devices),
+                "budget": c.plan.budget,
+            }
+            for c in campaigns
+        ]
+    }
+
+
+def campaign_table(campaigns: Sequence[StoredCampaign]) -> RenderableType:
+    """A row for each campaign."""
+    table = _table("campaign", "state", "space", "devices", "measured", "failed", "started", "took")
+    for c in campaigns:
+        table.add_row(
+            c.id,
+            c.state,
+            c.plan.space,
+            ", ".join(c.plan.devices),
+            f"{c.measured} of {c.wanted}",
+            str(c.failed),
+            c.created_at[:16].replace("T", " "),
+            duration(c.wall_s),
+        )
+    return table if campaigns else "No campaign yet; `farm launch` starts one."
+
+
+def encoding(e: Encoding) -> RenderableType:
+    """An HWL vector, a row for each reference device."""
+    table = _table("reference", "latency", "95 % interval", "source", "samples", "HWL value")
+    for r, value in zip(e.references, e.values, strict=True):
+        if r.latency_s is None or r.low_s is None or r.high_s is None:
+            table.add_row(r.device, "–", "", r.reason or "unknown", "0", "–")
+            continue
+        interval = f"{_ms(r.low_s)} to {_ms(r.high_s)} ms"
+        source = r.source or ""
+        row = (f"{_ms(r.latency_s)} ms", interval, source, str(r.samples), f"{value:+.3f}")
+        table.add_row(r.device, *row)
+    networks = ", ".join(map(str, e.normalisation.networks))
+    note = f"Version {e.normalisation.version}, fitted on {networks} networks."
+    return Group(e.network.id, table, Text(note, style="dim"))
+
+
+def devices_json(farm: Farm) -> dict[str, Any]:
+    """What `farm device list --json` prints."""
+    config = farm.config
+    devices = [
+        {
+            "name": device.name,
+            "kind": device.kind,
+            "options": device.options.model_dump(mode="json"),
+            "reference": device.name in config.references,
+            "measure": asdict(device.spec),
+        }
+        for device in config.devices.values()
+    ]
+    return {"config": str(config.path), "store": str(config.store), "devices": devices}
+
+
+def device_table(farm: Farm) -> RenderableType:
+    """A row for each device of cluster.yaml."""
+    table = _table("device", "kind", "options", "reference")
+    for device in farm.config.devices.values():
+        options = device.options.model_dump(mode="json", exclude_none=True)
+        text = ", ".join(f"{key}: {value}" for key, value in options.items())
+        reference = "yes" if device.name in farm.config.references else ""
+        table.add_row(device.name, device.kind, text, reference)
+    return table
+
+
+def facts_json(facts: DeviceFacts) -> dict[str, Any]:
+    """What `farm device show --json` prints."""
+    return {**asdict(facts), "fingerprint": facts.fingerprint}
+
+
+def facts_table(facts: DeviceFacts) -> RenderableType:
+    """What an agent found."""
+    table = _table("", "")
+    table.show_header = False
+    rows = {
+        "device": facts.device,
+        "fingerprint": facts.fingerprint,
+        "host": facts.host,
+        "cores": ", ".join(map(str, facts.cores)) or "none of the farm's",
+        "target": str(facts.target),
+        **facts.identity,
+        **facts.info,
+    }
+    for key, value in rows.items():
+        table.add_row(key, value)
+    return table
+
+
+def checks_json(checks: Sequence[Check]) -> dict[str, Any]:
+    """What `farm doctor --json` prints."""
+    return {"checks": [asdict(check) for check in checks]}
+
+
+def check_table(checks: Sequence[Check]) -> RenderableType:
+    """A row for each thing that was looked at."""
+    table = _table("", "what", "found", "what to do")
+    for check in checks:
+        state = Text(check.state, style=_STYLES[check.state])
+        table.add_row(state, check.what, check.found, check.todo)
+    return table
+
+
+def _failures(s: Summary) -> list[RenderableType]:
+    lines = [f"  {r.network.id} on {r.device}: {f.kind}: {f.message}" for r, f in s.failures]
+    return [Text("\n".join(["Failed:", *lines]), style="red")] if lines else []
+
+
+def _next(s: Summary) -> list[RenderableType]:
+    if s.campaign.state == "done":
+        return []
+    return [f"`farm campaign resume {s.campaign.id}` goes on with it."]
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{seconds * 1e3:.0f}"

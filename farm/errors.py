@@ -13,6 +13,7 @@ FarmError
 ├── BuildError                 a network that does not compile, or computes something wrong
 └── DeviceError                becomes a recorded `Failure` of one measurement
     ├── DeviceLost             the agent or the link died; retryable
+    ├── BadArtifact            the library is damaged, missing, or not for this device
     ├── DeviceUnfit            the device cannot do what is asked of it (too few cores, no runtime)
     ├── MeasureTimeout         no answer within the time limit
     ├── NetworkCrashed         the network under test took its process down
@@ -92,6 +93,10 @@ class DeviceLost(DeviceError):
 
 class DeviceUnfit(DeviceError):
     kind = "unfit"
+
+
+class BadArtifact(DeviceError):
+    kind = "artifact"
 
 
 class MeasureTimeout(DeviceError):

@@ -1,0 +1,64 @@
+"""How devices are reached and driven: one class a kind of device.
+
+A new kind is one file and one line in `AGENTS`; `tests/agents/test_conformance.py` is the contract.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+from farm.errors import UnknownName
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from farm.types import Artifact, DeviceFacts, Measurement, MeasureSpec, Network
+
+AGENTS = {"cpu": "agents.cpu:CpuAgent"}
+"""Where the class of each kind is: package.module:Class."""
+
+
+class Agent(Protocol):
+    """A device. It is started by `with`; one thread uses it at a time.
+
+    options: the model that an entry of cluster.yaml is validated by.
+    """
+
+    options: ClassVar[type[BaseModel]]
+
+    def __init__(self, name: str, options: Any) -> None:
+        """name: of the device; options: an instance of the class's `options`."""
+
+    def __enter__(self) -> Self:
+        """Starts the device. Raises RuntimeError where it is started already."""
+
+    def __exit__(self, *exception: object) -> None:
+        """Stops the device and leaves no process behind."""
+
+    def facts(self) -> DeviceFacts:
+        """What the device is. Raises DeviceError where it cannot be used as configured."""
+
+    def measure(
+        self, network: Network, artifact: Artifact | None, spec: MeasureSpec
+    ) -> Measurement:
+        """Measures a network once, with every raw sample.
+
+        artifact: the network compiled for `facts().target`; None where that is None.
+        Raises the DeviceError that says why there is no measurement. After any of them the agent
+        can be asked again.
+        """
+
+
+def agent_class(kind: str) -> type[Agent]:
+    """The class of a kind in `AGENTS`, or of any that is named as package.module:Class.
+
+    Raises UnknownName for a kind that is neither.
+    """
+    module, _, name = AGENTS.get(kind, kind).partition(":")
+    try:
+        found: type[Agent] = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as e:
+        hint = "a kind of your own is named as package.module:Class"
+        raise UnknownName("kind of device", kind, AGENTS, hint) from e
+    return found

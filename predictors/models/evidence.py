@@ -15,8 +15,8 @@ from scipy.linalg import cholesky, solve_triangular
 
 from predictors import FloatArray
 
-NEGLIGIBLE = 1e-3
-"""Share of the evidence that may be dropped: far below what changes a digit of a prediction."""
+NEGLIGIBLE = 1e-2
+"""Share of the evidence that is dropped: most grid points have less, and each costs time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,3 +96,21 @@ def softmax(log_weights: FloatArray) -> FloatArray:
     """exp, normalised to sum 1 over all entries; safe for large and small logarithms."""
     weights = np.exp(log_weights - log_weights.max())
     return np.asarray(weights / weights.sum())
+
+
+def moments(
+    weights: list[FloatArray], means: list[FloatArray], spreads: list[FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    """Mean and (co)variance of a mixture of normals, one item of each list a hypothesis.
+
+    weights: (J,) each, summing to 1 over all; means: (M, J) each; spreads: variances (M,) each,
+    or covariances (M, M) each, common to a hypothesis' J columns. Returns (M,), and (M,) or
+    (M, M): the mean spread, plus how much the hypotheses disagree.
+    """
+    mean = np.sum([m @ w for w, m in zip(weights, means, strict=True)], axis=0)
+    spread = np.zeros_like(spreads[0])
+    for w, m, own in zip(weights, means, spreads, strict=True):
+        apart = m - mean[:, None]
+        disagreement = (apart * w) @ apart.T if own.ndim == 2 else apart**2 @ w
+        spread += w.sum() * own + disagreement
+    return mean, spread

@@ -19,17 +19,17 @@ ADDITIVE_LENGTH = 1.0
 def squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
     """(A, F), (B, F) -> (A, B)."""
     squares = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
-    return np.maximum(squares, 0.0)
+    return np.asarray(np.maximum(squares, 0.0))
 
 
 def linear(a: FloatArray, b: FloatArray) -> FloatArray:
     """Mean over features of z z': (A, F), (B, F) -> (A, B)."""
-    return a @ b.T / max(a.shape[1], 1)
+    return np.asarray(a @ b.T / max(a.shape[1], 1))
 
 
 def rbf(a: FloatArray, b: FloatArray) -> FloatArray:
     """exp(-d^2 / 2F): smooth in all features together, (A, F), (B, F) -> (A, B)."""
-    return np.exp(-squared_distances(a, b) / (2 * max(a.shape[1], 1)))
+    return np.asarray(np.exp(-squared_distances(a, b) / (2 * max(a.shape[1], 1))))
 
 
 def additive(a: FloatArray, b: FloatArray) -> FloatArray:
@@ -37,7 +37,7 @@ def additive(a: FloatArray, b: FloatArray) -> FloatArray:
     total = np.zeros((len(a), len(b)))
     for z, other in zip(a.T, b.T, strict=True):
         total += np.exp(-((z[:, None] - other[None]) ** 2) / (2 * ADDITIVE_LENGTH**2))
-    return total / max(a.shape[1], 1)
+    return np.asarray(total / max(a.shape[1], 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +74,4 @@ class FeatureKernels:
         """Raw features (A, F) -> (COUNT, A), the diagonals of `matrices(a, a)`."""
         z = self.standardisation.apply(a)[:, self.varying]
         own = float(bool(self.curved))
-        return np.stack(
-            [(z**2).sum(1) / max(z.shape[1], 1), np.full(len(z), own), np.ones(len(z))]
-        )
+        return np.stack([(z**2).sum(1) / max(z.shape[1], 1), np.full(len(z), own), np.ones(len(z))])

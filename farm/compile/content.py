@@ -66,10 +66,9 @@ class ContentStore:
 
     def remove(self, key: str) -> None:
         """Make an entry disappear at once, also for other processes that read it."""
-        with self._scratch() as scratch:
-            # Another process may have been faster.
-            with suppress(FileNotFoundError):
-                self.path(key).rename(scratch / "removed")
+        # Another process may have been faster.
+        with self._scratch() as scratch, suppress(FileNotFoundError):
+            self.path(key).rename(scratch / "removed")
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:

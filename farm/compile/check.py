@@ -1,0 +1,71 @@
+"""Runs a fresh library once, in a process of its own, and compares with onnxruntime's output."""
+
+from __future__ import annotations
+
+import atexit
+import math
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import agents
+from agents.bundle import host_bundle
+from agents.pipes import LocalPipe
+from farm.errors import BuildError, DeviceLost
+from farm.types import Program
+
+_TIMEOUT_S = 120.0
+
+
+def check(library: bytes, program: Program) -> None:
+    """Raises BuildError for a library that crashes, hangs, or computes another network.
+
+    library: a shared library that this host can run.
+    """
+    with tempfile.NamedTemporaryFile(suffix=".so") as file:
+        file.write(library)
+        file.flush()
+        _compare(_output(Path(file.name), program), program)
+
+
+def _output(library: Path, program: Program) -> list[float]:
+    request = {
+        "op": "run",
+        "library": str(library),
+        "program": program.to_json(),
+        "threads": 1,
+        "cores": [],
+        "seed": program.seed,
+        "timeout_s": _TIMEOUT_S,
+    }
+    try:
+        reply = _runner().request(request, timeout_s=_TIMEOUT_S + 10)
+    except DeviceLost as error:
+        _runner.cache_clear()
+        raise BuildError(f"the runner that checks libraries died: {error}") from error
+    if "error" in reply:
+        raise BuildError(f"the compiled network does not run: {reply['error']['message']}")
+    return [float(value) for value in reply["result"]["output"]]
+
+
+def _compare(output: list[float], program: Program) -> None:
+    pairs = list(zip(output, program.expected, strict=True))
+    if not all(math.isfinite(value) for value in output):
+        raise BuildError("the compiled network computes NaN or infinity")
+    deviation = max(abs(value - expected) for value, expected in pairs)
+    if deviation > program.tolerance:
+        raise BuildError(
+            f"the compiled network differs from onnxruntime by {deviation:g} in its first "
+            f"{len(pairs)} values; {program.tolerance:g} is allowed"
+        )
+
+
+@cache
+def _runner() -> LocalPipe:
+    """One runner for all checks of this process: each takes a forked child and 10 ms."""
+    script = Path(next(iter(agents.__path__))) / "runner.py"
+    argv = [sys.executable, "-I", "-S", str(script), "--runtime", str(host_bundle())]
+    runner = LocalPipe(argv)
+    atexit.register(runner.close)
+    return runner

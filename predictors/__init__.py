@@ -75,13 +75,13 @@ class Posterior:
 
     mean: (M,) float64, log-seconds.
     std: (M,) float64, log-seconds; of the latency itself, without the noise of measuring it.
-    noise_std: log-seconds; of one measurement around the latency.
+    noise_std: (M,) float64, log-seconds; of one measurement around the latency.
     covariance: (M, M) float64, joint, where it was asked for.
     """
 
     mean: FloatArray
     std: FloatArray
-    noise_std: float
+    noise_std: FloatArray
     covariance: FloatArray | None = None
 
     @property

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import cho_solve, cholesky, solve_triangular
 
-from predictors import FloatArray
+from predictors import FloatArray, IntArray
 
 NEGLIGIBLE = 1e-2
 """Share of the evidence that is dropped: most grid points have less, and each costs time."""
@@ -53,15 +53,27 @@ class Conditioned:
         reduction = solve_triangular(self.factor, cross, lower=True)
         return reduction.T @ self.whitened, reduction
 
+    def leave_one_out(self) -> tuple[FloatArray, FloatArray]:
+        """Each entry minus its mean given all others (n, J), and the variance then (n,).
+
+        Equation 5.12.
+        """
+        inverse = cho_solve((self.factor, True), np.eye(len(self.factor)))
+        alpha = solve_triangular(self.factor, self.whitened, lower=True, trans="T")
+        variance = 1 / np.diag(inverse)
+        return alpha * variance[:, None], variance
+
 
 @dataclass(frozen=True, eq=False)
 class Hypothesis:
-    """A grid point that the data leave standing.
+    """A grid point that the data leave standing, with the residual columns that they leave.
 
-    weight: (J,), its share of the evidence for each column of residuals; all sum to 1.
+    columns: (K,), which of the J columns of residuals; `conditioned` is on those alone.
+    weight: (K,), their shares of the evidence; all hypotheses' sum to 1.
     """
 
     index: int
+    columns: IntArray
     weight: FloatArray
     conditioned: Conditioned
 
@@ -76,20 +88,28 @@ def average(
 
     covariance: grid point -> (n, n) covariance of the residuals, noise included.
     residuals: (n, J), one column for each mean function.
-    log_prior: (points, J).
+    log_prior: (J,).
 
-    Grid points whose joint share is below NEGLIGIBLE are dropped, and the weights renormalised.
+    The least likely pairs, NEGLIGIBLE together, are dropped and the weights renormalised.
     Covariances are made twice rather than kept: a grid of a hundred would fill the memory.
     """
     evidence = [Conditioned.on(covariance(t), residuals).log_evidence() for t in range(points)]
-    weights = softmax(np.stack(evidence) + log_prior)
-    order = np.argsort(-weights.sum(1), kind="stable")
-    kept = order[: int(np.searchsorted(np.cumsum(weights[order].sum(1)), 1 - NEGLIGIBLE)) + 1]
-    total = weights[kept].sum()
-    return [
-        Hypothesis(int(t), weights[t] / total, Conditioned.on(covariance(int(t)), residuals))
-        for t in kept
-    ]
+    weights = _without_negligible(softmax(np.stack(evidence) + log_prior))
+    hypotheses = []
+    for t in np.flatnonzero(weights.any(1)):
+        columns = np.flatnonzero(weights[t])
+        conditioned = Conditioned.on(covariance(int(t)), residuals[:, columns])
+        hypotheses.append(Hypothesis(int(t), columns, weights[t, columns], conditioned))
+    return hypotheses
+
+
+def _without_negligible(weights: FloatArray) -> FloatArray:
+    """The same, with the smallest entries, NEGLIGIBLE together, set to 0; sums to 1."""
+    order = np.argsort(weights, axis=None, kind="stable")
+    dropped = order[np.cumsum(weights.ravel()[order]) < NEGLIGIBLE]
+    kept = weights.copy()
+    kept.ravel()[dropped] = 0
+    return np.asarray(kept / kept.sum())
 
 
 def softmax(log_weights: FloatArray) -> FloatArray:

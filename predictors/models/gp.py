@@ -116,9 +116,8 @@ class GaussianProcess:
         entries = Entries.of(self, observations, devices)
         residuals = entries.target[:, None] - self.size(observations.features)[:, None] * SLOPES
         points = self.hyperparameters
-        prior = np.zeros((len(points), len(SLOPES)))
         hypotheses = evidence.average(
-            lambda t: entries.covariance(points[t]), len(points), residuals, prior
+            lambda t: entries.covariance(points[t]), len(points), residuals, np.zeros(len(SLOPES))
         )
         return FittedGaussianProcess(self, observations, devices, tuple(hypotheses))
 
@@ -221,12 +220,13 @@ class FittedGaussianProcess:
         parts = [self._chunk(rows, d, joint) for rows in _chunks(features, size)]
         centre, spread = self.devices.centre[d], self.devices.spread[d]
         mean = centre + spread * np.concatenate([mean for mean, _ in parts])
+        noise_std = np.full(len(mean), self._noise_std(spread))
         if joint:
             covariance = spread**2 * parts[0][1]
             std = np.sqrt(np.maximum(np.diag(covariance), 0))
-            return Posterior(mean, std, self._noise_std(spread), covariance)
+            return Posterior(mean, std, noise_std, covariance)
         std = spread * np.sqrt(np.maximum(np.concatenate([variance for _, variance in parts]), 0))
-        return Posterior(mean, std, self._noise_std(spread))
+        return Posterior(mean, std, noise_std)
 
     def _noise_std(self, spread: float) -> float:
         variance = sum(h.weight.sum() * point.noise for point, h in self._points())
@@ -248,7 +248,7 @@ class FittedGaussianProcess:
             cross = np.tensordot(point.weights, between, 1) * relation + level * same
             explained, reduction = hypothesis.conditioned.explain(cross)
             gain = reduction.T @ reduction if joint else (reduction**2).sum(0)
-            means.append(explained + slope)
+            means.append(explained + slope[:, hypothesis.columns])
             spreads.append(np.tensordot(point.weights, own, 1) + level - gain)
         return evidence.moments([h.weight for h in self.hypotheses], means, spreads)
 

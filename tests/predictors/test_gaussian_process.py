@@ -75,10 +75,20 @@ def test_evidence_is_the_density_of_the_residuals() -> None:
     np.testing.assert_allclose(Conditioned.on(covariance, residuals).log_evidence(), expected)
 
 
+def test_leaving_one_out_is_conditioning_on_the_others() -> None:
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(6, 6))
+    covariance, residuals = root @ root.T + np.eye(6), rng.normal(size=(6, 2))
+    apart, left = Conditioned.on(covariance, residuals).leave_one_out()
+    solved = np.linalg.solve(covariance[1:, 1:], covariance[1:, 0])
+    np.testing.assert_allclose(apart[0], residuals[0] - solved @ residuals[1:])
+    np.testing.assert_allclose(left[0], covariance[0, 0] - solved @ covariance[1:, 0])
+
+
 def test_averaging_drops_what_the_data_rule_out() -> None:
     residuals = np.linspace(-1, 1, 20)[:, None]
     scales = (1e-4, 0.4, 1e4)
-    kept = average(lambda t: scales[t] * np.eye(20), 3, residuals, np.zeros((3, 1)))
+    kept = average(lambda t: scales[t] * np.eye(20), 3, residuals, np.zeros(1))
     assert [h.index for h in kept] == [1]
     assert kept[0].weight == pytest.approx(1.0)
 

@@ -42,7 +42,7 @@ def test_an_unknown_device_is_offered_the_known_ones() -> None:
 
 
 def test_an_interval_holds_what_it_says() -> None:
-    posterior = Posterior(np.array([-5.0]), np.array([0.3]), noise_std=0.4)
+    posterior = Posterior(np.array([-5.0]), np.array([0.3]), np.array([0.4]))
     low_s, high_s = posterior.interval_s(0.9)
     measured = stats.norm(-5.0, 0.5)
     inside = measured.cdf(np.log(high_s)) - measured.cdf(np.log(low_s))

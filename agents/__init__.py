@@ -22,13 +22,13 @@ AGENTS = {"cpu": "agents.cpu:CpuAgent"}
 class Agent(Protocol):
     """A device. It is started by `with`; one thread uses it at a time.
 
-    options: the model that an entry of cluster.yaml is validated by.
+    options: what an entry of cluster.yaml is validated by.
     """
 
     options: ClassVar[type[BaseModel]]
 
     def __init__(self, name: str, options: Any) -> None:
-        """name: of the device; options: an instance of the class's `options`."""
+        """name: of the device; options: an instance of `options`."""
 
     def __enter__(self) -> Self:
         """Starts the device. Raises RuntimeError where it is started already."""
@@ -59,6 +59,6 @@ def agent_class(kind: str) -> type[Agent]:
     try:
         found: type[Agent] = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as e:
-        hint = "a kind of your own is named as package.module:Class"
+        hint = f"({e})" if name else "one of your own is named as package.module:Class"
         raise UnknownName("kind of device", kind, AGENTS, hint) from e
     return found

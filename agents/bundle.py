@@ -33,16 +33,17 @@ def host_bundle() -> Path:
     called by several processes at once. Raises DeviceUnfit where the wheels are not installed.
     """
     sources = dict(_sources())
-    digest = _digest(sources)
-    folder = _cache() / digest
-    if not _complete(folder, sources):
-        _assemble(folder, sources, digest)
+    manifest = _manifest(sources)
+    folder = _cache() / manifest["runtime"]
+    if not _complete(folder, sources, manifest):
+        _assemble(folder, sources, manifest)
     return folder
 
 
-def versions() -> dict[str, str]:
-    """The versions of what the slim runtime is made of."""
-    return {"tvm": version("apache-tvm"), "tvm_ffi": version("apache-tvm-ffi")}
+def bundle_versions(bundle: Path) -> dict[str, str]:
+    """What a slim runtime is made of: `tvm`, `tvm_ffi` and the `runtime`'s digest."""
+    versions: dict[str, str] = json.loads((bundle / "manifest.json").read_text())
+    return versions
 
 
 def _sources() -> Iterator[tuple[str, Path]]:
@@ -62,9 +63,10 @@ def _installed(package: str) -> Path:
     return Path(spec.origin)
 
 
-def _digest(sources: Mapping[str, Path]) -> str:
+def _manifest(sources: Mapping[str, Path]) -> dict[str, str]:
     sums = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sources.items()}
-    return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()[:16]
+    return {"tvm": version("apache-tvm"), "tvm_ffi": version("apache-tvm-ffi"), "runtime": digest}
 
 
 def _cache() -> Path:
@@ -72,27 +74,28 @@ def _cache() -> Path:
     return Path(home) / "latency-farm" / "runtime"
 
 
-def _complete(folder: Path, sources: Mapping[str, Path]) -> bool:
+def _complete(folder: Path, sources: Mapping[str, Path], manifest: Mapping[str, str]) -> bool:
     """False for a folder that something, such as a cleaner of caches, took files from."""
-    copies = {folder / name: path for name, path in sources.items()}
-    return (folder / "manifest.json").is_file() and all(
-        copy.is_file() and copy.stat().st_size == path.stat().st_size
-        for copy, path in copies.items()
-    )
+    try:
+        if bundle_versions(folder) != manifest:
+            return False
+        copies = {folder / name: path for name, path in sources.items()}
+        return all(copy.stat().st_size == path.stat().st_size for copy, path in copies.items())
+    except (OSError, ValueError):
+        return False
 
 
-def _assemble(folder: Path, sources: Mapping[str, Path], digest: str) -> None:
+def _assemble(folder: Path, sources: Mapping[str, Path], manifest: Mapping[str, str]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as text:
         fresh = Path(text) / "bundle"
         for name, path in sources.items():
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, fresh / name)
-        manifest = {**versions(), "digest": digest}
         (fresh / "manifest.json").write_text(json.dumps(manifest))
         try:
             fresh.rename(folder)
         except OSError:
-            if not _complete(folder, sources):  # damaged; otherwise another process was faster
+            if not _complete(folder, sources, manifest):  # otherwise another process was faster
                 folder.rename(Path(text) / "damaged")
                 fresh.rename(folder)

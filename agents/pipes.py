@@ -6,12 +6,23 @@ import contextlib
 import json
 import os
 import selectors
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from subprocess import PIPE, Popen, TimeoutExpired
 from typing import Any, Protocol, Self
 
-from farm.errors import DeviceLost, MeasureTimeout
+from agents.bundle import host_bundle
+from farm.errors import (
+    BadArtifact,
+    DeviceError,
+    DeviceLost,
+    DeviceUnfit,
+    MeasureTimeout,
+    NetworkCrashed,
+    WrongOutput,
+)
 
 _CHUNK_BYTES = 1 << 16
 _ERRORS_BYTES = 2000
@@ -21,13 +32,27 @@ _END_S = 2.0
 """How long a runner has to end by itself; it has nothing to do but to leave its loop."""
 
 
+RUNNER = Path(__file__).with_name("runner.py")
+
+RUNNER_ERRORS: Mapping[str, type[DeviceError]] = {
+    "artifact": BadArtifact,
+    "bad_request": DeviceError,
+    "crash": NetworkCrashed,
+    "timeout": MeasureTimeout,
+    "unfit": DeviceUnfit,
+    "wrong_output": WrongOutput,
+}
+"""What the runner's kinds of errors are here."""
+
+
 class Pipe(Protocol):
     """A runner, wherever it is."""
 
     def request(self, message: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
-        """The reply to `message`, whose `id` the pipe sets.
+        """The reply to `message`, whose `id` the pipe sets; see `result_of`.
 
-        Raises MeasureTimeout without a reply in `timeout_s`, DeviceLost when the runner is gone.
+        timeout_s: some more than the runner itself has for it. Raises DeviceLost where the runner
+        is gone, or silent for so long.
         """
 
     def close(self) -> None:
@@ -56,12 +81,26 @@ class Replies:
         return None
 
 
+def result_of(reply: Mapping[str, Any]) -> dict[str, Any]:
+    """The result in a reply. Raises the DeviceError that stands there instead."""
+    if "result" in reply:
+        return dict(reply["result"])
+    error = reply["error"]
+    raise RUNNER_ERRORS[error["kind"]](error["message"])
+
+
 def _parsed(line: bytes) -> dict[str, Any]:
     with contextlib.suppress(ValueError):
         reply = json.loads(line)
         if isinstance(reply, dict):
             return reply
     raise DeviceLost(f"the runner must answer with JSON objects, got {line[:80]!r}")
+
+
+def local_runner() -> LocalPipe:
+    """A runner on this computer. Raises DeviceUnfit where its runtime is not installed."""
+    python = [sys.executable, "-I", "-S"]
+    return LocalPipe([*python, str(RUNNER), "--runtime", str(host_bundle())])
 
 
 class LocalPipe:
@@ -94,7 +133,7 @@ class LocalPipe:
         while (reply := self._replies.find(self._number)) is None:
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
-                raise MeasureTimeout(f"the runner did not answer within {timeout_s:g} s")
+                raise DeviceLost(f"the runner is silent for {timeout_s:g} s")
             self._exchange(left_s)
         return reply
 

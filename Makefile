@@ -15,11 +15,11 @@ $(VENV)/.ready: constraints.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' 2>$(VENV)/pip.log || { tail -n 20 $(VENV)/pip.log; exit 1; }
 	@touch $@
 
-# What the tests need of the system; installed only where that needs no question (root on Debian).
+# What the system must have; installed only where that needs no question (root on Debian).
 system:
-	@sh tests/system-packages.sh
+	@sh system-packages.sh
 
-demo: setup
+demo: setup system
 	@$(BIN)/farm launch --space nb201 --devices cpu1,cpu2 --budget 20 --holdout 10 --seed 0 --store $(DEMO)
 	@$(BIN)/farm campaign show latest --store $(DEMO) --plot $(DEMO)/predicted.png
 

@@ -20,7 +20,7 @@ from farm.store import Store
 from farm.types import Network
 
 CHOOSE_AHEAD = 4
-"""Networks that are wanted but not finished: enough to keep compilers and devices busy."""
+"""Networks that are asked for at a time: with half of them left, compilers and devices stay busy."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ class Campaign:
             self._ask(self._chooser.holdout, "holdout")
         chosen = list(dict.fromkeys(r.network for r in self._store.requests(self.name, "learn")))
         waiting = {request.network for request in self._store.pending(self.name)}
-        room = min(CHOOSE_AHEAD - len(waiting & set(chosen)), self.plan.budget - len(chosen))
-        if room > 0:
-            self._ask(self._chooser.choose(chosen, room), "learn")
+        more = min(CHOOSE_AHEAD, self.plan.budget - len(chosen))
+        if more > 0 and len(waiting & set(chosen)) <= CHOOSE_AHEAD // 2:
+            self._ask(self._chooser.choose(chosen, more), "learn")
 
     def _ask(self, networks: list[Network], purpose: str) -> None:
         self._store.add_requests(self.name, networks, self.plan.devices, purpose)

@@ -139,7 +139,7 @@ def _device(name: str, file: _File, mistakes: list[Mistake]) -> Device | None:
         return None
     kind = str(entry.pop("kind"))
     try:
-        options_model = agent_class(kind).options_model
+        options_model = agent_class(kind).options
     except UnknownName as e:
         mistakes.append(((*at, "kind"), str(e)))
         return None

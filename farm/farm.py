@@ -134,6 +134,11 @@ class Farm:
         device_seconds: float | None,
     ) -> Plan:
         """A plan that can be carried out; everything that can be refused is refused here."""
+        if not devices or len(set(devices)) < len(devices):
+            known = ", ".join(self.config.devices)
+            raise UsageError(
+                f"--devices names each device once, got {list(devices)}; there are {known}"
+            )
         plan = Plan(
             space=space_name,
             devices=tuple(devices),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from farm.errors import UsageError
+from farm.errors import UnknownName, UsageError
 from farm.spaces import SearchSpace
 from farm.store import Plan
 from farm.types import Measurement, Network
@@ -55,6 +55,8 @@ class Chooser:
     """
 
     def __init__(self, plan: Plan, space: SearchSpace) -> None:
+        if plan.select not in _SELECT:
+            raise UnknownName("way to select", plan.select, _SELECT)
         wanted = plan.budget + plan.holdout
         rng = np.random.default_rng(plan.seed)
         self._plan = plan

@@ -1,0 +1,287 @@
+"""The store: a real SQLite file, other processes, a full disk and a killed writer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from farm.errors import StoreBusy, StoreError, StoreFull, StoreNewer, UnknownName
+from farm.store import Plan, Store, StoreLock
+from farm.types import Artifact, DeviceFacts, Failure, Measurement, MeasureSpec, Network, Program
+
+A, B = Network("nb201", "a"), Network("nb201", "b/with a slash")
+SPEC = MeasureSpec(rounds=2)
+PLAN = Plan("nb201", ("cpu1", "pi"), budget=2, holdout=1, seed=7, specs=(SPEC, SPEC))
+FACTS = DeviceFacts(
+    "cpu1", "box", (1,), {"kind": "llvm"}, {"cpu": "x", "governor": "y"}, {"ram": "1"}
+)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path) as opened:
+        opened.see(FACTS)
+        yield opened
+
+
+def measurement(network=A, device="cpu1", latency_s=0.001, device_s=0.5):
+    return Measurement(
+        network=network,
+        device=device,
+        fingerprint=FACTS.fingerprint,
+        build_key="k",
+        spec=SPEC,
+        samples_s=((latency_s, 2 * latency_s), (latency_s, 3 * latency_s, 1 / 3)),
+        runs_per_sample=4,
+        warmup_s=(0.1, 0.05),
+        witness={"temp_c_before": 41.5},
+        device_s=device_s,
+        measured_at="2026-01-02T03:04:05.678+00:00",
+    )
+
+
+def asked(store, networks=(A, B), devices=("cpu1", "pi"), purpose="learn"):
+    name = store.add_campaign(PLAN)
+    store.add_requests(name, networks, devices, purpose)
+    return name, store.pending(name)
+
+
+def test_a_plan_comes_back_as_it_was(store):
+    plan = replace(PLAN, device_seconds=2.5, select="random")
+    assert store.campaign(store.add_campaign(plan)).plan == plan
+
+
+def test_a_measurement_comes_back_with_everything(store):
+    name, requests = asked(store)
+    store.record(requests[0], measurement())
+    assert store.measured(campaign=name) == [(requests[0], measurement())]
+
+
+def test_progress_is_requests_minus_outcomes(store):
+    name, requests = asked(store)
+    store.record(requests[0], measurement())
+    store.record(requests[1], Failure(A, "pi", "lost", "gone", True), final=False)
+    store.record(requests[2], Failure(B, "cpu1", "crash", "signal 11", False))
+    assert store.pending(name) == [requests[1], requests[3]]
+    assert store.failed_attempts(requests[1].id) == 1
+    assert store.counts(name) == {"cpu1": (1, 1), "pi": (0, 0)}
+    campaign = store.campaign(name)
+    assert (campaign.requested, campaign.measured, campaign.failed) == (4, 1, 1)
+    assert campaign.state == "unfinished"
+
+
+def test_a_request_has_one_outcome(store):
+    name, requests = asked(store)
+    store.record(requests[0], measurement())
+    with pytest.raises(StoreError, match="UNIQUE"):
+        store.record(requests[0], measurement())
+    crash = Failure(B, "cpu1", "crash", "", False)
+    store.record(requests[2], crash)
+    with pytest.raises(StoreError, match="UNIQUE"):
+        store.record(requests[2], crash)
+    assert len(store.measurements(campaign=name)) == 1
+
+
+def test_asking_twice_is_asking_once(store):
+    name, requests = asked(store)
+    store.add_requests(name, [A], ["cpu1"], "learn")
+    assert store.pending(name) == requests
+
+
+def test_state_follows_the_outcomes_and_the_wish_to_cancel(store):
+    name, _ = asked(store, [A, B, Network("nb201", "c")])
+    for request in store.pending(name):
+        assert store.campaign(name).state == "unfinished"
+        store.record(request, Failure(request.network, request.device, "crash", "", False))
+    assert store.campaign(name).state == "done"
+    store.cancel(name)
+    assert store.campaign(name).state == "cancelled"
+    store.begin_session(name)
+    assert store.campaign(name).state == "done"
+
+
+def test_a_campaign_ends_when_its_device_seconds_are_spent(store):
+    name = store.add_campaign(replace(PLAN, device_seconds=0.4))
+    store.add_requests(name, [A], ["cpu1"], "learn")
+    assert store.campaign(name).state == "unfinished"
+    store.record(store.pending(name)[0], measurement(device_s=0.5))
+    assert store.campaign(name).state == "done"
+
+
+def test_wall_time_sums_sessions_also_killed_ones(store):
+    name, requests = asked(store)
+    store.end_session(store.begin_session(name))
+    assert 0 <= store.campaign(name).wall_s < 60
+    killed = store.begin_session(name)
+    sql = "UPDATE sessions SET started_at = '2026-01-02T03:04:00.678+00:00' WHERE id = ?"
+    store._db.conn.execute(sql, [killed])
+    store._db.conn.commit()
+    store.record(requests[0], measurement())
+    assert store.campaign(name).wall_s == pytest.approx(5, abs=0.5)
+
+
+def test_the_latency_matrix_says_what_is_known(store):
+    _, requests = asked(store)
+    store.record(requests[0], measurement(A, "cpu1", 0.002))
+    values_s, mask = store.latency_matrix([B, A], ["pi", "cpu1"])
+    np.testing.assert_array_equal(mask, [[False, False], [False, True]])
+    assert values_s[1, 1] == 0.002
+    assert np.isnan(values_s[~mask]).all()
+
+
+def test_what_a_query_measured_belongs_to_no_campaign(store):
+    name, _ = asked(store)
+    request = store.query_request(A, "cpu1")
+    assert store.query_request(A, "cpu1") == request
+    store.record(request, measurement())
+    assert store.outcome(request) == measurement()
+    assert store.measurements(campaign=name) == []
+    assert store.measurements(device="cpu1", network=A) == [measurement()]
+
+
+def test_an_outcome_that_is_not_there_is_an_error(store):
+    with pytest.raises(LookupError, match="no outcome yet"):
+        store.outcome(store.query_request(A, "cpu1"))
+
+
+def test_facts_come_back_once_for_each_fingerprint(store):
+    store.see(FACTS)
+    changed = replace(FACTS, identity={"cpu": "x", "governor": "performance"})
+    store.see(changed)
+    assert store.facts("cpu1") == [FACTS, changed]
+    assert changed.fingerprint != FACTS.fingerprint
+
+
+def test_builds_are_counted_for_who_paid_and_who_found_them(store):
+    first, second = store.add_campaign(PLAN), store.add_campaign(PLAN)
+    artifact = Artifact("k", Path("x.so"), "0" * 64, 10, 1.5, Program((), 0, (), 0.0))
+    store.add_build(first, A, "llvm", artifact)
+    store.use_build(first, "k")
+    store.use_build(second, "k")
+    assert store.builds(first) == (1, 0)
+    assert store.builds(second) == (0, 1)
+
+
+def test_an_unknown_campaign_is_named_with_the_known_ones(store):
+    with pytest.raises(UnknownName, match="no campaign 'latest'; known: none"):
+        store.campaign("latest")
+    store.add_campaign(PLAN)
+    assert store.campaign("latest").id == "c1"
+    with pytest.raises(UnknownName, match="no campaign 'c9'; known: c1; the store is"):
+        store.campaign("c9")
+
+
+def test_survives_being_opened_again(tmp_path):
+    with Store(tmp_path) as first:
+        first.see(FACTS)
+        name, requests = asked(first)
+        first.record(requests[0], measurement())
+    with Store(tmp_path, create=False) as second:
+        assert second.measurements(campaign=name) == [measurement()]
+
+
+def test_a_missing_store_is_not_made_by_reading(tmp_path):
+    with pytest.raises(StoreError, match="no store in"):
+        Store(tmp_path / "none", create=False)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_later_schema_is_refused_and_untouched(tmp_path):
+    with Store(tmp_path) as store:
+        store.add_campaign(PLAN)
+    with sqlite3.connect(tmp_path / "farm.db") as db:
+        row = ("farm", "m999_from_the_future", "2030")
+        db.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES (?, ?, ?)", row
+        )
+    db.close()
+    with pytest.raises(StoreNewer, match="m999_from_the_future.*update the farm"):
+        Store(tmp_path)
+
+
+def test_something_else_than_a_store_is_refused(tmp_path):
+    (tmp_path / "farm.db").write_bytes(b"this is a letter, not a database" * 100)
+    with pytest.raises(StoreError, match="not a database"):
+        Store(tmp_path)
+
+
+def test_a_full_disk_loses_nothing(tmp_path):
+    with Store(tmp_path) as store:
+        store.see(FACTS)
+        name, requests = asked(store)
+        store.record(requests[0], measurement())
+        pages = store._db.execute("PRAGMA page_count").fetchone()[0]
+        store._db.execute(f"PRAGMA max_page_count = {pages}")
+        long = replace(measurement(B), samples_s=((0.5,) * 10_000,))
+        with pytest.raises(StoreFull, match="free some space, then run"):
+            store.record(requests[2], long)
+        assert store.measurements(campaign=name) == [measurement()]
+        assert len(store.pending(name)) == 3
+        store._db.execute("PRAGMA max_page_count = 1000000")
+        store.record(requests[2], long)
+        assert len(store.measurements(campaign=name)) == 2
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tests.store.test_store import *
+
+with Store(Path(sys.argv[1])) as store:
+    store.see(FACTS)
+    name, requests = asked(store, [Network("nb201", str(i)) for i in range(500)])
+    for request in requests:
+        store.record(request, replace(measurement(), network=request.network))
+        print(request.id, flush=True)
+"""
+
+
+def test_a_killed_writer_loses_nothing_that_it_reported(tmp_path):
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    reported = [int(writer.stdout.readline()) for _ in range(50)]
+    os.kill(writer.pid, signal.SIGKILL)
+    reported += [int(line) for line in writer.stdout.read().splitlines() if line]
+    writer.wait()
+    writer.stdout.close()
+    with Store(tmp_path, create=False) as store:
+        measured = [request.id for request, _ in store.measured()]
+        assert set(reported) <= set(measured)
+        assert len(measured) == len(set(measured))
+        assert len(measured) + len(store.pending("c1")) == 1000
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from farm.store import StoreLock
+
+with StoreLock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_lock_names_its_holder_and_ends_with_it(tmp_path):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], **pipes) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with (
+            pytest.raises(StoreBusy, match=f"in use by process {holder.pid};"),
+            StoreLock(tmp_path),
+        ):
+            pass
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait()
+    with StoreLock(tmp_path):
+        assert (tmp_path / "lock").read_text() == str(os.getpid())

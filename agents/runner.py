@@ -36,15 +36,12 @@ import struct
 import sys
 import time
 from array import array
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 ERROR_KINDS = ("artifact", "bad_request", "crash", "timeout", "unfit", "wrong_output")
 
 Json = dict[str, Any]
-Operation = Callable[[Json, Path], Json]
-"""Takes a request and the folder of the slim runtime; its value becomes the `result`."""
 
 
 class Refused(Exception):
@@ -124,9 +121,8 @@ class LoadedNetwork:
         return tensor
 
     def _copy(self, function: str, tensor: Any, values: array[float]) -> None:
-        address, count = values.buffer_info()
-        size_bytes = count * values.itemsize
-        self._ffi.get_global_func(function)(tensor, ctypes.c_void_p(address), size_bytes)
+        address = ctypes.c_void_p(values.buffer_info()[0])
+        self._ffi.get_global_func(function)(tensor, address, 4 * len(values))
 
     def output(self) -> array[float]:
         """Runs once; the flattened output, float32."""
@@ -155,8 +151,7 @@ def _prepare_threads(threads: int, cores: list[int]) -> None:
 
 
 def _bind_threads(threads: int, cores: list[int]) -> list[list[int]]:
-    """After the first run, which starts the pool: each thread on its own core, if there are as
-    many; every thread's affinity."""
+    """Once the pool runs: a core for each thread, if there are as many; all affinities."""
     ids = sorted(int(path.name) for path in Path("/proc/self/task").iterdir())
     if threads == len(cores):
         for thread, core in zip(ids, cores):
@@ -252,7 +247,7 @@ def measure(request: Json, bundle: Path) -> Json:
     affinity = _bind_threads(request["threads"], request["cores"])
     warmup_s, runs = _warm_up(network, spec)
     before = _readings(request)
-    rounds_s = _rounds(network, spec, runs, min(warmup_s))
+    rounds_s = _rounds(network, spec, runs, max(min(warmup_s), 1e-9))
     return {
         "samples_s": rounds_s,
         "runs_per_sample": runs,
@@ -266,7 +261,7 @@ def measure(request: Json, bundle: Path) -> Json:
     }
 
 
-OPERATIONS: dict[str, Operation] = {"facts": facts, "run": run, "measure": measure}
+OPERATIONS = {"facts": facts, "run": run, "measure": measure}
 
 
 def _detach(parent: int) -> None:

@@ -57,7 +57,7 @@ class Counts:
 COUNTS = tuple(field.name for field in fields(Counts))
 MACS = tuple(name for name in COUNTS if name.startswith("macs_"))
 
-ANALYTIC_NAMES = (*(f"log_{name}" for name in ("macs", *COUNTS)), "log_depth")
+ANALYTIC_NAMES = ("macs", "log_macs", *(f"log_{name}" for name in COUNTS), "log_depth")
 """Names of the columns of `analytic_features`."""
 
 
@@ -83,14 +83,13 @@ def depth(graph: Graph) -> int:
 def analytic_features(
     counts: NDArray[np.float64], depths: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """log(1 + x) of all MACs, of each count and of the depth.
+    """All MACs, and log(1 + x) of all MACs, of each count and of the depth.
 
     counts: (N, len(COUNTS)), columns in the order of `COUNTS`. depths: (N,).
     Returns (N, len(ANALYTIC_NAMES)) float64.
     """
     macs = counts[:, : len(MACS)].sum(axis=1)
-    columns: NDArray[np.float64] = np.log1p(np.column_stack([macs, counts, depths]))
-    return columns
+    return np.column_stack([macs, np.log1p(np.column_stack([macs, counts, depths]))])
 
 
 def _count_node(graph: Graph, node: Node) -> Counts:

@@ -147,18 +147,19 @@ class FBNet:
         return (*layers, *(f"count={name}" for name in OPERATIONS), *ANALYTIC_NAMES)
 
     def features(self, networks: Sequence[Network]) -> NDArray[np.float64]:
-        """(N, 217) float64, not standardised; columns as in `feature_names`.
+        """(N, 218) float64, not standardised; columns as in `feature_names`.
 
         198 columns: is this block in this layer. 9: how many layers hold this block. The others
-        are `counts.analytic_features`: log(1 + x) of MACs by kind of convolution, parameters,
-        kernels, activation traffic and depth.
+        are `counts.analytic_features`: MACs, and log(1 + x) of MACs by kind of convolution,
+        parameters, kernels, activation traffic and depth.
         """
         digits = np.array([parse_layers(network.code) for network in networks], dtype=int)
         digits = digits.reshape(-1, LAYERS)
         held = np.eye(len(OPERATIONS))[digits]
-        totals = self._frame + (self._costs[np.arange(LAYERS), digits]).sum(axis=1)
+        totals = self._frame + self._costs[np.arange(LAYERS), digits].sum(axis=1)
         analytic = analytic_features(totals[:, :-1], totals[:, -1])
-        return np.column_stack([held.reshape(len(held), -1), held.sum(axis=1), analytic])
+        layers = [held[:, layer] for layer in range(LAYERS)]
+        return np.column_stack([*layers, held.sum(axis=1), analytic])
 
     @cached_property
     def _costs(self) -> NDArray[np.float64]:

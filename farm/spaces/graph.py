@@ -96,19 +96,27 @@ class Graph:
 def build(input_shape: Shape, output: Value) -> Graph:
     """The graph of what `output` needs; nodes are named by kind and position.
 
-    Depth-first from the output, so that neither the order in which values were written down nor
-    values that nobody reads can be told from the graph. `output` must not be `INPUT` itself.
+    Depth-first from the output; of a node's inputs, the one farthest from the network's input
+    first, and constants last. So neither the order in which values were written down nor values
+    that nobody reads can be told from the graph, and little is computed long before it is needed.
     """
+    heights = {INPUT: 1}
     names = {INPUT: INPUT_NAME}
     nodes: list[Node] = []
 
-    def visit(value: Value) -> str:
-        if value not in names:
-            assert value.op is not None, "only INPUT has no operation"
-            inputs = tuple(visit(source) for source in value.inputs)
-            names[value] = f"{value.op.kind}{len(nodes)}"
-            nodes.append(Node(names[value], value.op, inputs))
-        return names[value]
+    def height(value: Value) -> int:
+        if value not in heights:
+            below = max((height(source) for source in value.inputs), default=0)
+            heights[value] = below + 1 if below else 0
+        return heights[value]
 
-    name = visit(output)
-    return Graph(input_shape, tuple(nodes), name)
+    def visit(value: Value) -> None:
+        if value in names or value.op is None:
+            return
+        for source in sorted(value.inputs, key=height, reverse=True):
+            visit(source)
+        names[value] = f"{value.op.kind}{len(nodes)}"
+        nodes.append(Node(names[value], value.op, tuple(names[v] for v in value.inputs)))
+
+    visit(output)
+    return Graph(input_shape, tuple(nodes), names[output])

@@ -1,0 +1,119 @@
+"""A small real network, and libraries that misbehave in the ways that networks do."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.runner import seeded_values
+from farm.types import Artifact, MeasureSpec, Program, TensorSpec
+
+INPUTS = (TensorSpec("input", (1, 4, 8, 8), 1.0), TensorSpec("weight", (8, 4, 3, 3), 0.2))
+
+MISBEHAVIOUR = {
+    "crash": "raise(SIGSEGV);",
+    "exit": "exit(3);",
+    "hang": "for (;;) pause();",
+    "hang with a child": "fork(); for (;;) pause();",
+    "lost": "kill(getppid(), SIGKILL); pause();",
+    "noise": 'puts("{\\"id\\": 1, \\"result\\": {}}"); fflush(stdout);',
+}
+"""What a library does when it is loaded, in C."""
+
+SOURCE = """\
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+__attribute__((constructor)) static void misbehave(void) { %s }
+"""
+
+
+@pytest.fixture
+def quick() -> MeasureSpec:
+    return MeasureSpec(warmup_s=0.0, rounds=3, round_s=1e-3, sample_s=1e-4, pause_s=0.0)
+
+
+@pytest.fixture(scope="session")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """A convolution whose output channels run on as many threads as there are."""
+    library = tmp_path_factory.mktemp("network") / "conv.so"
+    _compile(library)
+    program = Program(INPUTS, seed=0, expected=_convolution(0), tolerance=1e-5)
+    return artifact_of(library, program)
+
+
+def artifact_of(library: Path, program: Program) -> Artifact:
+    content = library.read_bytes()
+    return Artifact(
+        build_key=f"key of {library.name}",
+        library=library,
+        sha256=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+        build_s=0.0,
+        program=program,
+    )
+
+
+def _compile(library: Path) -> None:
+    import tvm
+    from tvm import relax
+    from tvm.s_tir import Schedule
+
+    arguments = [relax.Var(t.name, relax.TensorType(t.shape, t.dtype)) for t in INPUTS]
+    builder = relax.BlockBuilder()
+    with builder.function("main", arguments):
+        with builder.dataflow():
+            output = builder.emit_output(relax.op.nn.conv2d(*arguments, padding=1))
+        builder.emit_func_output(output)
+    schedule = Schedule(relax.transform.LegalizeOps()(builder.get()))
+    schedule.work_on("conv2d")
+    schedule.parallel(schedule.get_loops(schedule.get_sblock("conv2d_nchw"))[1])
+    tvm.compile(schedule.mod, tvm.target.Target({"kind": "llvm"})).export_library(str(library))
+
+
+def _convolution(seed: int) -> tuple[float, ...]:
+    """The first 16 outputs, computed without TVM."""
+    tensors = [
+        np.array(seeded_values(seed, i, int(np.prod(t.shape)), t.bound)).reshape(t.shape)
+        for i, t in enumerate(INPUTS)
+    ]
+    padded = np.pad(tensors[0][0].astype(np.float64), ((0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    return tuple(np.einsum("iyxhw,oihw->oyx", windows, tensors[1]).ravel()[:16].tolist())
+
+
+@pytest.fixture
+def misbehaving(artifact: Artifact, tmp_path: Path) -> Callable[[str], Artifact]:
+    """The network in a library that first does what `MISBEHAVIOUR` says."""
+
+    def build(name: str) -> Artifact:
+        source = tmp_path / "misbehaving.c"
+        source.write_text(SOURCE % MISBEHAVIOUR[name])
+        library = source.with_suffix(".so")
+        needs = ["-Wl,--no-as-needed", str(artifact.library)]
+        subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source, *needs], check=True)
+        return artifact_of(library, artifact.program)
+
+    return build
+
+
+@pytest.fixture
+def truncated(artifact: Artifact, tmp_path: Path) -> Artifact:
+    """The network after a transfer that stopped half-way."""
+    library = tmp_path / "half.so"
+    library.write_bytes(artifact.library.read_bytes()[: artifact.size_bytes // 2])
+    return replace(artifact, library=library)
+
+
+@pytest.fixture
+def wrong(artifact: Artifact) -> Artifact:
+    """The network, taken for one that computes a little more."""
+    first, *rest = artifact.program.expected
+    return replace(artifact, program=replace(artifact.program, expected=(first + 0.01, *rest)))

@@ -1,0 +1,158 @@
+"""What every kind of device promises. A new kind is one more function here, and a line in KINDS."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import psutil
+import pytest
+from pydantic import ValidationError
+
+from agents import Agent, agent_class
+from farm.errors import (
+    BadArtifact,
+    DeviceError,
+    DeviceLost,
+    MeasureTimeout,
+    NetworkCrashed,
+    WrongOutput,
+)
+from farm.types import Artifact, Network
+
+FAULTS: dict[str, type[DeviceError]] = {
+    "artifact": BadArtifact,
+    "crash": NetworkCrashed,
+    "hang": MeasureTimeout,
+    "lost": DeviceLost,
+    "wrong_output": WrongOutput,
+}
+
+NETWORK = Network("test", "conv|3x3")
+
+
+@dataclass(frozen=True)
+class Case:
+    """An agent, an artifact that it measures, and one that makes it fail as wanted."""
+
+    kind: str
+    agent: Agent
+    good: Artifact | None
+    faulty: Artifact | None
+
+
+def cpu(fault: str | None, request: pytest.FixtureRequest) -> Case:
+    good = request.getfixturevalue("artifact")
+    if fault in ("crash", "hang", "lost"):
+        faulty = request.getfixturevalue("misbehaving")(fault)
+    else:
+        names = {"artifact": "truncated", "wrong_output": "wrong", None: "artifact"}
+        faulty = request.getfixturevalue(names[fault])
+    kind = agent_class("cpu")
+    return Case("cpu", kind("cpu1", kind.options(threads=1)), good, faulty)
+
+
+def fake(fault: str | None, request: pytest.FixtureRequest) -> Case:  # noqa: ARG001
+    name = "tests.fakes:FakeAgent"
+    kind = agent_class(name)
+    return Case(name, kind("fake1", kind.options(fault=fault, fault_times=1)), None, None)
+
+
+KINDS = [cpu, fake]
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
+def case_of(request: pytest.FixtureRequest) -> Callable[[str | None], Case]:
+    return lambda fault: request.param(fault, request)
+
+
+@pytest.fixture
+def case(case_of: Callable[[str | None], Case]) -> Case:
+    return case_of(None)
+
+
+@pytest.fixture
+def children() -> Iterator[set[int]]:
+    """The processes below this one before the test; after it, there must be no other."""
+
+    def now() -> set[int]:
+        return {process.pid for process in psutil.Process().children(recursive=True)}
+
+    before = now()
+    yield before
+    assert now() <= before
+
+
+def test_facts_are_of_the_device_and_stay(case):
+    with case.agent as agent:
+        facts = agent.facts()
+        assert agent.facts() == facts
+    assert facts.host
+    assert list(facts.cores) == sorted(set(facts.cores))
+    assert all(isinstance(value, str) for value in {**facts.identity, **facts.info}.values())
+
+
+def test_a_measurement_keeps_everything(case, quick):
+    spec = replace(quick, rounds=4, min_samples=7)
+    with case.agent as agent:
+        facts = agent.facts()
+        found = agent.measure(NETWORK, case.good, spec)
+    assert (found.network, found.device, found.spec) == (NETWORK, facts.device, spec)
+    assert found.fingerprint == facts.fingerprint
+    assert found.build_key == (case.good.build_key if case.good else None)
+    assert len(found.samples_s) == 4
+    assert all(len(row) >= 7 for row in found.samples_s)
+    assert all(sample > 0 for row in (*found.samples_s, found.warmup_s) for sample in row)
+    assert found.runs_per_sample >= 1
+    assert found.warmup_s
+    assert found.device_s >= sum(map(sum, found.samples_s)) * found.runs_per_sample
+    assert found.witness
+    assert found.measured_at.endswith("+00:00")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.usefixtures("children")
+def test_a_fault_has_its_name_and_the_next_network_is_measured(case_of, fault, quick):
+    case = case_of(fault)
+    impatient = replace(quick, timeout_s=0.5 if fault == "hang" else 60.0)
+    with case.agent as agent:
+        with pytest.raises(DeviceError) as caught:
+            agent.measure(NETWORK, case.faulty, impatient)
+        assert type(caught.value) is FAULTS[fault]
+        assert "\n" not in str(caught.value)
+        assert agent.measure(NETWORK, case.good, quick).latency_s > 0
+
+
+def test_a_second_start_is_refused_and_harms_nothing(case, quick):
+    with case.agent as agent:
+        with pytest.raises(RuntimeError, match="started already"):
+            agent.__enter__()
+        assert agent.measure(NETWORK, case.good, quick).latency_s > 0
+
+
+@pytest.mark.usefixtures("children")
+def test_is_of_use_only_while_it_is_started(case, quick):
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="not started"):
+            case.agent.facts()
+        with case.agent as agent:
+            assert agent.measure(NETWORK, case.good, quick).latency_s > 0
+    with pytest.raises(RuntimeError, match="not started"):
+        case.agent.measure(NETWORK, case.good, quick)
+
+
+@pytest.mark.usefixtures("children")
+def test_stopping_again_does_nothing(case):
+    with case.agent as agent:
+        agent.facts()
+    case.agent.__exit__(None, None, None)
+
+
+def test_options_are_strict_and_travel(case):
+    options = agent_class(case.kind).options
+    assert pickle.loads(pickle.dumps(options())) == options()
+    with pytest.raises(ValidationError, match="treads"):
+        options(treads=1)
+    with pytest.raises(ValidationError):
+        options(cores="0")

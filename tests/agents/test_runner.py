@@ -1,0 +1,340 @@
+"""The program on the device, spoken to as a farm speaks to it."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import psutil
+import pytest
+
+from agents.bundle import host_bundle
+from agents.pipes import RUNNER, RUNNER_ERRORS, LocalPipe, local_runner
+from agents.runner import ERROR_KINDS, Refused, check_output, seeded_values
+from farm.types import Artifact, MeasureSpec
+
+Found = TypeVar("Found")
+
+ALL_CORES = sorted(os.sched_getaffinity(0))
+
+
+@pytest.fixture
+def runner() -> Iterator[LocalPipe]:
+    with local_runner() as pipe:
+        yield pipe
+
+
+def message(artifact: Artifact, **changes) -> dict:
+    """A request to run a network once."""
+    request = {
+        "op": "run",
+        "library": str(artifact.library),
+        "program": artifact.program.to_json(),
+        "threads": 1,
+        "cores": ALL_CORES[-1:],
+        "seed": 0,
+        "timeout_s": 60.0,
+    }
+    return {**request, **changes}
+
+
+def measuring(artifact: Artifact, spec: MeasureSpec, **changes) -> dict:
+    return message(artifact, op="measure", spec=asdict(spec), **changes)
+
+
+def error_of(reply: dict) -> str:
+    """kind: message."""
+    return f"{reply['error']['kind']}: {reply['error']['message']}"
+
+
+class TestSeededValues:
+    def test_are_the_same_everywhere(self):
+        """Digests of what Python 3.9 to 3.13 compute. With others no old artifact is right."""
+        texts = [seeded_values(*key).tobytes() for key in [(0, 0, 16, 1.0), (7, 3, 20_000, 0.05)]]
+        assert [hashlib.sha256(text).hexdigest()[:16] for text in texts] == [
+            "0c76286e297a1f52",
+            "d96e31316a41bd4b",
+        ]
+
+    def test_are_uniform_and_neither_zero_nor_denormal(self):
+        values = np.array(seeded_values(1, 2, 100_000, 0.5))
+        assert values.dtype == np.float32
+        assert np.abs(values).max() < 0.5
+        assert np.abs(values).min() > np.finfo(np.float32).tiny
+        assert abs(values.mean()) < 0.01
+        assert values.std() == pytest.approx(0.5 / np.sqrt(3), rel=0.01)
+
+    @pytest.mark.parametrize("count", [0, 1, 8190, 8191, 8192, 50_000])
+    def test_have_the_length_that_was_asked_for_and_one_beginning(self, count):
+        values = seeded_values(0, 0, count, 1.0)
+        assert len(values) == count
+        assert values[:100] == seeded_values(0, 0, 100, 1.0)[:count]
+
+    def test_differ_between_seeds_and_arguments(self):
+        first = seeded_values(0, 0, 64, 1.0)
+        assert first not in (seeded_values(1, 0, 64, 1.0), seeded_values(0, 1, 64, 1.0))
+
+    @pytest.mark.parametrize("bound", [2.0**-100, 2.0**100])
+    def test_stay_normal_at_the_ends(self, bound):
+        values = np.array(seeded_values(0, 0, 8191, bound))
+        assert np.isfinite(values).all()
+        assert np.abs(values).min() > np.finfo(np.float32).tiny
+
+    @pytest.mark.parametrize("bound", [0.0, -1.0, 1e-40, 1e39, float("nan")])
+    def test_refuse_other_bounds(self, bound):
+        with pytest.raises(ValueError, match="bound"):
+            seeded_values(0, 0, 1, bound)
+
+
+PROGRAM = {"seed": 0, "expected": [1.0, 2.0], "tolerance": 0.1}
+
+
+class TestCheckOutput:
+    def test_says_how_far_it_is_off(self):
+        assert check_output(array("f", [1.0, 2.0625, 9.0]), PROGRAM, 0) == 0.0625
+
+    def test_knows_nothing_of_other_seeds(self):
+        assert check_output(array("f", [5.0, 5.0]), PROGRAM, 1) is None
+
+    @pytest.mark.parametrize(
+        ("output", "seed"),
+        [([1.0, 2.2], 0), ([1.0], 0), ([1.0, float("nan")], 1), ([float("inf"), 2.0], 0)],
+    )
+    def test_refuses_what_another_network_computes(self, output, seed):
+        with pytest.raises(Refused):
+            check_output(array("f", output), PROGRAM, seed)
+
+
+class TestProgram:
+    def test_every_kind_of_error_is_one_of_the_farm(self):
+        assert set(RUNNER_ERRORS) == set(ERROR_KINDS)
+
+    def test_is_python_3_9_and_needs_nothing_but_the_runtime(self):
+        tree = ast.parse(RUNNER.read_text(), feature_version=(3, 9))
+        nodes = list(ast.walk(tree))
+        names = {
+            alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names
+        }
+        names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+        assert {name.split(".")[0] for name in names} - sys.stdlib_module_names == {"tvm_ffi"}
+
+    def test_maps_the_slim_runtime_and_nothing_more(self, runner, artifact, quick):
+        reply = runner.request(measuring(artifact, quick, read=["/proc/self/maps"]), 60)
+        maps = reply["result"]["after"]["files"]["/proc/self/maps"]
+        assert f"{host_bundle()}/lib/libtvm_runtime.so" in maps
+        assert not [word for word in ("libtvm_compiler", "numpy", "site-packages") if word in maps]
+
+    def test_the_parent_never_has_a_second_thread(self, runner, artifact):
+        runner.request(message(artifact, threads=2, cores=[]), 60)
+        assert psutil.Process(runner.pid).num_threads() == 1
+
+
+class TestRun:
+    def test_computes_what_the_network_computes(self, runner, artifact):
+        result = runner.request(message(artifact), 60)["result"]
+        assert result["output"] == pytest.approx(artifact.program.expected, abs=1e-5)
+        other = runner.request(message(artifact, seed=1), 60)["result"]
+        assert other["output"] != pytest.approx(artifact.program.expected, abs=1e-2)
+
+    def test_is_refused_cores_that_are_not_there(self, runner, artifact):
+        reply = runner.request(message(artifact, cores=[4000]), 60)
+        assert error_of(reply).startswith("unfit: asked for the cores [4000]")
+
+    @pytest.mark.parametrize(
+        ("change", "says"),
+        [
+            ({"op": "sing"}, "bad_request: the request does not fit: KeyError: 'sing'"),
+            ({"timeout_s": "soon"}, "bad_request: this is no request: ValueError"),
+            ({"program": {}}, "bad_request: the request does not fit: KeyError: 'entry'"),
+            ({"cores": "1"}, "bad_request: the request does not fit: TypeError"),
+            ({"library": "/nowhere.so"}, "artifact: /nowhere.so does not load"),
+            ({"library": __file__}, f"artifact: {__file__} does not load"),
+            ({"timeout_s": 0}, "timeout: no result within 0 s"),
+        ],
+    )
+    def test_names_what_is_wrong_with_a_request(self, runner, artifact, change, says):
+        assert error_of(runner.request(message(artifact, **change), 60)).startswith(says)
+        assert "result" in runner.request(message(artifact), 60)
+
+    def test_answers_lines_that_are_no_requests(self):
+        argv = [sys.executable, "-I", "-S", RUNNER, "--runtime", host_bundle()]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            for line in (b"hello\n", b"[1]\n", b"{}\n"):
+                process.stdin.write(line)
+                process.stdin.flush()
+                assert b'{"id": null, "error": {"kind": "bad_request"' in process.stdout.readline()
+            process.stdin.close()
+            assert process.wait(30) == 0
+
+    def test_says_that_there_is_no_runtime(self, tmp_path):
+        argv = [sys.executable, "-I", "-S", str(RUNNER), "--runtime", str(tmp_path)]
+        with LocalPipe(argv) as pipe:
+            text = error_of(pipe.request({"op": "facts"}, 60))
+        assert text.startswith(f"unfit: no runtime in {tmp_path} loads: ModuleNotFoundError")
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("name", "says"),
+        [
+            ("crash", "crash: the network died of SIGSEGV"),
+            ("exit", "crash: the network ended its process with status 3"),
+        ],
+    )
+    def test_a_crash_says_how(self, runner, misbehaving, artifact, name, says):
+        assert error_of(runner.request(message(misbehaving(name)), 60)) == says
+        assert "result" in runner.request(message(artifact), 60)
+
+    def test_damage_never_takes_the_runner_down(self, runner, truncated, artifact):
+        assert runner.request(message(truncated), 60)["error"]["kind"] in ("crash", "artifact")
+        assert "result" in runner.request(message(artifact), 60)
+
+    def test_a_network_that_hangs_leaves_nothing_behind(self, runner, misbehaving):
+        hanging = misbehaving("hang with a child")
+        reply = runner.request(message(hanging, timeout_s=0.5), 60)
+        assert error_of(reply) == "timeout: no result within 0.5 s"
+        assert eventually(lambda: not any(maps(p, hanging.library) for p in psutil.process_iter()))
+
+    def test_what_a_network_prints_is_no_reply(self, runner, misbehaving, quick):
+        reply = runner.request(measuring(misbehaving("noise"), quick), 60)
+        assert len(reply["result"]["samples_s"]) == quick.rounds
+
+    def test_infinite_output_is_wrong(self, runner, artifact, quick):
+        program = artifact.program
+        huge = tuple(replace(tensor, bound=2.0**100) for tensor in program.inputs)
+        overflowing = replace(artifact, program=replace(program, inputs=huge, seed=1))
+        reply = runner.request(measuring(overflowing, quick), 60)
+        assert error_of(reply) == "wrong_output: the output holds NaN or infinity"
+
+    def test_arguments_of_another_shape_are_the_networks_crash(self, runner, artifact):
+        other = replace(artifact.program, inputs=artifact.program.inputs[::-1])
+        reply = runner.request(message(replace(artifact, program=other)), 60)
+        assert error_of(reply).startswith("crash: the network raised RuntimeError")
+
+
+def maps(process: psutil.Process, library: Path) -> bool:
+    try:
+        return any(entry.path == str(library) for entry in process.memory_maps())
+    except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):
+        return False
+
+
+class TestMeasure:
+    def test_keeps_every_sample(self, runner, artifact, quick):
+        spec = replace(quick, rounds=4, min_samples=9, warmup_s=2e-3)
+        result = runner.request(measuring(artifact, spec), 60)["result"]
+        count = len(result["samples_s"][0])
+        assert [len(row) for row in result["samples_s"]] == [count] * 4
+        assert count >= 9
+        assert sum(result["warmup_s"]) * result["runs_per_sample"] >= spec.warmup_s
+        fastest_s = min(result["warmup_s"])
+        assert result["runs_per_sample"] * fastest_s >= spec.sample_s * (1 - 1e-9)
+        assert count * result["runs_per_sample"] * fastest_s >= spec.round_s * (1 - 1e-9)
+
+    def test_a_long_network_is_sampled_run_by_run(self, runner, artifact, quick):
+        spec = replace(quick, sample_s=1e-9, round_s=1e-9, min_samples=3)
+        result = runner.request(measuring(artifact, spec), 60)["result"]
+        assert result["runs_per_sample"] == 1
+        assert [len(row) for row in result["samples_s"]] == [3, 3, 3]
+
+    def test_checks_the_output_against_its_own_seed_only(self, runner, wrong, artifact, quick):
+        reply = runner.request(measuring(wrong, quick), 60)
+        assert error_of(reply).startswith("wrong_output: the output is off by 0.01")
+        assert runner.request(measuring(wrong, quick, seed=5), 60)["result"]["deviation"] is None
+        right = runner.request(measuring(artifact, quick), 60)["result"]
+        assert right["deviation"] <= artifact.program.tolerance
+        assert right["output"] == pytest.approx(artifact.program.expected, abs=1e-5)
+
+    def test_threads_are_where_they_should_be(self, runner, artifact, quick):
+        """The first thread is the network's own; the pool adds the others."""
+        one = runner.request(measuring(artifact, quick), 60)["result"]
+        assert one["affinity"] == [ALL_CORES[-1:]]
+        anywhere = runner.request(measuring(artifact, quick, cores=[]), 60)["result"]
+        assert anywhere["affinity"] == [ALL_CORES]
+
+    @pytest.mark.skipif(len(ALL_CORES) < 2, reason="two threads need two cores")
+    def test_two_threads_have_a_core_each(self, runner, artifact, quick):
+        cores = ALL_CORES[-2:]
+        two = runner.request(measuring(artifact, quick, threads=2, cores=cores), 60)["result"]
+        assert two["affinity"] == [[cores[0]], [cores[1]]]
+        loose = runner.request(measuring(artifact, quick, cores=cores), 60)["result"]
+        assert loose["affinity"] == [cores]
+
+    def test_reads_files_before_and_after(self, runner, artifact, quick, tmp_path):
+        (tmp_path / "zone0").mkdir()
+        (tmp_path / "zone0/temp").write_text("41000\n")
+        (tmp_path / "link").symlink_to("zone0")
+        patterns = [f"{tmp_path}/*/temp", f"{tmp_path}/nothing", f"{tmp_path}/zone0"]
+        result = runner.request(measuring(artifact, quick, read=patterns), 60)["result"]
+        expected = {f"{tmp_path}/{name}/temp": "41000" for name in ("zone0", "link")}
+        assert result["before"]["files"] == result["after"]["files"] == expected
+
+
+HOLDER = """\
+import json, sys
+from agents.pipes import local_runner
+pipe = local_runner()
+print(pipe.pid, flush=True)
+pipe.request(json.loads(sys.argv[1]), 600)
+"""
+
+
+STARTER = """\
+import subprocess, sys
+runner = subprocess.Popen(sys.argv[2:], stdin=int(sys.argv[1]))
+print(runner.pid, flush=True)
+runner.wait()
+"""
+
+
+class TestEnd:
+    @pytest.mark.parametrize("victim", ["farm", "runner"])
+    def test_nothing_is_left_after_a_kill(self, misbehaving, victim):
+        """In the middle of a request, with a network that would hang for ever."""
+        hanging = misbehaving("hang")
+        request = json.dumps(message(hanging, timeout_s=600.0))
+        argv = [sys.executable, "-c", HOLDER, request]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as farm:
+            runner = psutil.Process(int(farm.stdout.readline()))
+            family = [runner, eventually(lambda: child_in(runner, hanging.library))]
+            os.kill(farm.pid if victim == "farm" else runner.pid, signal.SIGKILL)
+            assert psutil.wait_procs(family, timeout=60)[1] == []
+
+    def test_it_ends_with_the_farm_even_when_another_process_holds_its_stdin(self):
+        stdin, held = os.pipe()
+        runner_argv = [sys.executable, "-I", "-S", str(RUNNER), "--runtime", str(host_bundle())]
+        argv = [sys.executable, "-c", STARTER, str(stdin), *runner_argv]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, pass_fds=[stdin]) as farm:
+            runner = psutil.Process(int(farm.stdout.readline()))
+            os.write(held, b'{"id": 1, "op": "facts"}\n')
+            assert b'"result"' in farm.stdout.readline()
+            farm.kill()
+            assert psutil.wait_procs([runner], timeout=60)[1] == []
+        os.close(stdin)
+        os.close(held)
+
+
+def child_in(runner: psutil.Process, library: Path) -> psutil.Process | None:
+    """The child of a runner that has loaded `library`."""
+    return next((child for child in runner.children() if maps(child, library)), None)
+
+
+def eventually(look: Callable[[], Found | None]) -> Found:
+    """What `look` finds at last; the minute is only for what would never come."""
+    deadline_s = time.monotonic() + 60
+    while not (found := look()):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    return found

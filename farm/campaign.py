@@ -20,7 +20,7 @@ from farm.store import Store
 from farm.types import Network
 
 CHOOSE_AHEAD = 4
-"""Networks that are asked for at a time: with half of them left, compilers and devices stay busy."""
+"""Networks asked for at a time: with half of them left, compilers and devices stay busy."""
 
 
 @dataclass(frozen=True)

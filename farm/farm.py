@@ -139,6 +139,14 @@ class Farm:
             raise UsageError(
                 f"--devices names each device once, got {list(devices)}; there are {known}"
             )
+        for name, value, least in (
+            ("budget", budget, 1),
+            ("holdout", holdout, 0),
+            ("seed", seed, 0),
+            ("device-seconds", 0 if device_seconds is None else device_seconds, 0),
+        ):
+            if not value >= least:
+                raise UsageError(f"--{name} must be at least {least}, got {value}")
         plan = Plan(
             space=space_name,
             devices=tuple(devices),

@@ -7,9 +7,10 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 from farm.cli import show
 from farm.cli.progress import watching
@@ -47,17 +48,17 @@ _INTERRUPTED = 130
 @app.command()
 def launch(
     devices: Annotated[str, typer.Option(help="Names of devices, with commas.")],
-    budget: Annotated[int, typer.Option(min=1, help="Networks to learn from, on each device.")],
+    budget: Annotated[int, typer.Option(help="Networks to learn from, on each device.")],
     space: Annotated[str, typer.Option(help="The search space: nb201, fbnet, ...")] = "nb201",
     holdout: Annotated[
-        int, typer.Option(min=0, help="Networks measured only to judge the predictor by.")
+        int, typer.Option(help="Networks measured only to judge the predictor by.")
     ] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed asks for the same networks.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed asks for the same networks.")] = 0,
     select: Annotated[
         str, typer.Option(help="How networks are chosen: active, random.")
     ] = "active",
     device_seconds: Annotated[
-        float | None, typer.Option(min=0, help="Choose no more once devices were busy so long.")
+        float | None, typer.Option(help="Choose no more once devices were busy so long.")
     ] = None,
     executor: Executor = "ray",
     config: Config = _CONFIG,
@@ -203,16 +204,30 @@ def doctor(config: Config = _CONFIG, store: StoreFolder = None, as_json: Json = 
 
 
 def main() -> None:
-    """The command's entry: errors of the farm become one line and their exit code."""
+    """The command's entry: errors become one line and their exit code."""
     logging.basicConfig(format="farm: %(message)s", level=logging.WARNING)
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
     except FarmError as e:
-        typer.echo(f"farm: {e}", err=True)
-        sys.exit(e.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("farm: interrupted; `farm campaign resume` goes on where it was", err=True)
-        sys.exit(_INTERRUPTED)
+        _fail(str(e), e.exit_code)
+    except TyperException as e:
+        _fail(_usage(e), e.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted; `farm campaign resume` goes on where it was", _INTERRUPTED)
+
+
+def _usage(error: TyperException) -> str:
+    """What is wrong with the words of a command line; empty where the help was shown for it."""
+    message, context = error.format_message().strip(), getattr(error, "ctx", None)
+    if not message or context is None:
+        return message
+    return f"{message.rstrip('.')}; see `{context.command_path} --help`"
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
+    if message:
+        typer.echo(f"farm: {message}", err=True)
+    sys.exit(exit_code)
 
 
 def _print(as_json: bool, data: Callable[[], dict[str, Any]], text: Callable[[], Any]) -> None:

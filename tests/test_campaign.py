@@ -1,0 +1,222 @@
+"""What a campaign promises, over every executor: the inline one and Ray."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from farm.config import load
+from farm.farm import Farm
+from farm.learn import Chooser
+from farm.spaces import space
+from farm.store import Plan
+from farm.types import MeasureSpec
+
+EXECUTORS = ["inline", "ray"]
+
+FAKES = """\
+store: results
+references: [a]
+measure: {timeout_s: 2}
+devices:
+  a: {kind: "tests.fakes:FakeAgent"}
+  b: {kind: "tests.fakes:FakeAgent"}
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    return write(tmp_path)
+
+
+def write(folder: Path, **options: str) -> Path:
+    """cluster.yaml with two fakes; `b="fault: crash"` adds an option to device b."""
+    text = FAKES
+    for name, option in options.items():
+        plain = f'  {name}: {{kind: "tests.fakes:FakeAgent"'
+        text = text.replace(plain, f"{plain}, {option}")
+    path = folder / "cluster.yaml"
+    path.write_text(text)
+    return path
+
+
+def outcomes(config: Path) -> Counter:
+    """How many outcomes each (campaign, network, device) has."""
+    with Farm.open(config).store() as store:
+        ended = [request for request, _ in store.measured()]
+        for campaign in store.campaigns():
+            ended += [request for request, _ in store.failures(campaign.id)]
+    return Counter((r.campaign, r.network, r.device) for r in ended)
+
+
+def asked(config: Path, campaign: str, purpose: str) -> list:
+    with Farm.open(config).store() as store:
+        return [(r.network, r.device) for r in store.requests(campaign, purpose)]
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+class TestEveryExecutor:
+    def test_measures_budget_and_holdout_on_each_device(self, config, executor):
+        summary = Farm.open(config).launch("nb201", ["a", "b"], 6, holdout=3, executor=executor)
+        assert summary.campaign.state == "done"
+        assert (summary.campaign.requested, summary.campaign.measured) == (18, 18)
+        assert summary.counts == {"a": (9, 0), "b": (9, 0)}
+        assert set(outcomes(config).values()) == {1}
+        learnt, heldout = (set(asked(config, "c1", p)) for p in ("learn", "holdout"))
+        assert (len(learnt), len(heldout)) == (12, 6)
+        assert not learnt & heldout
+
+    def test_asks_for_the_same_networks_under_the_same_seed(self, config, executor):
+        farm = Farm.open(config)
+        for seed in (3, 3, 4):
+            farm.launch("nb201", ["a"], 5, holdout=2, seed=seed, executor=executor)
+        first, second, third = (asked(config, name, "learn") for name in ("c1", "c2", "c3"))
+        assert first == second
+        assert first != third
+
+    def test_records_networks_that_fail_and_goes_on(self, tmp_path, executor):
+        config = write(tmp_path, b="fault: crash")
+        summary = Farm.open(config).launch("nb201", ["a", "b"], 3, holdout=1, executor=executor)
+        assert summary.counts == {"a": (4, 0), "b": (0, 4)}
+        assert {failure.kind for _, failure in summary.failures} == {"crash"}
+        assert summary.campaign.state == "done"
+        assert set(outcomes(config).values()) == {1}
+
+    def test_tries_again_what_may_work_again_but_not_for_ever(self, tmp_path, executor):
+        config = write(tmp_path, b="fault: lost")
+        summary = Farm.open(config).launch("nb201", ["b"], 2, holdout=0, executor=executor)
+        assert summary.counts == {"b": (0, 2)}
+        with Farm.open(config).store() as store:
+            attempts = [store.failed_attempts(r.id) for r in store.requests("c1")]
+        assert attempts == [3, 3]
+
+    def test_a_hung_network_becomes_a_failure(self, tmp_path, executor):
+        config = write(tmp_path, b="fault: hang")
+        summary = Farm.open(config).launch("nb201", ["b"], 1, holdout=0, executor=executor)
+        assert [failure.kind for _, failure in summary.failures] == ["timeout"]
+
+    def test_stops_choosing_when_the_device_seconds_are_spent(self, config, executor):
+        summary = Farm.open(config).launch(
+            "nb201", ["a"], 500, holdout=1, device_seconds=1e-9, executor=executor
+        )
+        assert summary.campaign.state == "done"
+        assert 1 <= summary.campaign.measured < 20
+
+    def test_resumes_what_a_cancellation_left(self, config, executor):
+        farm = Farm.open(config)
+
+        def cancel_soon(progress):
+            if sum(d.measured for d in progress.devices.values()) >= 3:
+                farm.cancel(progress.campaign)
+
+        cancelled = farm.launch("nb201", ["a"], 9, holdout=2, executor=executor, watch=cancel_soon)
+        assert cancelled.campaign.state == "cancelled"
+        assert 3 <= cancelled.campaign.measured < 11
+        resumed = farm.resume("latest", executor=executor)
+        assert (resumed.campaign.state, resumed.campaign.measured) == ("done", 11)
+        assert set(outcomes(config).values()) == {1}
+        assert farm.resume("c1", executor=executor).campaign.measured == 11
+
+
+LAUNCH = """
+import sys
+from farm import Farm
+
+farm = Farm.open(sys.argv[1])
+if sys.argv[3] == "launch":
+    farm.launch("nb201", ["a", "b"], 40, holdout=10, executor=sys.argv[2])
+else:
+    farm.resume(executor=sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_killed_again_and_again_it_measures_everything_once(tmp_path, executor):
+    config = write(tmp_path, a="slow_s: 0.02", b="slow_s: 0.02")
+    words = ["launch", "resume", "resume"]
+    for kill_after, word in zip((5, 30), words, strict=False):
+        process = start(config, executor, word)
+        wait_for_outcomes(config, process, kill_after)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        before = outcomes(config)
+        assert len(before) < 100
+    process = start(config, executor, "resume")
+    assert process.wait(timeout=120) == 0
+    after = outcomes(config)
+    assert set(after.values()) == {1}
+    assert len(after) == 100
+    assert before.keys() <= after.keys()
+
+
+def start(config, executor, word) -> subprocess.Popen:
+    command = [sys.executable, "-W", "ignore", "-c", LAUNCH, str(config), executor, word]
+    return subprocess.Popen(command, start_new_session=True, cwd=Path(__file__).parent.parent)
+
+
+def wait_for_outcomes(config: Path, process: subprocess.Popen, count: int) -> None:
+    deadline_s = time.monotonic() + 120
+    while time.monotonic() < deadline_s:
+        assert process.poll() is None, "it ended before it could be killed"
+        if load(config).store.joinpath("farm.db").exists() and len(outcomes(config)) >= count:
+            return
+        time.sleep(0.01)
+    raise AssertionError("no progress")
+
+
+def test_two_devices_of_one_computer_never_measure_at_once(tmp_path):
+    """The fakes say when they measured; intervals of devices on shared cores must not overlap."""
+    config = write(tmp_path, a="slow_s: 0.03, cores: [0]", b="slow_s: 0.03, cores: [0]")
+    Farm.open(config).launch("nb201", ["a", "b"], 5, holdout=1, executor="ray")
+    with Farm.open(config).store() as store:
+        spans = sorted((m.witness["started_s"], m.witness["ended_s"]) for m in store.measurements())
+    assert len(spans) == 12
+    for (_, ended_s), (started_s, _) in pairwise(spans):
+        assert ended_s <= started_s
+
+
+PLAN = Plan("nb201", ("a",), budget=8, holdout=4, seed=0, specs=(MeasureSpec(),))
+
+
+class TestChooser:
+    def test_chooses_the_same_in_any_batches(self):
+        one, two = Chooser(PLAN, space("nb201")), Chooser(PLAN, space("nb201"))
+        whole = one.choose([], 8)
+        parts = two.choose([], 3)
+        parts += two.choose(parts, 5)
+        assert whole == parts
+
+    @pytest.mark.parametrize("select", ["active", "random"])
+    def test_never_learns_from_what_it_is_judged_by(self, select):
+        nb201 = space("nb201")
+        chooser = Chooser(replace(PLAN, select=select, budget=400, holdout=100), nb201)
+        chosen = chooser.choose([], 400)
+        assert len(set(chosen)) == 400
+        heldout = {tuple(row) for row in nb201.features(chooser.holdout)}
+        assert not heldout & {tuple(row) for row in nb201.features(chosen)}
+
+    def test_active_selection_is_not_random_selection(self):
+        nb201 = space("nb201")
+        active = Chooser(PLAN, nb201).choose([], 8)
+        assert active != Chooser(replace(PLAN, select="random"), nb201).choose([], 8)
+
+
+def test_a_campaign_sees_its_progress(config):
+    seen = []
+    Farm.open(config).launch("nb201", ["a"], 4, holdout=1, executor="inline", watch=seen.append)
+    counts = [p.devices["a"].measured for p in seen]
+    assert counts == sorted(counts)
+    assert (counts[0], counts[-1]) == (0, 5)
+    assert all(p.devices["a"].wanted == 5 for p in seen)
+    assert seen[0].left_s is None
+    assert seen[-1].left_s == 0
+    assert any(p.devices["a"].doing for p in seen)

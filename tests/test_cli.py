@@ -1,0 +1,303 @@
+"""The command as a user meets it: its help, its errors, its exit codes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+import typer
+
+from farm.campaign import DeviceProgress, Progress
+from farm.cli.main import app, main
+from farm.cli.progress import duration, line, table
+from farm.store import StoreLock
+
+FAKES = """\
+store: results
+references: [a, b]
+devices:
+  a: {kind: "tests.fakes:FakeAgent"}
+  b: {kind: "tests.fakes:FakeAgent"}
+  odd: {kind: cpu, target: {kind: llvm, mcpu: pentium9}}
+"""
+
+CELL = "nb201/|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"
+LAUNCH = ("launch", "--devices", "a,b", "--budget", "5", "--executor", "inline")
+
+
+@pytest.fixture
+def farm(tmp_path, monkeypatch, capsys):
+    """Runs the command in an empty folder with fake devices: (exit code, stdout, stderr)."""
+    (tmp_path / "cluster.yaml").write_text(FAKES)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["farm", *words])
+        code = 0
+        try:
+            main()
+        except SystemExit as e:
+            code = int(e.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def commands(group=None, path=()):
+    group = group or typer.main.get_command(app)
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+@pytest.mark.parametrize(("path", "command"), list(commands()), ids=lambda v: str(v))
+def test_every_command_has_help_and_the_common_options(path, command):
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {"--config", "--json", "--store"} <= options
+    assert command.help
+    for parameter in command.params:
+        assert getattr(parameter, "help", None), f"{path}: {parameter.name} is not explained"
+
+
+def test_the_design_names_these_commands():
+    assert {" ".join(path) for path, _ in commands()} == {
+        "launch",
+        "campaign list",
+        "campaign show",
+        "campaign resume",
+        "campaign cancel",
+        "device list",
+        "device show",
+        "hwl",
+        "export",
+        "doctor",
+    }
+
+
+def test_a_launch_prints_the_keys_that_programs_rely_on(farm):
+    code, out, err = farm(*LAUNCH, "--holdout", "4", "--json")
+    assert code == 0
+    summary = json.loads(out)
+    numbers = {key: summary[key] for key in ("requested", "measured", "failed", "built", "cached")}
+    assert numbers == {"requested": 18, "measured": 18, "failed": 0, "built": 0, "cached": 0}
+    assert summary["campaign"] == "c1"
+    assert summary["wall_s"] > 0
+    assert summary["devices"].keys() == {"a", "b"}
+    device = summary["devices"]["a"]
+    assert (device["measured"], device["failed"], device["heldout"]) == (9, 0, 4)
+    assert -1 <= device["spearman"] <= 1
+    assert -1 <= device["kendall"] <= 1
+    assert 0 <= device["busy_fraction"] <= 1
+    assert "c1: 0 of 18" in err
+
+
+def test_a_launch_prints_a_summary_for_a_person(farm):
+    code, out, _ = farm(*LAUNCH, "--holdout", "4")
+    assert code == 0
+    assert "Campaign c1 (nb201) is done: 18 of 18 measured, 0 failed" in out
+    assert "Spearman" in out
+
+
+def test_campaigns_are_listed_shown_and_plotted(farm):
+    farm(*LAUNCH, "--holdout", "4")
+    code, out, _ = farm("campaign", "list", "--json")
+    assert code == 0
+    (campaign,) = json.loads(out)["campaigns"]
+    assert (campaign["id"], campaign["state"], campaign["measured"]) == ("c1", "done", 18)
+    code, out, _ = farm("campaign", "show", "latest", "--plot", "p.png")
+    assert code == 0
+    assert out.count("nor_conv") + out.count("skip_connect") > 0
+    assert Path("p.png").read_bytes().startswith(b"\x89PNG")
+    code, out, _ = farm("campaign", "list")
+    assert "18 of 18" in out
+
+
+def test_a_cancelled_campaign_goes_on_with_resume(farm):
+    farm(*LAUNCH, "--device-seconds", "0.000001", "--holdout", "1")
+    code, out, _ = farm("campaign", "cancel", "c1", "--json")
+    assert (code, json.loads(out)) == (0, {"campaign": "c1", "cancelled": True})
+    assert json.loads(farm("campaign", "list", "--json")[1])["campaigns"][0]["state"] == "cancelled"
+    code, out, _ = farm("campaign", "resume", "c1", "--executor", "inline", "--json")
+    assert code == 0
+    assert json.loads(out)["state"] == "done"
+
+
+def test_hwl_says_what_was_measured_and_what_was_known(farm):
+    first = json.loads(farm("hwl", CELL, "--json")[1])
+    assert first["network"] == CELL
+    assert [r["source"] for r in first["references"]] == ["measured", "measured"]
+    assert first["mask"] == [True, True]
+    second = json.loads(farm("hwl", CELL, "--json")[1])
+    assert [r["source"] for r in second["references"]] == ["cached", "cached"]
+    assert second["values"] == first["values"]
+    third = json.loads(farm("hwl", CELL, "--measure", "always", "--json")[1])
+    assert [r["source"] for r in third["references"]] == ["measured", "measured"]
+    reference = third["references"][0]
+    assert 0 < reference["low_s"] <= reference["latency_s"] <= reference["high_s"]
+    assert "cached" in farm("hwl", CELL)[1]
+
+
+def test_hwl_without_measuring_leaves_gaps(farm):
+    farm(*LAUNCH)
+    code, out, _ = farm(
+        "hwl",
+        "nb201/|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",
+        "--measure",
+        "never",
+        "--json",
+    )
+    found = json.loads(out)
+    assert code == 0
+    assert (found["mask"], found["values"]) == ([False, False], [None, None])
+    assert found["references"][0]["reason"] == "not measured yet"
+
+
+def test_hwl_is_standardised_over_what_campaigns_learnt(farm):
+    before = json.loads(farm("hwl", CELL.removeprefix("nb201/"), "--json")[1])
+    farm(*LAUNCH)
+    after = json.loads(farm("hwl", CELL, "--json")[1])
+    assert before["version"] != after["version"]
+    assert after["normalisation"] == {"kind": "standardised-log", "networks": [5, 5]}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("launch", "--devices", "c", "--budget", "1"), 2, "no device 'c'; known: a, b, odd"),
+        (("launch", "--devices", "a,a", "--budget", "1"), 2, "names each device once"),
+        (("launch", "--devices", ",", "--budget", "1"), 2, "names each device once"),
+        (("launch", "--devices", "a", "--budget", "0"), 2, "--budget must be at least 1, got 0"),
+        (("launch", "--devices", "a", "--budget", "99999"), 2, "ask for fewer"),
+        (
+            ("launch", "--devices", "a", "--budget", "1", "--space", "nb202"),
+            2,
+            "did you mean 'nb201'",
+        ),
+        (("launch", "--devices", "a", "--budget", "1", "--select", "best"), 2, "no way to select"),
+        (("launch", "--devices", "a", "--budget", "1", "--executor", "x"), 2, "no executor 'x'"),
+        (("launch", "--devices", "odd", "--budget", "1", "--executor", "inline"), 2, "pentium9"),
+        (("hwl", "nb201/|conv~0|"), 2, "conv"),
+        (("hwl", "nb201/|none~0|+|none~0|none~1|+|none~0|none~1|conv_9x9~2|"), 2, "conv_9x9"),
+        (("hwl", "rubbish"), 2, "rubbish"),
+        (("hwl", CELL, "--measure", "maybe"), 2, "no way to measure 'maybe'"),
+        (("device", "show", "z"), 2, "no device 'z'"),
+        (("campaign", "show", "c7"), 1, "no store in"),
+        (("campaign", "list", "--config", "none.yaml"), 2, "no none.yaml"),
+        (("lunch",), 2, "lunch"),
+    ],
+)
+def test_a_mistake_is_one_line_and_stores_nothing(farm, words, code, message):
+    found, out, err = farm(*words)
+    assert found == code
+    assert out == ""
+    assert message in err
+    assert err.startswith("farm: ")
+    assert len(err.splitlines()) == 1
+    stored = Path("results/farm.db")
+    if stored.exists():
+        with sqlite3.connect(stored) as db:
+            assert db.execute("SELECT count(*) FROM campaigns").fetchone() == (0,)
+            assert db.execute("SELECT count(*) FROM requests").fetchone() == (0,)
+        db.close()
+
+
+def test_a_misspelt_key_is_named_with_its_line(farm):
+    Path("cluster.yaml").write_text(FAKES.replace("references", "refrences"))
+    code, _, err = farm("device", "list")
+    assert code == 2
+    assert (
+        err
+        == "farm: cluster.yaml:2: refrences: unknown key `refrences`; did you mean `references`?\n"
+    )
+
+
+def test_a_second_launch_on_the_same_store_is_refused(farm):
+    with StoreLock(Path("results")):
+        code, out, err = farm(*LAUNCH)
+    assert (code, out) == (1, "")
+    assert "in use by process" in err
+    assert not Path("results/farm.db").exists()
+
+
+def test_a_store_of_a_later_farm_is_refused(farm):
+    farm(*LAUNCH)
+    with sqlite3.connect("results/farm.db") as db:
+        db.execute("UPDATE _sqlite_migrations SET name = 'm999_later' WHERE name LIKE 'm003%'")
+    db.close()
+    code, _, err = farm(*LAUNCH)
+    assert code == 1
+    assert "m999_later" in err
+
+
+@pytest.mark.parametrize("format", ["csv", "parquet"])
+def test_export_writes_a_row_for_each_measurement(farm, format):
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    farm(*LAUNCH, "--holdout", "2")
+    code, out, _ = farm("export", "--format", format, "--json")
+    assert (code, json.loads(out)) == (0, {"path": f"measurements.{format}", "rows": 14})
+    read = {"csv": pyarrow.csv.read_csv, "parquet": pyarrow.parquet.read_table}[format]
+    rows = read(f"measurements.{format}").to_pylist()
+    assert len(rows) == 14
+    assert {row["device"] for row in rows} == {"a", "b"}
+    for row in rows:
+        assert row["low_s"] <= row["latency_s"] <= row["high_s"]
+        samples = json.loads(row["samples_s"])
+        assert min(min(r) for r in samples) <= row["latency_s"]
+    assert farm("export", "--format", "xls")[0] == 2
+    assert not list(Path().glob("*.part"))
+
+
+def test_devices_are_listed(farm):
+    code, out, _ = farm("device", "list", "--json")
+    assert code == 0
+    assert [d["name"] for d in json.loads(out)["devices"]] == ["a", "b", "odd"]
+    code, out, _ = farm("device", "show", "a", "--json")
+    assert code == 0
+    assert len(json.loads(out)["fingerprint"]) == 16
+    assert "fingerprint" in farm("device", "show", "a")[1]
+
+
+def test_the_doctor_names_what_is_wrong(farm):
+    Path("cluster.yaml").write_text("devices: {}\nstor: x\n")
+    code, out, _ = farm("doctor", "--json")
+    checks = json.loads(out)["checks"]
+    assert code == 1
+    assert [c["what"] for c in checks if c["state"] == "missing"] == ["cluster.yaml"]
+    assert {"Python", "ray", "torch", "apache-tvm"} <= {c["what"] for c in checks}
+
+
+PROGRESS = Progress(
+    "c3",
+    {"a": DeviceProgress("1234", 3, 1, 10), "b": DeviceProgress(None, 0, 0, 10)},
+    building=2,
+    elapsed_s=61.0,
+    left_s=125.0,
+)
+
+
+def test_progress_says_what_each_device_does_and_how_long_it_will_take():
+    assert line(PROGRESS) == "c3: 4 of 20, 1 failed, 2 building, a: 1234, about 2 min 05 s left"
+    from rich.console import Console
+
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(table(PROGRESS))
+    text = captured.get()
+    assert "4/10" in text
+    assert "1234" in text
+    assert "waiting" in text
+    assert "1 min 01 s gone, about 2 min 05 s left" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59, "59 s"), (61, "1 min 01 s"), (7800, "2 h 10 min")]
+)
+def test_durations_read_well(seconds, text):
+    assert duration(seconds) == text

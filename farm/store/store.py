@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
@@ -42,9 +43,10 @@ class Store:
                 f"no store in {folder}; `farm launch` makes one, --store names another"
             )
         with translated(self.path):
-            folder.mkdir(parents=True, exist_ok=True)
-            self._db = Database(sqlite3.connect(self.path, timeout=_BUSY_S))
-            self._prepare()
+            if create:
+                _create(self.path)
+            self._db = _connect(self.path)
+            self._migrate()
 
     def __enter__(self) -> Store:
         return self
@@ -57,7 +59,7 @@ class Store:
     ) -> None:
         self._db.close()
 
-    def _prepare(self) -> None:
+    def _migrate(self) -> None:
         known = [migration.name for migration in migrations.pending(Database(memory=True))]
         newer = [m.name for m in migrations.applied(self._db) if m.name not in known]
         if newer:
@@ -66,11 +68,9 @@ class Store:
                 f"{self.path} was written by a later version of the farm (it has {newer[0]!r}); "
                 "update the farm, or name another --store"
             )
-        self._db.enable_wal()
-        self._db.conn.execute("PRAGMA synchronous = FULL")
-        self._db.conn.execute("PRAGMA foreign_keys = ON")
         if migrations.pending(self._db):
-            migrations.apply(self._db)
+            with self._writing():
+                migrations.apply(self._db)
 
     # Campaigns
 
@@ -346,3 +346,25 @@ class Store:
                       AND measured_at >= started_at),
                      started_at)) - julianday(started_at)) FROM sessions WHERE campaign = ?"""
         return 86400 * float(self._value(sql, campaign) or 0.0)
+
+
+def _connect(path: Path) -> Database:
+    db = Database(sqlite3.connect(path, timeout=_BUSY_S))
+    db.conn.execute("PRAGMA synchronous = FULL")
+    db.conn.execute("PRAGMA foreign_keys = ON")
+    return db
+
+
+def _create(path: Path) -> None:
+    """Make an empty store where there is none. It appears complete, as others may be reading."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="new-", dir=path.parent) as folder:
+        new = Path(folder) / path.name
+        db = _connect(new)
+        db.enable_wal()
+        migrations.apply(db)
+        db.close()
+        with suppress(FileExistsError):
+            path.hardlink_to(new)

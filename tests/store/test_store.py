@@ -261,6 +261,32 @@ def test_a_killed_writer_loses_nothing_that_it_reported(tmp_path):
         assert len(measured) + len(store.pending("c1")) == 1000
 
 
+OPENER = """
+import sys
+from pathlib import Path
+from tests.store.test_store import PLAN, Store
+
+sys.stdin.readline()
+with Store(Path(sys.argv[1])) as store:
+    store.add_campaign(PLAN)
+"""
+
+
+def test_many_processes_may_make_one_store_at_once(tmp_path):
+    command = [sys.executable, "-c", OPENER, str(tmp_path)]
+    openers = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(6)]
+    for opener in openers:
+        assert opener.stdin is not None
+        opener.stdin.write(b"go\n")
+        opener.stdin.flush()
+    for opener in openers:
+        opener.communicate()
+    assert [opener.returncode for opener in openers] == [0] * 6
+    with Store(tmp_path, create=False) as store:
+        assert [c.id for c in store.campaigns()] == [f"c{n}" for n in range(1, 7)]
+    assert {p.name for p in tmp_path.iterdir()} == {"farm.db"}
+
+
 HOLDER = """
 import sys
 from pathlib import Path

@@ -269,6 +269,8 @@ class TestMeasure:
         cores = ALL_CORES[-2:]
         two = runner.request(measuring(artifact, quick, threads=2, cores=cores), 60)["result"]
         assert two["affinity"] == [[cores[0]], [cores[1]]]
+        free = runner.request(measuring(artifact, quick, threads=2, cores=[]), 60)["result"]
+        assert free["affinity"] == [ALL_CORES] * 2
         loose = runner.request(measuring(artifact, quick, cores=cores), 60)["result"]
         assert loose["affinity"] == [cores]
 

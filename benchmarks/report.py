@@ -1,0 +1,72 @@
+"""What every benchmark prints: its rows and summary, with the machine and the versions."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+PACKAGES = ("apache-tvm", "apache-tvm-ffi", "numpy", "onnxruntime", "ray", "scipy", "torch")
+
+_WIDTH = 120
+
+
+def machine() -> dict[str, Any]:
+    """Where a benchmark runs: its figures hold for such a machine, on that day."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "kernel": platform.release(),
+        "load1": os.getloadavg()[0],
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that figures depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def finish(
+    name: str, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], as_json: bool
+) -> None:
+    """Print one JSON object, or tables for a person."""
+    if as_json:
+        whole = {"benchmark": name, "machine": machine(), "versions": versions()}
+        print(json.dumps({**whole, "rows": list(rows), "summary": summary}))
+        return
+    console = Console(width=_WIDTH, highlight=False)
+    console.print(_rows_table(rows))
+    console.print_json(json.dumps(summary))
+    console.print(f"{machine()}", style="dim")
+
+
+def _rows_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row.get(column)) for column in columns))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()

@@ -17,7 +17,8 @@ class ArtifactStore:
     """Artifacts as ROOT/KEY[:2]/KEY/{network.so, program.json, manifest.json}."""
 
     def __init__(self, root: Path | str) -> None:
-        self._entries = ContentStore(Path(root))
+        self.root = Path(root)
+        self._entries = ContentStore(self.root)
 
     def get(self, key: str) -> Artifact | None:
         """The artifact of a build key, verified; None where it is missing or was damaged."""

@@ -7,14 +7,18 @@ from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from farm.compile import target as targets
 from farm.compile.artifacts import ArtifactStore
+from farm.compile.kernels import KernelCache, StoredKernel, kernel_key
 from farm.types import Artifact, Target, digest
 
 if TYPE_CHECKING:
     import onnx
+
+    from farm.compile.fuse import Plan
+    from farm.compile.groups import Group, Operation
 
 _COMPILERS = ("apache-tvm", "apache-tvm-ffi", "onnxruntime")
 
@@ -26,25 +30,58 @@ def build_key(model: onnx.ModelProto, target: Target) -> str:
     return digest([graph, targets.canonical(target), compiler, _sources_digest()])
 
 
-def build(model: onnx.ModelProto, target: Target, store: ArtifactStore) -> Artifact:
+def build(
+    model: onnx.ModelProto,
+    target: Target,
+    store: ArtifactStore,
+    kernels: KernelCache | None = None,
+) -> Artifact:
     """The artifact of `model` for `target`: from the store, or built, checked and stored.
 
     model: float32 with static shapes; the network's input first, then weights and biases.
+    kernels: where kernels are kept for other networks; by default a folder beside the artifacts.
     Raises TargetError, BuildError, StoreFull.
     """
     key = build_key(model, target)
     stored = store.get(key)
     if stored is not None:
         return stored
-    from farm.compile import check, lower, reference
+    from farm.compile import check, fuse, graph, reference
 
     started_s = _cpu_s()
     resolved = targets.resolve(target)
+    plan = fuse.plan(graph.read(model))
+    kernels = kernels or KernelCache(store.root / "kernels")
+    library = _library(plan, resolved, targets.canonical(target), kernels)
     program = reference.program(model)
-    library = lower.library(model, resolved)
     if targets.runs_here(resolved):
         check.check(library, program)
     return store.put(key, library, program, _cpu_s() - started_s)
+
+
+def _library(plan: Plan, resolved: Any, target: str, kernels: KernelCache) -> bytes:
+    from farm.compile import bytecode, linker
+
+    found = {call.kernel: _kernel(call.kernel, resolved, target, kernels) for call in plan.calls}
+    each = [found[call.kernel] for call in plan.calls]
+    program = bytecode.program(plan, [k.steps for k in each], [k.temporaries for k in each])
+    objects = [kernel.path for kernel in found.values()]
+    return linker.link(objects, program, str(resolved.attrs["mtriple"]))
+
+
+def _kernel(
+    kernel: Group | Operation, resolved: Any, target: str, kernels: KernelCache
+) -> StoredKernel:
+    key = kernel_key(kernel, target)
+    with kernels.building(key):
+        stored = kernels.get(key)
+        while stored is None:
+            from farm.compile import lower
+
+            made = lower.build(kernel, f"k{key[:24]}", resolved, targets.isa(resolved))
+            kernels.put(key, made)
+            stored = kernels.get(key)
+    return stored
 
 
 def _cpu_s() -> float:

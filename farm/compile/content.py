@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from farm.errors import StoreFull
@@ -27,6 +28,15 @@ _log = logging.getLogger(__name__)
 _MANIFEST = "manifest.json"
 _ABANDONED_AFTER_S = 3600.0
 """A writer needs seconds; what is left in ROOT/tmp after an hour belongs to a killed one."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """used_at_s: when the entry's folder was last changed or touched, in seconds since 1970."""
+
+    key: str
+    size_bytes: int
+    used_at_s: float
 
 
 class ContentStore:
@@ -70,6 +80,11 @@ class ContentStore:
         with self._scratch() as scratch, suppress(FileNotFoundError):
             self.path(key).rename(scratch / "removed")
 
+    def sizes(self) -> list[Entry]:
+        """All entries, without a look at their contents."""
+        found = (_entry(path) for path in self.root.glob("[0-9a-f][0-9a-f]/*"))
+        return [entry for entry in found if entry is not None]
+
     @contextmanager
     def _scratch(self) -> Iterator[Path]:
         folder = self.root / "tmp"
@@ -81,6 +96,15 @@ class ContentStore:
             yield scratch
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _entry(path: Path) -> Entry | None:
+    """What is known of an entry, or None if it was removed meanwhile."""
+    try:
+        size_bytes = sum(file.stat().st_size for file in path.iterdir())
+        return Entry(path.name, size_bytes, path.stat().st_mtime)
+    except FileNotFoundError:
+        return None
 
 
 def _damage(entry: Path) -> str | None:

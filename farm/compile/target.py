@@ -5,12 +5,36 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
 from farm.errors import TargetError
 from farm.types import Target
+
+
+@dataclass(frozen=True)
+class Isa:
+    """What of an instruction set decides how a kernel is written.
+
+    lanes: float32 values in a vector. registers: vector registers.
+    """
+
+    lanes: int
+    registers: int
+
+
+def isa(target: Any) -> Isa:
+    """The instruction set of a resolved CPU target."""
+    from tvm.target import codegen
+
+    features = {str(name) for name in codegen.llvm_get_cpu_features(target)}
+    if "avx512f" in features:
+        return Isa(lanes=16, registers=32)
+    if "avx" in features:
+        return Isa(lanes=8, registers=16)
+    return Isa(lanes=4, registers=32 if "neon" in features else 16)
 
 
 def canonical(target: Target) -> str:

@@ -1,0 +1,32 @@
+"""Kernels for CPUs, written straight in TIR: one function for each fused group of operations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from farm.compile.codegen.conv import conv2d
+from farm.compile.codegen.dense import dense
+from farm.compile.codegen.simple import elementwise, global_average_pool
+from farm.compile.codegen.window import average_pool2d, depthwise_conv2d
+from farm.compile.groups import Group
+from farm.compile.target import Isa
+
+
+def kernel(group: Group, isa: Isa) -> Any:
+    """The PrimFunc of a group; its parameters are the group's operands, then the output."""
+    return _WRITERS[group.anchor](group, isa)
+
+
+def _convolution(group: Group, isa: Isa) -> Any:
+    depthwise = group.groups == group.operands[0][1] == group.output[1]
+    return (depthwise_conv2d if depthwise else conv2d)(group, isa)
+
+
+_WRITERS = {
+    "AveragePool": average_pool2d,
+    "Conv": _convolution,
+    "Copy": elementwise,
+    "Fill": elementwise,
+    "Gemm": dense,
+    "GlobalAveragePool": global_average_pool,
+}

@@ -1,0 +1,264 @@
+"""Convolutions, as a matrix product of the weights with a packed image.
+
+The packed image holds, for each input channel and each column of the kernel, the rows that the
+kernel column reads, cut to the output's width (stride and padding are resolved while packing). A
+vector of output pixels then reads contiguous memory, whatever the image's width:
+
+    packed[c, kw, phase, row, x] = image[c, row * stride + phase - pad, x * stride + kw - pad]
+    out[o, p] = sum over c, kh, kw of
+        weight[o, c, kh, kw] * packed[c, kw, phase(kh), offset(kh) + p]
+
+A convolution of 1x1 with stride 1 reads the image itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from farm.compile.codegen.rows import copy_row, zero_row
+from farm.compile.codegen.steps import Output, parameters
+from farm.compile.codegen.tiling import choose_tile, vector_lanes, vector_starts
+from farm.compile.codegen.tir import (
+    Expr,
+    Registers,
+    Stmt,
+    Tensor,
+    divmod_index,
+    function,
+    load,
+    loop,
+    scratch,
+    splat,
+)
+from farm.compile.groups import Group, Window
+from farm.compile.target import Isa
+
+
+def conv2d(group: Group, isa: Isa) -> Any:
+    """The kernel of a convolution of any kind; operands: image, weight (OIHW), then the steps'."""
+    tensors = parameters(group)
+    output = Output(group, tensors)
+    problem = Problem.of(group)
+    packing = _pack if problem.needs_packing else _as_it_is
+
+    def image(n: Expr) -> list[Stmt]:
+        source, statements = packing(problem, tensors[0], n, group.relu_input, isa)
+        product = _Product(problem, source, tensors[1], output, isa)
+        return [*statements, *product.statements(n)]
+
+    return function(tensors, [loop(problem.batch, image)])
+
+
+_PARALLEL_TILES = 8
+"""Tiles of pixels from which on threads share these; with fewer they share the channels."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The sizes of a convolution; channels are those of one of its `groups`."""
+
+    batch: int
+    groups: int
+    in_channels: int
+    out_channels: int
+    in_size: tuple[int, int]
+    out_size: tuple[int, int]
+    window: Window
+
+    @classmethod
+    def of(cls, group: Group) -> Problem:
+        (n, c, h, w), (_, o, oh, ow) = group.operands[0], group.output
+        assert group.window is not None
+        g = group.groups
+        return cls(n, g, c // g, o // g, (h, w), (oh, ow), group.window)
+
+    @property
+    def pixels(self) -> int:
+        return self.out_size[0] * self.out_size[1]
+
+    @property
+    def terms(self) -> int:
+        """Products in the sum of one output."""
+        return self.in_channels * self.window.kernel[0] * self.window.kernel[1]
+
+    @property
+    def needs_packing(self) -> bool:
+        window = self.window
+        return window.kernel != (1, 1) or window.stride != (1, 1) or any(window.pads)
+
+    @property
+    def phases(self) -> list[int]:
+        """The rows modulo the stride that some row of the kernel reads."""
+        window = self.window
+        rows = range(window.kernel[0])
+        return sorted({row * window.dilation[0] % window.stride[0] for row in rows})
+
+    @property
+    def packed_rows(self) -> int:
+        """Rows of one phase."""
+        window = self.window
+        return self.out_size[0] + (window.kernel[0] - 1) * window.dilation[0] // window.stride[0]
+
+    def packed_index(self, channel: Expr, kernel_row: int, kernel_column: int) -> Expr:
+        """Where the packed image has the first pixel for a tap of the kernel."""
+        window, width = self.window, self.out_size[1]
+        offset, phase = divmod(kernel_row * window.dilation[0], window.stride[0])
+        plane = (channel * window.kernel[1] + kernel_column) * len(self.phases)
+        return (plane + self.phases.index(phase)) * self.packed_rows * width + offset * width
+
+    @property
+    def packed_size(self) -> int:
+        planes = self.groups * self.in_channels * self.window.kernel[1] * len(self.phases)
+        return planes * self.packed_rows * self.out_size[1]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What the matrix product reads: `buffer` at `start` is the image of the first channel."""
+
+    buffer: Any
+    start: Expr
+
+
+def _as_it_is(
+    problem: Problem, image: Tensor, n: Expr, relu: bool, isa: Isa
+) -> tuple[_Source, list[Stmt]]:
+    assert not relu, "only a packed image can be changed while it is read"
+    del isa
+    return _Source(image.flat, n * problem.groups * problem.in_channels * problem.pixels), []
+
+
+def _pack(
+    problem: Problem, image: Tensor, n: Expr, relu: bool, isa: Isa
+) -> tuple[_Source, list[Stmt]]:
+    packed, allocation = scratch("packed", problem.packed_size)
+    channels = problem.groups * problem.in_channels
+
+    def channel(c: Expr) -> Iterator[Stmt]:
+        start = (n * channels + c) * problem.in_size[0] * problem.in_size[1]
+        for column in range(problem.window.kernel[1]):
+            for phase in problem.phases:
+                yield from _plane(problem, image.flat, start, packed, (c, column, phase), relu, isa)
+
+    return _Source(packed, 0), [allocation, loop(channels, channel, parallel=True)]
+
+
+def _plane(
+    problem: Problem,
+    image: Any,
+    start: Expr,
+    packed: Any,
+    place: tuple[Expr, int, int],
+    relu: bool,
+    isa: Isa,
+) -> Iterator[Stmt]:
+    """Packs the rows of one phase for one column of the kernel."""
+    channel, column, phase = place
+    (height, width), (_, out_width) = problem.in_size, problem.out_size
+    stride, pads = problem.window.stride, problem.window.pads
+    plane = channel * problem.window.kernel[1] + column
+    base = (plane * len(problem.phases) + problem.phases.index(phase)) * problem.packed_rows
+    first = max(0, -(-(pads[0] - phase) // stride[0]))
+    last = min(problem.packed_rows, (height - 1 + pads[0] - phase) // stride[0] + 1)
+    shift = column * problem.window.dilation[1] - pads[1]
+
+    def row(index: Expr) -> list[Stmt]:
+        y = (index + first) * stride[0] + phase - pads[0]
+        target = (base + index + first) * out_width
+        return copy_row(
+            packed, target, image, start + y * width, out_width, width, shift, stride[1], relu, isa
+        )
+
+    yield from zero_row(packed, base * out_width, first * out_width, isa)
+    yield loop(last - first, row)
+    rest = (problem.packed_rows - last) * out_width
+    yield from zero_row(packed, (base + last) * out_width, rest, isa)
+
+
+class _Product:
+    """The matrix product, in tiles of output channels x vectors of pixels."""
+
+    def __init__(
+        self, problem: Problem, source: _Source, weight: Tensor, output: Output, isa: Isa
+    ) -> None:
+        self.problem, self.source, self.weight, self.output = problem, source, weight, output
+        self.lanes = vector_lanes(problem.pixels, isa)
+        self.tile = choose_tile(problem.out_channels, problem.pixels, problem.terms, isa)
+
+    def statements(self, n: Expr) -> list[Stmt]:
+        """All tiles of image n."""
+        step = self.tile.columns * self.lanes
+        full, rest = divmod(self.problem.pixels, step)
+        starts = vector_starts(step, self.lanes)
+        blocks = []
+        if full:
+            by_pixels = full >= _PARALLEL_TILES
+            tiles = partial(self._channels, n, starts=starts, parallel=not by_pixels)
+            blocks.append(loop(full, lambda i: tiles(pixel=i * step), parallel=by_pixels))
+        if rest:
+            before = self.problem.pixels - rest
+            starts = vector_starts(rest, self.lanes)
+            blocks += self._channels(n, starts, before, parallel=True)
+        return blocks
+
+    def _channels(self, n: Expr, starts: Sequence[int], pixel: Expr, parallel: bool) -> list[Stmt]:
+        full, rest = divmod(self.problem.out_channels, self.tile.rows)
+
+        def block(index: Expr) -> list[Stmt]:
+            group, tile = divmod_index(index, full, self.problem.groups)
+            return self._tile(n, group, tile * self.tile.rows, self.tile.rows, pixel, starts)
+
+        def last(group: Expr) -> list[Stmt]:
+            return self._tile(n, group, full * self.tile.rows, rest, pixel, starts)
+
+        groups = self.problem.groups
+        blocks = [loop(groups * full, block, parallel)] if full else []
+        return [*blocks, loop(groups, last, parallel)] if rest else blocks
+
+    def _tile(
+        self, n: Expr, group: Expr, channel: Expr, rows: int, pixel: Expr, starts: Sequence[int]
+    ) -> list[Stmt]:
+        registers = Registers(rows, len(starts), self.lanes)
+        problem = self.problem
+        statements = registers.allocate()
+        statements.append(
+            loop(
+                problem.in_channels,
+                lambda c: self._taps(registers, group, channel, c, pixel, starts),
+            )
+        )
+        first = group * problem.out_channels + channel
+        for row in range(rows):
+            for column, start in enumerate(starts):
+                value = registers.get(row, column)
+                statements.append(
+                    self.output.store(n, first + row, pixel + start, value, self.lanes)
+                )
+        return statements
+
+    def _taps(
+        self,
+        registers: Registers,
+        group: Expr,
+        channel: Expr,
+        c: Expr,
+        pixel: Expr,
+        starts: Sequence[int],
+    ) -> Iterator[Stmt]:
+        """Adds what input channel c of the group contributes to a tile."""
+        problem = self.problem
+        height, width = problem.window.kernel
+        for tap in range(height * width):
+            index = problem.packed_index(group * problem.in_channels + c, *divmod(tap, width))
+            index = self.source.start + index + pixel
+            for row in range(registers.rows):
+                out = group * problem.out_channels + channel + row
+                weight_index = (out * problem.in_channels + c) * height * width + tap
+                weight = splat(load(self.weight.flat, weight_index, 1), self.lanes)
+                for column, start in enumerate(starts):
+                    pixels = load(self.source.buffer, index + start, self.lanes)
+                    total = registers.get(row, column) + pixels * weight
+                    yield registers.set(row, column, total)

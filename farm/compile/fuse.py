@@ -1,0 +1,282 @@
+"""Divides a graph into fused groups, in the order in which their kernels run. Pure.
+
+An elementwise operation joins the group that makes its operand, if nobody else reads that; a ReLU
+that only padded convolutions read joins those. Reshaping only renames memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from farm.compile.graph import Graph, Node
+from farm.compile.groups import Group, Operation, Shape, Step, Window, broadcast
+
+_VIEWS = {"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A kernel that runs: what it computes, the values that it reads and the one that it makes."""
+
+    kernel: Group | Operation
+    operands: tuple[str, ...]
+    output: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A network as calls in order.
+
+    views: names that are other shapes of the memory of a value, by the name of that value.
+    """
+
+    inputs: tuple[str, ...]
+    calls: tuple[Call, ...]
+    output: str
+    shapes: dict[str, Shape]
+    views: dict[str, str]
+
+
+def plan(graph: Graph) -> Plan:
+    """The calls of a graph, fused."""
+    fusion = _Fusion(graph)
+    for node in graph.nodes:
+        fusion.add(node)
+    calls = tuple(fusion.calls.values())
+    return Plan(graph.inputs, calls, graph.output, fusion.shapes, fusion.views)
+
+
+@dataclass
+class _Fusion:
+    """The calls so far, by the value that each makes, in the order in which they run."""
+
+    graph: Graph
+    calls: dict[str, Call] = field(default_factory=dict)
+    views: dict[str, str] = field(default_factory=dict)
+    rectified: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.uses = self.graph.uses()
+        self.shapes = dict(self.graph.shapes)
+
+    def add(self, node: Node) -> None:
+        if node.op in _VIEWS:
+            self._view(node.output, node.inputs[0])
+        elif not (self._step(node) or self._anchor(node)):
+            self._operation(node)
+
+    def _view(self, name: str, of: str) -> None:
+        self.views[name] = self._base(of)
+        # Who reads a view reads the memory that it is a view of.
+        self.uses[self._base(of)] += self.uses[name] - 1
+
+    def _base(self, name: str) -> str:
+        return self.views.get(name, name)
+
+    # Elementwise operations
+
+    def _step(self, node: Node) -> bool:
+        """Whether `node` became a step of a group."""
+        if node.op == "Transpose":
+            return self._shuffle(node)
+        if node.op == "Relu" and not self._open(node.inputs[0]) and self._joins_readers(node):
+            self.rectified[node.output] = node.inputs[0]
+            return True
+        step = self._unary(node) or self._binary(node)
+        if step is None:
+            return False
+        value, others, made = step
+        self._append(value, others, made, node.output)
+        return True
+
+    def _unary(self, node: Node) -> tuple[str, tuple[str, ...], Step] | None:
+        if node.op == "Relu":
+            return node.inputs[0], (), Step("Relu")
+        if node.op == "Clip":
+            bounds = [self.graph.constants.get(name) for name in node.inputs[1:]]
+            if len(bounds) == 2 and all(bound is not None for bound in bounds):
+                low, high = (float(np.asarray(bound)) for bound in bounds)
+                return node.inputs[0], (), Step("Clip", constants=(low, high))
+        return None
+
+    def _binary(self, node: Node) -> tuple[str, tuple[str, ...], Step] | None:
+        if node.op not in ("Add", "Sub", "Mul"):
+            return None
+        shape = self.shapes[node.output]
+        a, b = node.inputs
+        pairs = [(a, b, False), (b, a, True)]
+        # The last group that was made is the one whose result is still in the cache.
+        order = {name: index for index, name in enumerate(self.calls) if self._open(name)}
+        pairs.sort(key=lambda pair: order.get(pair[0], -1), reverse=True)
+        for value, other, swapped in pairs:
+            spread = broadcast(self.shapes[other], shape)
+            known = value in self.graph.constants or other in self.graph.constants
+            if self.shapes[value] == shape and spread is not None and not known:
+                return value, (other,), Step(node.op, 0, spread, swapped)
+        return None
+
+    def _open(self, name: str) -> bool:
+        """Whether a step can join the group that makes `name`."""
+        call = self.calls.get(name)
+        return call is not None and isinstance(call.kernel, Group) and self.uses[name] == 1
+
+    def _append(self, value: str, others: tuple[str, ...], step: Step, output: str) -> None:
+        """Adds a step to the group that makes `value`, or to a new one that copies it."""
+        if self._open(value):
+            call = self.calls.pop(value)
+        else:
+            shape = self.shapes[value]
+            call = Call(Group("Copy", (shape,), shape), (value,), value)
+        assert isinstance(call.kernel, Group)
+        if others:
+            step = replace(step, operand=len(call.operands))
+        group = replace(
+            call.kernel,
+            operands=(*call.kernel.operands, *(self.shapes[name] for name in others)),
+            steps=(*call.kernel.steps, step),
+        )
+        self._call(group, (*call.operands, *others), output)
+
+    def _call(self, kernel: Group | Operation, operands: tuple[str, ...], output: str) -> None:
+        self.calls[output] = Call(kernel, operands, output)
+
+    def _shuffle(self, node: Node) -> bool:
+        """A channel shuffle is a transposition between two views."""
+        split, base = self.shapes[node.inputs[0]], self._base(node.inputs[0])
+        shape = self.shapes[base]
+        if list(node.attributes.get("perm", ())) != [0, 2, 1, *range(3, len(split))]:
+            return False
+        if len(split) != len(shape) + 1 or split[3:] != shape[2:] or split[0] != shape[0]:
+            return False
+        step = Step("Shuffle", constants=(float(split[1]),))
+        self.shapes[f"{node.output}/shuffled"] = shape
+        self.uses[f"{node.output}/shuffled"] = self.uses[node.output]
+        self._append(base, (), step, f"{node.output}/shuffled")
+        self.views[node.output] = f"{node.output}/shuffled"
+        return True
+
+    def _joins_readers(self, relu: Node) -> bool:
+        readers = [node for node in self.graph.nodes if relu.output in node.inputs]
+        return relu.output != self.graph.output and all(
+            node.op == "Conv" and node.inputs[0] == relu.output and self._pads(node)
+            for node in readers
+        )
+
+    def _pads(self, node: Node) -> bool:
+        """Whether a convolution's kernel copies its image anyway."""
+        window = _window(node, self.shapes[node.inputs[1]][2:])
+        return window is not None and (
+            window.kernel != (1, 1) or window.stride != (1, 1) or any(window.pads)
+        )
+
+    # Anchors
+
+    def _anchor(self, node: Node) -> bool:
+        """Whether `node` became the anchor of a group."""
+        makers = {
+            "AveragePool": self._average_pool,
+            "ConstantOfShape": self._fill,
+            "Conv": self._conv,
+            "Gemm": self._gemm,
+            "GlobalAveragePool": self._global_average_pool,
+            "MatMul": self._gemm,
+        }
+        maker = makers.get(node.op)
+        return maker is not None and maker(node)
+
+    def _new(self, node: Node, operands: tuple[str, ...], **facts: Any) -> None:
+        shapes = tuple(self.shapes[name] for name in operands)
+        anchor = "Gemm" if node.op == "MatMul" else node.op
+        group = Group(anchor, shapes, self.shapes[node.output], **facts)
+        self._call(group, operands, node.output)
+
+    def _bias(self, node: Node, spread: str) -> None:
+        if len(node.inputs) < 3 or not node.inputs[2]:
+            return
+        self.uses.setdefault(node.output, 0)
+        readers, self.uses[node.output] = self.uses[node.output], 1
+        self._append(node.output, (node.inputs[2],), Step("Add", 0, spread), node.output)
+        self.uses[node.output] = readers
+
+    def _conv(self, node: Node) -> bool:
+        window = _window(node, self.shapes[node.inputs[1]][2:])
+        if window is None:
+            return False
+        image = self.rectified.get(node.inputs[0], node.inputs[0])
+        relu = image != node.inputs[0]
+        groups = node.attributes.get("group", 1)
+        self._new(node, (image, node.inputs[1]), window=window, groups=groups, relu_input=relu)
+        self._bias(node, "channel")
+        return True
+
+    def _average_pool(self, node: Node) -> bool:
+        window = _window(node, tuple(node.attributes["kernel_shape"]))
+        counted = node.attributes.get("count_include_pad", 0) or node.attributes.get("ceil_mode", 0)
+        if window is None or (counted and any(window.pads)):
+            return False
+        self._new(node, node.inputs, window=window)
+        return True
+
+    def _global_average_pool(self, node: Node) -> bool:
+        self._new(node, node.inputs)
+        return True
+
+    def _gemm(self, node: Node) -> bool:
+        shapes = [self.shapes[name] for name in node.inputs]
+        plain = all(node.attributes.get(name, 1.0) == 1.0 for name in ("alpha", "beta"))
+        rank = all(len(shape) == 2 for shape in shapes[:2])
+        bias = len(shapes) < 3 or broadcast(shapes[2], self.shapes[node.output]) == "inner"
+        if not (plain and rank and bias) or node.attributes.get("transA", 0):
+            return False
+        self._new(node, node.inputs[:2], transposed=bool(node.attributes.get("transB", 0)))
+        self._bias(node, "inner")
+        return True
+
+    def _fill(self, node: Node) -> bool:
+        value = node.attributes.get("value")
+        number = float(onnx.numpy_helper.to_array(value).item()) if value is not None else 0.0
+        shape = self.shapes[node.output]
+        self._call(Group("Fill", (), shape, value=number), (), node.output)
+        return True
+
+    # Everything else
+
+    def _operation(self, node: Node) -> None:
+        known = self.graph.constants
+        operands = tuple(name for name in dict.fromkeys(node.inputs) if name and name not in known)
+        values = [_value(name, self.shapes[name]) for name in operands]
+        constants = [
+            onnx.numpy_helper.from_array(known[name], name) for name in node.inputs if name in known
+        ]
+        output = _value(node.output, self.shapes[node.output])
+        graph = helper.make_graph([node.proto], node.op, values, [output], constants)
+        model = helper.make_model(graph, opset_imports=self.graph.opset, ir_version=8)
+        shapes = tuple(self.shapes[name] for name in operands)
+        label = f"{node.op} {node.proto.name or node.output!r}"
+        text = model.SerializeToString(deterministic=True)
+        kernel = Operation(text, shapes, self.shapes[node.output], label)
+        self._call(kernel, operands, node.output)
+
+
+def _value(name: str, shape: Shape) -> Any:
+    return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+
+
+def _window(node: Node, kernel: Shape) -> Window | None:
+    """The window of a two-dimensional convolution or pooling; None for what windows don't know."""
+    if len(kernel) != 2 or node.attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
+        return None
+    top, left, bottom, right = node.attributes.get("pads", (0,) * 4)
+    stride_y, stride_x = node.attributes.get("strides", (1, 1))
+    dilation_y, dilation_x = node.attributes.get("dilations", (1, 1))
+    return Window(
+        (kernel[0], kernel[1]),
+        (stride_y, stride_x),
+        (top, left, bottom, right),
+        (dilation_y, dilation_x),
+    )

@@ -1,0 +1,50 @@
+"""A schedule for kernels that TVM itself wrote: vectors and threads where nothing is summed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm
+from tvm import s_tir, tirx
+
+from farm.compile.target import Isa
+
+_REDUCTION = 2
+"""`IterVar.iter_type` of an axis that is summed over."""
+
+
+@tvm.transform.module_pass(opt_level=0, name="GenericRule")
+class GenericRule:
+    """Schedules every function of a module as far as its blocks allow."""
+
+    def __init__(self, isa: Isa) -> None:
+        self._isa = isa
+
+    def transform_module(self, module: Any, _context: Any) -> Any:
+        for variable, function in module.functions_items():
+            if isinstance(function, tirx.PrimFunc):
+                module[variable] = self._scheduled(function)
+        return module
+
+    def _scheduled(self, function: Any) -> Any:
+        schedule = s_tir.Schedule(function)
+        for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+            self._block(schedule, block)
+        return schedule.mod["main"]
+
+    def _block(self, schedule: Any, block: Any) -> None:
+        axes = schedule.get(block).iter_vars
+        loops = schedule.get_loops(block)
+        if len(loops) != len(axes) or not loops:
+            return
+        kinds = [int(axis.iter_type) for axis in axes]
+        if all(kind != _REDUCTION for kind in kinds):
+            self._elementwise(schedule, loops)
+
+    def _elementwise(self, schedule: Any, loops: Any) -> None:
+        fused = schedule.fuse(*loops)
+        lanes = self._isa.lanes
+        if int(schedule.get(fused).extent) % lanes == 0:
+            outer, inner = schedule.split(fused, [None, lanes])
+            schedule.vectorize(inner)
+            schedule.parallel(outer)

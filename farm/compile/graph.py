@@ -1,0 +1,117 @@
+"""An ONNX model as a plain graph: static shapes, constants known, one output. No TVM."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper, shape_inference
+
+from farm.compile.groups import Shape
+from farm.errors import BuildError
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operation; `inputs` are names, empty where an optional input is left out."""
+
+    op: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: Mapping[str, Any]
+    proto: Any
+
+
+@dataclass(frozen=True)
+class Graph:
+    """nodes: in an order in which they can run, and only those that the output needs.
+
+    inputs: the arguments, in order. shapes: of every value. constants: values known now.
+    """
+
+    inputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    output: str
+    shapes: Mapping[str, Shape]
+    constants: Mapping[str, np.ndarray]
+    opset: Any
+
+    def uses(self) -> dict[str, int]:
+        """How often each value is read; the output counts as a read."""
+        counts = {self.output: 1}
+        for node in self.nodes:
+            for name in node.inputs:
+                counts[name] = counts.get(name, 0) + 1
+        return counts
+
+
+def read(model: onnx.ModelProto) -> Graph:
+    """The graph of a model. Raises BuildError for dynamic shapes and for several outputs."""
+    try:
+        graph = shape_inference.infer_shapes(model, data_prop=True).graph
+    except shape_inference.InferenceError as error:
+        raise BuildError(f"the ONNX model is inconsistent: {error}") from error
+    if len(graph.output) != 1:
+        names = ", ".join(value.name for value in graph.output)
+        raise BuildError(f"a network must have one output, got {len(graph.output)}: {names}")
+    constants = _constants(graph)
+    output = graph.output[0].name
+    every = [node for proto in graph.node for node in _nodes(proto)]
+    nodes = _needed(every, output, constants)
+    return Graph(
+        inputs=tuple(value.name for value in graph.input),
+        nodes=nodes,
+        output=output,
+        shapes=_shapes(graph, nodes, constants),
+        constants=constants,
+        opset=model.opset_import,
+    )
+
+
+def _constants(graph: Any) -> dict[str, np.ndarray]:
+    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            (value,) = (helper.get_attribute_value(a) for a in node.attribute)
+            array = numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
+            found[node.output[0]] = np.asarray(array)
+    return found
+
+
+def _nodes(proto: Any) -> list[Node]:
+    """A node for each output of an operation."""
+    attributes = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
+    outputs = filter(None, proto.output)
+    return [Node(proto.op_type, tuple(proto.input), o, attributes, proto) for o in outputs]
+
+
+def _needed(
+    nodes: list[Node], output: str, constants: Mapping[str, np.ndarray]
+) -> tuple[Node, ...]:
+    wanted, kept = {output}, []
+    for node in reversed(nodes):
+        if node.output in wanted and node.output not in constants:
+            wanted.update(node.inputs)
+            kept.append(node)
+    return tuple(reversed(kept))
+
+
+def _shapes(
+    graph: Any, nodes: tuple[Node, ...], constants: Mapping[str, np.ndarray]
+) -> dict[str, Shape]:
+    values = [*graph.input, *graph.value_info, *graph.output]
+    shapes = {
+        value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        for value in values
+    }
+    shapes |= {name: value.shape for name, value in constants.items()}
+    for node in nodes:
+        if 0 in shapes.get(node.output, (0,)):
+            raise BuildError(
+                f"the shape of {node.output!r} ({node.op}) is not known before the network runs; "
+                "fix the input's size in the ONNX file"
+            )
+    return shapes

@@ -1,0 +1,111 @@
+"""Fused groups of operations: what one kernel computes. Pure values, no TVM.
+
+A group is an anchor (a convolution, a pooling, a dense layer, or nothing) followed by elementwise
+steps. Equal groups compute the same function of their operands, so they share a kernel.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from math import prod
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a kernel slides over an image: (height, width); pads as top, left, bottom, right."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    dilation: tuple[int, int] = (1, 1)
+
+
+@dataclass(frozen=True)
+class Step:
+    """An elementwise operation on the value so far.
+
+    op: `Relu`, `Clip` (low and high in `constants`), `Add`, `Sub`, `Mul`, or `Shuffle`, which
+        moves channel c of C to (c % (C / g)) * g + c // (C / g), with g in `constants`.
+    operand: for binary operations, the index in `Group.operands` of the other operand.
+    spread: how that operand spreads over the output; see `broadcast`.
+    swapped: whether the other operand comes first.
+    """
+
+    op: str
+    operand: int | None = None
+    spread: str = "full"
+    swapped: bool = False
+    constants: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Group:
+    """An anchor and its steps.
+
+    anchor: `Conv`, `AveragePool`, `GlobalAveragePool`, `Gemm`, `Copy` (of its first operand) or
+        `Fill` (with `value`).
+    operands: the shapes of all operands; the anchor's come first.
+    output: the shape of the output.
+    window: of `Conv` and `AveragePool`.
+    groups: of `Conv`. transposed: of `Gemm`, whether the weight is (out, in).
+    relu_input: whether the anchor reads max(x, 0) in place of its first operand x.
+    """
+
+    anchor: str
+    operands: tuple[Shape, ...]
+    output: Shape
+    steps: tuple[Step, ...] = ()
+    window: Window | None = None
+    groups: int = 1
+    transposed: bool = False
+    relu_input: bool = False
+    value: float = 0.0
+
+    @cached_property
+    def signature(self) -> str:
+        """Canonical text: equal for equal groups."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An ONNX operation that no group covers; TVM's own importer and rules make its kernels.
+
+    model: the bytes of an ONNX model of this one node.
+    """
+
+    model: bytes
+    operands: tuple[Shape, ...]
+    output: Shape
+    name: str
+
+
+def levels(shape: Shape) -> tuple[int, int, int]:
+    """A shape as (batch, channels, pixels): the dimensions after the second are one."""
+    if len(shape) >= 3:
+        return shape[0], shape[1], prod(shape[2:])
+    if len(shape) == 2:
+        return shape[0], 1, shape[1]
+    return 1, 1, prod(shape)
+
+
+def broadcast(operand: Shape, output: Shape) -> str | None:
+    """How `operand` spreads over `output` by NumPy's rules; None for a way that no step knows.
+
+    `full`: same shape. `scalar`: one value. `channel`: one for each channel, the second dimension.
+    `inner`: one for each column of a matrix.
+    """
+    if operand == output:
+        return "full"
+    if prod(operand) == 1:
+        return "scalar"
+    aligned = (1,) * (len(output) - len(operand)) + operand
+    if len(output) >= 3 and aligned == (1, output[1], *[1] * (len(output) - 2)):
+        return "channel"
+    if len(output) == 2 and aligned == (1, output[1]):
+        return "inner"
+    return None

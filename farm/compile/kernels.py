@@ -1,0 +1,126 @@
+"""The kernel cache: object files by what they compute, shared by all processes of a farm.
+
+    ROOT/ab/abcdef.../{kernel.o, calls.json, manifest.json}
+
+A key covers the fused group, the target, TVM's version and the sources that write kernels, so an
+entry is never out of date. Entries are verified when read, and the least recently used ones go
+when the cache is larger than its bound.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+
+from farm.compile.content import ContentStore
+from farm.compile.groups import Group, Operation, Shape
+from farm.types import digest
+
+DEFAULT_BOUND_BYTES = 2 << 30
+
+_OBJECT = "kernel.o"
+_CALLS = "calls.json"
+_SOURCES = ("codegen", "groups.py", "lower.py", "target.py")
+"""What of this package decides how a kernel is written."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A call of a symbol: operands are numbered first, then the output, then the temporaries."""
+
+    symbol: str
+    arguments: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Object code. Most kernels are one step; an operation that TVM splits up is several.
+
+    temporaries: the shapes of float32 tensors that the steps share.
+    """
+
+    code: bytes
+    steps: tuple[Step, ...]
+    temporaries: tuple[Shape, ...] = ()
+
+
+@dataclass(frozen=True)
+class StoredKernel:
+    """A kernel in the cache; `path` is its object file."""
+
+    path: Path
+    steps: tuple[Step, ...]
+    temporaries: tuple[Shape, ...]
+
+
+def kernel_key(kernel: Group | Operation, target: str) -> str:
+    """64 hex digits; target: in canonical text."""
+    what = kernel.signature if isinstance(kernel, Group) else sha256(kernel.model).hexdigest()
+    compiler = [version("apache-tvm"), version("apache-tvm-ffi"), _sources_digest()]
+    return digest([what, target, compiler])
+
+
+class KernelCache:
+    """Kernels on disk, by key. Safe to be shared by any number of processes, killed or not."""
+
+    def __init__(self, root: Path | str, bound_bytes: int = DEFAULT_BOUND_BYTES) -> None:
+        self._entries = ContentStore(Path(root))
+        self._bound_bytes = bound_bytes
+
+    def get(self, key: str) -> StoredKernel | None:
+        """An intact kernel, which becomes the most recently used one."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        os.utime(entry)
+        facts = json.loads((entry / _CALLS).read_bytes())
+        steps = tuple(Step(s["symbol"], tuple(s["arguments"])) for s in facts["steps"])
+        temporaries = tuple(tuple(shape) for shape in facts["temporaries"])
+        return StoredKernel(entry / _OBJECT, steps, temporaries)
+
+    def put(self, key: str, kernel: Kernel) -> None:
+        """Raises StoreFull."""
+        facts = {
+            "steps": [asdict(step) for step in kernel.steps],
+            "temporaries": kernel.temporaries,
+        }
+        self._entries.put(key, {_OBJECT: kernel.code, _CALLS: json.dumps(facts).encode()})
+        self._evict()
+
+    @contextmanager
+    def building(self, key: str) -> Iterator[None]:
+        """Holds the right to build `key`, so that two processes never build the same kernel."""
+        folder = self._entries.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / key[:4]).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _evict(self) -> None:
+        """Removes the least recently used kernels until the cache is within its bound."""
+        entries = sorted(self._entries.sizes(), key=lambda entry: entry.used_at_s)
+        excess = sum(entry.size_bytes for entry in entries) - self._bound_bytes
+        for entry in entries:
+            if excess <= 0:
+                return
+            self._entries.remove(entry.key)
+            excess -= entry.size_bytes
+
+
+@cache
+def _sources_digest() -> str:
+    folder = Path(__file__).parent
+    files = [path for name in _SOURCES for path in _python_files(folder / name)]
+    return digest([(str(p.relative_to(folder)), sha256(p.read_bytes()).hexdigest()) for p in files])
+
+
+def _python_files(path: Path) -> Sequence[Path]:
+    return [path] if path.is_file() else sorted(path.rglob("*.py"))

@@ -93,10 +93,12 @@ def analytic_features(
 
 
 def _count_node(graph: Graph, node: Node) -> Counts:
+    if isinstance(node.op, Zeros):
+        return Counts()
     if isinstance(node.op, Add):
         return Counts(traffic_bytes=FLOAT32_BYTES * prod(graph.shapes[node.name]))
     shapes = [graph.shapes[name] for name in node.inputs]
-    parameters = node.op.parameters(*shapes) if shapes else 0
+    parameters = node.op.parameters(*shapes)
     if isinstance(node.op, FUSED):
         return Counts(parameters=parameters)
     elements = sum(map(prod, shapes)) + prod(graph.shapes[node.name])

@@ -86,7 +86,7 @@ class FBNet:
 
     @property
     def size(self) -> int:
-        """9^22 = 9.8e20 codes; those with `skip` in different places are different networks."""
+        """9^22 = 9.8e20."""
         return int(len(OPERATIONS) ** LAYERS)
 
     @property

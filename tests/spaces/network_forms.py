@@ -16,6 +16,9 @@ from farm.spaces.torch_module import GraphModule, folded_weights, to_torch
 
 Array = NDArray[np.float32]
 
+# Small layers gain nothing from a second thread, and its spinning starves a busy machine.
+torch.set_num_threads(1)
+
 
 def randomise(module: nn.Module, seed: int) -> None:
     """Random weights of a size that keeps activations alive, and random batch-norm statistics."""
@@ -70,5 +73,8 @@ def assert_same_output(a: Array, b: Array) -> None:
 def assert_one_definition(graph: Graph, seed: int) -> None:
     """torch on random weights computes what onnxruntime computes on those weights, folded."""
     module, x = random_module(graph, seed), random_input(graph, seed)
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eps = 0.05  # torch's own is too small for its absence to show
     expected = torch_output(module, x)
     assert_same_output(expected, ort_output(graph, [x, *folded_weights(module)]))

@@ -7,18 +7,25 @@ from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from farm.compile import linker
 from farm.compile import target as targets
 from farm.compile.artifacts import ArtifactStore
+from farm.compile.compiler import compiler, process_cpu_s
+from farm.compile.groups import Group, Operation
 from farm.compile.kernels import KernelCache, StoredKernel, kernel_key
+from farm.compile.listing import listing
+from farm.errors import BuildError
 from farm.types import Artifact, Target, digest
 
 if TYPE_CHECKING:
     import onnx
 
     from farm.compile.fuse import Plan
-    from farm.compile.groups import Group, Operation
+
+_ATTEMPTS = 3
+"""A kernel that was just built can be evicted, or found damaged, before it is read."""
 
 _COMPILERS = ("apache-tvm", "apache-tvm-ffi", "onnxruntime")
 
@@ -49,44 +56,39 @@ def build(
     from farm.compile import check, fuse, graph, reference
 
     started_s = _cpu_s()
-    resolved = targets.resolve(target)
-    plan = fuse.plan(graph.read(model))
-    kernels = kernels or KernelCache(store.root / "kernels")
-    library = _library(plan, resolved, targets.canonical(target), kernels)
+    facts = compiler().target(target)
+    library = _library(
+        fuse.plan(graph.read(model)),
+        target,
+        facts.triple,
+        kernels or KernelCache(store.root / "kernels"),
+    )
     program = reference.program(model)
-    if targets.runs_here(resolved):
+    if facts.runs_here:
         check.check(library, program)
     return store.put(key, library, program, _cpu_s() - started_s)
 
 
-def _library(plan: Plan, resolved: Any, target: str, kernels: KernelCache) -> bytes:
-    from farm.compile import bytecode, linker
-
-    found = {call.kernel: _kernel(call.kernel, resolved, target, kernels) for call in plan.calls}
-    each = [found[call.kernel] for call in plan.calls]
-    program = bytecode.program(plan, [k.steps for k in each], [k.temporaries for k in each])
-    objects = [kernel.path for kernel in found.values()]
-    return linker.link(objects, program, str(resolved.attrs["mtriple"]))
+def _library(plan: Plan, target: Target, triple: str, kernels: KernelCache) -> bytes:
+    distinct = dict.fromkeys(call.kernel for call in plan.calls)
+    found = {kernel: _kernel(kernel, target, kernels) for kernel in distinct}
+    program = compiler().program(listing(plan, [found[call.kernel] for call in plan.calls]))
+    return linker.link([kernel.path for kernel in found.values()], program, triple)
 
 
-def _kernel(
-    kernel: Group | Operation, resolved: Any, target: str, kernels: KernelCache
-) -> StoredKernel:
-    key = kernel_key(kernel, target)
-    with kernels.building(key):
+def _kernel(kernel: Group | Operation, target: Target, kernels: KernelCache) -> StoredKernel:
+    key = kernel_key(kernel, targets.canonical(target))
+    for _ in range(_ATTEMPTS):
         stored = kernels.get(key)
-        while stored is None:
-            from farm.compile import lower
-
-            made = lower.build(kernel, f"k{key[:24]}", resolved, targets.isa(resolved))
-            kernels.put(key, made)
-            stored = kernels.get(key)
-    return stored
+        if stored is not None:
+            return stored
+        compiler().kernel(kernel, key, target, kernels.root)
+    raise BuildError(f"kernels vanish from {kernels.root} as fast as they are built")
 
 
 def _cpu_s() -> float:
-    """CPU seconds of this process and of its ended children: the linker is one."""
-    return sum(os.times()[:4])
+    """CPU seconds so far of this process, of the compiler's, and of their ended children."""
+    return sum(os.times()[:4]) + process_cpu_s(compiler().pid)
 
 
 @cache

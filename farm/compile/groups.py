@@ -6,10 +6,13 @@ steps. Equal groups compute the same function of their operands, so they share a
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import prod
+from typing import Any
 
 Shape = tuple[int, ...]
 
@@ -70,6 +73,15 @@ class Group:
         """Canonical text: equal for equal groups."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
 
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        operations = "+".join([self.anchor, *(step.op for step in self.steps)])
+        return f"{operations} {[list(shape) for shape in self.operands]} -> {list(self.output)}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"group": asdict(self)}
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -82,6 +94,26 @@ class Operation:
     operands: tuple[Shape, ...]
     output: Shape
     name: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"operation": {**asdict(self), "model": base64.b64encode(self.model).decode()}}
+
+
+def from_json(value: Mapping[str, Any]) -> Group | Operation:
+    """The inverse of `to_json` of either."""
+    if "operation" in value:
+        facts = dict(value["operation"])
+        facts["model"] = base64.b64decode(facts["model"])
+        return Operation(**facts | _shapes(facts))
+    facts = dict(value["group"])
+    steps = tuple(Step(**{**s, "constants": tuple(s["constants"])}) for s in facts["steps"])
+    window = facts["window"] and Window(**{k: tuple(v) for k, v in facts["window"].items()})
+    return Group(**facts | _shapes(facts) | {"steps": steps, "window": window})
+
+
+def _shapes(facts: Mapping[str, Any]) -> dict[str, Any]:
+    operands = tuple(tuple(shape) for shape in facts["operands"])
+    return {"operands": operands, "output": tuple(facts["output"])}
 
 
 def levels(shape: Shape) -> tuple[int, int, int]:

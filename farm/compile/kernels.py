@@ -72,7 +72,8 @@ class KernelCache:
     """Kernels on disk, by key. Safe to be shared by any number of processes, killed or not."""
 
     def __init__(self, root: Path | str, bound_bytes: int = DEFAULT_BOUND_BYTES) -> None:
-        self._entries = ContentStore(Path(root))
+        self.root = Path(root)
+        self._entries = ContentStore(self.root)
         self._bound_bytes = bound_bytes
 
     def get(self, key: str) -> StoredKernel | None:
@@ -98,7 +99,7 @@ class KernelCache:
     @contextmanager
     def building(self, key: str) -> Iterator[None]:
         """Holds the right to build `key`, so that two processes never build the same kernel."""
-        folder = self._entries.root / "locks"
+        folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / key[:4]).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,0 +1,110 @@
+"""TVM, in a child process that may die: the client of `farm.compile.worker`."""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from agents.pipes import LocalPipe
+from farm.compile.groups import Group, Operation
+from farm.compile.listing import Listing
+from farm.compile.target import canonical
+from farm.errors import BuildError, DeviceLost, FarmError, MeasureTimeout, StoreFull, TargetError
+from farm.types import Target
+
+_TIMEOUT_S = 300.0
+"""For one request; the largest kernels take seconds, the worker's start some more."""
+
+_ERRORS: Mapping[str, type[FarmError]] = {
+    "build": BuildError,
+    "full": StoreFull,
+    "target": TargetError,
+}
+"""By the worker's kinds."""
+
+
+@dataclass(frozen=True)
+class TargetFacts:
+    """triple: such as `x86_64-linux-gnu`. runs_here: whether this host has the architecture."""
+
+    triple: str
+    runs_here: bool
+
+
+class Compiler:
+    """One worker, started when it is first needed and again after it died."""
+
+    def __init__(self) -> None:
+        self._pipe: LocalPipe | None = None
+        self._targets: dict[str, TargetFacts] = {}
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._pipe is None else self._pipe.pid
+
+    def target(self, target: Target) -> TargetFacts:
+        """Raises TargetError."""
+        name = canonical(target)
+        if name not in self._targets:
+            facts = self._request(f"checking the target {name}", op="target", target=target)
+            self._targets[name] = TargetFacts(**facts)
+        return self._targets[name]
+
+    def kernel(self, kernel: Group | Operation, key: str, target: Target, cache: Path) -> None:
+        """Makes sure that the cache has a kernel. Raises BuildError, StoreFull."""
+        self._request(
+            f"building the kernel {kernel.name}",
+            op="kernel",
+            kernel=kernel.to_json(),
+            key=key,
+            target=target,
+            cache=str(cache),
+        )
+
+    def program(self, listing: Listing) -> bytes:
+        """The program for TVM's virtual machine."""
+        reply = self._request("writing a program", op="program", listing=listing.to_json())
+        return base64.b64decode(reply["program"])
+
+    def close(self) -> None:
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
+
+    def _request(self, doing: str, **message: Any) -> dict[str, Any]:
+        if self._pipe is None:
+            self._pipe = LocalPipe([sys.executable, "-m", "farm.compile.worker"])
+        try:
+            reply = self._pipe.request(message, _TIMEOUT_S)
+        except (DeviceLost, MeasureTimeout) as error:
+            self.close()
+            raise BuildError(f"the compiler died {doing}: {error}") from error
+        if "error" in reply:
+            kind, text = reply["error"]["kind"], reply["error"]["message"]
+            raise _ERRORS[kind](text if kind == "target" else f"{doing}: {text}")
+        result: dict[str, Any] = reply["result"]
+        return result
+
+
+@cache
+def compiler() -> Compiler:
+    """The compiler of this process."""
+    made = Compiler()
+    atexit.register(made.close)
+    return made
+
+
+def process_cpu_s(pid: int | None) -> float:
+    """CPU seconds of a process of this host and of its ended children; 0 where there is none."""
+    if pid is None:
+        return 0.0
+    # proc(5): utime, stime, cutime, cstime are fields 14 to 17; the name before may hold spaces.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")

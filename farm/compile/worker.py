@@ -1,0 +1,84 @@
+"""The process that TVM runs in: `python -m farm.compile.worker`.
+
+LLVM ends the process that it runs in when it meets what it cannot compile, and it keeps memory.
+A compile actor outlives both, because it keeps TVM in this child. Requests and replies are JSON
+objects, one a line:
+
+    {"id": 1, "op": "target", "target": ...}
+    {"id": 2, "op": "kernel", "target": ..., "key": ..., "kernel": {...}, "cache": ROOT}
+    {"id": 3, "op": "program", "listing": {...}}
+
+    {"id": 1, "result": {"triple": "x86_64-linux-gnu", "runs_here": true}}
+    {"id": 2, "error": {"kind": "build", "message": ...}}
+
+The worker ends when its stdin does.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+from typing import Any
+
+from farm.compile import bytecode, lower, target
+from farm.compile.groups import from_json
+from farm.compile.kernels import KernelCache
+from farm.compile.listing import Listing
+from farm.errors import FarmError, StoreFull, TargetError
+
+Json = dict[str, Any]
+
+
+def _target(request: Json) -> Json:
+    resolved = target.resolve(request["target"])
+    triple = str(resolved.attrs.get("mtriple", ""))
+    return {"triple": triple, "runs_here": target.runs_here(resolved)}
+
+
+def _kernel(request: Json) -> Json:
+    """Puts a kernel into the cache, unless another process has done so meanwhile."""
+    cache, key = KernelCache(request["cache"]), request["key"]
+    with cache.building(key):
+        if cache.get(key) is None:
+            resolved = target.resolve(request["target"])
+            kernel = from_json(request["kernel"])
+            cache.put(key, lower.build(kernel, f"k{key[:24]}", resolved, target.isa(resolved)))
+    return {}
+
+
+def _program(request: Json) -> Json:
+    program = bytecode.program(Listing.from_json(request["listing"]))
+    return {"program": base64.b64encode(program).decode()}
+
+
+OPERATIONS = {"kernel": _kernel, "program": _program, "target": _target}
+
+
+def answer(line: str) -> Json:
+    """The reply to a request."""
+    request = json.loads(line)
+    try:
+        return {"id": request["id"], "result": OPERATIONS[request["op"]](request)}
+    except FarmError as error:
+        return {"id": request["id"], "error": {"kind": _kind(error), "message": str(error)}}
+    except Exception as error:  # noqa: BLE001 - whatever TVM raises ends one kernel, not the worker
+        message = f"{type(error).__name__}: {' '.join(str(error).split())[-500:]}"
+        return {"id": request["id"], "error": {"kind": "build", "message": message}}
+
+
+def _kind(error: FarmError) -> str:
+    return {TargetError: "target", StoreFull: "full"}.get(type(error), "build")
+
+
+def main() -> None:
+    # Replies get a descriptor of their own: some of TVM's passes print.
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        print(json.dumps(answer(line)), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    main()

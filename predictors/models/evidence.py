@@ -53,15 +53,26 @@ class Conditioned:
         reduction = solve_triangular(self.factor, cross, lower=True)
         return reduction.T @ self.whitened, reduction
 
+    def whitening(self) -> FloatArray:
+        """L^-1, (n, n)."""
+        if not len(self.factor):
+            return self.factor
+        return np.asarray(solve_triangular(self.factor, np.eye(len(self.factor)), lower=True))
+
+    def solve(self, whitened: FloatArray) -> FloatArray:
+        """L^-T (n, K): a whitened column becomes a solution of the covariance."""
+        if not len(whitened):
+            return whitened
+        return np.asarray(solve_triangular(self.factor, whitened, lower=True, trans="T"))
+
     def leave_one_out(self) -> tuple[FloatArray, FloatArray]:
         """Each entry minus its mean given all others (n, J), and the variance then (n,).
 
         Equation 5.12.
         """
         inverse = cho_solve((self.factor, True), np.eye(len(self.factor)))
-        alpha = solve_triangular(self.factor, self.whitened, lower=True, trans="T")
         variance = 1 / np.diag(inverse)
-        return alpha * variance[:, None], variance
+        return self.solve(self.whitened) * variance[:, None], variance
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +99,7 @@ def average(
 
     covariance: grid point -> (n, n) covariance of the residuals, noise included.
     residuals: (n, J), one column for each mean function.
-    log_prior: (J,).
+    log_prior: (J,), or (points, J).
 
     The least likely pairs, NEGLIGIBLE together, are dropped and the weights renormalised.
     Covariances are made twice rather than kept: a grid of a hundred would fill the memory.
@@ -116,6 +127,63 @@ def softmax(log_weights: FloatArray) -> FloatArray:
     """exp, normalised to sum 1 over all entries; safe for large and small logarithms."""
     weights = np.exp(log_weights - log_weights.max())
     return np.asarray(weights / weights.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Collapsed:
+    """All hypotheses as one quadratic form: predicting costs the same for any number of them.
+
+    At a point with mean functions (J,), covariances to the n samples under each of C kernel
+    components (C, n), and own variances (C,), let psi be the first two in a row, Q = J + C n.
+
+    mean: (Q,), psi @ mean is the mixture's mean.
+    less: (Q, Q), what the samples explain minus how much the hypotheses disagree.
+    prior: (C,); prior @ own - psi @ less @ psi is the mixture's variance.
+    """
+
+    mean: FloatArray
+    less: FloatArray
+    prior: FloatArray
+
+    @classmethod
+    def of(
+        cls, hypotheses: list[Hypothesis], components: FloatArray, scales: FloatArray, j: int
+    ) -> Collapsed:
+        """components: (points, C), weights of the kernels at each grid point. scales: (A,), by
+        which residual columns, in A groups of `j` mean functions, were divided."""
+        n, c = len(hypotheses[0].conditioned.whitened), components.shape[1]
+        shares, coefficients = [], []
+        explained, prior = np.zeros((c * n, c * n)), np.zeros(c)
+        for h in hypotheses:
+            group, function = np.divmod(h.columns, j)
+            square = float(h.weight @ scales[group] ** 2)
+            kernels, conditioned = components[h.index], h.conditioned
+            on_samples = np.kron(kernels[:, None], conditioned.solve(conditioned.whitened))
+            one = np.concatenate([np.eye(j)[:, function], on_samples])
+            coefficients.append(scales[group] * one)
+            shares.append(h.weight)
+            explained += square * np.kron(
+                np.outer(kernels, kernels), conditioned.solve(conditioned.whitening())
+            )
+            prior += square * kernels
+        share, each = np.concatenate(shares), np.concatenate(coefficients, axis=1)
+        mean = each @ share
+        less = -((each - mean[:, None]) * share) @ (each - mean[:, None]).T
+        less[j:, j:] += explained
+        return cls(mean, less, prior)
+
+    def predict(
+        self, functions: FloatArray, between: FloatArray, own: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """functions: (M, J); between: (C, n, M); own: (C, M), or (C, M, M) for covariances.
+
+        Returns the mean (M,), and the variance (M,) or covariance (M, M).
+        """
+        c, n, m = between.shape
+        psi = np.concatenate([functions, between.reshape(c * n, m).T], axis=1)
+        bent = psi @ self.less
+        gain = bent @ psi.T if own.ndim == 3 else np.einsum("mq,mq->m", bent, psi)
+        return psi @ self.mean, np.tensordot(self.prior, own, 1) - gain
 
 
 def moments(

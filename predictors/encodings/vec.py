@@ -1,0 +1,28 @@
+"""Vec: a network as its operations, one by one (White et al., A Study on Encodings for Neural
+Architecture Search, NeurIPS 2020, section 2; Multi-Predict, section 3.2)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictors import FloatArray
+
+
+def one_hot(ops: NDArray[np.integer], kinds: int) -> FloatArray:
+    """Operations (N, P), each in 0..kinds-1, one for each position -> (N, P * kinds) of 0 and 1.
+
+    Where every network of a space has the same edges, as in NAS-Bench-201 and FBNet, the
+    adjacency matrix is the same for all and left out. Raises ValueError for an unknown operation.
+    """
+    if ops.size and not (ops.min() >= 0 and ops.max() < kinds):
+        raise ValueError(
+            f"operations must be 0 to {kinds - 1}, got {ops.min()} to {ops.max()}; "
+            "check that `ops` and `op_names` are of one file"
+        )
+    return np.asarray(np.eye(kinds)[ops].reshape(len(ops), -1))
+
+
+def counts(ops: NDArray[np.integer], kinds: int) -> FloatArray:
+    """Operations (N, P) -> how often each occurs, (N, kinds)."""
+    return np.asarray(one_hot(ops, kinds).reshape(len(ops), -1, kinds).sum(1))

@@ -1,0 +1,385 @@
+"""A mixture of Gaussian processes around known devices, for a device with few samples.
+
+A new device runs networks somewhat as a known one does, real or virtual, or as an average of
+them. Each of these is a mean function. Around it, a Gaussian process on the square root of
+latency is linear in what all known devices say, with corrections that are smooth in that and in
+the network's structure. Mean functions, amplitudes and a grid of variances are averaged by
+evidence. The likelihood is Student's t, by reweighting (Lange, Little & Taylor, Robust
+Statistical Modeling Using the t Distribution, JASA 1989, section 3): some devices report whole
+milliseconds with spikes.
+
+Devices are predicted apart from each other; what they share is in the encoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+
+from predictors import FloatArray, Observations, Posterior
+from predictors.encodings.hwl import root
+from predictors.encodings.normalisation import Standardisation, TrainingRows
+from predictors.models import evidence
+from predictors.models.kernels import squared_distances
+
+AMPLITUDES = np.array([0.5, 1.0, 2.0])
+"""Spread of a device relative to that of a typical known one."""
+
+TYPICAL_SPREAD = 0.15
+"""Of the square root of latency, relative to its median, where no reference says better."""
+
+FREEDOM = 4.0
+"""Degrees of freedom of the likelihood: one sample in a hundred is 4.6 scales off."""
+
+REWEIGHTINGS = 2
+"""Passes that settle how much more noise each sample has."""
+
+RELEVANCE_RIDGE = 0.02
+"""Penalty, for each training row, of the fit that says which structure columns matter."""
+
+BROAD_LEVEL = 10.0
+"""Prior variance of a device's level when choosing, in spreads squared: any level will do."""
+
+UNSEEN_LOG_S = float(np.log(1e-2))
+UNSEEN_STD = 3.0
+"""Log-seconds; level of a device that was never measured: 20 us to 4 s within two deviations."""
+
+SMALLEST_ROOT = 0.02
+"""Square roots of latency below this share of the median's bend away from zero."""
+
+_CHUNK = 2048
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """One point of the grid; variances are relative to the device's spread squared.
+
+    real, virtual: of the linear kernels on the known devices. structure: of the additive kernel
+    on structure, twice that of each of the two smooth ones. noise: of one sample.
+    """
+
+    real: float
+    virtual: float
+    structure: float
+    noise: float
+
+    @property
+    def weights(self) -> FloatArray:
+        """Of the components in the order of `Views.kernels`; the level has variance 1."""
+        smooth = self.structure / 2
+        return np.array([self.real, self.virtual, smooth, self.structure, smooth, 1.0])
+
+
+GRID = tuple(
+    Hyperparameters(*point)
+    for point in product((0.02, 0.15, 1.0), (0.02, 0.15, 1.0), (0.01, 0.05, 0.3), (0.02, 0.1, 0.4))
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """Networks as the parts of the model see them, scaled so that inner products are near 1.
+
+    real (M, R), virtual (M, V), additive (M, S), structure (M, S); means (M, J): the mean
+    functions, each of unit spread over the training rows.
+    """
+
+    real: FloatArray
+    virtual: FloatArray
+    additive: FloatArray
+    structure: FloatArray
+    means: FloatArray
+
+    def kernels(self, other: Views) -> FloatArray:
+        """(6, A, B): linear in real and in virtual devices, smooth in both, additive and smooth
+        in structure, constant."""
+        mine = np.concatenate([self.real, self.virtual], axis=1)
+        theirs = np.concatenate([other.real, other.virtual], axis=1)
+        return np.stack(
+            [
+                self.real @ other.real.T,
+                self.virtual @ other.virtual.T,
+                np.exp(-squared_distances(mine, theirs)),
+                self.additive @ other.additive.T,
+                np.exp(-squared_distances(self.structure, other.structure) / 2),
+                np.ones((len(mine), len(theirs))),
+            ]
+        )
+
+    def diagonals(self) -> FloatArray:
+        """(6, M): the diagonals of `kernels(self)`."""
+        ones = np.ones(len(self.means))
+        parts = [(part**2).sum(1) for part in (self.real, self.virtual, self.additive)]
+        return np.stack([parts[0], parts[1], ones, parts[2], ones, ones])
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureGP:
+    """The model before any sample of a target, over a pool of N networks.
+
+    A feature row is a network's encoding: `real` columns of latency on reference devices,
+    `virtual` analytic ones, and its structure.
+
+    features: (N, F), the rows of the pool. scaling: of each column over the training rows.
+    mean_scaling: of the mean functions. relevance: (S,), how much each structure column matters
+    on the references, summing to 1. spread: typical of the references (`HardwareLatencies`).
+    """
+
+    features: FloatArray
+    real: int
+    virtual: int
+    scaling: Standardisation
+    mean_scaling: Standardisation
+    relevance: FloatArray
+    spread: float
+
+    @classmethod
+    def over(
+        cls,
+        real: FloatArray,
+        virtual: FloatArray,
+        structure: FloatArray,
+        rows: TrainingRows,
+        spread: FloatArray,
+    ) -> MixtureGP:
+        """real: (N, R), virtual: (N, V), structure: (N, S); R or V may be 0. spread: (R,)."""
+        features = np.concatenate([real, virtual, structure], axis=1)
+        scaling = Standardisation.fit(features, rows)
+        scaled = scaling.apply(features)
+        r, v = real.shape[1], virtual.shape[1]
+        means = _mean_functions(scaled[:, :r], scaled[:, r : r + v])
+        relevance = _relevance(scaled[rows.indices, r + v :], scaled[rows.indices, :r])
+        typical = float(np.median(spread)) if len(spread) else TYPICAL_SPREAD
+        mean_scaling = Standardisation.fit(means, rows)
+        return cls(features, r, v, scaling, mean_scaling, relevance, typical)
+
+    def view(self, features: FloatArray) -> Views:
+        """Raw features (M, F) as the parts of the model see them."""
+        scaled = self.scaling.apply(features)
+        real, rest = scaled[:, : self.real], scaled[:, self.real :]
+        virtual, structure = rest[:, : self.virtual], rest[:, self.virtual :]
+        return Views(
+            real / np.sqrt(max(self.real, 1)),
+            virtual / np.sqrt(max(self.virtual, 1)),
+            structure * np.sqrt(self.relevance),
+            structure / np.sqrt(max(structure.shape[1], 1)),
+            self.mean_scaling.apply(_mean_functions(real, virtual)),
+        )
+
+    def fit(self, observations: Observations) -> FittedMixtureGP:
+        """Condition on the target's samples; of the order of 0.05 s for twenty."""
+        targets = tuple(
+            Target.of(self, observations.features[own], observations.latency_s[own])
+            for own in (observations.device == d for d in range(len(observations.devices)))
+        )
+        return FittedMixtureGP(self, observations, targets)
+
+    def covariance(self, a: FloatArray, b: FloatArray) -> FloatArray:
+        """Prior covariance averaged over grid and mean functions: (A, F), (B, F) -> (A, B).
+
+        In units of the typical spread squared; it depends on no measured value.
+        """
+        first, second = self.view(a), self.view(b)
+        total = np.tensordot(self._mean_weights, first.kernels(second), 1)
+        return np.asarray(total + _disagreement(first) @ _disagreement(second).T)
+
+    def variance(self, a: FloatArray) -> FloatArray:
+        """The diagonal of `covariance(a, a)`: (A, F) -> (A,)."""
+        view = self.view(a)
+        total = self._mean_weights @ view.diagonals()
+        return np.asarray(total + (_disagreement(view) ** 2).sum(1))
+
+    @property
+    def noise_variance(self) -> float:
+        """Prior variance of one sample, in units of the typical spread squared."""
+        return float(np.mean([point.noise for point in GRID]))
+
+    @property
+    def _mean_weights(self) -> FloatArray:
+        weights = np.mean([point.weights for point in GRID], axis=0)
+        return np.asarray(np.append(weights[:-1], BROAD_LEVEL))
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """One device, conditioned on its samples.
+
+    unit_s: the median sample; square roots are of latencies relative to it.
+    level_std: log-seconds, of the device's level where it has no sample; otherwise 0.
+    noise_variance: of one sample, relative to the typical spread squared.
+    """
+
+    view: Views
+    unit_s: float
+    level_std: float
+    noise_variance: float
+    collapsed: evidence.Collapsed
+
+    @classmethod
+    def of(cls, model: MixtureGP, features: FloatArray, latency_s: FloatArray) -> Target:
+        """features: (n, F), latency_s: (n,) seconds; n may be 0."""
+        view, n = model.view(features), len(latency_s)
+        unit_s = float(np.median(latency_s)) if n else float(np.exp(UNSEEN_LOG_S))
+        relative = (root(latency_s / unit_s) - 1) / model.spread
+        scaled = relative[:, None, None] / AMPLITUDES[:, None] - view.means[:, None, :]
+        residuals = scaled.reshape(n, AMPLITUDES.size * view.means.shape[1])
+        log_prior = -n * np.log(np.repeat(AMPLITUDES, view.means.shape[1]))
+        hypotheses = _hypotheses(view.kernels(view), residuals, log_prior)
+        components = np.array([point.weights for point in GRID] * 2)
+        collapsed = evidence.Collapsed.of(hypotheses, components, AMPLITUDES, view.means.shape[1])
+        noise = _noise_variance(hypotheses, view.means.shape[1])
+        return cls(view, unit_s, 0.0 if n else UNSEEN_STD, noise, collapsed)
+
+    def predict(self, view: Views, joint: bool) -> tuple[FloatArray, FloatArray]:
+        """Mean (M,) and variance (M,), or covariance (M, M), of the relative root, less 1."""
+        own = view.kernels(view) if joint else view.diagonals()
+        return self.collapsed.predict(view.means, self.view.kernels(view), own)
+
+
+@dataclass(frozen=True, eq=False)
+class FittedMixtureGP:
+    """The model after some samples."""
+
+    model: MixtureGP
+    observations: Observations
+    targets: tuple[Target, ...]
+
+    def posterior(self, features: FloatArray, device: str, joint: bool = False) -> Posterior:
+        """As `predictors.FittedPredictor.posterior`; `joint` needs M^2 numbers."""
+        target = self.targets[self.observations.index(device)]
+        size = max(len(features), 1) if joint else _CHUNK
+        parts = [target.predict(self.model.view(rows), joint) for rows in _chunks(features, size)]
+        mean = 1 + self.model.spread * np.concatenate([mean for mean, _ in parts])
+        log_s = np.log(target.unit_s) + 2 * np.log(_positive(mean))
+        noise_std = _log_std(mean, self.model.spread * np.sqrt(target.noise_variance))
+        if joint:
+            return self._joint(mean, parts[0][1], Posterior(log_s, log_s, noise_std), target)
+        variance = np.maximum(np.concatenate([variance for _, variance in parts]), 0)
+        std = _log_std(mean, self.model.spread * np.sqrt(variance))
+        return Posterior(log_s, np.hypot(std, target.level_std), noise_std)
+
+    def _joint(
+        self, mean: FloatArray, covariance: FloatArray, margins: Posterior, target: Target
+    ) -> Posterior:
+        """With the correlations of the roots, whose covariance is (M, M) in spreads squared."""
+        std = np.sqrt(np.maximum(np.diag(covariance), 0))
+        correlation = covariance / np.outer(std, std)
+        std = _log_std(mean, self.model.spread * std)
+        covariance = np.outer(std, std) * correlation + target.level_std**2
+        return replace(margins, std=np.sqrt(np.diag(covariance)), covariance=covariance)
+
+
+def _hypotheses(
+    kernels: FloatArray, residuals: FloatArray, log_prior: FloatArray
+) -> list[evidence.Hypothesis]:
+    """Average over the grid twice: with normal noise (index below len(GRID)), and with spikes."""
+    signal = [np.tensordot(point.weights, kernels, 1) for point in GRID]
+    spiky = [
+        _excess(matrix, point.noise, residuals, log_prior)
+        for matrix, point in zip(signal, GRID, strict=True)
+    ]
+    excess = [np.ones(len(residuals))] * len(GRID) + spiky
+    penalty = np.array([0.0] * len(GRID) + [_log_prior_of(scales) for scales in spiky])
+
+    def covariance(t: int) -> FloatArray:
+        k = t % len(GRID)
+        return np.asarray(signal[k] + GRID[k].noise * np.diag(excess[t]))
+
+    return evidence.average(covariance, len(excess), residuals, penalty[:, None] + log_prior)
+
+
+def _noise_variance(hypotheses: list[evidence.Hypothesis], functions: int) -> float:
+    """Of one sample, averaged; Student's t has heavier tails than its scale says."""
+    total = 0.0
+    for hypothesis in hypotheses:
+        spikes, point = divmod(hypothesis.index, len(GRID))
+        tails = FREEDOM / (FREEDOM - 2) if spikes else 1.0
+        squares = hypothesis.weight @ AMPLITUDES[hypothesis.columns // functions] ** 2
+        total += float(squares) * tails * GRID[point].noise
+    return total
+
+
+def _excess(
+    signal: FloatArray, noise: float, residuals: FloatArray, log_prior: FloatArray
+) -> FloatArray:
+    """(n,), noise variance of each sample relative to `noise`: the scale of Student's t.
+
+    It starts from what the other samples say of each, so that a spike cannot vouch for itself,
+    and goes on by expectation and maximisation (Lange, Little & Taylor, section 3).
+    """
+    normal = evidence.Conditioned.on(signal + noise * np.eye(len(signal)), residuals)
+    apart, _ = normal.leave_one_out()
+    excess = _scale(apart**2 @ _shares(normal, log_prior) / noise)
+    for _ in range(REWEIGHTINGS):
+        own = noise * excess
+        spiky = evidence.Conditioned.on(signal + np.diag(own), residuals)
+        apart, variance = spiky.leave_one_out()
+        left = (apart * (own / variance)[:, None]) ** 2 @ _shares(spiky, log_prior)
+        excess = _scale((left + own - own**2 / variance) / noise)
+    return excess
+
+
+def _scale(squares: FloatArray) -> FloatArray:
+    return np.asarray((FREEDOM + squares) / (FREEDOM + 1))
+
+
+def _shares(conditioned: evidence.Conditioned, log_prior: FloatArray) -> FloatArray:
+    """(J,), the evidence of each mean function under one covariance."""
+    return evidence.softmax(conditioned.log_evidence() + log_prior)
+
+
+def _log_prior_of(excess: FloatArray) -> float:
+    """What scales cost in log evidence, each chosen at its best rather than integrated over.
+
+    The log density of their logarithms relative to that of the likeliest scale, 1, under the
+    inverse gamma distribution whose mixture of normals is Student's t; and Laplace's factor for
+    each, since a sample makes its scale's posterior narrower than the prior.
+    """
+    density = -FREEDOM / 2 * (np.log(excess) + 1 / excess - 1)
+    return float((density - 0.5 * np.log((FREEDOM + 1) / FREEDOM)).sum())
+
+
+def _mean_functions(real: FloatArray, virtual: FloatArray) -> FloatArray:
+    """(M, J): each known device, their averages, and nothing."""
+    groups = [group for group in (real, virtual) if group.shape[1]]
+    averages = [group.mean(1, keepdims=True) for group in groups]
+    both = [sum(averages, np.zeros((len(real), 1)))] if len(groups) > 1 else []
+    return np.concatenate([*groups, *averages, *both, np.zeros((len(real), 1))], axis=1)
+
+
+def _disagreement(view: Views) -> FloatArray:
+    """(M, J), such that its inner products are the covariance of the mean functions."""
+    apart = view.means - view.means.mean(1, keepdims=True)
+    return np.asarray(apart / np.sqrt(view.means.shape[1]))
+
+
+def _relevance(structure: FloatArray, real: FloatArray) -> FloatArray:
+    """(S,), summing to 1: mean square coefficient of each structure column on the references.
+
+    structure: (n, S), real: (n, R), both standardised. Every column keeps a fair part.
+    """
+    s = structure.shape[1]
+    if not real.shape[1]:
+        return np.full(s, 1 / max(s, 1))
+    gram = structure.T @ structure + RELEVANCE_RIDGE * len(structure) * np.eye(s)
+    squares = (np.linalg.solve(gram, structure.T @ real) ** 2).mean(1)
+    squares += 0.3 * squares.mean()
+    return np.asarray(squares / squares.sum())
+
+
+def _positive(roots: FloatArray) -> FloatArray:
+    """The same for roots well above zero, and positive and in the same order below."""
+    return np.asarray((roots + np.sqrt(roots**2 + SMALLEST_ROOT**2)) / 2)
+
+
+def _log_std(roots: FloatArray, std: FloatArray | float) -> FloatArray:
+    """(M,) log-seconds: half the distance in log-latency between a deviation up and one down."""
+    return np.asarray(np.log(_positive(roots + std)) - np.log(_positive(roots - std)))
+
+
+def _chunks(features: FloatArray, size: int) -> Iterator[FloatArray]:
+    for start in range(0, max(len(features), 1), size):
+        yield features[start : start + size]

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from predictors import FloatArray, metrics
+from predictors.encodings.analytic import VirtualDevices
+from predictors.encodings.hwl import CLIP, HardwareLatencies, References
+from predictors.encodings.normalisation import TrainingRows
+from predictors.encodings.vec import counts, one_hot
+from predictors.models.surrogate import GRID, predict_columns
+
+OPS = np.array([[0, 2, 2], [1, 0, 2]])
+
+
+def test_vec_marks_the_operation_of_each_position() -> None:
+    encoded = one_hot(OPS, 3)
+    assert encoded.reshape(2, 3, 3).argmax(2).tolist() == OPS.tolist()
+    assert encoded.sum(1).tolist() == [3, 3]
+    assert counts(OPS, 3).tolist() == [[1, 0, 2], [1, 1, 1]]
+
+
+def test_vec_refuses_operations_that_have_no_name() -> None:
+    with pytest.raises(ValueError, match="must be 0 to 1, got 0 to 2"):
+        one_hot(OPS, 2)
+
+
+def test_virtual_devices_are_costs_and_their_even_mixtures() -> None:
+    costs = np.array([[1.0, 10.0, 5.0], [4.0, 10.0, 20.0], [9.0, 10.0, 3.0]])
+    virtual = VirtualDevices.of(costs, ["macs", "constant", "kernels"], TrainingRows.every(costs))
+    assert virtual.names == ("macs", "kernels", "macs+kernels")
+    roots = np.sqrt(costs[:, 0])
+    expected = (roots - roots.mean()) / roots.std()
+    np.testing.assert_allclose(virtual.values[:, 0], expected)
+    mixed = costs[:, 0] / costs[:, 0].mean() + costs[:, 2] / costs[:, 2].mean()
+    assert metrics.spearman(virtual.values[:, 2], mixed) == pytest.approx(1.0)
+
+
+def test_virtual_devices_of_no_cost_are_none() -> None:
+    assert VirtualDevices.of(np.ones((3, 1)), ["same"], TrainingRows.of([0])).values.shape == (3, 0)
+
+
+def test_a_negative_cost_is_refused() -> None:
+    with pytest.raises(ValueError, match="not negative"):
+        VirtualDevices.of(np.array([[1.0], [-1.0]]), ["a"], TrainingRows.of([0, 1]))
+
+
+@pytest.fixture
+def latency_s(pool: FloatArray) -> FloatArray:
+    """(200, 2): one device runs one count, the other another, with different overheads."""
+    return np.column_stack([1e-3 + 1e-3 * pool[:, 1], 5e-2 + 2e-2 * pool[:, 2] ** 1.2])
+
+
+ROWS = TrainingRows.of(np.arange(120), held_out=np.arange(120, 200))
+
+
+def test_a_target_is_not_among_its_own_references(latency_s: FloatArray) -> None:
+    references = References(latency_s, ("a", "b"), ROWS)
+    references.without("c")
+    with pytest.raises(ValueError, match="target 'b' is among its own references"):
+        references.without("b")
+
+
+def test_held_out_rows_change_nothing(pool: FloatArray, latency_s: FloatArray) -> None:
+    """The encoding is the same whatever the latencies outside the training rows are."""
+    spoilt = latency_s.copy()
+    spoilt[120:] = np.nan
+    a, b = (
+        HardwareLatencies.of(References(y, ("a", "b"), ROWS), pool) for y in (latency_s, spoilt)
+    )
+    np.testing.assert_array_equal(a.values, b.values)
+    assert a.mask.sum(0).tolist() == [120, 120]
+
+
+def test_references_are_filled_in_from_structure(pool: FloatArray, latency_s: FloatArray) -> None:
+    hwl = HardwareLatencies.of(References(latency_s, ("a", "b"), ROWS), pool)
+    for predicted, measured in zip(hwl.values.T, latency_s.T, strict=True):
+        rho = metrics.spearman(predicted[120:], measured[120:])
+        assert rho is not None
+        assert rho > 0.95
+
+
+def test_partly_measured_references_are_filled_in(pool: FloatArray, latency_s: FloatArray) -> None:
+    partial = latency_s.copy()
+    partial[:80, 1] = np.nan
+    hwl = HardwareLatencies.of(References(partial, ("a", "b"), ROWS), pool)
+    rho = metrics.spearman(hwl.values[:80, 1], latency_s[:80, 1])
+    assert hwl.mask[:, 1].sum() == 40
+    assert rho is not None
+    assert rho > 0.9
+
+
+def test_a_unit_of_a_reference_does_not_matter(pool: FloatArray, latency_s: FloatArray) -> None:
+    a, b = (
+        HardwareLatencies.of(References(y, ("a", "b"), ROWS), pool)
+        for y in (latency_s, latency_s * [1e3, 1.0])
+    )
+    np.testing.assert_allclose(a.values, b.values, atol=1e-8)
+
+
+def test_one_spike_does_not_rule_a_reference(pool: FloatArray, latency_s: FloatArray) -> None:
+    spoilt = latency_s.copy()
+    spoilt[7, 0] = 1e3
+    hwl = HardwareLatencies.of(References(spoilt, ("a", "b"), ROWS), pool)
+    assert np.abs(hwl.values).max() < 2 * CLIP
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, np.inf])
+def test_a_latency_is_positive_or_missing(latency_s: FloatArray, bad: float) -> None:
+    latency_s[3, 0] = bad
+    with pytest.raises(ValueError, match="positive seconds, or NaN"):
+        References(latency_s, ("a", "b"), ROWS)
+
+
+def test_a_reference_without_any_measurement_is_named(latency_s: FloatArray) -> None:
+    latency_s[:, 1] = np.nan
+    with pytest.raises(ValueError, match="reference 'b' has no measured training network"):
+        References(latency_s, ("a", "b"), ROWS)
+
+
+def test_a_surrogate_is_the_dense_posterior_mean_of_its_best_point(pool: FloatArray) -> None:
+    rows, column = np.arange(50), np.sin(pool[:50, [0]]) + 0.3 * pool[:50, [3]]
+    z = (pool - pool[rows].mean(0)) / pool[rows].std(0)
+    candidates, evidence = [], []
+    for a, b, noise in GRID:
+        apart = ((z[:, None] - z[None, rows]) ** 2).sum(2) / z.shape[1]
+        kernel = 1 + a * z @ z[rows].T / z.shape[1] + b * np.exp(-apart / 2)
+        inside = kernel[rows] + noise * np.eye(50)
+        candidates.append(kernel @ np.linalg.inv(inside) @ column)
+        fit = column[:, 0] @ np.linalg.inv(inside) @ column[:, 0]
+        evidence.append(-fit - np.linalg.slogdet(inside)[1])
+    best = candidates[int(np.argmax(evidence))]
+    np.testing.assert_allclose(predict_columns(pool, rows, column), best, atol=1e-6)

@@ -140,6 +140,12 @@ def test_another_seed_is_measured_without_a_reference(artifact, quick):
         assert agent.measure(NETWORK, artifact, replace(quick, seed=9)).latency_s > 0
 
 
+def test_rounds_are_apart(artifact, quick):
+    with CpuAgent("cpu", CpuOptions()) as agent:
+        found = agent.measure(NETWORK, artifact, replace(quick, rounds=3, pause_s=0.3))
+    assert found.device_s >= 2 * 0.3
+
+
 def test_a_witness_counts_what_disturbed_the_network(artifact, quick):
     with CpuAgent("cpu", CpuOptions()) as agent:
         witness = agent.measure(NETWORK, artifact, quick).witness

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import psutil
@@ -99,6 +100,11 @@ def test_much_on_stderr_blocks_nothing():
     noisy = "import sys\nsys.stderr.write('y' * 1_000_000)\nsys.stderr.close()" + ECHO
     with script(noisy) as pipe:
         assert pipe.request({"n": 7}, 60)["result"]["got"] == 7
+
+
+def test_a_runner_is_out_of_reach_of_the_terminals_interrupts():
+    with script(ECHO) as pipe:
+        assert os.getsid(pipe.pid) == pipe.pid != os.getsid(0)
 
 
 def test_there_must_be_such_a_program():

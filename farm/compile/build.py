@@ -87,8 +87,10 @@ def _kernel(kernel: Group | Operation, target: Target, kernels: KernelCache) -> 
 
 
 def _cpu_s() -> float:
-    """CPU seconds so far of this process, of the compiler's, and of their ended children."""
-    return sum(os.times()[:4]) + process_cpu_s(compiler().pid)
+    """CPU seconds so far of this process, the compiler, the runner, and their ended children."""
+    from farm.compile import check
+
+    return sum(os.times()[:4]) + sum(map(process_cpu_s, (compiler().pid, check.pid())))
 
 
 @cache

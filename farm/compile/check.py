@@ -49,6 +49,11 @@ def _output(library: Path, program: Program) -> list[float]:
     return [float(value) for value in reply["result"]["output"]]
 
 
+def pid() -> int | None:
+    """The runner's process, if there is one."""
+    return _runner().pid if _runner.cache_info().currsize else None
+
+
 def _compare(output: list[float], program: Program) -> None:
     pairs = list(zip(output, program.expected, strict=True))
     if not all(math.isfinite(value) for value in output):

@@ -1,0 +1,319 @@
+"""How fast networks are compiled, and how fast the result runs.
+
+    python -m benchmarks.compile --networks 50 --seed 0 [--fbnet 10] [--stock 5] [--json]
+
+Cold: random NAS-Bench-201 networks (and `--fbnet` of FBNet) with an empty kernel cache, by
+`--processes` compile actors at once. Warm: the same networks again on one core, from the kernels
+in the cache; reading ONNX, linking, onnxruntime's reference and the check of the output are all
+in it, TVM's start is not. Stock: `tvm.compile` with the default fusing pipeline on the first
+`--stock` of these networks, export included, import of TVM not, each in a process of its own.
+
+Latency: one thread on one core; our library, stock TVM's, and onnxruntime with the weights as
+constants and all its optimisations, in turns; the minimum over the rounds counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from benchmarks.report import finish
+from farm.compile import check, reference
+from farm.compile.artifacts import ArtifactStore
+from farm.compile.build import build
+from farm.compile.compiler import compiler
+from farm.compile.kernels import KernelCache
+from farm.spaces import space
+from farm.spaces.onnx_export import to_onnx
+from farm.targets import cpu_target
+from farm.types import Network, digest
+
+ROUNDS = 7
+ROUND_S = 0.05
+MIN_RUNS = 3
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """See the flags."""
+
+    networks: int
+    fbnet: int
+    latency: int
+    stock: int
+    processes: int
+    seed: int
+    json: bool
+
+    @classmethod
+    def parse(cls, argv: Sequence[str] | None) -> Options:
+        parser = argparse.ArgumentParser(prog="benchmarks.compile", description=__doc__)
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        counts = {
+            "networks": (50, "NAS-Bench-201 networks that are compiled"),
+            "fbnet": (10, "FBNet networks that are compiled and timed"),
+            "latency": (40, "NAS-Bench-201 networks that are timed"),
+            "stock": (5, "networks that stock TVM compiles, too; it takes 5 to 10 s for each"),
+            "processes": (len(os.sched_getaffinity(0)), "compile actors for the cold build"),
+            "seed": (0, "draws the networks"),
+        }
+        for name, (default, text) in counts.items():
+            parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} ({default})")
+        parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+        return cls(**vars(parser.parse_args(argv)))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    options = Options.parse(argv)
+    with tempfile.TemporaryDirectory(prefix="farm-bench-") as folder:
+        rows, summary = _run(options, Path(folder))
+    finish("compile", rows, summary, options.json)
+
+
+def _run(options: Options, folder: Path) -> tuple[list[Row], Row]:
+    networks = _sample("nb201", options.networks, options.seed)
+    others = _sample("fbnet", options.fbnet, options.seed)
+    rows = {name: {"network": name} for name in [*networks, *others]}
+    cold_s, peaks = _cold(networks, options.processes, folder, rows)
+    _in_process(build_all, [], others, folder / "artifacts", folder / "kernels", "cold", each=rows)
+    one = sorted(os.sched_getaffinity(0))[:1]
+    _say("warm")
+    _in_process(
+        build_all,
+        one,
+        [*networks, *others],
+        folder / "again",
+        folder / "kernels",
+        "warm",
+        each=rows,
+    )
+    for name in networks[: options.stock]:
+        _say(f"stock {name}")
+        rows[name] |= _in_process(stock, [], name, folder)
+    for name in [*networks[: options.latency], *others]:
+        rows[name] |= _in_process(latencies, one, name, folder, rows[name].pop("library", None))
+        _say(f"latency {name}: {rows[name]['ratio_ort']:.2f} of onnxruntime's")
+    return list(rows.values()), _summary(options, rows, networks, cold_s, max(peaks))
+
+
+def _sample(name: str, count: int, seed: int) -> list[str]:
+    return [network.id for network in space(name).sample(count, np.random.default_rng(seed))]
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+# What runs in processes of its own
+
+
+def _in_process(
+    work: Callable[..., Any],
+    cores: Sequence[int],
+    *arguments: Any,
+    each: dict[str, Row] | None = None,
+) -> Any:
+    """`work(*arguments)` in a fresh process on `cores`; its rows are added to those in `each`."""
+    with ProcessPoolExecutor(1, get_context("spawn"), _start, (list(cores),)) as pool:
+        result = pool.submit(work, *arguments).result()
+    for row in result[0] if each is not None else ():
+        each[row["network"]] |= row
+    return result
+
+
+def _start(cores: list[int]) -> None:
+    os.environ.update(TVM_NUM_THREADS="1", TVM_BIND_THREADS="0")
+    if cores:
+        os.sched_setaffinity(0, cores)
+
+
+def _cold(
+    names: Sequence[str], processes: int, folder: Path, rows: dict[str, Row]
+) -> tuple[float, list[float]]:
+    """Wall seconds for all networks, the start of the processes included, and their peaks."""
+    started_s = time.monotonic()
+    places = (folder / "artifacts", folder / "kernels", "cold")
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start, ([],)) as pool:
+        parts = [pool.submit(build_all, names[i::processes], *places) for i in range(processes)]
+        results = [part.result() for part in parts]
+    for built, _ in results:
+        for row in built:
+            rows[row["network"]] |= row
+    return time.monotonic() - started_s, [peak for _, peak in results]
+
+
+def build_all(
+    names: Sequence[str], artifacts: Path, kernels: Path, label: str
+) -> tuple[list[Row], float]:
+    """Builds networks one after the other; the rows, and the peak memory of the actor in MB."""
+    target = _target()
+    compiler().target(target)
+    rows = []
+    for number, name in enumerate(names):
+        model = _model(name)
+        started_s = time.monotonic()
+        artifact = build(model, target, ArtifactStore(artifacts), KernelCache(kernels))
+        wall_s = time.monotonic() - started_s
+        rows.append(
+            {"network": name, f"{label}_wall_s": wall_s, f"{label}_cpu_s": artifact.build_s}
+        )
+        if number % 20 == 0:
+            _say(f"{label} {number} of {len(names)}: {wall_s:.2f} s")
+    return rows, _peak_mb()
+
+
+def stock(name: str, folder: Path) -> Row:
+    """Stock TVM on one network: CPU seconds to compile and export, and the library."""
+    import tvm
+    from tvm import relax
+    from tvm.relax.frontend.onnx import from_onnx
+
+    target = tvm.target.Target(_target())
+    model = _model(name)
+    started_s = sum(os.times()[:4])
+    pipeline = relax.get_default_pipeline(target)
+    executable = tvm.compile(from_onnx(model), target, relax_pipeline=pipeline)
+    library = folder / f"stock-{digest(name)[:16]}.so"
+    executable.export_library(str(library))
+    return {"stock_cpu_s": sum(os.times()[:4]) - started_s, "library": str(library)}
+
+
+def latencies(name: str, folder: Path, stock_library: str | None = None) -> Row:
+    """Latency in seconds of each engine on one network."""
+    model = _model(name)
+    artifact = build(model, _target(), ArtifactStore(folder / "artifacts"), KernelCache(folder))
+    values = reference.arguments(artifact.program.inputs, artifact.program.seed)
+    engines = {
+        "ours": _tvm_engine(artifact.library, list(values.values())),
+        "ort": _onnxruntime_engine(model, values),
+    }
+    if stock_library:
+        engines["stock"] = _tvm_engine(Path(stock_library), list(values.values()))
+    best = _minima(engines)
+    row = {f"{engine}_s": value for engine, value in best.items()}
+    return row | {"ratio_ort": best["ours"] / best["ort"]} | _stock_ratio(best)
+
+
+def _stock_ratio(best: Mapping[str, float]) -> Row:
+    return {"ratio_stock": best["ours"] / best["stock"]} if "stock" in best else {}
+
+
+def _minima(engines: Mapping[str, Callable[[], None]]) -> dict[str, float]:
+    """The fastest run of each engine; they take turns, so that all see the host's moods."""
+    best = dict.fromkeys(engines, float("inf"))
+    for _ in range(ROUNDS):
+        for name, run in engines.items():
+            best[name] = min(best[name], *_timed(run))
+    return best
+
+
+def _timed(run: Callable[[], None]) -> Iterator[float]:
+    until_s, runs = time.perf_counter() + ROUND_S, 0
+    while runs < MIN_RUNS or time.perf_counter() < until_s:
+        started_s = time.perf_counter()
+        run()
+        yield time.perf_counter() - started_s
+        runs += 1
+
+
+def _tvm_engine(library: Path, arguments: Sequence[np.ndarray]) -> Callable[[], None]:
+    import tvm
+    from tvm import relax
+
+    machine = relax.VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())
+    machine.save_function("main", "timed", *map(tvm.runtime.tensor, arguments))
+    run: Callable[[], None] = machine["timed"]
+    return run
+
+
+def _onnxruntime_engine(
+    model: onnx.ModelProto, values: Mapping[str, np.ndarray]
+) -> Callable[[], None]:
+    """onnxruntime at its best: weights are constants, outputs are bound once."""
+    import onnxruntime
+
+    constant = onnx.ModelProto()
+    constant.CopyFrom(model)
+    first, *weights = constant.graph.input
+    del constant.graph.input[1:]
+    constant.graph.initializer.extend(
+        numpy_helper.from_array(values[weight.name], weight.name) for weight in weights
+    )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(constant.SerializeToString(), options)
+    binding = session.io_binding()
+    binding.bind_cpu_input(first.name, values[first.name])
+    binding.bind_output(session.get_outputs()[0].name)
+    return lambda: session.run_with_iobinding(binding)
+
+
+def _model(name: str) -> onnx.ModelProto:
+    network = Network.from_id(name)
+    return to_onnx(space(network.space).graph(network))
+
+
+def _target() -> dict[str, Any]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    flags = next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
+    return cpu_target(os.uname().machine, flags)
+
+
+def _peak_mb() -> float:
+    """Peak resident memory of this process, its compiler and its runner together."""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return own + sum(_peak_of(pid) for pid in (compiler().pid, check.pid()) if pid)
+
+
+def _peak_of(pid: int) -> float:
+    text = Path(f"/proc/{pid}/status").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def _summary(
+    options: Options,
+    rows: Mapping[str, Row],
+    networks: Sequence[str],
+    cold_s: float,
+    peak_mb: float,
+) -> Row:
+    def column(key: str, names: Sequence[str] = tuple(rows)) -> list[float]:
+        return [rows[name][key] for name in names if key in rows[name]]
+
+    stock_s, ratios = column("stock_cpu_s"), column("ratio_ort")
+    warm_s = column("warm_wall_s", networks)
+    return {
+        "warm_networks_per_s": len(warm_s) / sum(warm_s),
+        "stock_networks_per_s": 1 / mean(stock_s) if stock_s else None,
+        "cold_networks": len(networks),
+        "cold_s": cold_s,
+        "cold_processes": options.processes,
+        "cpu_s_per_network": mean(column("cold_cpu_s", networks)),
+        "latency_ratio_ort_median": median(ratios) if ratios else None,
+        "latency_ratio_ort_worst": max(ratios, default=None),
+        "latency_ratio_stock_median": median(column("ratio_stock")) if stock_s else None,
+        "peak_rss_mb": peak_mb,
+    }
+
+
+if __name__ == "__main__":
+    main()

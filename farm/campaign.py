@@ -67,15 +67,15 @@ class Campaign:
         session = self._store.begin_session(self.name)
         try:
             while self._step():
-                self._work.work()
+                while not self._work.work() and not self._store.is_cancelled(self.name):
+                    pass
         finally:
             self._store.end_session(session)
 
     def _step(self) -> bool:
         """Start what can start; false when there is nothing left to wait for."""
-        stored = self._store.campaign(self.name)
-        if not stored.cancelled:
-            if not stored.exhausted:
+        if not self._store.is_cancelled(self.name):
+            if not self._store.campaign(self.name).exhausted:
                 self._choose()
             self._work.start()
         self._watch(self._progress())

@@ -98,13 +98,18 @@ class Dispatcher:
             self._building[job.build_key] = (job, slot)
             self._executor.build(job, slot)
 
-    def work(self) -> None:
-        """Wait until something ends, but not for long, and store what came of it."""
-        for ended in self._executor.wait(POLL_S):
+    def work(self) -> bool:
+        """Wait until something ends, but not for long, and store what came of it; whether it did.
+
+        A device may be measuring on the core that we wait on: waiting does nothing else.
+        """
+        all_ended = self._executor.wait(POLL_S)
+        for ended in all_ended:
             if isinstance(ended, Built):
                 self._collect_build(ended)
             else:
                 self._collect_measurement(ended)
+        return bool(all_ended)
 
     def _waiting(self) -> list[Request]:
         busy = {request.id for request in self.measuring.values()}

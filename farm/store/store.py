@@ -103,6 +103,11 @@ class Store:
                 "cancellations", {"campaign": campaign, "cancelled_at": rows.now()}, "IGNORE"
             )
 
+    def is_cancelled(self, campaign: str) -> bool:
+        """Whether somebody asked the campaign to end."""
+        sql = "SELECT count(*) FROM cancellations WHERE campaign = ?"
+        return bool(self._value(sql, campaign))
+
     def begin_session(self, campaign: str) -> int:
         with self._writing():
             self._db.conn.execute("DELETE FROM cancellations WHERE campaign = ?", [campaign])
@@ -321,12 +326,11 @@ class Store:
                     LEFT JOIN measurements ON measurements.request = requests.id
                     LEFT JOIN failures ON failures.request = requests.id AND failures.final
                     WHERE campaign = ?"""
-        cancelled = self._value("SELECT count(*) FROM cancellations WHERE campaign = ?", name)
         return StoredCampaign(
             id=name,
             plan=Plan.from_json(row["plan"]),
             created_at=row["created_at"],
-            cancelled=bool(cancelled),
+            cancelled=self.is_cancelled(name),
             wall_s=self._wall_s(name),
             busy_s=self._busy_s(name),
             **self._rows(counts, name)[0],

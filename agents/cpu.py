@@ -174,7 +174,7 @@ def _identity(seen: Mapping[str, Any], threads: int, cores: Sequence[int]) -> di
         "cpu": linux.cpu_model(files),
         "board": files.get("/proc/device-tree/model"),
         "microcode": linux.cpu_fields(files).get("microcode"),
-        "governor": linux.governor(files, cores),
+        "governor": linux.governor(files, cores) or "not visible",
         "kernel": seen["uname"][2],
         "threads": str(threads),
         "cores": linux.format_cpu_list(cores),

@@ -37,6 +37,8 @@ def measured(
         farm = Farm.open(config, scratch)
         farm.launch("nb201", devices, networks, holdout=0, seed=seed, select="random", watch=watch)
         with farm.store() as store:
+            for _, failure in store.failures("c1"):
+                print(f"{failure.network.id}: {failure.kind}: {failure.message}", file=sys.stderr)
             return _common(store, devices)
 
 

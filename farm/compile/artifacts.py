@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 from farm.compile.content import ContentStore
 from farm.types import Artifact, Program
 
 _LIBRARY = "network.so"
-_PROGRAM = "program.json"
 
 
 class ArtifactStore:
-    """Artifacts as ROOT/KEY[:2]/KEY/{network.so, program.json, manifest.json}."""
+    """Artifacts as ROOT/KEY[:2]/KEY/{network.so, manifest.json}."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
@@ -25,10 +23,10 @@ class ArtifactStore:
         entry = self._entries.get(key)
         if entry is None:
             return None
-        facts = json.loads((entry / _PROGRAM).read_bytes())
+        facts = entry.facts
         return Artifact(
             build_key=key,
-            library=entry / _LIBRARY,
+            library=entry.folder / _LIBRARY,
             sha256=facts["sha256"],
             size_bytes=facts["size_bytes"],
             build_s=facts["build_s"],
@@ -46,6 +44,6 @@ class ArtifactStore:
             "build_s": build_s,
             "program": program.to_json(),
         }
-        self._entries.put(key, {_LIBRARY: library, _PROGRAM: json.dumps(facts, indent=1).encode()})
+        self._entries.put(key, {_LIBRARY: library}, facts)
         artifact = self.get(key)
         return artifact if artifact is not None else self.put(key, library, program, build_s)

@@ -33,8 +33,7 @@ _COMPILERS = ("apache-tvm", "apache-tvm-ffi", "onnxruntime")
 def build_key(model: onnx.ModelProto, target: Target) -> str:
     """64 hex digits that name the artifact of `model` for `target`. Imports no TVM."""
     graph = sha256(model.SerializeToString(deterministic=True)).hexdigest()
-    compiler = {name: version(name) for name in _COMPILERS}
-    return digest([graph, targets.canonical(target), compiler, _sources_digest()])
+    return digest([graph, targets.canonical(target), _compiler_digest()])
 
 
 def build(
@@ -94,10 +93,9 @@ def _cpu_s() -> float:
 
 
 @cache
-def _sources_digest() -> str:
-    """Digest of this package's sources: what the compiler makes depends on nearly all of them."""
+def _compiler_digest() -> str:
+    """Digest of versions and of this package's sources: an artifact depends on nearly all."""
     folder = Path(__file__).parent
-    sources = sorted(folder.rglob("*.py"))
-    return digest(
-        [(str(p.relative_to(folder)), sha256(p.read_bytes()).hexdigest()) for p in sources]
-    )
+    files = sorted(folder.rglob("*.py"))
+    sources = [(str(p.relative_to(folder)), sha256(p.read_bytes()).hexdigest()) for p in files]
+    return digest([{name: version(name) for name in _COMPILERS}, sources])

@@ -1,15 +1,14 @@
 """Folders of files on disk, named by a key, complete or absent, verified whenever they are read.
 
-    ROOT/ab/abcdef.../{FILE..., manifest.json}   an entry; the manifest has each file's SHA-256
+    ROOT/ab/abcdef.../{FILE..., manifest.json}   an entry; the manifest has the SHA-256 of all
     ROOT/tmp/...                                 entries being written or removed
 
-Safe under concurrent writers and `kill -9`: an entry appears by one rename of a synced folder.
+Safe under concurrent writers and `kill -9`: an entry appears by one rename of a whole folder.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -19,9 +18,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from farm.errors import StoreFull
+from farm.types import digest
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +34,15 @@ _ABANDONED_AFTER_S = 3600.0
 
 @dataclass(frozen=True)
 class Entry:
-    """used_at_s: when the entry's folder was last changed or touched, in seconds since 1970."""
+    """An intact entry. facts: what its writer put into the manifest."""
+
+    folder: Path
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Size:
+    """used_at_s: when an entry's folder was last changed or touched, in seconds since 1970."""
 
     key: str
     size_bytes: int
@@ -49,30 +59,37 @@ class ContentStore:
         """Where the entry of `key` is, or would be."""
         return self.root / key[:2] / key
 
-    def get(self, key: str) -> Path | None:
-        """The folder of an intact entry, or None. A damaged entry is removed, with a warning."""
-        entry = self.path(key)
-        if not entry.is_dir():
+    def get(self, key: str) -> Entry | None:
+        """An intact entry, or None. A damaged entry is removed, with a warning."""
+        folder = self.path(key)
+        if not folder.is_dir():
             return None
-        damage = _damage(entry)
-        if damage is None:
-            return entry
-        _log.warning("removing damaged entry %s (%s); it will be built again", entry, damage)
-        self.remove(key)
-        return None
+        try:
+            return Entry(folder, _verified(folder))
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+            _log.warning("removing damaged entry %s (%s); it will be built again", folder, error)
+            self.remove(key)
+            return None
 
-    def put(self, key: str, files: Mapping[str, bytes]) -> Path:
-        """Write an entry; of two writers of one key the first wins. Raises StoreFull."""
-        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        manifest = json.dumps({"sha256": hashes}, indent=1).encode()
-        entry = self.path(key)
-        with self._scratch() as scratch, _disk_errors(entry):
-            for name, content in {**files, _MANIFEST: manifest}.items():
+    def put(self, key: str, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
+        """Write an entry; of two writers of one key the first wins. Raises StoreFull.
+
+        facts: kept in the manifest, as JSON.
+        """
+        hashes = {name: sha256(content).hexdigest() for name, content in files.items()}
+        manifest = {"sha256": hashes, "facts": facts, "facts_sha256": digest(facts)}
+        folder = self.path(key)
+        with self._scratch() as scratch, _disk_errors(folder):
+            for name, content in files.items():
                 _write_synced(scratch / name, content)
-            entry.parent.mkdir(parents=True, exist_ok=True)
-            _rename_unless_there(scratch, entry)
-            _sync_folder(entry.parent)
-        return entry
+            _write_synced(scratch / _MANIFEST, json.dumps(manifest, indent=1).encode())
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            _rename_unless_there(scratch, folder)
+
+    def touch(self, key: str) -> None:
+        """Mark an entry as used now."""
+        with suppress(FileNotFoundError):
+            os.utime(self.path(key))
 
     def remove(self, key: str) -> None:
         """Make an entry disappear at once, also for other processes that read it."""
@@ -80,9 +97,9 @@ class ContentStore:
         with self._scratch() as scratch, suppress(FileNotFoundError):
             self.path(key).rename(scratch / "removed")
 
-    def sizes(self) -> list[Entry]:
+    def sizes(self) -> list[Size]:
         """All entries, without a look at their contents."""
-        found = (_entry(path) for path in self.root.glob("[0-9a-f][0-9a-f]/*"))
+        found = (_size(path) for path in self.root.glob("[0-9a-f][0-9a-f]/*"))
         return [entry for entry in found if entry is not None]
 
     @contextmanager
@@ -98,25 +115,25 @@ class ContentStore:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _entry(path: Path) -> Entry | None:
+def _size(path: Path) -> Size | None:
     """What is known of an entry, or None if it was removed meanwhile."""
     try:
         size_bytes = sum(file.stat().st_size for file in path.iterdir())
-        return Entry(path.name, size_bytes, path.stat().st_mtime)
+        return Size(path.name, size_bytes, path.stat().st_mtime)
     except FileNotFoundError:
         return None
 
 
-def _damage(entry: Path) -> str | None:
-    """What is wrong with an entry, or None."""
-    try:
-        hashes = json.loads((entry / _MANIFEST).read_bytes())["sha256"]
-        for name, expected in hashes.items():
-            if hashlib.sha256((entry / name).read_bytes()).hexdigest() != expected:
-                return f"{name} has another SHA-256 than when it was written"
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        return f"{type(error).__name__}: {error}"
-    return None
+def _verified(folder: Path) -> Mapping[str, Any]:
+    """The facts of an entry. Raises one of several errors for a damaged one."""
+    manifest = json.loads((folder / _MANIFEST).read_bytes())
+    for name, expected in manifest["sha256"].items():
+        if sha256((folder / name).read_bytes()).hexdigest() != expected:
+            raise ValueError(f"{name} has another SHA-256 than when it was written")
+    facts: Mapping[str, Any] = manifest["facts"]
+    if digest(facts) != manifest["facts_sha256"]:
+        raise ValueError("the manifest has other facts than when it was written")
+    return facts
 
 
 def _write_synced(path: Path, content: bytes) -> None:
@@ -132,14 +149,6 @@ def _rename_unless_there(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove_abandoned(folder: Path) -> None:

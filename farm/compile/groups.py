@@ -71,7 +71,11 @@ class Group:
     @cached_property
     def signature(self) -> str:
         """Canonical text: equal for equal groups."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        steps = [(s.op, s.operand, s.spread, s.swapped, s.constants) for s in self.steps]
+        w = self.window
+        window = w and (w.kernel, w.stride, w.pads, w.dilation)
+        rest = (self.groups, self.transposed, self.relu_input, self.value)
+        return json.dumps([self.anchor, self.operands, self.output, steps, window, *rest])
 
     @property
     def name(self) -> str:

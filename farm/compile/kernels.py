@@ -1,6 +1,6 @@
 """The kernel cache: object files by what they compute, shared by all processes of a farm.
 
-    ROOT/ab/abcdef.../{kernel.o, calls.json, manifest.json}
+    ROOT/ab/abcdef.../{kernel.o, manifest.json}
 
 A key covers the fused group, the target, TVM's version and the sources that write kernels, so an
 entry is never out of date. Entries are verified when read, and the least recently used ones go
@@ -10,8 +10,6 @@ when the cache is larger than its bound.
 from __future__ import annotations
 
 import fcntl
-import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -27,8 +25,7 @@ from farm.types import digest
 DEFAULT_BOUND_BYTES = 2 << 30
 
 _OBJECT = "kernel.o"
-_CALLS = "calls.json"
-_SOURCES = ("codegen", "groups.py", "lower.py", "target.py")
+_SOURCES = ("codegen", "generic.py", "groups.py", "lower.py", "target.py")
 """What of this package decides how a kernel is written."""
 
 
@@ -64,8 +61,7 @@ class StoredKernel:
 def kernel_key(kernel: Group | Operation, target: str) -> str:
     """64 hex digits; target: in canonical text."""
     what = kernel.signature if isinstance(kernel, Group) else sha256(kernel.model).hexdigest()
-    compiler = [version("apache-tvm"), version("apache-tvm-ffi"), _sources_digest()]
-    return digest([what, target, compiler])
+    return digest([what, target, _compiler_digest()])
 
 
 class KernelCache:
@@ -81,11 +77,11 @@ class KernelCache:
         entry = self._entries.get(key)
         if entry is None:
             return None
-        os.utime(entry)
-        facts = json.loads((entry / _CALLS).read_bytes())
+        self._entries.touch(key)
+        facts = entry.facts
         steps = tuple(Step(s["symbol"], tuple(s["arguments"])) for s in facts["steps"])
         temporaries = tuple(tuple(shape) for shape in facts["temporaries"])
-        return StoredKernel(entry / _OBJECT, steps, temporaries)
+        return StoredKernel(entry.folder / _OBJECT, steps, temporaries)
 
     def put(self, key: str, kernel: Kernel) -> None:
         """Raises StoreFull."""
@@ -93,7 +89,7 @@ class KernelCache:
             "steps": [asdict(step) for step in kernel.steps],
             "temporaries": kernel.temporaries,
         }
-        self._entries.put(key, {_OBJECT: kernel.code, _CALLS: json.dumps(facts).encode()})
+        self._entries.put(key, {_OBJECT: kernel.code}, facts)
         self._evict()
 
     @contextmanager
@@ -117,10 +113,12 @@ class KernelCache:
 
 
 @cache
-def _sources_digest() -> str:
+def _compiler_digest() -> str:
+    """Of everything but the group and the target that a kernel depends on."""
     folder = Path(__file__).parent
     files = [path for name in _SOURCES for path in _python_files(folder / name)]
-    return digest([(str(p.relative_to(folder)), sha256(p.read_bytes()).hexdigest()) for p in files])
+    sources = [(str(p.relative_to(folder)), sha256(p.read_bytes()).hexdigest()) for p in files]
+    return digest([version("apache-tvm"), version("apache-tvm-ffi"), sources])
 
 
 def _python_files(path: Path) -> Sequence[Path]:

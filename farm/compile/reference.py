@@ -62,7 +62,7 @@ def run(model: onnx.ModelProto, specs: tuple[TensorSpec, ...], seed: int) -> np.
 def arguments(specs: tuple[TensorSpec, ...], seed: int) -> dict[str, np.ndarray]:
     """The seeded value of each argument by its name, float32, exactly as a device fills them."""
     return {
-        spec.name: np.array(
+        spec.name: np.frombuffer(
             seeded_values(seed, index, math.prod(spec.shape), spec.bound), np.float32
         ).reshape(spec.shape)
         for index, spec in enumerate(specs)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from farm.compile.content import ContentStore
+from farm.compile.content import ContentStore, Entry
 from farm.errors import StoreFull
 
 KEY = "ab" + "0" * 62
@@ -26,48 +26,58 @@ store = ContentStore(Path(sys.argv[1]))
 content = bytes([int(sys.argv[2])]) * 3_000_000
 print("ready", flush=True)
 while True:
-    store.put("ab" + "0" * 62, {"a": content, "b": content})
+    store.put("ab" + "0" * 62, {"a": content, "b": content}, {})
     store.remove("ab" + "0" * 62)
 """
 
 
-def read(entry: Path | None) -> dict[str, bytes] | None:
-    return None if entry is None else {name: (entry / name).read_bytes() for name in FILES}
+FACTS = {"size": 3, "names": ["a", "b"]}
+
+
+def read(entry: Entry | None) -> dict[str, bytes] | None:
+    return entry and {name: (entry.folder / name).read_bytes() for name in FILES}
 
 
 def test_returns_what_was_put(tmp_path: Path) -> None:
     store = ContentStore(tmp_path)
     assert store.get(KEY) is None
-    store.put(KEY, FILES)
-    assert read(store.get(KEY)) == FILES
+    store.put(KEY, FILES, FACTS)
+    entry = store.get(KEY)
+    assert read(entry) == FILES
+    assert entry is not None
+    assert entry.facts == FACTS
 
 
 def test_the_first_writer_of_a_key_wins(tmp_path: Path) -> None:
     store = ContentStore(tmp_path)
-    store.put(KEY, FILES)
-    store.put(KEY, {"a": b"other", "b": b"other"})
+    store.put(KEY, FILES, FACTS)
+    store.put(KEY, {"a": b"other", "b": b"other"}, {})
     assert read(store.get(KEY)) == FILES
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-@pytest.mark.parametrize("damage", ["truncate", "flip", "delete", "manifest"])
+@pytest.mark.parametrize("damage", ["truncate", "flip", "delete", "manifest", "facts"])
 def test_a_damaged_entry_is_removed_with_a_warning(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = ContentStore(tmp_path)
-    file = store.put(KEY, FILES) / "b"
+    store.put(KEY, FILES, FACTS)
+    file = store.path(KEY) / "b"
     if damage == "truncate":
         os.truncate(file, 1000)
     elif damage == "flip":
         file.write_bytes(b"x" + file.read_bytes()[1:])
     elif damage == "delete":
         file.unlink()
-    else:
+    elif damage == "manifest":
         (file.parent / "manifest.json").write_text('{"sha256"')
+    else:
+        manifest = file.parent / "manifest.json"
+        manifest.write_text(manifest.read_text().replace('"size": 3', '"size": 4'))
     with caplog.at_level(logging.WARNING):
         assert store.get(KEY) is None
     assert str(file.parent) in caplog.text
-    store.put(KEY, FILES)
+    store.put(KEY, FILES, FACTS)
     assert read(store.get(KEY)) == FILES
 
 
@@ -78,7 +88,7 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(os, "fsync", full)
     store = ContentStore(tmp_path)
     with pytest.raises(StoreFull, match=str(tmp_path)):
-        store.put(KEY, FILES)
+        store.put(KEY, FILES, FACTS)
     monkeypatch.undo()
     assert store.get(KEY) is None
     assert list((tmp_path / "tmp").iterdir()) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -40,7 +40,8 @@ class Listing:
     output: int
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        tensors = [{"shape": t.shape, "slot": t.slot, "input": t.input} for t in self.tensors]
+        return {**vars(self), "tensors": tensors}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Listing:

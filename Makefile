@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-out
 
-.PHONY: demo test setup system format lint types check clean
+.PHONY: demo test setup format lint types check clean
 
 setup: $(VENV)/.ready
 
@@ -15,16 +15,14 @@ $(VENV)/.ready: constraints.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' 2>$(VENV)/pip.log || { tail -n 20 $(VENV)/pip.log; exit 1; }
 	@touch $@
 
-# What the system must have; installed only where that needs no question (root on Debian).
-system:
-	@sh system-packages.sh
-
-demo: setup system
+demo: setup
+	@sh system-packages.sh ld=binutils
 	@$(BIN)/farm launch --space nb201 --devices cpu1,cpu2 --budget 20 --holdout 10 --seed 0 --store $(DEMO)
 	@$(BIN)/farm campaign show latest --store $(DEMO) --plot $(DEMO)/predicted.png
 
-test: setup system lint types
-	@$(BIN)/pytest
+test: setup lint types
+	@sh system-packages.sh ld=binutils 'cc=gcc libc6-dev'
+	@OMP_NUM_THREADS=1 $(BIN)/pytest
 
 format: setup
 	@$(BIN)/ruff format .

@@ -1,12 +1,18 @@
 #!/bin/sh
-# Installs what is missing of the system: a linker for compiled networks (cc).
-# Only where that needs no question: as root on Debian. Elsewhere it says what is missing.
+# Installs the Debian packages of the commands that are missing: system-packages.sh COMMAND=PACKAGE...
+# Only where that needs no question, as root on Debian; elsewhere it says what is missing and goes on:
+# what cannot work without a command says so itself.
 set -eu
-command -v cc >/dev/null && exit 0
+missing=
+for pair in "$@"; do
+  command -v "${pair%%=*}" >/dev/null || missing="$missing ${pair#*=}"
+done
+[ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && [ -e /etc/debian_version ]; then
-  echo "Installing gcc, which links compiled networks."
-  apt-get update -qq && apt-get install -qq -y --no-install-recommends gcc libc6-dev >/dev/null
+  echo "Installing$missing"
+  apt-get update -qq
+  # shellcheck disable=SC2086 - a list of names
+  apt-get install -qq -y --no-install-recommends $missing >/dev/null
 else
-  echo "No C compiler (cc) is installed; networks are linked with it: apt-get install gcc" >&2
-  exit 1
+  echo "Not installed, and this is not root on Debian:$missing" >&2
 fi

@@ -20,6 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from agents import Agent
 from farm.compile.artifacts import ArtifactStore
+from farm.compile.kernels import KernelCache
 from farm.config import Device
 from farm.errors import (
     BuildError,
@@ -37,6 +38,7 @@ from farm.executor import (
     attempt_build,
     attempt_measure,
     failure,
+    kernel_cache,
     make_agent,
 )
 from farm.hosts import host_name, set_affinity
@@ -61,9 +63,11 @@ _BUILDER_ENV = {"TVM_NUM_THREADS": "1", "TVM_BIND_THREADS": "0", "OMP_NUM_THREAD
 class Builder:
     """A compile actor: builds on the cores that it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, kernels: Path | None) -> None:
+        """kernels: the folder that compile actors of this computer share, or None for one alone."""
         self._folder = TemporaryDirectory(prefix="farm-build-")
         self._artifacts = ArtifactStore(Path(self._folder.name))
+        self._kernels = kernel_cache(self._artifacts) if kernels is None else KernelCache(kernels)
 
     def check_target(self, target: Target) -> None:
         """Raises TargetError."""
@@ -74,7 +78,7 @@ class Builder:
     def build(self, job: BuildJob, cores: Collection[int]) -> tuple[Artifact | BuildError, bytes]:
         """The artifact and its library's bytes: the disk may not be the farm's."""
         set_affinity(cores)
-        built = attempt_build(job, self._artifacts)
+        built = attempt_build(job, self._artifacts, self._kernels)
         return built, b"" if isinstance(built, BuildError) else built.library.read_bytes()
 
 
@@ -311,8 +315,12 @@ class RayExecutor:
             self._builders[slot] = actor_class.options(
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
                 runtime_env={"env_vars": _BUILDER_ENV},
-            ).remote()
+            ).remote(self._kernels_of(slot))
         return self._builders[slot]
+
+    def _kernels_of(self, slot: Place) -> Path | None:
+        """Where a compile actor keeps kernels: beside our artifacts if it is on this computer."""
+        return kernel_cache(self._artifacts).root if slot.host == host_name() else None
 
     def _keep_off(self) -> None:
         """Move ourselves and Ray's own processes to the cores that devices use least.

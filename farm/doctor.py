@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from farm.compile.linker import find_linker
 from farm.config import Device, FarmConfig, load
 from farm.errors import FarmError
 from farm.executor import make_agent
@@ -34,7 +36,7 @@ class Check:
 
 def examine(config: Path, store: Path | None) -> list[Check]:
     """Everything there is to look at, in the order in which it should be mended."""
-    checks = [_python(), *_packages(), _compiler(), _cores(), _governor()]
+    checks = [_python(), *_packages(), _compiler(), _linker(), _cores(), _governor()]
     try:
         loaded = load(config)
     except FarmError as e:
@@ -73,6 +75,11 @@ def _compiler() -> Check:
         return f"LLVM {codegen.llvm_version_major()} for {codegen.llvm_get_system_cpu()}"
 
     return _try("TVM's compiler", look, "install apache-tvm as constraints.txt pins it")
+
+
+def _linker() -> Check:
+    look = partial(find_linker, f"{platform.machine()}-linux-gnu")
+    return _try("linker", look, "install binutils or lld")
 
 
 def _cores() -> Check:

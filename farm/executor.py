@@ -16,6 +16,7 @@ from typing import Protocol
 
 from agents import Agent, agent_class
 from farm.compile.artifacts import ArtifactStore
+from farm.compile.kernels import KernelCache
 from farm.config import Device
 from farm.errors import BuildError, DeviceError, FarmError
 from farm.hosts import host_name
@@ -138,7 +139,9 @@ class InlineExecutor:
         job = self._queue.popleft()
         if isinstance(job, MeasureJob):
             return [Measured(job, attempt_measure(self._agents[job.request.device], job))]
-        return [Built(job[0], attempt_build(job[0], self._artifacts))]
+        return [
+            Built(job[0], attempt_build(job[0], self._artifacts, kernel_cache(self._artifacts)))
+        ]
 
 
 def make_agent(device: Device) -> Agent:
@@ -163,17 +166,24 @@ def failure(job: MeasureJob, error: DeviceError) -> Failure:
     return Failure(request.network, request.device, error.kind, str(error), error.retryable)
 
 
-def attempt_build(job: BuildJob, artifacts: ArtifactStore) -> Artifact | BuildError:
-    """Build into `artifacts`; whatever goes wrong becomes a BuildError."""
+def attempt_build(
+    job: BuildJob, artifacts: ArtifactStore, kernels: KernelCache
+) -> Artifact | BuildError:
+    """Build into `artifacts`, sharing `kernels`; whatever goes wrong becomes a BuildError."""
     import onnx
 
     from farm.compile.build import build
 
     try:
-        return build(onnx.load_from_string(job.model), job.target, artifacts)
+        return build(onnx.load_from_string(job.model), job.target, artifacts, kernels)
     except BuildError as e:
         return e
     except FarmError:
         raise
     except Exception as e:  # noqa: BLE001 - as above
         return BuildError(f"{job.network.id}: {type(e).__name__}: {e}")
+
+
+def kernel_cache(artifacts: ArtifactStore) -> KernelCache:
+    """The kernels beside the artifacts: one cache for all compile actors of a computer."""
+    return KernelCache(artifacts.root / "kernels")

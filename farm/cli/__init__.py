@@ -1,5 +1,10 @@
 """The `farm` command. Each command parses, calls one function and prints."""
 
+import os
+
+# Read when numpy is loaded: linear algebra on all cores would run beside a device that measures.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from farm.cli.main import main
 
 __all__ = ["main"]

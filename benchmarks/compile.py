@@ -199,9 +199,10 @@ def latencies(name: str, folder: Path, stock_library: str | None = None) -> Row:
     """Latency in seconds of each engine on one network."""
     model = _model(name)
     artifact = build(model, _target(), ArtifactStore(folder / "artifacts"), KernelCache(folder))
-    values = reference.arguments(artifact.program.inputs, artifact.program.seed)
+    ours = reference.arguments(artifact.program.inputs, seed=0)
+    values = reference.arguments(reference.tensor_specs(model), seed=0)
     engines = {
-        "ours": _tvm_engine(artifact.library, list(values.values())),
+        "ours": _tvm_engine(artifact.library, list(ours.values())),
         "ort": _onnxruntime_engine(model, values),
     }
     if stock_library:

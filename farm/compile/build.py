@@ -53,16 +53,15 @@ def build(
     if stored is not None:
         return stored
     from farm.compile import check, fuse, graph, reference
+    from farm.compile.prepare import prepared
 
     started_s = _cpu_s()
     facts = compiler().target(target)
-    library = _library(
-        fuse.plan(graph.read(model)),
-        target,
-        facts.triple,
-        kernels or KernelCache(store.root / "kernels"),
-    )
-    program = reference.program(model)
+    model = prepared(model)
+    plan = fuse.plan(graph.read(model))
+    kernels = kernels or KernelCache(store.root / "kernels")
+    library = _library(plan, target, facts.triple, kernels)
+    program = reference.program(model, plan.packed)
     if facts.runs_here:
         check.check(library, program)
     return store.put(key, library, program, _cpu_s() - started_s)

@@ -13,10 +13,11 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from farm.compile.graph import Graph, Node
+from farm.compile.graph import VIEWS, Graph, Node
 from farm.compile.groups import Group, Operation, Shape, Step, Window, broadcast
 
-_VIEWS = {"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
+PACKED_CHANNELS = 4
+"""Output channels whose weights lie side by side. It divides the channels of common networks."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Plan:
     """A network as calls in order.
 
     views: names that are other shapes of the memory of a value, by the name of that value.
+    packed: weights that are stored as (O / b, I, H, W, b), and their b.
     """
 
     inputs: tuple[str, ...]
@@ -40,6 +42,7 @@ class Plan:
     output: str
     shapes: dict[str, Shape]
     views: dict[str, str]
+    packed: dict[str, int]
 
 
 def plan(graph: Graph) -> Plan:
@@ -48,7 +51,7 @@ def plan(graph: Graph) -> Plan:
     for node in graph.nodes:
         fusion.add(node)
     calls = tuple(fusion.calls.values())
-    return Plan(graph.inputs, calls, graph.output, fusion.shapes, fusion.views)
+    return Plan(graph.inputs, calls, graph.output, fusion.shapes, fusion.views, dict(fusion.packed))
 
 
 @dataclass
@@ -59,13 +62,14 @@ class _Fusion:
     calls: dict[str, Call] = field(default_factory=dict)
     views: dict[str, str] = field(default_factory=dict)
     rectified: dict[str, str] = field(default_factory=dict)
+    packed: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.uses = self.graph.uses()
         self.shapes = dict(self.graph.shapes)
 
     def add(self, node: Node) -> None:
-        if node.op in _VIEWS:
+        if node.op in VIEWS:
             self._view(node.output, node.inputs[0])
         elif not (self._step(node) or self._anchor(node)):
             self._operation(node)
@@ -210,9 +214,21 @@ class _Fusion:
         image = self.rectified.get(node.inputs[0], node.inputs[0])
         relu = image != node.inputs[0]
         groups = node.attributes.get("group", 1)
-        self._new(node, (image, node.inputs[1]), window=window, groups=groups, relu_input=relu)
+        block = self._pack(node.inputs[1], groups)
+        facts = {"groups": groups, "relu_input": relu, "weight_block": block}
+        self._new(node, (image, node.inputs[1]), window=window, **facts)
         self._bias(node, "channel")
         return True
+
+    def _pack(self, weight: str, groups: int) -> int:
+        """Stores the weight of a convolution so that a kernel reads it in order; the block."""
+        channels, *rest = self.shapes[weight]
+        free = weight in self.graph.inputs and self.uses[weight] == 1
+        if not free or channels // groups % PACKED_CHANNELS:
+            return 1
+        self.packed[weight] = PACKED_CHANNELS
+        self.shapes[weight] = (channels // PACKED_CHANNELS, *rest, PACKED_CHANNELS)
+        return PACKED_CHANNELS
 
     def _average_pool(self, node: Node) -> bool:
         window = _window(node, tuple(node.attributes["kernel_shape"]))

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper, shape_inference
+from onnx import helper, numpy_helper
 
 from farm.compile.groups import Shape
 from farm.errors import BuildError
+
+VIEWS = {"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
+"""Operations that only give the memory of their first input another shape."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,8 @@ class Graph:
 
 
 def read(model: onnx.ModelProto) -> Graph:
-    """The graph of a model. Raises BuildError for dynamic shapes and for several outputs."""
-    try:
-        graph = shape_inference.infer_shapes(model, data_prop=True).graph
-    except shape_inference.InferenceError as error:
-        raise BuildError(f"the ONNX model is inconsistent: {error}") from error
+    """The graph of a prepared model. Raises BuildError for dynamic shapes and several outputs."""
+    graph = model.graph
     if len(graph.output) != 1:
         names = ", ".join(value.name for value in graph.output)
         raise BuildError(f"a network must have one output, got {len(graph.output)}: {names}")
@@ -94,7 +94,8 @@ def _needed(
     wanted, kept = {output}, []
     for node in reversed(nodes):
         if node.output in wanted and node.output not in constants:
-            wanted.update(node.inputs)
+            # The shape that a view is given is known already.
+            wanted.update(node.inputs[:1] if node.op in VIEWS else node.inputs)
             kept.append(node)
     return tuple(reversed(kept))
 

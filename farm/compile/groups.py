@@ -56,6 +56,7 @@ class Group:
     window: of `Conv` and `AveragePool`.
     groups: of `Conv`. transposed: of `Gemm`, whether the weight is (out, in).
     relu_input: whether the anchor reads max(x, 0) in place of its first operand x.
+    weight_block: b where the weight of a `Conv` is (O / b, I, H, W, b), 1 where it is (O, I, H, W).
     """
 
     anchor: str
@@ -66,6 +67,7 @@ class Group:
     groups: int = 1
     transposed: bool = False
     relu_input: bool = False
+    weight_block: int = 1
     value: float = 0.0
 
     @cached_property
@@ -74,7 +76,7 @@ class Group:
         steps = [(s.op, s.operand, s.spread, s.swapped, s.constants) for s in self.steps]
         w = self.window
         window = w and (w.kernel, w.stride, w.pads, w.dilation)
-        rest = (self.groups, self.transposed, self.relu_input, self.value)
+        rest = (self.groups, self.transposed, self.relu_input, self.weight_block, self.value)
         return json.dumps([self.anchor, self.operands, self.output, steps, window, *rest])
 
     @property

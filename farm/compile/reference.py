@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import shake_256
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +41,18 @@ def tensor_specs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
     )
 
 
-def program(model: onnx.ModelProto, seed: int = 0) -> Program:
-    """The program of a network: its arguments and the first values of onnxruntime's output."""
-    specs = tensor_specs(model)
-    output = run(model, specs, seed).ravel()
+def program(
+    model: onnx.ModelProto, packed: Mapping[str, int] | None = None, seed: int = 0
+) -> Program:
+    """The program of a network: its arguments and the first values of onnxruntime's output.
+
+    packed: weights (O, I, H, W) that the library takes as (O / b, I, H, W, b), and their b.
+    """
+    packed = packed or {}
+    specs = tuple(_packed(spec, packed.get(spec.name, 1)) for spec in tensor_specs(model))
+    values = arguments(specs, seed)
+    unpacked = {name: _unpacked(values[name]) for name in packed}
+    output = run(model, values | unpacked).ravel()
     if not np.isfinite(output).all():
         raise BuildError(f"onnxruntime computes NaN or infinity for {model.graph.name!r}")
     tolerance = float(np.abs(output).max()) * _RELATIVE_TOLERANCE
@@ -50,15 +60,15 @@ def program(model: onnx.ModelProto, seed: int = 0) -> Program:
     return Program(inputs=specs, seed=seed, expected=expected, tolerance=tolerance)
 
 
-def run(model: onnx.ModelProto, specs: tuple[TensorSpec, ...], seed: int) -> np.ndarray:
-    """onnxruntime's first output for seeded arguments, computed with one thread."""
+def run(model: onnx.ModelProto, values: Mapping[str, np.ndarray]) -> np.ndarray:
+    """onnxruntime's first output for arguments by name, computed with one thread."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-    output: np.ndarray = session.run(None, arguments(specs, seed))[0]
+    output: np.ndarray = session.run(None, dict(values))[0]
     return output
 
 
@@ -79,6 +89,19 @@ def seeded(seed: int, index: int, count: int, bound: float) -> np.ndarray:
     grid = np.frombuffer(random_bytes, "<u2").astype(np.float64)
     values = ((2 * grid - 65535) / 65536 * bound).astype(np.float32)
     return np.resize(values, count)
+
+
+def _packed(spec: TensorSpec, block: int) -> TensorSpec:
+    if block == 1:
+        return spec
+    channels, *rest = spec.shape
+    return replace(spec, shape=(channels // block, *rest, block))
+
+
+def _unpacked(weight: np.ndarray) -> np.ndarray:
+    """(O / b, I, H, W, b) -> (O, I, H, W)."""
+    _, *rest, _ = weight.shape
+    return np.moveaxis(weight, -1, 1).reshape(-1, *rest)
 
 
 def _static_shape(value: Any) -> tuple[int, ...]:

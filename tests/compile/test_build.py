@@ -136,6 +136,6 @@ def test_the_bounds_keep_the_scale_of_deep_networks() -> None:
         )
         model = model_of(f"nb201/{cell}")
         specs = reference.tensor_specs(model)
-        output = reference.run(model, specs, seed=0)
+        output = reference.run(model, reference.arguments(specs, seed=0))
         assert np.isfinite(output).all()
         assert 1e-6 < np.abs(output).max() < 1e20

@@ -28,7 +28,7 @@ def test_bounds_follow_the_fan_in() -> None:
 def test_the_program_expects_what_onnxruntime_computes() -> None:
     model = conv_model()
     program = reference.program(model, seed=5)
-    output = reference.run(model, program.inputs, seed=5).ravel()
+    output = reference.run(model, reference.arguments(program.inputs, seed=5)).ravel()
     assert program.expected == tuple(map(float, output[:16]))
     assert program.tolerance == pytest.approx(1e-4 * float(np.abs(output).max()))
     assert reference.program(model, seed=6).expected != program.expected

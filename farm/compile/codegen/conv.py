@@ -13,10 +13,12 @@ A convolution of 1x1 with stride 1 reads the image itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from tvm import tirx
 
 from farm.compile.codegen.rows import copy_row, zero_row
 from farm.compile.codegen.steps import Output, parameters
@@ -46,14 +48,18 @@ def conv2d(group: Group, isa: Isa) -> Any:
 
     def image(n: Expr) -> list[Stmt]:
         source, statements = packing(problem, tensors[0], n, group.relu_input, isa)
-        product = _Product(problem, source, tensors[1], output, isa)
+        weight = _Weight(tensors[1].flat, group.weight_block)
+        product = _Product(problem, source, weight, output, isa)
         return [*statements, *product.statements(n)]
 
     return function(tensors, [loop(problem.batch, image)])
 
 
 _PARALLEL_TILES = 8
-"""Tiles of pixels from which on threads share these; with fewer they share the channels."""
+"""Turns of the outer loop from which on threads share it; with fewer they share the inner one."""
+
+_NEAR = 1 << 17
+"""Floats of an image that stay in the second-level cache while all channels read it: 512 KiB."""
 
 
 @dataclass(frozen=True)
@@ -178,87 +184,135 @@ def _plane(
     yield from zero_row(packed, (base + last) * out_width, rest, isa)
 
 
+@dataclass(frozen=True)
+class _Weight:
+    """The weights of a convolution: (O / block, I, H, W, block)."""
+
+    buffer: Any
+    block: int
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a tile: `count` output channels of a group, from `first` on."""
+
+    group: Expr
+    first: Expr
+    count: int
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Columns of a tile: vectors of pixels that start at `pixel` + each of `starts`."""
+
+    pixel: Expr
+    starts: Sequence[int]
+
+
 class _Product:
     """The matrix product, in tiles of output channels x vectors of pixels."""
 
     def __init__(
-        self, problem: Problem, source: _Source, weight: Tensor, output: Output, isa: Isa
+        self, problem: Problem, source: _Source, weight: _Weight, output: Output, isa: Isa
     ) -> None:
         self.problem, self.source, self.weight, self.output = problem, source, weight, output
         self.lanes = vector_lanes(problem.pixels, isa)
-        self.tile = choose_tile(problem.out_channels, problem.pixels, problem.terms, isa)
-
-    def statements(self, n: Expr) -> list[Stmt]:
-        """All tiles of image n."""
-        step = self.tile.columns * self.lanes
-        full, rest = divmod(self.problem.pixels, step)
-        starts = vector_starts(step, self.lanes)
-        blocks = []
-        if full:
-            by_pixels = full >= _PARALLEL_TILES
-            tiles = partial(self._channels, n, starts=starts, parallel=not by_pixels)
-            blocks.append(loop(full, lambda i: tiles(pixel=i * step), parallel=by_pixels))
-        if rest:
-            before = self.problem.pixels - rest
-            starts = vector_starts(rest, self.lanes)
-            blocks += self._channels(n, starts, before, parallel=True)
-        return blocks
-
-    def _channels(self, n: Expr, starts: Sequence[int], pixel: Expr, parallel: bool) -> list[Stmt]:
-        full, rest = divmod(self.problem.out_channels, self.tile.rows)
-
-        def block(index: Expr) -> list[Stmt]:
-            group, tile = divmod_index(index, full, self.problem.groups)
-            return self._tile(n, group, tile * self.tile.rows, self.tile.rows, pixel, starts)
-
-        def last(group: Expr) -> list[Stmt]:
-            return self._tile(n, group, full * self.tile.rows, rest, pixel, starts)
-
-        groups = self.problem.groups
-        blocks = [loop(groups * full, block, parallel)] if full else []
-        return [*blocks, loop(groups, last, parallel)] if rest else blocks
-
-    def _tile(
-        self, n: Expr, group: Expr, channel: Expr, rows: int, pixel: Expr, starts: Sequence[int]
-    ) -> list[Stmt]:
-        registers = Registers(rows, len(starts), self.lanes)
-        problem = self.problem
-        statements = registers.allocate()
-        statements.append(
-            loop(
-                problem.in_channels,
-                lambda c: self._taps(registers, group, channel, c, pixel, starts),
-            )
+        self.tile = choose_tile(
+            problem.out_channels, problem.pixels, problem.terms, isa, weight.block
         )
-        first = group * problem.out_channels + channel
-        for row in range(rows):
-            for column, start in enumerate(starts):
-                value = registers.get(row, column)
-                statements.append(
-                    self.output.store(n, first + row, pixel + start, value, self.lanes)
-                )
-        return statements
+
+    def statements(self, n: Expr) -> Iterator[Stmt]:
+        """All tiles of image n. The inner loop runs over the axis that is cheaper to read again."""
+        if self.problem.packed_size <= _NEAR:
+            yield from _nest(self._rows(), self._columns(), partial(self._tile, n))
+        else:
+            yield from _nest(
+                self._columns(), self._rows(), lambda columns, rows: self._tile(n, rows, columns)
+            )
+
+    def _rows(self) -> list[_Run]:
+        size, groups = self.tile.rows, self.problem.groups
+        full, rest = divmod(self.problem.out_channels, size)
+
+        def whole(index: Expr) -> _Rows:
+            group, tile = divmod_index(index, full, groups)
+            return _Rows(group, tile * size, size)
+
+        runs = [_Run(groups * full, whole)] if full else []
+        return [*runs, _Run(groups, lambda g: _Rows(g, full * size, rest))] if rest else runs
+
+    def _columns(self) -> list[_Run]:
+        size = self.tile.columns * self.lanes
+        full, rest = divmod(self.problem.pixels, size)
+        starts = vector_starts(size, self.lanes)
+        runs = [_Run(full, lambda i: _Columns(i * size, starts))] if full else []
+        if rest:
+            last = _Columns(full * size, vector_starts(rest, self.lanes))
+            runs.append(_Run(1, lambda _: last))
+        return runs
+
+    def _tile(self, n: Expr, rows: _Rows, columns: _Columns) -> list[Stmt]:
+        registers = Registers(rows.count, len(columns.starts), self.lanes)
+        first = rows.group * self.problem.out_channels + rows.first
+        sums = loop(self.problem.in_channels, lambda c: self._taps(registers, rows, columns, c))
+        stores = [
+            self.output.store(
+                n, first + row, columns.pixel + start, registers.get(row, column), self.lanes
+            )
+            for row in range(rows.count)
+            for column, start in enumerate(columns.starts)
+        ]
+        return [*registers.allocate(), sums, *stores]
 
     def _taps(
-        self,
-        registers: Registers,
-        group: Expr,
-        channel: Expr,
-        c: Expr,
-        pixel: Expr,
-        starts: Sequence[int],
+        self, registers: Registers, rows: _Rows, columns: _Columns, c: Expr
     ) -> Iterator[Stmt]:
         """Adds what input channel c of the group contributes to a tile."""
         problem = self.problem
         height, width = problem.window.kernel
         for tap in range(height * width):
-            index = problem.packed_index(group * problem.in_channels + c, *divmod(tap, width))
-            index = self.source.start + index + pixel
-            for row in range(registers.rows):
-                out = group * problem.out_channels + channel + row
-                weight_index = (out * problem.in_channels + c) * height * width + tap
-                weight = splat(load(self.weight.flat, weight_index, 1), self.lanes)
-                for column, start in enumerate(starts):
+            index = problem.packed_index(rows.group * problem.in_channels + c, *divmod(tap, width))
+            index = self.source.start + index + columns.pixel
+            for row in range(rows.count):
+                weight = splat(
+                    load(self.weight.buffer, self._weight(rows, row, c, tap), 1), self.lanes
+                )
+                for column, start in enumerate(columns.starts):
                     pixels = load(self.source.buffer, index + start, self.lanes)
                     total = registers.get(row, column) + pixels * weight
                     yield registers.set(row, column, total)
+
+    def _weight(self, rows: _Rows, row: int, c: Expr, tap: int) -> Expr:
+        """Where the weight of a tile's row is. Tiles start at multiples of the block."""
+        problem, block = self.problem, self.weight.block
+        taps = problem.window.kernel[0] * problem.window.kernel[1]
+        first = rows.group * problem.out_channels + rows.first
+        blocks = tirx.indexdiv(first, block) + row // block
+        return ((blocks * problem.in_channels + c) * taps + tap) * block + row % block
+
+
+@dataclass(frozen=True)
+class _Run:
+    """`count` equal parts of an axis of tiles; `part` says which one an index is."""
+
+    count: int
+    part: Callable[[Expr], Any]
+
+
+def _nest(
+    outer: Sequence[_Run], inner: Sequence[_Run], tile: Callable[[Any, Any], list[Stmt]]
+) -> Iterator[Stmt]:
+    """Two loops over tiles. Threads share the outer one if it has turns enough for them."""
+    for run in outer:
+        outside = run.count >= _PARALLEL_TILES
+
+        def turn(i: Expr, run: _Run = run, outside: bool = outside) -> Iterator[Stmt]:
+            for other in inner:
+                body = partial(_at, tile, run.part(i), other)
+                yield loop(other.count, body, parallel=not outside)
+
+        yield loop(run.count, turn, parallel=outside)
+
+
+def _at(tile: Callable[[Any, Any], list[Stmt]], part: Any, other: _Run, index: Expr) -> list[Stmt]:
+    return tile(part, other.part(index))

@@ -32,15 +32,19 @@ _LOAD_SHARE = 0.5
 """How much of the loads' time the multiply-adds do not hide, as measured on an AVX-512 core."""
 
 
-def choose_tile(channels: int, pixels: int, terms: int, isa: Isa) -> Tile:
-    """The tile with the least estimated cycles for (channels, pixels) sums of `terms` products."""
+def choose_tile(channels: int, pixels: int, terms: int, isa: Isa, block: int = 1) -> Tile:
+    """The tile with the least estimated cycles for (channels, pixels) sums of `terms` products.
+
+    block: its rows are a multiple of this.
+    """
     lanes = vector_lanes(pixels, isa)
     vectors = ceil(pixels / lanes)
     tiles = [
         Tile(rows, columns)
-        for rows in range(1, min(channels, 16) + 1)
+        for rows in range(block, min(channels, 16) + 1, block)
         for columns in range(1, min(vectors, 8) + 1)
-        if rows * columns <= isa.registers * 3 // 4  # the others hold the operands
+        if rows * columns <= isa.registers * 3 // 4
+        and rows * columns + columns + 1 <= isa.registers  # a row of pixels, and a weight
     ]
 
     def cycles(tile: Tile) -> float:

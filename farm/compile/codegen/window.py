@@ -252,13 +252,23 @@ class _Sums:
                 yield from self._store(n, channel, first + row, column, value)
 
     def _taps(self, registers: Registers, channel: Expr, first: Expr, start: int) -> Iterator[Stmt]:
+        for tap, row in self._order(registers.rows):
+            kernel_row, kernel_column = divmod(tap, self.plane.window.kernel[1])
+            index = self.plane.index(kernel_row, kernel_column, first + row, start)
+            pixels = load(self.source.buffer, self.source.start + index, self.lanes)
+            value = self.term(channel, tap, pixels, self.lanes)
+            yield registers.set(row, 0, registers.get(row, 0) + value)
+
+    def _order(self, rows: int) -> list[tuple[int, int]]:
+        """All (tap, output row), those together that read the same vector of the image."""
         height, width = self.plane.window.kernel
-        for tap in range(height * width):
-            for row in range(registers.rows):
-                index = self.plane.index(*divmod(tap, width), first + row, start)
-                pixels = load(self.source.buffer, self.source.start + index, self.lanes)
-                value = self.term(channel, tap, pixels, self.lanes)
-                yield registers.set(row, 0, registers.get(row, 0) + value)
+        pairs = product(range(height * width), range(rows))
+
+        def place(pair: tuple[int, int]) -> tuple[int, int]:
+            tap, row = pair
+            return tap % width, self.plane.index(tap // width, tap % width, row, 0)
+
+        return sorted(pairs, key=place)
 
     def _scaled(self, value: Expr, start: int, scale: float) -> Expr:
         if self.counts is None:

@@ -217,13 +217,13 @@ class _Product:
     ) -> None:
         self.problem, self.source, self.weight, self.output = problem, source, weight, output
         self.lanes = vector_lanes(problem.pixels, isa)
-        self.tile = choose_tile(
-            problem.out_channels, problem.pixels, problem.terms, isa, weight.block
-        )
+        self.streamed = problem.packed_size <= _NEAR
+        sizes = (problem.out_channels, problem.pixels, problem.terms)
+        self.tile = choose_tile(*sizes, isa, weight.block, self.streamed)
 
     def statements(self, n: Expr) -> Iterator[Stmt]:
         """All tiles of image n. The inner loop runs over the axis that is cheaper to read again."""
-        if self.problem.packed_size <= _NEAR:
+        if self.streamed:
             yield from _nest(self._rows(), self._columns(), partial(self._tile, n))
         else:
             yield from _nest(

@@ -22,7 +22,7 @@ _LATENCY = 8
 _PER_CYCLE = 2
 """Vector loads, and multiply-adds, that a core of today starts in one cycle."""
 
-_L1_BYTES = 32 * 1024
+L1_BYTES = 32 * 1024
 """Every CPU since 2008 that the farm met has at least this much first-level data cache."""
 
 _FAR_LOAD = 2.0
@@ -32,10 +32,13 @@ _LOAD_SHARE = 0.5
 """How much of the loads' time the multiply-adds do not hide, as measured on an AVX-512 core."""
 
 
-def choose_tile(channels: int, pixels: int, terms: int, isa: Isa, block: int = 1) -> Tile:
+def choose_tile(
+    channels: int, pixels: int, terms: int, isa: Isa, block: int = 1, streamed: bool = False
+) -> Tile:
     """The tile with the least estimated cycles for (channels, pixels) sums of `terms` products.
 
-    block: its rows are a multiple of this.
+    block: its rows are a multiple of this. streamed: whether each row of tiles reads all pixels
+    anew, so that only few of them can stay in the first-level cache.
     """
     lanes = vector_lanes(pixels, isa)
     vectors = ceil(pixels / lanes)
@@ -48,7 +51,8 @@ def choose_tile(channels: int, pixels: int, terms: int, isa: Isa, block: int = 1
     ]
 
     def cycles(tile: Tile) -> float:
-        near = terms * tile.columns * lanes * 4 <= _L1_BYTES
+        stay = terms * (pixels if streamed else tile.columns * lanes)
+        near = stay * 4 <= L1_BYTES
         return sum(
             _cycles(rows, columns, near) * row_count * column_count
             for rows, row_count in _split(channels, tile.rows)

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Protocol
 
 from agents import Agent, agent_class
@@ -70,12 +69,7 @@ class Executor(Protocol):
         """Start the agents. Raises DeviceError for one that cannot work."""
         ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *exception: object) -> None: ...
 
     def check_target(self, target: Target) -> None:
         """Raises TargetError for a target that the compiler does not know."""
@@ -114,12 +108,7 @@ class InlineExecutor:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
     def check_target(self, target: Target) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
-from types import TracebackType
 
 from farm.errors import StoreBusy
 from farm.store.edge import translated
@@ -38,12 +37,7 @@ class StoreLock:
             os.pwrite(fd, str(os.getpid()).encode(), 0)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None

@@ -122,6 +122,17 @@ def _shapes(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {"operands": operands, "output": tuple(facts["output"])}
 
 
+def work(group: Group) -> int:
+    """About how many multiply-adds, or values that are moved, a group takes."""
+    outputs = prod(group.output)
+    if group.anchor == "Conv" and group.window is not None:
+        channels = group.operands[0][1] // group.groups
+        return outputs * channels * prod(group.window.kernel)
+    if group.anchor == "AveragePool" and group.window is not None:
+        return outputs * prod(group.window.kernel)
+    return sum(map(prod, group.operands), start=outputs)
+
+
 def levels(shape: Shape) -> tuple[int, int, int]:
     """A shape as (batch, channels, pixels): the dimensions after the second are one."""
     if len(shape) >= 3:

@@ -19,10 +19,12 @@ class Isa:
     """What of an instruction set decides how a kernel is written.
 
     lanes: float32 values in a vector. registers: vector registers.
+    threads: whether a kernel may share its loops between threads.
     """
 
     lanes: int
     registers: int
+    threads: bool = True
 
 
 def isa(target: Any) -> Isa:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from farm.compile.codegen.conv import conv2d
 from farm.compile.codegen.dense import dense
 from farm.compile.codegen.simple import elementwise, global_average_pool
 from farm.compile.codegen.window import average_pool2d, depthwise_conv2d
-from farm.compile.groups import Group
+from farm.compile.groups import Group, work
 from farm.compile.target import Isa
+
+_SHARED_WORK = 200_000
+"""Vector operations from which on threads share a kernel. Waking them takes 2 microseconds, and
+fetching what another core has just written takes longer than writing it, as measured."""
 
 
 def kernel(group: Group, isa: Isa) -> Any:
     """The PrimFunc of a group; its parameters are the group's operands, then the output."""
-    return _WRITERS[group.anchor](group, isa)
+    threads = work(group) >= _SHARED_WORK * isa.lanes
+    return _WRITERS[group.anchor](group, replace(isa, threads=isa.threads and threads))
 
 
 def _convolution(group: Group, isa: Isa) -> Any:

@@ -28,6 +28,7 @@ from farm.compile.codegen.tir import (
     Registers,
     Stmt,
     Tensor,
+    choose,
     divmod_index,
     function,
     load,
@@ -50,13 +51,13 @@ def conv2d(group: Group, isa: Isa) -> Any:
         source, statements = packing(problem, tensors[0], n, group.relu_input, isa)
         weight = _Weight(tensors[1].flat, group.weight_block)
         product = _Product(problem, source, weight, output, isa)
-        return [*statements, *product.statements(n)]
+        return [*statements, product.statement(n)]
 
     return function(tensors, [loop(problem.batch, image)])
 
 
-_PARALLEL_TILES = 8
-"""Turns of the outer loop from which on threads share it; with fewer they share the inner one."""
+_SHARED_COPY = 1 << 16
+"""Floats from which on it pays to wake other threads for packing."""
 
 _NEAR = 1 << 17
 """Floats of an image that stay in the second-level cache while all channels read it: 512 KiB."""
@@ -142,6 +143,7 @@ def _pack(
 ) -> tuple[_Source, list[Stmt]]:
     packed, allocation = scratch("packed", problem.packed_size)
     channels = problem.groups * problem.in_channels
+    parallel = isa.threads and problem.packed_size >= _SHARED_COPY
 
     def channel(c: Expr) -> Iterator[Stmt]:
         start = (n * channels + c) * problem.in_size[0] * problem.in_size[1]
@@ -149,7 +151,7 @@ def _pack(
             for phase in problem.phases:
                 yield from _plane(problem, image.flat, start, packed, (c, column, phase), relu, isa)
 
-    return _Source(packed, 0), [allocation, loop(channels, channel, parallel=True)]
+    return _Source(packed, 0), [allocation, loop(channels, channel, parallel)]
 
 
 def _plane(
@@ -216,19 +218,20 @@ class _Product:
         self, problem: Problem, source: _Source, weight: _Weight, output: Output, isa: Isa
     ) -> None:
         self.problem, self.source, self.weight, self.output = problem, source, weight, output
-        self.lanes = vector_lanes(problem.pixels, isa)
+        self.lanes, self.threads = vector_lanes(problem.pixels, isa), isa.threads
         self.streamed = problem.packed_size <= _NEAR
         sizes = (problem.out_channels, problem.pixels, problem.terms)
         self.tile = choose_tile(*sizes, isa, weight.block, self.streamed)
 
-    def statements(self, n: Expr) -> Iterator[Stmt]:
+    def statement(self, n: Expr) -> Stmt:
         """All tiles of image n. The inner loop runs over the axis that is cheaper to read again."""
         if self.streamed:
-            yield from _nest(self._rows(), self._columns(), partial(self._tile, n))
-        else:
-            yield from _nest(
-                self._columns(), self._rows(), lambda columns, rows: self._tile(n, rows, columns)
-            )
+            return _nest(self._rows(), self._columns(), partial(self._tile, n), self.threads)
+
+        def swapped(columns: _Columns, rows: _Rows) -> list[Stmt]:
+            return self._tile(n, rows, columns)
+
+        return _nest(self._columns(), self._rows(), swapped, self.threads)
 
     def _rows(self) -> list[_Run]:
         size, groups = self.tile.rows, self.problem.groups
@@ -300,19 +303,29 @@ class _Run:
 
 
 def _nest(
-    outer: Sequence[_Run], inner: Sequence[_Run], tile: Callable[[Any, Any], list[Stmt]]
-) -> Iterator[Stmt]:
-    """Two loops over tiles. Threads share the outer one if it has turns enough for them."""
-    for run in outer:
-        outside = run.count >= _PARALLEL_TILES
+    outer: Sequence[_Run],
+    inner: Sequence[_Run],
+    tile: Callable[[Any, Any], list[Stmt]],
+    threads: bool,
+) -> Stmt:
+    """Two loops over tiles. Threads share the outer one, or the inner one if there is no other."""
+    shared = sum(run.count for run in outer) > 1
 
-        def turn(i: Expr, run: _Run = run, outside: bool = outside) -> Iterator[Stmt]:
-            for other in inner:
-                body = partial(_at, tile, run.part(i), other)
-                yield loop(other.count, body, parallel=not outside)
+    def turn(part: Any) -> list[Stmt]:
+        return [_loop(inner, partial(tile, part), threads and not shared)]
 
-        yield loop(run.count, turn, parallel=outside)
+    return _loop(outer, turn, threads and shared)
 
 
-def _at(tile: Callable[[Any, Any], list[Stmt]], part: Any, other: _Run, index: Expr) -> list[Stmt]:
-    return tile(part, other.part(index))
+def _loop(runs: Sequence[_Run], body: Callable[[Any], list[Stmt]], parallel: bool) -> Stmt:
+    """One loop over all parts of one or two runs."""
+    first, *others = runs
+    if not others:
+        return loop(first.count, lambda i: body(first.part(i)), parallel)
+    (second,) = others
+
+    def turn(i: Expr) -> list[Stmt]:
+        parts = first.part(i), second.part(i - first.count)
+        return [choose(i < first.count, *(body(part) for part in parts))]
+
+    return loop(first.count + second.count, turn, parallel)

@@ -61,7 +61,7 @@ def _by_terms(
     full, rest = divmod(outputs, size)
     if full:
         starts = vector_starts(size, lanes)
-        yield loop(full, lambda i: block(i * size, starts), parallel=True)
+        yield loop(full, lambda i: block(i * size, starts), parallel=isa.threads)
     if rest:
         yield from block(full * size, vector_starts(rest, lanes))
 
@@ -88,4 +88,4 @@ def _by_outputs(
         whole = loop(terms // lanes, add)
         return [*sums.allocate(), whole, output.store(row, 0, i, total, 1)]
 
-    yield loop(output.pixels, one, parallel=True)
+    yield loop(output.pixels, one, parallel=isa.threads)

@@ -49,7 +49,7 @@ def elementwise(group: Group, isa: Isa) -> Any:
             *(vectors(channel, start) for start in starts[full:]),
         ]
 
-    return function(tensors, [loop(output.batch * output.channels, row, parallel=True)])
+    return function(tensors, [loop(output.batch * output.channels, row, parallel=isa.threads)])
 
 
 def global_average_pool(group: Group, isa: Isa) -> Any:
@@ -78,4 +78,4 @@ def global_average_pool(group: Group, isa: Isa) -> Any:
             output.store(n, c, 0, value, 1),
         ]
 
-    return function(tensors, [loop(batch * channels, mean, parallel=True)])
+    return function(tensors, [loop(batch * channels, mean, parallel=isa.threads)])

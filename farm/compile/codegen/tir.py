@@ -103,6 +103,10 @@ def loop(extent: int, body: Callable[[Expr], Iterable[Stmt]], parallel: bool = F
     return tirx.For(index, 0, extent, kind, sequence(body(index)))
 
 
+def choose(condition: Expr, yes: Iterable[Stmt], no: Iterable[Stmt]) -> Stmt:
+    return tirx.IfThenElse(condition, sequence(yes), sequence(no))
+
+
 def divmod_index(index: Expr, size: int, count: int) -> tuple[Expr, Expr]:
     """(index // size, index % size) for 0 <= index < count * size."""
     return (0, index) if count == 1 else (tirx.indexdiv(index, size), tirx.indexmod(index, size))

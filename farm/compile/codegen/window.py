@@ -102,7 +102,7 @@ def _kernel(
 
         return [allocation, loop(together, fill), loop(together, sums)]
 
-    return function(tensors, [loop(total // together, block, parallel=True)])
+    return function(tensors, [loop(total // together, block, parallel=isa.threads)])
 
 
 _SCRATCH = 4096

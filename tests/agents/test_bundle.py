@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform as host
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +13,10 @@ import pytest
 
 from agents import bundle
 from agents.bundle import bundle_versions, host_bundle
-from agents.pipes import local_runner
-from farm.errors import DeviceUnfit
+from agents.pipes import local_runner, result_of
+from farm.errors import DeviceUnfit, UnknownName
+from tests import arm64
+from tests.system import runtime
 
 
 @pytest.fixture
@@ -26,14 +30,72 @@ def works() -> bool:
         return "result" in pipe.request({"op": "facts"}, 60)
 
 
-def test_is_small_and_says_what_it_is(cache):
-    folder = host_bundle()
-    assert folder.parent == cache
-    assert bundle_versions(folder)["runtime"] == folder.name
-    assert set(bundle_versions(folder)) == {"tvm", "tvm_ffi", "runtime"}
-    files = [path for path in folder.rglob("*") if path.is_file()]
+PLATFORMS = [
+    ("x86_64", "3.9", {"libtvm_runtime.so"}),
+    ("x86_64-cuda", "3.11", {"libtvm_runtime.so", "libtvm_runtime_cuda.so"}),
+    ("aarch64", "3.11", {"libtvm_runtime.so"}),
+    ("aarch64", "3.13", {"libtvm_runtime.so"}),
+]
+MACHINES = {"x86_64": 62, "aarch64": 183}
+"""By their numbers in ELF files."""
+
+
+@pytest.mark.parametrize(("platform", "python", "libraries"), PLATFORMS)
+def test_is_small_and_for_its_platform(platform, python, libraries):
+    folder = runtime(platform, python)
+    versions, installed = bundle_versions(folder), bundle_versions(host_bundle())
+    assert versions["runtime"] == folder.name
+    assert {**versions, "runtime": ""} == {**installed, "runtime": ""}
+    assert {path.name for path in folder.glob("lib/*")} == libraries
+    assert not {"numpy", "tvm"} & {path.name for path in folder.iterdir()}
+    files = [path for path in folder.rglob("*.*") if path.is_file() and path.suffix != ".pyc"]
     assert 5e6 < sum(path.stat().st_size for path in files) < 12e6
-    assert host_bundle() == folder
+    code = [path for path in files if path.suffix == ".so"]
+    assert {path.read_bytes()[18] for path in code} == {MACHINES[platform.partition("-")[0]]}
+    assert any(f"cpython-{python.replace('.', '')}-" in path.name for path in code)
+    assert runtime(platform, python) == folder
+
+
+def test_runs_on_arm64():
+    with arm64.runner() as pipe:
+        seen = result_of(pipe.request({"op": "facts"}, 60))
+    assert seen["uname"][4] == "aarch64"
+    assert seen["python"].startswith("3.11.")
+
+
+@pytest.fixture
+def download(cache, monkeypatch):
+    """Makes the runtime of this host as if another Python than its own were wanted."""
+    python = bundle._HOST_PYTHON
+    installed = host_bundle()
+    shutil.rmtree(cache)
+    monkeypatch.setattr(bundle, "_HOST_PYTHON", "3.0")
+    return installed, lambda: runtime(host.machine(), python)
+
+
+def test_a_download_is_the_same_as_what_is_installed(download):
+    installed, downloaded = download
+    assert downloaded() == installed
+    assert works()
+
+
+def test_a_downloaded_runtime_is_repaired_and_else_kept(download, monkeypatch):
+    _, downloaded = download
+    victim = downloaded() / "tvm_ffi/lib/libtvm_ffi.so"
+    victim.unlink()
+    downloaded()
+    assert victim.exists()
+    monkeypatch.setattr(bundle, "unpack", None)
+    downloaded()
+
+
+def test_what_cannot_be_had_is_said():
+    with pytest.raises(DeviceUnfit, match=r"no wheel of apache-tvm-ffi .* Python 3\.7 on aarch64"):
+        bundle.bundle("aarch64", "3.7")
+    with pytest.raises(DeviceUnfit, match=r"like '3\.11', got '3\.11\.2'"):
+        bundle.bundle("aarch64", "3.11.2")
+    with pytest.raises(UnknownName, match="did you mean 'aarch64'"):
+        bundle.bundle("arch64", "3.11")
 
 
 def test_many_can_ask_for_it_at_once(cache):
@@ -72,5 +134,5 @@ def test_versions_are_those_that_are_installed(monkeypatch):
 
 def test_without_tvm_it_says_what_to_do(monkeypatch):
     monkeypatch.setattr(bundle, "find_spec", {}.get)
-    with pytest.raises(DeviceUnfit, match="'tvm_ffi' is not installed; run 'make setup'"):
+    with pytest.raises(DeviceUnfit, match="'tvm' is not installed; run 'make setup'"):
         host_bundle()

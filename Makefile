@@ -21,7 +21,8 @@ demo: setup
 	@$(BIN)/farm campaign show latest --store $(DEMO) --plot $(DEMO)/predicted.png
 
 test: setup lint types
-	@sh system-packages.sh ld=binutils 'cc=gcc libc6-dev'
+	@sh system-packages.sh ld=binutils 'cc=gcc libc6-dev' qemu-aarch64=qemu-user \
+		aarch64-linux-gnu-ld=binutils-aarch64-linux-gnu
 	@OMP_NUM_THREADS=1 $(BIN)/pytest
 
 format: setup

@@ -1,0 +1,85 @@
+"""Networks compiled for aarch64, run as a device would: the same outputs as onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents.pipes import LocalPipe, result_of
+from farm.compile.artifacts import ArtifactStore
+from farm.compile.build import build
+from farm.compile.kernels import KernelCache
+from farm.spaces import space
+from farm.types import Artifact, Network, Target
+from tests import arm64
+from tests.compile.conftest import conv_model
+from tests.compile.test_build import model_of
+from tests.system import need
+
+PI4 = "raspberry-pi/4b-aarch64"
+NETWORKS = [
+    network
+    for name, count in (("nb201", 12), ("fbnet32", 8))
+    for network in space(name).sample(count, np.random.default_rng(3))
+]
+ARM = {"kind": "llvm", "mtriple": "aarch64-linux-gnu"}
+DEVICES: list[tuple[Target, str, str]] = [
+    ("arm/rk3399", "cortex-a53", "3.9"),
+    ({**ARM, "mcpu": "cortex-a53"}, "cortex-a53", "3.11"),
+    ({**ARM, "mcpu": "cortex-a76", "mattr": ["+dotprod", "+fullfp16"]}, "cortex-a76", "3.13"),
+    (ARM, "cortex-a57", "3.11"),
+]
+"""Targets, with the CPU and the Python of a device that each is for."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def linker() -> None:
+    need(aarch64_linux_gnu_ld="binutils-aarch64-linux-gnu")
+
+
+@pytest.fixture(scope="module")
+def pi4() -> Iterator[LocalPipe]:
+    with arm64.runner() as pipe:
+        yield pipe
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> KernelCache:
+    return KernelCache(tmp_path_factory.mktemp("kernels"))
+
+
+def deviation(artifact: Artifact, pipe: LocalPipe) -> float:
+    """How far the first 16 outputs on the device are from onnxruntime's, in tolerances."""
+    program = artifact.program
+    request: dict[str, Any] = {
+        "op": "run",
+        "library": str(artifact.library),
+        "program": program.to_json(),
+        "threads": 1,
+        "cores": [],
+        "seed": program.seed,
+        "timeout_s": 240,
+    }
+    output = result_of(pipe.request(request, timeout_s=250))["output"]
+    pairs = zip(output, program.expected, strict=True)
+    return max(abs(a - b) for a, b in pairs) / program.tolerance
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.id)
+def test_outputs_equal_onnxruntime(
+    network: Network, pi4: LocalPipe, store: ArtifactStore, kernels: KernelCache
+) -> None:
+    artifact = build(model_of(network.id), PI4, store, kernels)
+    assert deviation(artifact, pi4) < 1
+    assert max(map(abs, artifact.program.expected)) > 10 * artifact.program.tolerance
+
+
+@pytest.mark.parametrize(("target", "cpu", "python"), DEVICES)
+def test_other_devices(
+    target: Target, cpu: str, python: str, store: ArtifactStore, kernels: KernelCache
+) -> None:
+    with arm64.runner(python, cpu) as pipe:
+        assert deviation(build(conv_model(), target, store, kernels), pipe) < 1

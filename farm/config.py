@@ -87,7 +87,7 @@ def load(path: Path) -> FarmConfig:
         raise _report(path, tree, mistakes)
     return FarmConfig(
         path=path,
-        store=path.parent / file.store,
+        store=path.parent.absolute() / file.store,
         ray=file.ray,
         references=tuple(file.references),
         compile_workers=file.compile_workers,

@@ -28,7 +28,7 @@ def link(objects: Sequence[Path], program: bytes, triple: str) -> bytes:
         flags = ["-shared", "-s", "-z", "noexecstack", "-o", "network.so"]
         # `-b binary` makes the file's bytes a section with a symbol at its start.
         embedded = ["-b", "binary", "program", f"--defsym={_PROGRAM_SYMBOL}=_binary_program_start"]
-        command = [linker, *flags, *map(str, objects), *embedded]
+        command = [linker, *flags, *(str(path.absolute()) for path in objects), *embedded]
         _run(command, folder)
         return (Path(folder) / "network.so").read_bytes()
 

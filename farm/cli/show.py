@@ -22,6 +22,9 @@ from farm.types import DeviceFacts
 _PIPE_WIDTH = 160
 """Columns where stdout is no terminal, so that a table in a file is not cut at 80."""
 
+_SHOWN = 3
+"""Networks that are named for each reason of failure; `--json` has them all."""
+
 _STYLES = {"ok": "green", "note": "yellow", "missing": "red"}
 
 
@@ -195,8 +198,18 @@ def check_table(checks: Sequence[Check]) -> RenderableType:
 
 
 def _failures(s: Summary) -> list[RenderableType]:
-    lines = [f"  {r.network.id} on {r.device}: {f.kind}: {f.message}" for r, f in s.failures]
-    return [Text("\n".join(["Failed:", *lines]), style="red")] if lines else []
+    """What failed, the same reason once, with as many networks as a person would read."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for request, failure in s.failures:
+        reasons.setdefault((failure.kind, failure.message), []).append(
+            f"{request.network.id} on {request.device}"
+        )
+    lines = [
+        f"{kind}: {message}\n    {len(where)} times: {', '.join(where[:_SHOWN])}"
+        + (", ..." if len(where) > _SHOWN else "")
+        for (kind, message), where in reasons.items()
+    ]
+    return [Text("Failed:\n  " + "\n  ".join(lines), style="red")] if lines else []
 
 
 def _next(s: Summary) -> list[RenderableType]:

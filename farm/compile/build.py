@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farm.compile import linker
+from farm.compile import cuda, linker
 from farm.compile import target as targets
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.compiler import compiler, process_cpu_s
@@ -85,10 +85,11 @@ def _kernel(kernel: Group | Operation, target: Target, kernels: KernelCache) -> 
 
 
 def _cpu_s() -> float:
-    """CPU seconds so far of this process, the compiler, the runner, and their ended children."""
+    """CPU seconds so far of this process, the compilers, the runner, and their ended children."""
     from farm.compile import check
 
-    return sum(os.times()[:4]) + sum(map(process_cpu_s, (compiler().pid, check.pid())))
+    pids = (compiler().pid, cuda.compiler().pid, check.pid())
+    return sum(os.times()[:4]) + sum(map(process_cpu_s, pids))
 
 
 @cache

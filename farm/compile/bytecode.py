@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import tempfile
 from typing import Any
 
+import numpy as np
 import tvm
 from tvm import relax
 from tvm.relax import _ffi_api
@@ -22,29 +24,35 @@ def program(listing: Listing) -> bytes:
 
 
 def _emit(builder: Any, listing: Listing) -> None:
-    first_slot = len(listing.inputs) + len(listing.tensors)
+    inputs = len(listing.inputs)
+    first_slot = inputs + len(listing.tensors)
     for index, size_bytes in enumerate(listing.slots):
         scope = builder.convert_constant("global")
         facts = [(size_bytes,), builder.imm(0), tvm.DataType("uint8"), scope]
         slot = builder.r(first_slot + index)
         builder.emit_call("vm.builtin.alloc_storage", [builder.vm_state(), *facts], slot)
-    for index, tensor in enumerate(listing.tensors, len(listing.inputs)):
-        _emit_tensor(builder, tensor, index, first_slot)
+    arguments = [builder.r(index) for index in range(inputs)]
+    for index, tensor in enumerate(listing.tensors, inputs):
+        arguments.append(_tensor(builder, tensor, builder.r(index), first_slot))
     for symbol, numbers in listing.calls:
-        builder.emit_call(symbol, [builder.r(number) for number in numbers])
-    builder.emit_ret(builder.r(listing.output))
+        builder.emit_call(symbol, [arguments[number] for number in numbers])
+    builder.emit_ret(arguments[listing.output])
 
 
-def _emit_tensor(builder: Any, tensor: Tensor, index: int, first_slot: int) -> None:
-    register = builder.r(index)
+def _tensor(builder: Any, tensor: Tensor, register: int, first_slot: int) -> int:
+    """What a call takes for a tensor: a constant, or a register that is filled here."""
+    if tensor.data is not None:
+        values = np.frombuffer(base64.b64decode(tensor.data), tensor.dtype)
+        return int(builder.convert_constant(tvm.runtime.tensor(values.reshape(tensor.shape))))
     if tensor.input is not None:
         source = builder.r(tensor.input)
         builder.emit_call("vm.builtin.reshape", [source, tensor.shape], register)
-        return
+        return register
     assert tensor.slot is not None
     slot = builder.r(first_slot + tensor.slot)
-    facts = [builder.imm(0), tensor.shape, tvm.DataType("float32")]
+    facts = [builder.imm(0), tensor.shape, tvm.DataType(tensor.dtype)]
     builder.emit_call("vm.builtin.alloc_tensor", [slot, *facts], register)
+    return register
 
 
 def _packed(builder: Any, symbols: list[str]) -> bytes:

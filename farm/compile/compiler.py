@@ -78,9 +78,12 @@ class Compiler:
             self._pipe.close()
             self._pipe = None
 
+    def _argv(self) -> list[str]:
+        return [sys.executable, "-m", "farm.compile.worker"]
+
     def _request(self, doing: str, **message: Any) -> dict[str, Any]:
         if self._pipe is None:
-            self._pipe = LocalPipe([sys.executable, "-m", "farm.compile.worker"])
+            self._pipe = LocalPipe(self._argv())
         try:
             reply = self._pipe.request(message, _TIMEOUT_S)
         except (DeviceLost, MeasureTimeout) as error:

@@ -6,6 +6,7 @@ that only padded convolutions read joins those. Reshaping only renames memory.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +16,11 @@ from onnx import helper
 
 from farm.compile.graph import VIEWS, Graph, Node
 from farm.compile.groups import Group, Operation, Shape, Step, Window, broadcast
+
+FLOAT = "float32"
+
+_ANY_OPERAND = {"Clip", "ConstantOfShape"}
+"""Operations of groups whose first two operands need not be float32 tensors."""
 
 PACKED_CHANNELS = 4
 """Output channels whose weights lie side by side. It divides the channels of common networks."""
@@ -34,6 +40,7 @@ class Plan:
     """A network as calls in order.
 
     views: names that are other shapes of the memory of a value, by the name of that value.
+    dtypes: of values that are not float32.
     packed: weights that are stored as (O / b, I, H, W, b), and their b.
     """
 
@@ -41,6 +48,7 @@ class Plan:
     calls: tuple[Call, ...]
     output: str
     shapes: dict[str, Shape]
+    dtypes: Mapping[str, str]
     views: dict[str, str]
     packed: dict[str, int]
 
@@ -51,7 +59,9 @@ def plan(graph: Graph) -> Plan:
     for node in graph.nodes:
         fusion.add(node)
     calls = tuple(fusion.calls.values())
-    return Plan(graph.inputs, calls, graph.output, fusion.shapes, fusion.views, dict(fusion.packed))
+    others = {name: dtype for name, dtype in graph.dtypes.items() if dtype != FLOAT}
+    shapes, views, packed = fusion.shapes, fusion.views, fusion.packed
+    return Plan(graph.inputs, calls, graph.output, shapes, others, views, packed)
 
 
 @dataclass
@@ -71,8 +81,12 @@ class _Fusion:
     def add(self, node: Node) -> None:
         if node.op in VIEWS:
             self._view(node.output, node.inputs[0])
-        elif not (self._step(node) or self._anchor(node)):
+        elif not (self._is_float(node) and (self._step(node) or self._anchor(node))):
             self._operation(node)
+
+    def _is_float(self, node: Node) -> bool:
+        names = (*filter(None, node.inputs[:2]), node.output)
+        return node.op in _ANY_OPERAND or all(self.graph.dtypes.get(n) == FLOAT for n in names)
 
     def _view(self, name: str, of: str) -> None:
         self.views[name] = self._base(of)
@@ -114,15 +128,21 @@ class _Fusion:
         shape = self.shapes[node.output]
         a, b = node.inputs
         pairs = [(a, b, False), (b, a, True)]
-        # The last group that was made is the one whose result is still in the cache.
-        order = {name: index for index, name in enumerate(self.calls) if self._open(name)}
-        pairs.sort(key=lambda pair: order.get(pair[0], -1), reverse=True)
+        pairs.sort(key=lambda pair: self._rank(pair[0]), reverse=True)
         for value, other, swapped in pairs:
             spread = broadcast(self.shapes[other], shape)
             known = value in self.graph.constants or other in self.graph.constants
             if self.shapes[value] == shape and spread is not None and not known:
                 return value, (other,), Step(node.op, 0, spread, swapped)
         return None
+
+    def _rank(self, name: str) -> tuple[int, int]:
+        """Of the groups that a step could join, the last one with an anchor has the highest rank."""
+        if not self._open(name):
+            return 0, -1
+        kernel = self.calls[name].kernel
+        anchored = isinstance(kernel, Group) and kernel.anchor not in ("Copy", "Fill")
+        return 1 + anchored, list(self.calls).index(name)
 
     def _open(self, name: str) -> bool:
         """Whether a step can join the group that makes `name`."""
@@ -265,22 +285,22 @@ class _Fusion:
     def _operation(self, node: Node) -> None:
         known = self.graph.constants
         operands = tuple(name for name in dict.fromkeys(node.inputs) if name and name not in known)
-        values = [_value(name, self.shapes[name]) for name in operands]
+        values = [self._value(name) for name in operands]
         constants = [
             onnx.numpy_helper.from_array(known[name], name) for name in node.inputs if name in known
         ]
-        output = _value(node.output, self.shapes[node.output])
+        output = self._value(node.output)
         graph = helper.make_graph([node.proto], node.op, values, [output], constants)
         model = helper.make_model(graph, opset_imports=self.graph.opset, ir_version=8)
-        shapes = tuple(self.shapes[name] for name in operands)
         label = f"{node.op} {node.proto.name or node.output!r}"
         text = model.SerializeToString(deterministic=True)
-        kernel = Operation(text, shapes, self.shapes[node.output], label)
-        self._call(kernel, operands, node.output)
+        self._call(Operation(text, len(operands), label), operands, node.output)
 
-
-def _value(name: str, shape: Shape) -> Any:
-    return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+    def _value(self, name: str) -> Any:
+        dtype = np.dtype(self.graph.dtypes.get(name, FLOAT))
+        return helper.make_tensor_value_info(
+            name, helper.np_dtype_to_tensor_dtype(dtype), self.shapes[name]
+        )
 
 
 def _window(node: Node, kernel: Shape) -> Window | None:

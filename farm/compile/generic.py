@@ -37,14 +37,25 @@ class GenericRule:
         loops = schedule.get_loops(block)
         if len(loops) != len(axes) or not loops:
             return
-        kinds = [int(axis.iter_type) for axis in axes]
-        if all(kind != _REDUCTION for kind in kinds):
+        sums = [i for i, axis in enumerate(axes) if int(axis.iter_type) == _REDUCTION]
+        if not sums:
             self._elementwise(schedule, loops)
+        elif sums[0] == len(axes) - len(sums) > 0:
+            self._reduction(schedule, block, loops[: sums[0]], loops[sums[0] :])
 
     def _elementwise(self, schedule: Any, loops: Any) -> None:
         fused = schedule.fuse(*loops)
-        lanes = self._isa.lanes
-        if int(schedule.get(fused).extent) % lanes == 0:
-            outer, inner = schedule.split(fused, [None, lanes])
+        if int(schedule.get(fused).extent) % self._isa.lanes == 0:
+            outer, inner = schedule.split(fused, [None, self._isa.lanes])
             schedule.vectorize(inner)
             schedule.parallel(outer)
+
+    def _reduction(self, schedule: Any, block: Any, spatial: Any, sums: Any) -> None:
+        """Sums vectors of neighbouring outputs, so that no vector is summed across its lanes."""
+        *outer, last = spatial
+        if int(schedule.get(last).extent) % self._isa.lanes:
+            return
+        split, vector = schedule.split(last, [None, self._isa.lanes])
+        schedule.reorder(*outer, split, *sums, vector)
+        schedule.vectorize(vector)
+        schedule.decompose_reduction(block, sums[0])

@@ -32,13 +32,15 @@ class Node:
 class Graph:
     """nodes: in an order in which they can run, and only those that the output needs.
 
-    inputs: the arguments, in order. shapes: of every value. constants: values known now.
+    inputs: the arguments, in order. shapes, dtypes: of every value, the latter as in NumPy.
+    constants: values known now.
     """
 
     inputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     output: str
     shapes: Mapping[str, Shape]
+    dtypes: Mapping[str, str]
     constants: Mapping[str, np.ndarray]
     opset: Any
 
@@ -66,6 +68,7 @@ def read(model: onnx.ModelProto) -> Graph:
         nodes=nodes,
         output=output,
         shapes=_shapes(graph, nodes, constants),
+        dtypes=_dtypes(graph, constants),
         constants=constants,
         opset=model.opset_import,
     )
@@ -98,6 +101,17 @@ def _needed(
             wanted.update(node.inputs[:1] if node.op in VIEWS else node.inputs)
             kept.append(node)
     return tuple(reversed(kept))
+
+
+def _dtypes(graph: Any, constants: Mapping[str, np.ndarray]) -> dict[str, str]:
+    values = [*graph.input, *graph.value_info, *graph.output]
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    names = {
+        name: helper.tensor_dtype_to_np_dtype(number).name
+        for name, number in types.items()
+        if number
+    }
+    return names | {name: value.dtype.name for name, value in constants.items()}
 
 
 def _shapes(

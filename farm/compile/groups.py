@@ -93,12 +93,11 @@ class Group:
 class Operation:
     """An ONNX operation that no group covers; TVM's own importer and rules make its kernels.
 
-    model: the bytes of an ONNX model of this one node.
+    model: the bytes of an ONNX model of this one node. operands: how many it has.
     """
 
     model: bytes
-    operands: tuple[Shape, ...]
-    output: Shape
+    operands: int
     name: str
 
     def to_json(self) -> dict[str, Any]:
@@ -110,16 +109,13 @@ def from_json(value: Mapping[str, Any]) -> Group | Operation:
     if "operation" in value:
         facts = dict(value["operation"])
         facts["model"] = base64.b64decode(facts["model"])
-        return Operation(**facts | _shapes(facts))
+        return Operation(**facts)
     facts = dict(value["group"])
     steps = tuple(Step(**{**s, "constants": tuple(s["constants"])}) for s in facts["steps"])
     window = facts["window"] and Window(**{k: tuple(v) for k, v in facts["window"].items()})
-    return Group(**facts | _shapes(facts) | {"steps": steps, "window": window})
-
-
-def _shapes(facts: Mapping[str, Any]) -> dict[str, Any]:
-    operands = tuple(tuple(shape) for shape in facts["operands"])
-    return {"operands": operands, "output": tuple(facts["output"])}
+    facts |= {"steps": steps, "window": window, "output": tuple(facts["output"])}
+    facts["operands"] = tuple(tuple(shape) for shape in facts["operands"])
+    return Group(**facts)
 
 
 def work(group: Group) -> int:

@@ -30,8 +30,17 @@ _SOURCES = ("codegen", "generic.py", "groups.py", "lower.py", "target.py")
 
 
 @dataclass(frozen=True)
+class Buffer:
+    """A tensor that the steps of a kernel share; a constant where it has data, in base64."""
+
+    shape: Shape
+    dtype: str
+    data: str | None = None
+
+
+@dataclass(frozen=True)
 class Step:
-    """A call of a symbol: operands are numbered first, then the output, then the temporaries."""
+    """A call of a symbol: operands are numbered first, then the output, then the buffers."""
 
     symbol: str
     arguments: tuple[int, ...]
@@ -39,14 +48,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Kernel:
-    """Object code. Most kernels are one step; an operation that TVM splits up is several.
-
-    temporaries: the shapes of float32 tensors that the steps share.
-    """
+    """Object code. Most kernels are one step; an operation that TVM splits up is several."""
 
     code: bytes
     steps: tuple[Step, ...]
-    temporaries: tuple[Shape, ...] = ()
+    buffers: tuple[Buffer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class StoredKernel:
 
     path: Path
     steps: tuple[Step, ...]
-    temporaries: tuple[Shape, ...]
+    buffers: tuple[Buffer, ...]
 
 
 def kernel_key(kernel: Group | Operation, target: str) -> str:
@@ -80,14 +86,14 @@ class KernelCache:
         self._entries.touch(key)
         facts = entry.facts
         steps = tuple(Step(s["symbol"], tuple(s["arguments"])) for s in facts["steps"])
-        temporaries = tuple(tuple(shape) for shape in facts["temporaries"])
-        return StoredKernel(entry.folder / _OBJECT, steps, temporaries)
+        buffers = tuple(Buffer(**{**b, "shape": tuple(b["shape"])}) for b in facts["buffers"])
+        return StoredKernel(entry.folder / _OBJECT, steps, buffers)
 
     def put(self, key: str, kernel: Kernel) -> None:
         """Raises StoreFull."""
         facts = {
             "steps": [asdict(step) for step in kernel.steps],
-            "temporaries": kernel.temporaries,
+            "buffers": [asdict(buffer) for buffer in kernel.buffers],
         }
         self._entries.put(key, {_OBJECT: kernel.code}, facts)
         self._evict()

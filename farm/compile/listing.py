@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from farm.compile.fuse import Plan
 from farm.compile.groups import Shape
-from farm.compile.kernels import StoredKernel
+from farm.compile.kernels import Buffer, StoredKernel
 from farm.compile.memory import Lifetime, assign_slots
-
-_ITEM_BYTES = 4
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor in a block of memory (`slot`), or another shape of an argument (`input`)."""
+    """A tensor in a block of memory (`slot`), another shape of an argument (`input`), or a
+    constant (`data`, in base64)."""
 
     shape: Shape
-    slot: int | None
-    input: int | None
+    dtype: str = "float32"
+    slot: int | None = None
+    input: int | None = None
+    data: str | None = None
 
 
 @dataclass(frozen=True)
@@ -40,17 +43,14 @@ class Listing:
     output: int
 
     def to_json(self) -> dict[str, Any]:
-        tensors = [{"shape": t.shape, "slot": t.slot, "input": t.input} for t in self.tensors]
-        return {**vars(self), "tensors": tensors}
+        return {**vars(self), "tensors": [vars(tensor) for tensor in self.tensors]}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Listing:
         return cls(
             inputs=tuple(value["inputs"]),
             slots=tuple(value["slots"]),
-            tensors=tuple(
-                Tensor(tuple(t["shape"]), t["slot"], t["input"]) for t in value["tensors"]
-            ),
+            tensors=tuple(Tensor(**{**t, "shape": tuple(t["shape"])}) for t in value["tensors"]),
             calls=tuple((symbol, tuple(numbers)) for symbol, numbers in value["calls"]),
             output=value["output"],
         )
@@ -58,35 +58,32 @@ class Listing:
 
 def listing(plan: Plan, kernels: Sequence[StoredKernel]) -> Listing:
     """kernels: of the plan's calls, in order."""
-    return _Numbering(plan, *_named_calls(plan, kernels)).listing()
-
-
-def _named_calls(
-    plan: Plan, kernels: Sequence[StoredKernel]
-) -> tuple[list[tuple[str, tuple[str, ...]]], dict[str, Shape]]:
-    """Every call with the names of its arguments, and the shapes of all names."""
-    shapes, calls = dict(plan.shapes), []
-    for call, kernel in zip(plan.calls, kernels, strict=True):
-        extra = [f"{call.output}/temporary{i}" for i in range(len(kernel.temporaries))]
-        shapes |= dict(zip(extra, kernel.temporaries, strict=True))
-        names = [*call.operands, call.output, *extra]
-        for step in kernel.steps:
-            calls.append((step.symbol, tuple(names[i] for i in step.arguments)))
-    return calls, shapes
+    return _Numbering(plan, kernels).listing()
 
 
 class _Numbering:
     """Gives every value a tensor, and every tensor memory."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        calls: Sequence[tuple[str, tuple[str, ...]]],
-        shapes: Mapping[str, Shape],
-    ) -> None:
-        self.plan, self.calls, self.shapes = plan, calls, shapes
+    def __init__(self, plan: Plan, kernels: Sequence[StoredKernel]) -> None:
+        self.plan = plan
+        self.types = {
+            name: Buffer(shape, plan.dtypes.get(name, "float32"))
+            for name, shape in plan.shapes.items()
+        }
+        self.calls = list(self._named_calls(kernels))
         self.tensors: dict[Tensor, int] = {}
         self.slots, self.sizes = self._assigned()
+
+    def _named_calls(
+        self, kernels: Sequence[StoredKernel]
+    ) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Every call with the names of its arguments, what kernels keep to themselves included."""
+        for call, kernel in zip(self.plan.calls, kernels, strict=True):
+            own = {f"{call.output}/{i}": buffer for i, buffer in enumerate(kernel.buffers)}
+            self.types |= own
+            names = [*call.operands, call.output, *own]
+            for step in kernel.steps:
+                yield step.symbol, tuple(names[i] for i in step.arguments)
 
     def listing(self) -> Listing:
         calls = tuple(
@@ -99,7 +96,7 @@ class _Numbering:
         return self.plan.views.get(name, name)
 
     def _size_bytes(self, name: str) -> int:
-        return prod(self.shapes[name]) * _ITEM_BYTES
+        return prod(self.types[name].shape) * np.dtype(self.types[name].dtype).itemsize
 
     def _assigned(self) -> tuple[dict[str, int], list[int]]:
         """The slot of every value that a kernel makes, and the sizes of the slots."""
@@ -109,6 +106,7 @@ class _Numbering:
                 spans[name] = (spans.get(name, (index, 0))[0], index)
         output = self._base(self.plan.output)
         inner = [name for name in spans if name not in (output, *self.plan.inputs)]
+        inner = [name for name in inner if self.types[name].data is None]
         lifetimes = [Lifetime(self._size_bytes(name), *spans[name]) for name in inner]
         numbers, sizes = assign_slots(lifetimes)
         slots = dict(zip(inner, numbers, strict=True)) | {output: len(sizes)}
@@ -118,10 +116,14 @@ class _Numbering:
         inputs = self.plan.inputs
         if name in inputs:
             return inputs.index(name)
-        base, shape = self._base(name), self.shapes[name]
-        # Values that take turns in one slot with one shape share the tensor, too.
-        if base in inputs:
-            tensor = Tensor(shape, None, inputs.index(base))
-        else:
-            tensor = Tensor(shape, self.slots[base], None)
+        # Values that take turns in one slot with one type share the tensor, too.
+        tensor = self._tensor(name)
         return self.tensors.setdefault(tensor, len(inputs) + len(self.tensors))
+
+    def _tensor(self, name: str) -> Tensor:
+        base, kind = self._base(name), self.types[name]
+        if base in self.plan.inputs:
+            return Tensor(kind.shape, kind.dtype, input=self.plan.inputs.index(base))
+        if kind.data is not None:
+            return Tensor(kind.shape, kind.dtype, data=kind.data)
+        return Tensor(kind.shape, kind.dtype, slot=self.slots[base])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import tempfile
 from pathlib import Path
@@ -18,8 +19,8 @@ from tvm.relax.frontend.onnx import from_onnx
 
 from farm.compile.codegen import kernel as write_kernel
 from farm.compile.generic import GenericRule
-from farm.compile.groups import Group, Operation, Shape
-from farm.compile.kernels import Kernel, Step
+from farm.compile.groups import Group, Operation
+from farm.compile.kernels import Buffer, Kernel, Step
 from farm.compile.target import Isa
 from farm.errors import BuildError
 
@@ -30,7 +31,15 @@ def build(kernel: Group | Operation, name: str, target: Any, isa: Isa) -> Kernel
         function = write_kernel(kernel, isa).with_attr("global_symbol", name)
         arguments = tuple(range(len(kernel.operands) + 1))
         return Kernel(_code({name: function}, target), (Step(name, arguments),))
-    return _Imported(kernel, name, target, isa).kernel()
+    module = _imported(kernel, target, isa)
+    read = _Steps(kernel, module["main"])
+    symbols = {step.symbol: f"{name}_{step.symbol}" for step in read.steps}
+    functions = {
+        symbol: module[function].with_attr("global_symbol", symbol)
+        for function, symbol in symbols.items()
+    }
+    steps = tuple(Step(symbols[step.symbol], step.arguments) for step in read.steps)
+    return Kernel(_code(functions, target), steps, tuple(read.buffers))
 
 
 def _code(functions: dict[str, Any], target: Any) -> bytes:
@@ -41,71 +50,85 @@ def _code(functions: dict[str, Any], target: Any) -> bytes:
         return path.read_bytes()
 
 
-class _Imported:
-    """The kernels that TVM's importer and passes make of an operation."""
+_PASSES = (
+    relax.transform.DecomposeOpsForInference(),
+    relax.transform.CanonicalizeBindings(),
+    relax.transform.LegalizeOps(),
+    relax.transform.FoldConstant(),
+    relax.transform.AnnotateTIROpPattern(),
+    relax.transform.FuseOps(),
+    relax.transform.FuseTIR(),
+    relax.transform.DeadCodeElimination(),
+)
 
-    def __init__(self, operation: Operation, name: str, target: Any, isa: Isa) -> None:
-        self.operation, self.name, self.target = operation, name, target
-        self.module = self._module(isa)
-        self.main = self.module["main"]
-        self.numbers: dict[str, int] = {
-            str(param.name_hint): index for index, param in enumerate(self.main.params)
-        }
-        self.temporaries: list[Shape] = []
 
-    def _module(self, isa: Isa) -> Any:
-        try:
-            model = onnx.load_model_from_string(self.operation.model)
-            module = from_onnx(model)
-            with self.target:
-                return tvm.transform.Sequential(
-                    [
-                        relax.transform.DecomposeOpsForInference(),
-                        relax.transform.CanonicalizeBindings(),
-                        relax.transform.LegalizeOps(),
-                        relax.transform.FoldConstant(),
-                        relax.transform.AnnotateTIROpPattern(),
-                        relax.transform.FuseOps(),
-                        relax.transform.FuseTIR(),
-                        relax.transform.DeadCodeElimination(),
-                        GenericRule(isa),
-                    ]
-                )(module)
-        # The importer raises whatever the code of an operator happens to raise.
-        except Exception as error:
-            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-            raise BuildError(f"TVM does not import {self.operation.name}: {reason[0]}") from error
+def _imported(operation: Operation, target: Any, isa: Isa) -> Any:
+    """The module of an operation: a Relax `main` and scheduled kernels."""
+    try:
+        module = from_onnx(onnx.load_model_from_string(operation.model))
+        with target:
+            return tvm.transform.Sequential([*_PASSES, GenericRule(isa)])(module)
+    # The importer raises whatever the code of an operator happens to raise.
+    except Exception as error:
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise BuildError(f"TVM does not import {operation.name}: {reason[0]}") from error
 
-    def kernel(self) -> Kernel:
-        blocks = self.main.body.blocks
-        bindings = [binding for block in blocks for binding in block.bindings]
-        output = self.main.body.body
-        steps = [self._step(binding, output) for binding in bindings]
-        symbols = {
-            str(gv.name_hint): f"{self.name}_{gv.name_hint}"
-            for gv, function in self.module.functions.items()
-            if isinstance(function, tirx.PrimFunc)
-        }
-        functions = {
-            symbols[str(gv.name_hint)]: function.with_attr(
-                "global_symbol", symbols[str(gv.name_hint)]
-            )
-            for gv, function in self.module.functions.items()
-            if isinstance(function, tirx.PrimFunc)
-        }
-        renamed = tuple(Step(symbols[step.symbol], step.arguments) for step in steps)
-        return Kernel(_code(functions, self.target), renamed, tuple(self.temporaries))
 
-    def _step(self, binding: Any, output: Any) -> Step:
-        call = binding.value
-        if not isinstance(call, relax.Call) or getattr(call.op, "name", "") != "relax.call_tir":
-            raise BuildError(f"TVM makes no plain kernel of {self.operation.name}")
-        function, arguments = call.args[0], call.args[1]
-        if binding.var.same_as(output):
-            number = len(self.operation.operands)
+class _Steps:
+    """Reads the calls of kernels from an operation's `main`."""
+
+    def __init__(self, operation: Operation, main: Any) -> None:
+        self.operation = operation
+        self.numbers: dict[str, Any] = {str(p.name): i for i, p in enumerate(main.params)}
+        self.buffers: list[Buffer] = []
+        self.steps: list[Step] = []
+        self.output = self._returned(main)
+        for block in main.body.blocks:
+            for binding in block.bindings:
+                self._read(str(binding.var.name), binding.value)
+
+    def _returned(self, main: Any) -> str:
+        """The value that becomes the output, behind names that only rename it."""
+        name = str(main.body.body.name)
+        bindings = {str(b.var.name): b.value for block in main.body.blocks for b in block.bindings}
+        while isinstance(bindings.get(name), tirx.Var):
+            name = str(bindings[name].name)
+        return name
+
+    def _read(self, name: str, value: Any) -> None:
+        if isinstance(value, tirx.Var):
+            self.numbers[name] = self.numbers[str(value.name)]
+        elif isinstance(value, relax.TupleGetItem):
+            self.numbers[name] = self.numbers[str(value.tuple_value.name)][value.index]
+        elif isinstance(value, relax.Call) and getattr(value.op, "name", "") == "relax.call_tir":
+            self._call(name, value)
         else:
-            number = len(self.operation.operands) + 1 + len(self.temporaries)
-            self.temporaries.append(tuple(int(n) for n in binding.var.ty.shape))
-        self.numbers[str(binding.var.name_hint)] = number
-        read = tuple(self.numbers[str(argument.name_hint)] for argument in arguments)
-        return Step(str(function.name_hint), (*read, number))
+            raise BuildError(f"TVM makes no plain kernels of {self.operation.name}")
+
+    def _call(self, name: str, call: Any) -> None:
+        kind = call.ty_args[0]
+        made = (
+            [self._made(name, kind)]
+            if not isinstance(kind, relax.TupleType)
+            else [self._temporary(field) for field in kind.fields]
+        )
+        self.numbers[name] = made[0] if not isinstance(kind, relax.TupleType) else made
+        read = [self._argument(argument) for argument in call.args[1]]
+        self.steps.append(Step(str(call.args[0].name_hint), (*read, *made)))
+
+    def _made(self, name: str, kind: Any) -> int:
+        return self.operation.operands if name == self.output else self._temporary(kind)
+
+    def _temporary(self, kind: Any) -> int:
+        return self._buffer(Buffer(tuple(int(n) for n in kind.shape), str(kind.dtype)))
+
+    def _argument(self, argument: Any) -> int:
+        if isinstance(argument, tvm.ir.expr.Constant):
+            values = argument.value.numpy()
+            data = base64.b64encode(values.tobytes()).decode()
+            return self._buffer(Buffer(values.shape, values.dtype.name, data))
+        return int(self.numbers[str(argument.name)])
+
+    def _buffer(self, buffer: Buffer) -> int:
+        self.buffers.append(buffer)
+        return self.operation.operands + len(self.buffers)

@@ -7,6 +7,7 @@ objects, one a line:
     {"id": 1, "op": "target", "target": ...}
     {"id": 2, "op": "kernel", "target": ..., "key": ..., "kernel": {...}, "cache": ROOT}
     {"id": 3, "op": "program", "listing": {...}}
+    {"id": 4, "op": "cuda", "target": ..., "model": BASE64}
 
     {"id": 1, "result": {"triple": "x86_64-linux-gnu", "runs_here": true}}
     {"id": 2, "error": {"kind": "build", "message": ...}}
@@ -53,7 +54,14 @@ def _program(request: Json) -> Json:
     return {"program": base64.b64encode(program).decode()}
 
 
-OPERATIONS = {"kernel": _kernel, "program": _program, "target": _target}
+def _cuda(request: Json) -> Json:
+    from farm.compile import cuda_lower  # imports much of TVM
+
+    library, arch = cuda_lower.library(base64.b64decode(request["model"]), request["target"])
+    return {"library": base64.b64encode(library).decode(), "arch": arch}
+
+
+OPERATIONS = {"cuda": _cuda, "kernel": _kernel, "program": _program, "target": _target}
 
 
 def answer(line: str) -> Json:

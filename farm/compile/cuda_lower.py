@@ -1,0 +1,88 @@
+"""From an ONNX model to a CUDA library, in a worker whose TVM finds CUDA."""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import onnx
+import tvm
+from tvm import relax
+from tvm.relax.frontend.onnx import from_onnx
+
+from farm.compile import target as targets
+from farm.compile.linker import find_linker
+from farm.errors import BuildError, TargetError
+from farm.types import Target
+
+
+def library(model: bytes, target: Target) -> tuple[bytes, str]:
+    """A shared library for the host's CPU and the GPU, and the GPU's architecture.
+
+    Fused and scheduled by TVM's own pipeline and rules. Raises TargetError, BuildError.
+    """
+    resolved = _with_host(_resolved(target))
+    module = _imported(model)
+    with resolved:
+        pipeline = relax.get_default_pipeline(resolved)
+        executable = tvm.compile(module, target=resolved, relax_pipeline=pipeline)
+    return _linked(executable, str(resolved.host.attrs["mtriple"])), str(resolved.attrs["arch"])
+
+
+def _resolved(target: Target) -> Any:
+    if isinstance(target, Mapping) and not target.keys() & {"arch", "tag"}:
+        raise TargetError(f"a CUDA target needs `arch`, such as 'sm_90'; got {dict(target)}")
+    resolved = targets.resolve(target)
+    arch, known = str(resolved.attrs["arch"]), _nvcc_architectures()
+    # The suffix says that code may use what later architectures do not have.
+    if not re.fullmatch(r"sm_\d+[af]?", arch) or arch.rstrip("af") not in known:
+        raise TargetError(f"nvcc compiles for {', '.join(known)}, and not for {arch!r}")
+    return resolved
+
+
+def _with_host(target: Any) -> Any:
+    """TVM's own default host is the machine that its wheel was built on."""
+    if target.host is not None and "mtriple" in target.host.attrs:
+        return target
+    host = {"kind": "llvm", "mtriple": f"{platform.machine()}-linux-gnu"}
+    return tvm.target.Target(target, host=host)
+
+
+@cache
+def _nvcc_architectures() -> tuple[str, ...]:
+    try:
+        done = subprocess.run(
+            ["nvcc", "--list-gpu-code"], check=True, capture_output=True, text=True, timeout=60
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise BuildError(
+            f"CUDA targets need nvcc, of the CUDA toolkit, on the PATH: {error}"
+        ) from error
+    return tuple(sorted(done.stdout.split(), key=lambda name: int(name.removeprefix("sm_"))))
+
+
+def _imported(model: bytes) -> Any:
+    try:
+        return from_onnx(onnx.load_model_from_string(model))
+    # The importer raises whatever the code of an operator happens to raise.
+    except Exception as error:
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise BuildError(f"TVM does not import the network: {reason[0]}") from error
+
+
+def _linked(executable: Any, triple: str) -> bytes:
+    linker = [find_linker(triple), "-shared", "-s", "-z", "noexecstack"]
+
+    def link(output: str, objects: Sequence[str], **_: Any) -> None:
+        subprocess.run([*linker, "-o", output, *objects], check=True, timeout=60)
+
+    with tempfile.TemporaryDirectory(prefix="farm-cuda-") as folder:
+        path = Path(folder) / "network.so"
+        executable.export_library(str(path), fcompile=link)
+        return path.read_bytes()

@@ -137,7 +137,7 @@ class _Fusion:
         return None
 
     def _rank(self, name: str) -> tuple[int, int]:
-        """Of the groups that a step could join, the last one with an anchor has the highest rank."""
+        """Of the groups that a step could join, the last with an anchor has the highest rank."""
         if not self._open(name):
             return 0, -1
         kernel = self.calls[name].kernel

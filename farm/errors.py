@@ -3,7 +3,7 @@
 FarmError
 ├── UsageError                 the user's words; exit code 2, nothing was stored
 │   ├── ConfigError            cluster.yaml, with the line
-│   ├── NetworkSyntaxError     a network that its search space does not know
+│   ├── NetworkSyntaxError     a network that its search space does not know, or an unfit ONNX file
 │   ├── UnknownName            a device, search space, campaign, kind or target that does not exist
 │   └── TargetError            a target that TVM refuses
 ├── StoreError                 exit code 1

@@ -1,11 +1,11 @@
-"""Search spaces: families of networks, each network with one definition, its `Graph`."""
+"""Search spaces: families of networks, each network with one definition."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,18 @@ from farm.spaces.codes import quoted
 from farm.spaces.graph import Graph
 from farm.types import Network
 
+if TYPE_CHECKING:
+    import onnx
+
 SPACES = {
     "nb201": "farm.spaces.nb201:NB201",
     "fbnet": "farm.spaces.fbnet:fbnet",
     "fbnet32": "farm.spaces.fbnet:fbnet32",
 }
 """Where each search space is made, as module:callable. Loaded only when asked for."""
+
+ONNX = "onnx"
+"""The space of imported ONNX files: not in `SPACES`, as each store has files of its own."""
 
 
 class SearchSpace(Protocol):
@@ -31,7 +37,7 @@ class SearchSpace(Protocol):
 
     @property
     def name(self) -> str:
-        """The space's key in `SPACES`."""
+        """What `space` knows it by."""
 
     @property
     def size(self) -> int:
@@ -43,11 +49,9 @@ class SearchSpace(Protocol):
     def sample(self, n: int, rng: np.random.Generator) -> list[Network]:
         """n distinct networks, uniformly. Raises ValueError if n is not in 0..size."""
 
-    def neighbours(self, network: Network) -> list[Network]:
-        """The networks that differ from `network` in one operation."""
-
-    def graph(self, network: Network) -> Graph:
-        """The definition of `network`."""
+    def model(self, network: Network) -> onnx.ModelProto:
+        """What is compiled: float32, static shapes, one output; inputs are the network's, then
+        its weights."""
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -57,20 +61,42 @@ class SearchSpace(Protocol):
         """What a latency predictor sees: (N, len(feature_names)) float64, not standardised."""
 
 
+class GraphSpace(SearchSpace, Protocol):
+    """A search space that writes its networks down, so that it can change them."""
+
+    def graph(self, network: Network) -> Graph:
+        """The definition of `network`, from which its model is derived."""
+
+    def neighbours(self, network: Network) -> list[Network]:
+        """The networks that differ from `network` in one operation."""
+
+
+def space(name: str, models: Mapping[str, bytes] | None = None) -> SearchSpace:
+    """The search space `name`. Raises UnknownName, which offers the nearest or lists all.
+
+    models: the imported ONNX files by their codes (`farm.store.StoredModels`), which are all
+        that the space `onnx` has.
+    """
+    if name != ONNX:
+        return _made(name)
+    from farm.spaces.onnx_files import OnnxFiles
+
+    return OnnxFiles({} if models is None else models)
+
+
 @cache
-def space(name: str) -> SearchSpace:
-    """The search space `name`. Raises UnknownName, which offers the nearest or lists all."""
+def _made(name: str) -> SearchSpace:
     if name not in SPACES:
-        raise UnknownName("search space", name, SPACES)
+        raise UnknownName("search space", name, [*SPACES, ONNX])
     module, _, make = SPACES[name].partition(":")
     made: SearchSpace = getattr(import_module(module), make)()
     return made
 
 
-def parse_network(text: str) -> Network:
+def parse_network(text: str, models: Mapping[str, bytes] | None = None) -> Network:
     """The network of an id, SPACE/CODE, or of a bare NAS-Bench-201 cell string.
 
-    Raises UnknownName for the space and NetworkSyntaxError for the code.
+    models: as in `space`. Raises UnknownName for the space and NetworkSyntaxError for the code.
     """
     text = text.strip()
     if text.startswith("|"):
@@ -78,7 +104,7 @@ def parse_network(text: str) -> Network:
     name, slash, code = text.partition("/")
     if not slash:
         raise NetworkSyntaxError(
-            f"a network is SPACE/CODE, with SPACE one of {', '.join(SPACES)}, "
-            f"or a NAS-Bench-201 cell string, got {quoted(text)}"
+            f"a network is SPACE/CODE, with SPACE one of {', '.join([*SPACES, ONNX])}, "
+            f"a path to an .onnx file, or a NAS-Bench-201 cell string, got {quoted(text)}"
         )
-    return space(name).parse(code)
+    return space(name, models).parse(code)

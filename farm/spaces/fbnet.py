@@ -17,11 +17,13 @@ from functools import cached_property, reduce
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import ModelProto
 
 from farm.errors import NetworkSyntaxError
 from farm.spaces.codes import operation_index, quoted
 from farm.spaces.counts import ANALYTIC_NAMES, analytic_features, count_vector, depth
 from farm.spaces.graph import INPUT, Graph, Value, apply, build
+from farm.spaces.onnx_export import to_onnx
 from farm.spaces.ops import Add, ChannelShuffle, Conv, GlobalAvgPool, Linear, Op, Relu, Shape
 from farm.types import Network
 
@@ -139,6 +141,10 @@ class FBNet:
             x = _layer(x, layer, OPERATIONS[digit])
         x = _conv_relu(x, Conv(self.head_channels, 1))
         return build(self.input_shape, _chain(x, GlobalAvgPool(), Linear(self.classes)))
+
+    def model(self, network: Network) -> ModelProto:
+        """The network as an ONNX model."""
+        return to_onnx(self.graph(network))
 
     @property
     def feature_names(self) -> tuple[str, ...]:

@@ -8,12 +8,14 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import ModelProto
 
 from farm.errors import NetworkSyntaxError
 from farm.spaces.codes import operation_index, quoted
 from farm.spaces.graph import Graph
 from farm.spaces.nb201_features import FEATURE_NAMES, cell_features
 from farm.spaces.nb201_graph import EDGES, OPERATIONS, Cell, network_graph
+from farm.spaces.onnx_export import to_onnx
 from farm.types import Network
 
 FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
@@ -56,6 +58,10 @@ class NB201:
     def graph(self, network: Network) -> Graph:
         """The network as a graph; what its output does not need is not in it."""
         return network_graph(parse_cell(network.code))
+
+    def model(self, network: Network) -> ModelProto:
+        """The network as an ONNX model."""
+        return to_onnx(self.graph(network))
 
     @property
     def feature_names(self) -> tuple[str, ...]:

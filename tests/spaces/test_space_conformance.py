@@ -1,8 +1,9 @@
-"""What every search space in the registry must do."""
+"""What every search space must do, and what those must do that write networks down as graphs."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -12,14 +13,14 @@ from hypothesis import strategies as st
 from network_forms import assert_one_definition
 
 from farm.errors import NetworkSyntaxError
-from farm.spaces import SPACES, SearchSpace, parse_network, space
+from farm.spaces import SPACES, GraphSpace, SearchSpace, onnx_counts, parse_network, space
 from farm.spaces.counts import ANALYTIC_NAMES, analytic_features, count_vector, depth
-from farm.spaces.onnx_export import to_onnx
 from farm.types import Network
 
 
 def sample(any_space: SearchSpace, n: int, seed: int = 0) -> list[Network]:
-    return any_space.sample(n, np.random.default_rng(seed))
+    """n networks, or all if there are fewer."""
+    return any_space.sample(min(n, any_space.size), np.random.default_rng(seed))
 
 
 def places(network: Network) -> list[str]:
@@ -27,28 +28,31 @@ def places(network: Network) -> list[str]:
     return re.findall(r"\w+~\d|\d", network.code)
 
 
-def test_its_name_is_its_key(any_space: SearchSpace) -> None:
-    assert space(any_space.name) is any_space
+def test_its_name_is_what_it_is_known_by(
+    any_space: SearchSpace, models: Mapping[str, bytes]
+) -> None:
+    assert type(space(any_space.name, models)) is type(any_space)
     assert all(network.space == any_space.name for network in sample(any_space, 3))
 
 
-def test_a_code_parses_to_its_network(any_space: SearchSpace) -> None:
+def test_a_code_parses_to_its_network(any_space: SearchSpace, models: Mapping[str, bytes]) -> None:
     for network in sample(any_space, 50):
         assert any_space.parse(network.code) == network
         assert any_space.parse(f" {network.code}\n") == network
-        assert parse_network(network.id) == network
+        assert parse_network(network.id, models) == network
 
 
 def test_a_sample_is_distinct_and_depends_on_the_seed_alone(any_space: SearchSpace) -> None:
     networks = sample(any_space, 500)
-    assert len(set(networks)) == 500
+    assert len(networks) == min(500, any_space.size)
+    assert len(set(networks)) == len(networks)
     assert networks == sample(any_space, 500)
     assert networks != sample(any_space, 500, seed=1)
     assert sample(any_space, 0) == []
 
 
-def test_a_sample_visits_every_operation_in_every_place(any_space: SearchSpace) -> None:
-    columns = list(zip(*(places(network) for network in sample(any_space, 500)), strict=True))
+def test_a_sample_visits_every_operation_in_every_place(graph_space: GraphSpace) -> None:
+    columns = list(zip(*(places(network) for network in sample(graph_space, 500)), strict=True))
     assert len({len(set(column)) for column in columns}) == 1
     assert len(set(columns[0])) > 4
 
@@ -57,31 +61,31 @@ def test_a_sample_visits_every_operation_in_every_place(any_space: SearchSpace) 
 def test_a_sample_of_impossible_size_is_refused(any_space: SearchSpace, beyond: int) -> None:
     n = any_space.size + 1 if beyond > 0 else -1
     with pytest.raises(ValueError, match=f"got {n}"):
-        sample(any_space, n)
+        any_space.sample(n, np.random.default_rng(0))
 
 
-def test_neighbours_differ_in_one_place_and_see_each_other(any_space: SearchSpace) -> None:
-    network = sample(any_space, 1)[0]
-    neighbours = any_space.neighbours(network)
+def test_neighbours_differ_in_one_place_and_see_each_other(graph_space: GraphSpace) -> None:
+    network = sample(graph_space, 1)[0]
+    neighbours = graph_space.neighbours(network)
     assert len(set(neighbours)) == len(neighbours)
     for other in neighbours:
         changed = [a != b for a, b in zip(places(network), places(other), strict=True)]
         assert sum(changed) == 1
-        assert network in any_space.neighbours(other)
+        assert network in graph_space.neighbours(other)
 
 
-def test_all_operations_of_all_places_are_neighbours(any_space: SearchSpace) -> None:
-    network = sample(any_space, 1)[0]
-    options = {tuple(places(other)) for other in [network, *any_space.neighbours(network)]}
+def test_all_operations_of_all_places_are_neighbours(graph_space: GraphSpace) -> None:
+    network = sample(graph_space, 1)[0]
+    options = {tuple(places(other)) for other in [network, *graph_space.neighbours(network)]}
     per_place = [len(set(column)) for column in zip(*options, strict=True)]
     assert len(options) == 1 + sum(n - 1 for n in per_place)
-    assert np.prod([float(n) for n in per_place]) == pytest.approx(any_space.size)
+    assert np.prod([float(n) for n in per_place]) == pytest.approx(graph_space.size)
 
 
-def test_a_graph_is_an_ordered_chain_of_needed_nodes(any_space: SearchSpace) -> None:
-    for network in sample(any_space, 5):
-        graph = any_space.graph(network)
-        assert graph == any_space.graph(network)
+def test_a_graph_is_an_ordered_chain_of_needed_nodes(graph_space: GraphSpace) -> None:
+    for network in sample(graph_space, 5):
+        graph = graph_space.graph(network)
+        assert graph == graph_space.graph(network)
         known = {"input"}
         for node in graph.nodes:
             assert known.issuperset(node.inputs)
@@ -94,38 +98,52 @@ def test_a_graph_is_an_ordered_chain_of_needed_nodes(any_space: SearchSpace) -> 
         assert len(graph.shapes[graph.output]) == 2
 
 
-def test_its_onnx_is_valid_and_takes_input_then_weights(any_space: SearchSpace) -> None:
+def shapes_of(values) -> dict[str, tuple[int, ...]]:
+    """By name; a size that is not known is 0."""
+    return {
+        value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        for value in values
+    }
+
+
+def test_its_models_are_valid_with_static_float32_arguments(any_space: SearchSpace) -> None:
     for network in sample(any_space, 3):
-        graph = any_space.graph(network)
-        model = to_onnx(graph)
+        model = any_space.model(network)
         onnx.checker.check_model(model, full_check=True)
         assert not model.graph.initializer
-        shapes = {
-            value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
-            for value in model.graph.input
-        }
+        assert len(model.graph.output) == 1
+        values = [*model.graph.input, *model.graph.output]
+        assert {value.type.tensor_type.elem_type for value in values} == {onnx.TensorProto.FLOAT}
+        assert all(0 not in shape for shape in shapes_of(values).values())
+        assert model.graph.input[0].name == "input"
+
+
+def test_its_models_take_the_weights_of_their_graphs(graph_space: GraphSpace) -> None:
+    for network in sample(graph_space, 3):
+        graph = graph_space.graph(network)
         expected = {weight.name: weight.shape for weight in graph.weights}
-        assert list(shapes.items()) == [("input", graph.input_shape), *expected.items()]
+        found = shapes_of(graph_space.model(network).graph.input)
+        assert list(found.items()) == [("input", graph.input_shape), *expected.items()]
 
 
 def test_the_same_network_gives_the_same_bytes(any_space: SearchSpace) -> None:
     a, b = sample(any_space, 2)
-    once, again, other = (to_onnx(any_space.graph(n)).SerializeToString() for n in (a, a, b))
+    once, again, other = (any_space.model(n).SerializeToString() for n in (a, a, b))
     assert once == again
     assert once != other
 
 
-def test_torch_and_onnx_are_the_same_function(any_space: SearchSpace) -> None:
-    count = 2 if any_space.name == "fbnet" else 10
-    for seed, network in enumerate(sample(any_space, count)):
-        assert_one_definition(any_space.graph(network), seed)
+def test_torch_and_onnx_are_the_same_function(graph_space: GraphSpace) -> None:
+    count = 2 if graph_space.name == "fbnet" else 10
+    for seed, network in enumerate(sample(graph_space, count)):
+        assert_one_definition(graph_space.graph(network), seed)
 
 
 def test_features_are_finite_and_named(any_space: SearchSpace) -> None:
     networks = sample(any_space, 100)
     features = any_space.features(networks)
     names = any_space.feature_names
-    assert features.shape == (100, len(names))
+    assert features.shape == (len(networks), len(names))
     assert features.dtype == np.float64
     assert np.isfinite(features).all()
     assert len(set(names)) == len(names)
@@ -139,15 +157,28 @@ def test_features_of_a_network_do_not_depend_on_its_company(any_space: SearchSpa
     np.testing.assert_array_equal(together, alone)
 
 
-def test_analytic_features_are_counted_in_the_graph(any_space: SearchSpace) -> None:
-    networks = sample(any_space, 30)
-    graphs = [any_space.graph(network) for network in networks]
+def analytic_columns(any_space: SearchSpace, networks: list[Network]) -> np.ndarray:
+    columns = [any_space.feature_names.index(name) for name in ANALYTIC_NAMES]
+    return any_space.features(networks)[:, columns]
+
+
+def test_analytic_features_are_counted_in_the_graph(graph_space: GraphSpace) -> None:
+    networks = sample(graph_space, 30)
+    graphs = [graph_space.graph(network) for network in networks]
     counts = np.array([count_vector(graph) for graph in graphs])
     depths = np.array([float(depth(graph)) for graph in graphs])
-    columns = [any_space.feature_names.index(name) for name in ANALYTIC_NAMES]
-    np.testing.assert_allclose(
-        any_space.features(networks)[:, columns], analytic_features(counts, depths), rtol=1e-12
-    )
+    expected = analytic_features(counts, depths)
+    np.testing.assert_allclose(analytic_columns(graph_space, networks), expected, rtol=1e-12)
+
+
+def test_analytic_features_are_those_of_the_model(any_space: SearchSpace) -> None:
+    """So they mean the same in every space, and for any ONNX file."""
+    networks = sample(any_space, 30)
+    models = [any_space.model(network) for network in networks]
+    counts = np.array([onnx_counts.count_vector(model) for model in models])
+    depths = np.array([float(onnx_counts.depth(model)) for model in models])
+    expected = analytic_features(counts, depths)
+    np.testing.assert_allclose(analytic_columns(any_space, networks), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("text", ["", "|", "~", "x" * 5000, "1,2,3", "|none~0|+|none~0|", "é\n\0"])

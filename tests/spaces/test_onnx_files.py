@@ -1,0 +1,564 @@
+"""ONNX files as networks: what they become, what is refused, and what a code stands for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from torch import nn
+
+from farm.compile import reference
+from farm.errors import NetworkSyntaxError, StoreError
+from farm.spaces import parse_network
+from farm.spaces.onnx_files import OnnxFiles, code_of, import_file, import_folder
+from farm.spaces.onnx_normal import normalise
+from farm.spaces.onnx_read import read
+from farm.types import Network
+from tests.onnx_models import cnn, model, weights
+
+Array = NDArray[Any]
+
+node = helper.make_node
+
+
+@pytest.fixture
+def normal(tmp_path: Path) -> Callable[..., ModelProto]:
+    """The normal form of a model, by way of a file."""
+
+    def make(made: ModelProto, input_shape: str | None = None) -> ModelProto:
+        onnx.save(made, tmp_path / "model.onnx")
+        return normalise(read(tmp_path / "model.onnx", input_shape))
+
+    return make
+
+
+def inputs(made: ModelProto) -> dict[str, tuple[int, ...]]:
+    return {
+        value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        for value in made.graph.input
+    }
+
+
+def operators(made: ModelProto) -> list[str]:
+    return [n.op_type for n in made.graph.node if n.op_type != "Constant"]
+
+
+def constants(made: ModelProto) -> dict[str, Any]:
+    """The values that were kept, by the operator that reads them."""
+    values = {n.output[0]: n.attribute[0].t for n in made.graph.node if n.op_type == "Constant"}
+    return {
+        n.op_type: numpy_helper.to_array(values[name]).tolist()
+        for n in made.graph.node
+        for name in n.input
+        if name in values
+    }
+
+
+def run(made: ModelProto, *arguments: Array) -> Array:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(made.SerializeToString(), options)
+    names = [argument.name for argument in session.get_inputs()]
+    output: Array = session.run(None, dict(zip(names, arguments, strict=True)))[0]
+    return output
+
+
+def folded(learnt: Mapping[str, Array], epsilon: float) -> list[Array]:
+    """The weights of `cnn` in inference form, in node order."""
+
+    def scale_and_shift(name: str) -> tuple[Array, Array]:
+        gamma, beta, mean, variance = (learnt[f"{name}.{part}"] for part in "gbmv")
+        scale = gamma / np.sqrt(variance + np.float32(epsilon))
+        return scale.reshape(-1, 1, 1), (beta - mean * scale).reshape(-1, 1, 1)
+
+    scale, bias = scale_and_shift("bn")
+    rest = [learnt[name] for name in ("deep.w", "deep.b", "fc.w", "fc.b")]
+    return [learnt["conv.w"] * scale[..., None], bias.ravel(), *scale_and_shift("pre"), *rest]
+
+
+def test_the_normal_form_computes_what_the_file_computes(normal) -> None:
+    x = np.random.default_rng(1).normal(size=(1, 3, 12, 12)).astype(np.float32)
+    expected = run(cnn(), x)
+    assert np.abs(expected).max() > 0.1
+    found = run(normal(cnn()), x, *folded(weights(), epsilon=0.1))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_normal_form_takes_the_input_and_then_the_weights_in_node_order(normal) -> None:
+    made = normal(cnn())
+    onnx.checker.check_model(made, full_check=True)
+    assert not made.graph.initializer
+    assert list(inputs(made).items()) == [
+        ("input", (1, 3, 12, 12)),
+        ("conv0_1", (8, 3, 3, 3)),
+        ("conv0_2", (8,)),
+        ("mul2_1", (8, 1, 1)),
+        ("add3_1", (8, 1, 1)),
+        ("conv4_1", (8, 1, 3, 3)),
+        ("conv4_2", (8,)),
+        ("gemm8_1", (5, 8)),
+        ("gemm8_2", (5,)),
+    ]
+    assert operators(made) == [
+        *("Conv", "Relu", "Mul", "Add", "Conv", "Add"),
+        *("GlobalAveragePool", "Reshape", "Gemm"),
+    ]
+    assert constants(made) == {"Reshape": [1, -1]}
+    assert made.graph.node[0].name == "stem/Conv"
+
+
+def test_seeded_weights_are_valid_weights(normal) -> None:
+    """Batch norm with a seeded variance would take the root of a negative number; `program`
+    refuses what is not finite."""
+    made = normal(cnn())
+    for seed in range(5):
+        program = reference.program(made, seed=seed)
+        assert max(map(abs, program.expected)) > 1e-3
+
+
+FLOATS = {"two": np.float32(2), "four": np.array([1, 2, 3, 4], np.float32).reshape(1, 4, 1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("made", "kept"),
+    [
+        (model([node("Mul", ["x", "two"], ["y"])], FLOATS), {"Mul": 2.0}),
+        (
+            model([node("Div", ["x", "four"], ["y"])], FLOATS),
+            {"Div": [[[[1]], [[2]], [[3]], [[4]]]]},
+        ),
+        (model([node("Clip", ["x", "", "two"], ["y"])], FLOATS), {"Clip": 2.0}),
+        (
+            model(
+                [node("Resize", ["x", "", "s"], ["y"], mode="nearest")],
+                {"s": np.array([1, 1, 2, 2], np.float32)},
+            ),
+            {"Resize": [1, 1, 2, 2]},
+        ),
+        (
+            model([node("ReduceSum", ["x", "axes"], ["y"])], {"axes": np.array([2, 3])}),
+            {"ReduceSum": [2, 3]},
+        ),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_constants_that_say_what_to_do_stay(normal, made, kept) -> None:
+    found = normal(made)
+    assert constants(found) == kept
+    assert list(inputs(found)) == ["input"]
+
+
+def test_what_depends_on_no_input_is_computed(normal) -> None:
+    w = np.arange(24, dtype=np.float32).reshape(4, 6)
+    made = model(
+        [
+            node("Cast", ["half"], ["w"], to=TensorProto.FLOAT),
+            node("Transpose", ["w"], ["wt"]),
+            node("MatMul", ["x", "wt"], ["m"]),
+            node("Identity", ["m"], ["i"]),
+            node("Dropout", ["i"], ["y", "mask"]),
+        ],
+        {"half": w.astype(np.float16)},
+        (1, 6),
+    )
+    found = normal(made)
+    assert operators(found) == ["MatMul"]
+    assert inputs(found) == {"input": (1, 6), "matmul0_1": (6, 4)}
+
+
+def test_functions_of_the_file_are_written_out(normal) -> None:
+    opsets = [helper.make_opsetid("", 17)]
+    body = [node("Mul", ["a", "b"], ["m"]), node("Relu", ["m"], ["c"])]
+    made = model([node("Gate", ["x", "w"], ["y"], domain="own")], {"w": np.ones(8, np.float32)})
+    made.functions.append(helper.make_function("own", "Gate", ["a", "b"], ["c"], body, opsets))
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 4, 8, 8))
+    made.graph.output[0].CopyFrom(output)
+    found = normal(made)
+    assert operators(found) == ["Mul", "Relu"]
+    assert inputs(found) == {"input": (1, 4, 8, 8), "mul0_1": (8,)}
+    assert [opset.domain for opset in found.opset_import] == [""]
+
+
+def renamed(made: ModelProto) -> ModelProto:
+    """Other names everywhere but for the inputs and outputs, which a user may give."""
+    copy = ModelProto()
+    copy.CopyFrom(made)
+    copy.graph.name, copy.producer_name, copy.doc_string = "other", "exporter", "text"
+    keep = {"x", "y", ""}
+    for number, n in enumerate(copy.graph.node):
+        n.name, n.doc_string = f"layer/{number}", "text"
+        n.input[:] = [name if name in keep else f"v/{name}" for name in n.input]
+        n.output[:] = [name if name in keep else f"v/{name}" for name in n.output]
+        attributes = sorted(n.attribute, key=lambda a: a.name, reverse=True)
+        del n.attribute[:]
+        n.attribute.extend(attributes)
+    for tensor in copy.graph.initializer:
+        tensor.name = f"v/{tensor.name}"
+    return copy
+
+
+def listed_as_inputs(made: ModelProto) -> ModelProto:
+    """As until IR version 3: initializers are inputs with default values."""
+    copy = ModelProto()
+    copy.CopyFrom(made)
+    for tensor in copy.graph.initializer:
+        value = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        copy.graph.input.append(value)
+    return copy
+
+
+def through_identities(made: ModelProto) -> ModelProto:
+    """As torch writes weights of equal value: one initializer, the others aliases of it."""
+    copy = ModelProto()
+    copy.CopyFrom(made)
+    for n in copy.graph.node:
+        n.input[:] = ["alias" if name == "deep.b" else name for name in n.input]
+    copy.graph.node.insert(0, node("Identity", ["bn.b"], ["alias"]))
+    return copy
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        cnn(seed=1),
+        cnn(input_shape=("batch", 3, 12, 12)),
+        renamed(cnn()),
+        listed_as_inputs(cnn()),
+        through_identities(cnn()),
+    ],
+    ids=["retrained", "dynamic batch", "renamed", "old", "aliased"],
+)
+def test_another_export_of_a_network_has_its_code(normal, other) -> None:
+    onnx.checker.check_model(other)
+    assert code_of(normal(other)) == code_of(normal(cnn()))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [cnn(channels=9), cnn(strides=1), cnn(input_shape=(2, 3, 12, 12))],
+    ids=["channels", "strides", "batch"],
+)
+def test_another_network_has_another_code(normal, other) -> None:
+    assert code_of(normal(other)) != code_of(normal(cnn()))
+
+
+def test_a_kept_constant_is_part_of_the_code(normal) -> None:
+    two, three = (
+        model([node("Mul", ["x", "c"], ["y"])], {"c": np.float32(value)}) for value in (2, 3)
+    )
+    assert code_of(normal(two)) != code_of(normal(three))
+
+
+def test_the_code_depends_on_no_process(tmp_path) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(cnn(), path)
+    script = "import sys; from pathlib import Path\n"
+    script += (
+        "from farm.spaces.onnx_files import import_file; print(*import_file(Path(sys.argv[1])))"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", script, str(path)]
+    found = [
+        subprocess.run(
+            command, env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in "12"
+    ]
+    assert found[0] == found[1] == f"{next(iter(import_file(path)))}\n".encode()
+
+
+def test_external_data_is_read(tmp_path) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(cnn(), path)
+    expected = import_file(path)
+    onnx.save(cnn(), path, save_as_external_data=True, location="weights", size_threshold=0)
+    assert (tmp_path / "weights").exists()
+    assert import_file(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("declared", "wanted", "shape"),
+    [
+        (("n", 3, 12, 12), None, (1, 3, 12, 12)),
+        (("n", 3, 12, 12), "4,3,12,12", (4, 3, 12, 12)),
+        (("n", 3, "h", "w"), "1,3,20,24", (1, 3, 20, 24)),
+        (("n", 3, "h", "w"), "x=1x3x20x24", (1, 3, 20, 24)),
+        ((None, 3, None, None), " 2, 3, 8, 8 ", (2, 3, 8, 8)),
+        ((1, 3, 12, 12), "1x3x12x12", (1, 3, 12, 12)),
+    ],
+)
+def test_open_sizes_are_fixed(normal, declared, wanted, shape) -> None:
+    assert inputs(normal(cnn(input_shape=declared), wanted))["input"] == shape
+
+
+def test_an_input_without_a_shape_takes_any(normal) -> None:
+    made = model([node("Relu", ["x"], ["y"])], input_shape=None)
+    assert inputs(normal(made, "2,5,7"))["input"] == (2, 5, 7)
+
+
+def info(name: str, kind: int = TensorProto.FLOAT, shape: Any = (1, 4)) -> Any:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def relu(**changes: Any) -> ModelProto:
+    return model([node("Relu", ["x"], ["y"], "act")], input_shape=(1, 4), **changes)
+
+
+def branching() -> ModelProto:
+    then = helper.make_graph([node("Relu", ["x"], ["t"])], "then", [], [info("t")])
+    other = helper.make_graph([node("Abs", ["x"], ["e"])], "else", [], [info("e")])
+    branch = node("If", ["yes"], ["y"], "choose", then_branch=then, else_branch=other)
+    return model([branch], {"yes": np.array(True)}, (1, 4))
+
+
+def sparse() -> ModelProto:
+    made = model([node("Mul", ["x", "w"], ["y"])], input_shape=(1, 4))
+    made.graph.sparse_initializer.append(
+        helper.make_sparse_tensor(
+            helper.make_tensor("w", TensorProto.FLOAT, [1], [1.0]),
+            helper.make_tensor("i", TensorProto.INT64, [1], [2]),
+            [4],
+        )
+    )
+    return made
+
+
+REFUSED = {
+    "two inputs": (
+        model([node("Add", ["x", "z"], ["y"])], inputs=[info("x"), info("z")]),
+        "must have one input, got 2: x, z; export it with its other inputs as constants",
+    ),
+    "no input": (
+        model([node("Relu", ["c"], ["y"])], {"c": np.zeros(3, np.float32)}, inputs=[]),
+        "must have one input, got 0: none",
+    ),
+    "integer input": (
+        model([node("Abs", ["x"], ["y"])], inputs=[info("x", TensorProto.INT64)]),
+        "the input must be float32, but 'x' is int64; export it in float32",
+    ),
+    "half input": (
+        model([node("Abs", ["x"], ["y"])], inputs=[info("x", TensorProto.FLOAT16)]),
+        "the input must be float32, but 'x' is float16",
+    ),
+    "no shape": (
+        model([node("Relu", ["x"], ["y"])], input_shape=None),
+        "input 'x' has no shape; give it one with --input-shape, such as 1,3,224,224",
+    ),
+    "open size": (
+        cnn(input_shape=("n", 3, "height", "width")),
+        "input 'x' is n,3,height,width, which leaves sizes open; "
+        "fix them with --input-shape, such as 1,3,224,224",
+    ),
+    "two outputs": (
+        model(
+            [node("Relu", ["x"], ["y"]), node("Abs", ["x"], ["z"])],
+            inputs=[info("x")],
+            outputs=[info("y"), info("z")],
+        ),
+        "must have one output, got 2: y, z; export it with the one that counts",
+    ),
+    "integer output": (
+        model([node("ArgMax", ["x"], ["y"])], outputs=[info("y", TensorProto.INT64)]),
+        "the output must be float32, but 'y' is int64",
+    ),
+    "open shape": (
+        model(
+            [node("NonZero", ["x"], ["n"], "find"), node("Cast", ["n"], ["y"], to=1)],
+            input_shape=(1, 4),
+        ),
+        "the shape of what node 'find' (NonZero) makes is not known before it runs",
+    ),
+    "unknown operator": (
+        model([node("Fancy", ["x"], ["y"], "odd", domain="my.ops")], outputs=[info("y")]),
+        "what node 'odd' (my.ops.Fancy) makes is not known",
+    ),
+    "unknown ONNX operator": (
+        model([node("Relou", ["x"], ["y"], "odd")], outputs=[info("y")]),
+        "no valid ONNX model: No Op registered for Relou with domain_version of 17",
+    ),
+    "control flow": (branching(), "node 'choose' (If) branches or loops"),
+    "training": (
+        model(
+            [node("BatchNormalization", ["x", *"gbmv"], ["y", "", ""], "bn", training_mode=1)],
+            {name: np.ones(4, np.float32) for name in "gbmv"},
+        ),
+        "node 'bn' (BatchNormalization) is in training mode; export the network for inference",
+    ),
+    "sparse": (sparse(), "weights must be dense"),
+    "no work": (
+        model([node("Identity", ["x"], ["y"])]),
+        "nothing in the network depends on its input",
+    ),
+    "shapes that do not fit": (
+        model(
+            [node("Conv", ["x", "w"], ["y"])],
+            {"w": np.ones((2, 2), np.float32)},
+            outputs=[info("y")],
+        ),
+        "its shapes do not fit",
+    ),
+    "a constant that cannot be": (
+        model(
+            [node("Gather", ["c", "i"], ["r"], "bad"), node("Add", ["x", "r"], ["y"])],
+            {"c": np.ones(4, np.float32), "i": np.array([9])},
+        ),
+        "node 'bad' (Gather) cannot be computed: index 9 is out of bounds",
+    ),
+}
+
+
+@pytest.mark.parametrize(("made", "message"), REFUSED.values(), ids=list(REFUSED))
+def test_what_cannot_be_measured_is_refused_in_one_line(tmp_path, made, message) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(made, path)
+    with pytest.raises(NetworkSyntaxError) as caught:
+        import_file(path)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: ")
+    assert message in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("1,3,224", "--input-shape 1,3,224 does not fit input 'x', which is n,3,h,w"),
+        ("1,4,8,8", "--input-shape 1,4,8,8 does not fit input 'x', which is n,3,h,w"),
+        ("z=1,3,8,8", "--input-shape names the input 'z', but it is 'x'"),
+        ("1,3,0,8", "--input-shape is such as 1,3,224,224 or x=1x3x224x224, got '1,3,0,8'"),
+        ("big", "--input-shape is such as"),
+        ("", "--input-shape is such as"),
+    ],
+)
+def test_an_input_shape_that_does_not_fit_is_refused(normal, wanted, message) -> None:
+    with pytest.raises(NetworkSyntaxError) as caught:
+        normal(cnn(input_shape=("n", 3, "h", "w")), wanted)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "it cannot be read: No such file or directory"),
+        (b"", "it is no valid ONNX model"),
+        (b"not a model at all", "it is no valid ONNX model"),
+        (cnn().SerializeToString()[:-300], "it is no valid ONNX model"),
+    ],
+    ids=["missing", "empty", "text", "truncated"],
+)
+def test_what_is_no_model_is_refused(tmp_path, content, message) -> None:
+    path = tmp_path / "model.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(NetworkSyntaxError, match=message):
+        import_file(path)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"short")])
+def test_external_data_that_is_not_there_is_refused(tmp_path, damage) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(cnn(), path, save_as_external_data=True, location="weights", size_threshold=0)
+    damage(tmp_path / "weights")
+    with pytest.raises(NetworkSyntaxError, match="it is no valid ONNX model"):
+        import_file(path)
+
+
+class TestFolder:
+    def test_files_of_one_network_are_one(self, tmp_path):
+        for name, made in (("a", cnn()), ("b", cnn(seed=3)), ("c", cnn(channels=9))):
+            onnx.save(made, tmp_path / f"{name}.onnx")
+        assert len(import_folder(tmp_path)) == 2
+
+    def test_one_unfit_file_is_named(self, tmp_path):
+        onnx.save(cnn(), tmp_path / "a.onnx")
+        (tmp_path / "b.onnx").write_bytes(b"x")
+        with pytest.raises(NetworkSyntaxError, match=r"b\.onnx: it is no valid ONNX model"):
+            import_folder(tmp_path)
+
+    def test_a_folder_without_files_is_refused(self, tmp_path):
+        with pytest.raises(NetworkSyntaxError, match=r"no \.onnx files in"):
+            import_folder(tmp_path / "none")
+
+
+class TestModels:
+    def test_a_code_that_was_never_imported_says_how_to_import(self):
+        with pytest.raises(NetworkSyntaxError, match="no ONNX file was imported as 'abc'"):
+            parse_network("onnx/abc", {})
+
+    def test_a_damaged_model_is_not_measured(self, tmp_path):
+        onnx.save(cnn(), tmp_path / "a.onnx")
+        onnx.save(cnn(channels=9), tmp_path / "b.onnx")
+        (a, data), (_, other) = [
+            next(iter(import_file(tmp_path / f"{name}.onnx").items())) for name in "ab"
+        ]
+        for damaged in (other, data[:-5], b""):
+            with pytest.raises(
+                StoreError, match=f"onnx/{a} is damaged; import its ONNX file again"
+            ):
+                OnnxFiles({a: damaged}).model(Network("onnx", a))
+
+
+class Small(nn.Module):
+    """What people export: batch norm after convolutions and on its own, activations of several
+    kinds, a pool, an upsampling, a concatenation, a flattening."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16))
+        self.deep = nn.Sequential(
+            nn.Conv2d(16, 16, 3, 1, 1, groups=16, bias=False), nn.BatchNorm2d(16), nn.ReLU6()
+        )
+        self.before = nn.BatchNorm2d(16)
+        self.gate = nn.Conv2d(16, 16, 1)
+        self.rest = nn.Sequential(nn.Upsample(scale_factor=2), nn.MaxPool2d(2), nn.Dropout())
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.hardswish(self.stem(x))
+        y = self.deep(x)
+        x = x + torch.sigmoid(self.gate(torch.relu(self.before(y))))
+        x = torch.cat([self.rest(x), y], 1).mean((2, 3))
+        return self.head(x.view(x.size(0), -1))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_torch_export_has_one_code_however_it_is_written(tmp_path) -> None:
+    """Folded or not, with a fixed or an open size, trained or not."""
+    exports = [
+        (True, None, None),
+        (False, None, None),
+        (True, {"x": {0: "n"}}, None),
+        (False, {"x": {0: "n", 2: "h", 3: "w"}}, "1,3,16,16"),
+    ]
+    codes = set()
+    for number, (fold, dynamic, shape) in enumerate(exports):
+        torch.manual_seed(number)
+        path = tmp_path / f"{number}.onnx"
+        torch.onnx.export(
+            Small().eval(),
+            (torch.zeros(1, 3, 16, 16),),
+            str(path),
+            dynamo=False,
+            input_names=["x"],
+            dynamic_axes=dynamic,
+            do_constant_folding=fold,
+        )
+        ((code, data),) = import_file(path, shape).items()
+        codes.add(code)
+    assert len(codes) == 1
+    made = onnx.load_from_string(data)
+    weights_of_network = [shape for name, shape in inputs(made).items() if name != "input"]
+    assert weights_of_network == [
+        *[(16, 3, 3, 3), (16,), (16, 1, 3, 3), (16,), (16, 1, 1), (16, 1, 1)],
+        *[(16, 16, 1, 1), (16,), (10, 32), (10,)],
+    ]
+    assert len(reference.program(made).expected) == 10

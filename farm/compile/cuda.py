@@ -12,9 +12,8 @@ import base64
 import re
 import struct
 import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,7 +59,7 @@ class CudaCompiler(Compiler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._stubs = tempfile.TemporaryDirectory(prefix="farm-cuda-")
+        self._stubs: tempfile.TemporaryDirectory[str] | None = None
 
     def library(self, model: onnx.ModelProto, target: Target) -> bytes:
         """See the function of this name."""
@@ -71,7 +70,14 @@ class CudaCompiler(Compiler):
         check(made, reply["arch"])
         return made
 
+    def close(self) -> None:
+        super().close()
+        if self._stubs is not None:
+            self._stubs.cleanup()
+            self._stubs = None
+
     def _argv(self) -> list[str]:
+        self._stubs = tempfile.TemporaryDirectory(prefix="farm-cuda-")
         write_stubs(_runtime_library(), Path(self._stubs.name))
         settings = [f"LD_LIBRARY_PATH={self._stubs.name}", "TVM_CUDA_COMPILE_MODE=nvcc"]
         return ["env", *settings, *super()._argv()]

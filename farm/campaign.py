@@ -57,7 +57,7 @@ class Campaign:
         self.plan = store.campaign(name).plan
         self._store = store
         self._watch = watch
-        self._chooser = Chooser(self.plan, space(self.plan.space))
+        self._chooser = Chooser(self.plan, space(self.plan.space, store.models))
         specs = dict(zip(self.plan.devices, self.plan.specs, strict=True))
         self._work = Dispatcher(store, executor, artifacts, specs, lambda: store.pending(name))
         self._started_s = time.monotonic()

@@ -11,7 +11,6 @@ from farm.errors import BuildError
 from farm.executor import BuildJob, Built, Executor, Measured, MeasureJob
 from farm.schedule import Place, Running, next_starts
 from farm.spaces import space
-from farm.spaces.onnx_export import to_onnx
 from farm.store import Request, Store
 from farm.types import Artifact, Failure, Measurement, MeasureSpec, Network, Target
 
@@ -133,7 +132,7 @@ class Dispatcher:
 
     def _build(self, network: Network, device: str, target: Target) -> _Build:
         if (network, device) not in self._builds:
-            model = to_onnx(space(network.space).graph(network))
+            model = space(network.space, self._store.models).model(network)
             key, data = build_key(model, target), model.SerializeToString(deterministic=True)
             self._builds[network, device] = _Build(key, data)
         return self._builds[network, device]

@@ -7,7 +7,7 @@ summary = Farm.open("cluster.yaml").launch(space="nb201", devices=["cpu1"], budg
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +19,8 @@ from farm.config import Device, FarmConfig, load
 from farm.errors import UnknownName, UsageError
 from farm.executor import Executor, InlineExecutor
 from farm.learn import Chooser
-from farm.spaces import parse_network, space
-from farm.store import Plan, Store, StoreLock
+from farm.spaces import ONNX, parse_network, space
+from farm.store import Plan, Store, StoredModels, StoreLock
 from farm.summary import Summary, summarise
 from farm.types import DeviceFacts, Failure, Measurement, Network
 
@@ -38,7 +38,7 @@ class Farm:
     def open(cls, path: str | Path = "cluster.yaml", store: str | Path | None = None) -> Farm:
         """Read and check cluster.yaml. store: a folder to use instead of the one it names."""
         config = load(Path(path))
-        return cls(config if store is None else replace(config, store=Path(store)))
+        return cls(config if store is None else replace(config, store=Path(store).absolute()))
 
     def launch(
         self,
@@ -51,11 +51,19 @@ class Farm:
         device_seconds: float | None = None,
         executor: str = "ray",
         watch: Watch = lambda _: None,
+        input_shape: str | None = None,
     ) -> Summary:
-        """Start a campaign and work until it is done. For the arguments see `farm.store.Plan`."""
-        plan = self._plan(space, devices, budget, holdout, seed, select, device_seconds)
+        """Start a campaign and work until it is done. For the arguments see `farm.store.Plan`.
+
+        space: a name, or `onnx:FOLDER` for the .onnx files in a folder.
+        input_shape: of networks from ONNX files, such as `1,3,224,224`, where theirs is dynamic.
+        """
+        plan, models = self._plan(
+            space, devices, budget, holdout, seed, select, device_seconds, input_shape
+        )
         with StoreLock(self.config.store), Store(self.config.store) as store:
             with self._executor(executor, plan.devices) as running:
+                store.models.keep(models)
                 name = store.add_campaign(plan)
                 self._run(name, store, running, watch)
             return summarise(store, name)
@@ -90,13 +98,18 @@ class Farm:
             return executor.facts[device]
 
     def hwl(
-        self, network: str, measure: str = "missing", executor: str = "inline"
+        self,
+        network: str,
+        measure: str = "missing",
+        executor: str = "inline",
+        input_shape: str | None = None,
     ) -> query.Encoding:
-        """The HWL encoding of a network, as `SPACE/CODE`.
+        """The HWL encoding of a network, as `SPACE/CODE` or the path of an .onnx file.
 
         measure: `never`, only what is `missing` in the store, or `always` all references.
+        input_shape: of an .onnx file, such as `1,3,224,224`, where its own is dynamic.
         """
-        parsed = parse_network(network)
+        parsed, models = self._network(network, input_shape)
         if measure not in MEASURE:
             raise UnknownName("way to measure", measure, MEASURE)
         references = self.config.references
@@ -109,16 +122,32 @@ class Farm:
                 for device in references
                 if measure == "always" or (measure == "missing" and cached[device] is None)
             ]
-            fresh = self._measure(parsed, wanted, store, executor) if wanted else {}
+            fresh = self._measure(parsed, models, wanted, store, executor) if wanted else {}
             entries = [
                 query.entry(device, fresh.get(device), cached[device]) for device in references
             ]
             return query.Encoding(parsed, tuple(entries), query.normalisation(store, references))
 
+    def _network(self, text: str, input_shape: str | None) -> tuple[Network, Mapping[str, bytes]]:
+        """A network, and its model if it comes from a file."""
+        if not text.endswith(".onnx"):
+            _refuse_shape(input_shape, text)
+            return parse_network(text, StoredModels(self.config.store)), {}
+        from farm.spaces.onnx_files import import_file
+
+        models = import_file(Path(text), input_shape)
+        return Network(ONNX, *models), models
+
     def _measure(
-        self, network: Network, devices: Sequence[str], store: Store, executor: str
+        self,
+        network: Network,
+        models: Mapping[str, bytes],
+        devices: Sequence[str],
+        store: Store,
+        executor: str,
     ) -> dict[str, Measurement | Failure]:
         with StoreLock(self.config.store), self._executor(executor, devices) as running:
+            store.models.keep(models)
             return query.measure(
                 network, [self.config.device(d) for d in devices], store, running, self._artifacts()
             )
@@ -132,23 +161,28 @@ class Farm:
         seed: int,
         select: str,
         device_seconds: float | None,
-    ) -> Plan:
-        """A plan that can be carried out; everything that can be refused is refused here."""
+        input_shape: str | None,
+    ) -> tuple[Plan, Mapping[str, bytes]]:
+        """A plan that can be carried out, and the models that it brings along.
+
+        Everything that can be refused is refused here.
+        """
         if not devices or len(set(devices)) < len(devices):
             known = ", ".join(self.config.devices)
             raise UsageError(
                 f"--devices names each device once, got {list(devices)}; there are {known}"
             )
-        for name, value, least in (
+        for option, value, least in (
             ("budget", budget, 1),
             ("holdout", holdout, 0),
             ("seed", seed, 0),
             ("device-seconds", 0 if device_seconds is None else device_seconds, 0),
         ):
             if not value >= least:
-                raise UsageError(f"--{name} must be at least {least}, got {value}")
+                raise UsageError(f"--{option} must be at least {least}, got {value}")
+        name, models = _imported(space_name, input_shape)
         plan = Plan(
-            space=space_name,
+            space=name,
             devices=tuple(devices),
             budget=budget,
             holdout=holdout,
@@ -156,9 +190,10 @@ class Farm:
             specs=tuple(self.config.device(name).spec for name in devices),
             select=select,
             device_seconds=device_seconds,
+            networks=tuple(models) or None,
         )
-        Chooser(plan, space(space_name))
-        return plan
+        Chooser(plan, space(name, models))
+        return plan, models
 
     def _run(self, name: str, store: Store, executor: Executor, watch: Watch) -> None:
         Campaign(name, store, executor, self._artifacts(), watch).run()
@@ -186,3 +221,21 @@ class Farm:
 
     def _artifacts(self) -> ArtifactStore:
         return ArtifactStore(self.config.store / "artifacts")
+
+
+def _imported(space: str, input_shape: str | None) -> tuple[str, Mapping[str, bytes]]:
+    """The name of a space, and of `onnx:FOLDER` the models."""
+    name, _, folder = space.partition(":")
+    if name != ONNX:
+        _refuse_shape(input_shape, space)
+        return space, {}
+    if not folder:
+        raise UsageError("--space onnx needs the folder of its files: --space onnx:FOLDER")
+    from farm.spaces.onnx_files import import_folder
+
+    return name, import_folder(Path(folder).expanduser(), input_shape)
+
+
+def _refuse_shape(input_shape: str | None, what: str) -> None:
+    if input_shape is not None:
+        raise UsageError(f"--input-shape is only for ONNX files, not for {what!r}; leave it out")

@@ -6,21 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from farm.encode import predictor
 from farm.errors import UnknownName, UsageError
 from farm.spaces import SearchSpace
 from farm.store import Plan
 from farm.types import Measurement, Network
 from predictors import Observations, metrics
 from predictors.acquisition import ACQUISITIONS
-from predictors.models.gp import GaussianProcess
 
 POOL = 2000
 """Candidates drawn from a space by the campaign's seed; all of it where it is smaller."""
-
-MACS = "macs"
-"""The feature column that counts multiply-accumulates, where a space has one."""
 
 _SELECT = {"active": "variance", "random": "random"}
 
@@ -58,15 +54,13 @@ class Chooser:
         if plan.select not in _SELECT:
             raise UnknownName("way to select", plan.select, _SELECT)
         wanted = plan.budget + plan.holdout
-        rng = np.random.default_rng(plan.seed)
         self._plan = plan
-        self._pool = space.sample(min(space.size, max(POOL, 4 * wanted)), rng)
+        self._pool = candidates(plan, space)
         self._row = {network: row for row, network in enumerate(self._pool)}
-        self._features = space.features(self._pool)
-        self._model = model_over(self._features, space)
-        distinct, twins = np.unique(self._features, axis=0, return_index=True, return_inverse=True)[
-            1:
-        ]
+        self._model = predictor(space, self._pool, len(self._pool))
+        _, distinct, twins = np.unique(
+            space.features(self._pool), axis=0, return_index=True, return_inverse=True
+        )
         if wanted > len(distinct):
             raise UsageError(
                 f"--budget {plan.budget} and --holdout {plan.holdout} ask for {wanted} networks, "
@@ -80,7 +74,7 @@ class Chooser:
     def choose(self, chosen: Sequence[Network], n: int) -> list[Network]:
         """The next `n` networks after `chosen`, by the plan's way of selecting."""
         rows = ACQUISITIONS[_SELECT[self._plan.select]](
-            self._features,
+            self._model.features,
             [self._row[network] for network in chosen],
             n,
             self._plan.seed,
@@ -90,36 +84,38 @@ class Chooser:
         return [self._pool[row] for row in rows]
 
 
-def model_over(pool: NDArray[np.float64], space: SearchSpace) -> GaussianProcess:
-    """The predictor for networks of `space`, normalised over the features `pool` (N, F)."""
-    names = list(space.feature_names)
-    return GaussianProcess.over(pool, names.index(MACS) if MACS in names else None)
+def candidates(plan: Plan, space: SearchSpace) -> list[Network]:
+    """The networks that a plan chooses among, in an order that its seed decides."""
+    rng = np.random.default_rng(plan.seed)
+    most = max(POOL, 4 * (plan.budget + plan.holdout))
+    if plan.networks is None:
+        return space.sample(min(space.size, most), rng)
+    codes = rng.permutation(sorted(plan.networks))[:most]
+    return [Network(plan.space, str(code)) for code in codes]
 
 
 def judge(
+    plan: Plan,
+    space: SearchSpace,
     learnt: Sequence[Measurement],
     heldout: Sequence[Measurement],
-    devices: Sequence[str],
-    space: SearchSpace,
 ) -> Mapping[str, Judgement]:
-    """Fit on `learnt` and predict `heldout`, for each device."""
-    networks = list(dict.fromkeys(m.network for m in [*learnt, *heldout]))
-    if not networks:
-        return {device: Judgement(None, None, ()) for device in devices}
+    """Fit on `learnt` and predict `heldout`, for each device of `plan`."""
+    pool = candidates(plan, space)
+    networks = list(dict.fromkeys([*pool, *(m.network for m in [*learnt, *heldout])]))
     row = {network: i for i, network in enumerate(networks)}
-    features = space.features(networks)
-    trained = features[[row[m.network] for m in learnt]]
+    model = predictor(space, networks, len(pool))
     observations = Observations(
-        features=trained,
-        device=np.array([devices.index(m.device) for m in learnt], np.intp),
+        features=model.features[[row[m.network] for m in learnt]],
+        device=np.array([plan.devices.index(m.device) for m in learnt], np.intp),
         latency_s=np.array([m.latency_s for m in learnt]),
-        devices=tuple(devices),
+        devices=plan.devices,
     )
-    fitted = model_over(trained if len(learnt) else features, space).fit(observations)
+    fitted = model.fit(observations)
     judgements = {}
-    for device in devices:
+    for device in plan.devices:
         mine = [m for m in heldout if m.device == device]
-        posterior = fitted.posterior(features[[row[m.network] for m in mine]], device)
+        posterior = fitted.posterior(model.features[[row[m.network] for m in mine]], device)
         low_s, high_s = posterior.interval_s()
         predictions = tuple(
             Prediction(m.network, float(p), float(low), float(high), m.latency_s)

@@ -67,11 +67,12 @@ def summarise(store: Store, name: str) -> Summary:
     learnt = store.measurements(campaign=stored.id, purpose="learn")
     heldout = store.measurements(campaign=stored.id, purpose="holdout")
     built, cached = store.builds(stored.id)
+    searched = space(stored.plan.space, store.models)
     return Summary(
         campaign=stored,
         built=built,
         cached=cached,
         counts=store.counts(stored.id),
-        judgements=judge(learnt, heldout, stored.plan.devices, space(stored.plan.space)),
+        judgements=judge(stored.plan, searched, learnt, heldout),
         failures=tuple(store.failures(stored.id)),
     )

@@ -10,6 +10,36 @@ from typing import Any
 import numpy as np
 import pytest
 
+FAKES = """\
+store: results
+references: [a, b]
+devices:
+  a: {kind: "tests.fakes:FakeAgent"}
+  b: {kind: "tests.fakes:FakeAgent"}
+  odd: {kind: cpu, target: {kind: llvm, mcpu: pentium9}}
+"""
+
+
+@pytest.fixture
+def farm(tmp_path, monkeypatch, capsys):
+    """Runs the command in an empty folder with fake devices: (exit code, stdout, stderr)."""
+    from farm.cli.main import main
+
+    (tmp_path / "cluster.yaml").write_text(FAKES)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["farm", *words])
+        code = 0
+        try:
+            main()
+        except SystemExit as e:
+            code = int(e.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
 
 @pytest.fixture(scope="session")
 def published() -> Callable[[str], Mapping[str, Any]]:

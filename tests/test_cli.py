@@ -10,40 +10,13 @@ import pytest
 import typer
 
 from farm.campaign import DeviceProgress, Progress
-from farm.cli.main import app, main
+from farm.cli.main import app
 from farm.cli.progress import duration, line, table
 from farm.store import StoreLock
-
-FAKES = """\
-store: results
-references: [a, b]
-devices:
-  a: {kind: "tests.fakes:FakeAgent"}
-  b: {kind: "tests.fakes:FakeAgent"}
-  odd: {kind: cpu, target: {kind: llvm, mcpu: pentium9}}
-"""
+from tests.conftest import FAKES
 
 CELL = "nb201/|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"
 LAUNCH = ("launch", "--devices", "a,b", "--budget", "5", "--executor", "inline")
-
-
-@pytest.fixture
-def farm(tmp_path, monkeypatch, capsys):
-    """Runs the command in an empty folder with fake devices: (exit code, stdout, stderr)."""
-    (tmp_path / "cluster.yaml").write_text(FAKES)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["farm", *words])
-        code = 0
-        try:
-            main()
-        except SystemExit as e:
-            code = int(e.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def commands(group=None, path=()):
@@ -252,6 +225,17 @@ def test_export_writes_a_row_for_each_measurement(farm, format):
         assert min(min(r) for r in samples) <= row["latency_s"]
     assert farm("export", "--format", "xls")[0] == 2
     assert not list(Path().glob("*.part"))
+
+
+def test_a_device_on_which_everything_fails_is_a_failure(farm):
+    broken = FAKES.replace(
+        'b: {kind: "tests.fakes:FakeAgent"', 'b: {kind: "tests.fakes:FakeAgent", fault: crash'
+    )
+    Path("cluster.yaml").write_text(broken)
+    code, out, _ = farm(*LAUNCH, "--holdout", "1")
+    assert code == 1
+    assert out.count("as the test wants it") == 6
+    assert "6 failed" in out
 
 
 def test_devices_are_listed(farm):

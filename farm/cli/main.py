@@ -16,6 +16,7 @@ from farm.cli import show
 from farm.cli.progress import watching
 from farm.errors import FarmError
 from farm.farm import EXECUTORS, MEASURE, Farm
+from farm.summary import Summary
 
 app = typer.Typer(
     help="Measures the latency of neural networks on real devices; predicts the rest.",
@@ -38,6 +39,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Executor = Annotated[
     str, typer.Option("--executor", help=f"What carries the work out: {', '.join(EXECUTORS)}.")
 ]
+InputShape = Annotated[
+    str | None,
+    typer.Option(help="The input of an ONNX file whose size is open, such as 1,3,224,224."),
+]
 CampaignName = Annotated[str, typer.Argument(help="A campaign, such as c1, or `latest`.")]
 
 _CONFIG = Path("cluster.yaml")
@@ -49,7 +54,7 @@ _INTERRUPTED = 130
 def launch(
     devices: Annotated[str, typer.Option(help="Names of devices, with commas.")],
     budget: Annotated[int, typer.Option(help="Networks to learn from, on each device.")],
-    space: Annotated[str, typer.Option(help="The search space: nb201, fbnet, ...")] = "nb201",
+    space: Annotated[str, typer.Option(help="nb201, fbnet, fbnet32, or onnx:FOLDER.")] = "nb201",
     holdout: Annotated[
         int, typer.Option(help="Networks measured only to judge the predictor by.")
     ] = 10,
@@ -60,6 +65,7 @@ def launch(
     device_seconds: Annotated[
         float | None, typer.Option(help="Choose no more once devices were busy so long.")
     ] = None,
+    input_shape: InputShape = None,
     executor: Executor = "ray",
     config: Config = _CONFIG,
     store: StoreFolder = None,
@@ -70,9 +76,19 @@ def launch(
     farm = Farm.open(config, store)
     with watching() as watch:
         summary = farm.launch(
-            space, names, budget, holdout, seed, select, device_seconds, executor, watch
+            space,
+            names,
+            budget,
+            holdout,
+            seed,
+            select,
+            device_seconds,
+            executor,
+            watch,
+            input_shape,
         )
     _print(as_json, summary.to_json, lambda: show.summary(summary))
+    _must_have_worked(summary)
 
 
 @campaign_app.command("list")
@@ -120,6 +136,7 @@ def campaign_resume(
     with watching() as watch:
         summary = farm.resume(name, executor, watch)
     _print(as_json, summary.to_json, lambda: show.summary(summary))
+    _must_have_worked(summary)
 
 
 @campaign_app.command("cancel")
@@ -137,17 +154,20 @@ def campaign_cancel(
 
 @app.command()
 def hwl(
-    network: Annotated[str, typer.Argument(help="SPACE/CODE, or a NAS-Bench-201 cell string.")],
+    network: Annotated[
+        str, typer.Argument(help="SPACE/CODE, a NAS-Bench-201 cell string, or an .onnx file.")
+    ],
     measure: Annotated[
         str, typer.Option(help=f"What to measure: {', '.join(MEASURE)}.")
     ] = "missing",
+    input_shape: InputShape = None,
     executor: Executor = "inline",
     config: Config = _CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
     """The HWL encoding of a network: its latencies on the reference devices."""
-    encoding = Farm.open(config, store).hwl(network, measure, executor)
+    encoding = Farm.open(config, store).hwl(network, measure, executor, input_shape)
     _print(as_json, encoding.to_json, lambda: show.encoding(encoding))
 
 
@@ -216,6 +236,12 @@ def main() -> None:
         _fail("interrupted; `farm campaign resume` goes on where it was", _INTERRUPTED)
 
 
+def _must_have_worked(summary: Summary) -> None:
+    """A network may fail; a device on which every one did has not worked."""
+    if any(failed and not measured for measured, failed in summary.counts.values()):
+        raise typer.Exit(1)
+
+
 def _usage(error: TyperException) -> str:
     """What is wrong with the words of a command line; empty where the help was shown for it."""
     message, context = error.format_message().strip(), getattr(error, "ctx", None)
@@ -225,8 +251,8 @@ def _usage(error: TyperException) -> str:
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
-    if message:
-        typer.echo(f"farm: {message}", err=True)
+    for line in message.splitlines():
+        typer.echo(f"farm: {line}", err=True)
     sys.exit(exit_code)
 
 

@@ -85,7 +85,8 @@ class _Draft:
 def normalise(model: ModelProto) -> ModelProto:
     """The normal form of a checked model with one static input (`onnx_read.read`).
 
-    The model is used up. Raises NetworkSyntaxError for a network without a single float32 output of known shape.
+    The model is used up. Raises NetworkSyntaxError for a network without a single float32 output
+    of known shape.
     """
     draft = _draft(model)
     _drop_aliases(draft)

@@ -20,6 +20,7 @@ from farm.errors import StoreError, StoreNewer, UnknownName
 from farm.store import rows
 from farm.store.edge import translated
 from farm.store.migrations import migrations
+from farm.store.models import StoredModels
 from farm.store.values import Plan, Request, StoredCampaign
 from farm.types import Artifact, DeviceFacts, Failure, Measurement, Network, Target
 
@@ -38,6 +39,7 @@ class Store:
     def __init__(self, folder: Path, create: bool = True) -> None:
         self.folder = folder
         self.path = folder / "farm.db"
+        self.models = StoredModels(folder)
         if not create and not self.path.exists():
             raise StoreError(
                 f"no store in {folder}; `farm launch` makes one, --store names another"

@@ -18,6 +18,7 @@ class Plan:
     select: `active` (posterior variance) or `random`.
     device_seconds: the campaign chooses nothing more once its devices were busy for so long.
     specs: how each device measures.
+    networks: the codes to choose among; None where the space alone says that.
     """
 
     space: str
@@ -28,12 +29,16 @@ class Plan:
     specs: tuple[MeasureSpec, ...]
     select: str = "active"
     device_seconds: float | None = None
+    networks: tuple[str, ...] | None = None
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
         value = json.loads(text)
         specs = tuple(MeasureSpec(**spec) for spec in value["specs"])
-        return cls(**{**value, "devices": tuple(value["devices"]), "specs": specs})
+        # Plans from before there were ONNX files have no networks.
+        networks = tuple(value["networks"]) if value.get("networks") else None
+        devices = tuple(value["devices"])
+        return cls(**{**value, "devices": devices, "specs": specs, "networks": networks})
 
 
 @dataclass(frozen=True)

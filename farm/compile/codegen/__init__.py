@@ -12,7 +12,7 @@ from farm.compile.codegen.window import average_pool2d, depthwise_conv2d
 from farm.compile.groups import Group, work
 from farm.compile.target import Isa
 
-_SHARED_WORK = 200_000
+_SHARED_WORK = 100_000
 """Vector operations from which on threads share a kernel. Waking them takes 2 microseconds, and
 fetching what another core has just written takes longer than writing it, as measured."""
 

@@ -30,7 +30,7 @@ def build(kernel: Group | Operation, name: str, target: Any, isa: Isa) -> Kernel
     if isinstance(kernel, Group):
         function = write_kernel(kernel, isa).with_attr("global_symbol", name)
         arguments = tuple(range(len(kernel.operands) + 1))
-        return Kernel(_code({name: function}, target), (Step(name, arguments),))
+        return Kernel(_code(_written({name: function}, target)), (Step(name, arguments),))
     module = _imported(kernel, target, isa)
     read = _Steps(kernel, module["main"])
     symbols = {step.symbol: f"{name}_{step.symbol}" for step in read.steps}
@@ -39,11 +39,27 @@ def build(kernel: Group | Operation, name: str, target: Any, isa: Isa) -> Kernel
         for function, symbol in symbols.items()
     }
     steps = tuple(Step(symbols[step.symbol], step.arguments) for step in read.steps)
-    return Kernel(_code(functions, target), steps, tuple(read.buffers))
+    module = tirx.build(tvm.IRModule(functions), target=target)
+    return Kernel(_code(module), steps, tuple(read.buffers))
 
 
-def _code(functions: dict[str, Any], target: Any) -> bytes:
-    module = tvm.tirx.build(tvm.IRModule(functions), target=target)
+def _written(functions: dict[str, Any], target: Any) -> Any:
+    """Functions of `codegen` as machine code.
+
+    They are flat, and as simple as LLVM wants them; TVM's own pipeline would take longer than LLVM.
+    """
+    passes = [
+        tirx.transform.BindTarget(target.with_host(target)),
+        tirx.transform.MakePackedAPI(),
+        tirx.transform.LowerTVMBuiltin(),
+        tirx.transform.LowerIntrin(),
+    ]
+    lowered = tvm.transform.Sequential(passes)(tvm.IRModule(functions))
+    return tvm.get_global_func("target.build.llvm")(lowered, target)
+
+
+def _code(module: Any) -> bytes:
+    """The object file of a module of machine code."""
     with tempfile.TemporaryDirectory(prefix="farm-kernel-") as folder:
         path = Path(folder) / "kernel.o"
         module.write_to_file(str(path))

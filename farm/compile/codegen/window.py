@@ -1,8 +1,6 @@
 """Depthwise convolutions and average pooling: a window that slides over each channel by itself.
 
-A channel is copied into scratch memory with its padding, and with a stride its rows and columns
-are dealt out by their phase, so that what neighbouring outputs read is contiguous again. Vectors
-run along rows of the output; narrow rows take a vector that is only partly stored.
+Vectors run along rows of the output; what they read lies in scratch memory (`plane`).
 """
 
 from __future__ import annotations
@@ -11,10 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from math import ceil
 from typing import Any
 
-from farm.compile.codegen.rows import copy_row, zero_row
+from farm.compile.codegen.plane import SCRATCH, Plane
 from farm.compile.codegen.steps import Output, parameters
 from farm.compile.codegen.tiling import largest_factor, vector_starts
 from farm.compile.codegen.tir import (
@@ -32,7 +29,7 @@ from farm.compile.codegen.tir import (
     splat,
     vector,
 )
-from farm.compile.groups import Group, Window
+from farm.compile.groups import Group
 from farm.compile.target import Isa
 
 
@@ -83,31 +80,29 @@ def _kernel(
     counts: _Counts | None,
 ) -> Any:
     output = Output(group, tensors)
-    plane = _Plane.of(group, isa)
-
+    plane = Plane.of(group, isa, banded=counts is None)
     total = output.batch * output.channels
-    together = largest_factor(total, max(1, _SCRATCH // plane.size))
+    # Small channels are several: a vector that is read right after its parts were written waits
+    # until they have left the core.
+    together = largest_factor(total, max(1, SCRATCH // plane.size)) if plane.bands == 1 else 1
 
     def block(index: Expr) -> list[Stmt]:
         padded, allocation = scratch("padded", together * plane.size)
+        first, band = divmod_index(index, plane.bands, total // together)
 
         def fill(i: Expr) -> Iterator[Stmt]:
-            channel = index * together + i
-            return plane.fill(padded, i * plane.size, tensors[0].flat, channel, group.relu_input)
+            channel = first * together + i
+            return plane.fill(padded, i * plane.size, tensors[0].flat, channel, band)
 
         def sums(i: Expr) -> Iterator[Stmt]:
             source = _Source(padded, i * plane.size)
-            place = divmod_index(index * together + i, output.channels, output.batch)
-            return _Sums(plane, source, output, term, counts).statements(*place)
+            place = divmod_index(first * together + i, output.channels, output.batch)
+            return _Sums(plane, source, output, term, counts).statements(*place, band)
 
         return [allocation, loop(together, fill), loop(together, sums)]
 
-    return function(tensors, [loop(total // together, block, parallel=isa.threads)])
-
-
-_SCRATCH = 4096
-"""Floats of padded channels at a time. They fit the first-level cache, and small channels are
-several: a vector that is read right after its parts were written waits for the writes."""
+    blocks = total // together * plane.bands
+    return function(tensors, [loop(blocks, block, parallel=isa.threads)])
 
 
 @dataclass(frozen=True)
@@ -118,94 +113,12 @@ class _Source:
     start: Expr
 
 
-@dataclass(frozen=True)
-class _Plane:
-    """One channel of the image, padded and dealt out by phases: (phases, phases, rows, pitch)."""
-
-    in_size: tuple[int, int]
-    out_size: tuple[int, int]
-    window: Window
-    lanes: int
-    isa: Isa
-
-    @classmethod
-    def of(cls, group: Group, isa: Isa) -> _Plane:
-        assert group.window is not None
-        (_, _, h, w), (_, _, oh, ow) = group.operands[0], group.output
-        lanes = min(isa.lanes, 1 << (ow - 1).bit_length())
-        return cls((h, w), (oh, ow), group.window, lanes, isa)
-
-    def phases(self, axis: int) -> int:
-        return min(self.window.stride[axis], self._span(axis) + 1)
-
-    def _span(self, axis: int) -> int:
-        return (self.window.kernel[axis] - 1) * self.window.dilation[axis]
-
-    @property
-    def rows(self) -> int:
-        return self.out_size[0] + self._span(0) // self.window.stride[0]
-
-    @property
-    def pitch(self) -> int:
-        """Values in a row, with room for a whole vector at its last output."""
-        width = ceil(self.out_size[1] / self.lanes) * self.lanes
-        return width + self._span(1) // self.window.stride[1]
-
-    def index(self, tap_row: int, tap_column: int, row: Expr, column: Expr) -> Expr:
-        """Where the value is that a tap of the kernel reads for output (row, column)."""
-        (sy, sx), (dy, dx) = self.window.stride, self.window.dilation
-        (oy, py), (ox, px) = divmod(tap_row * dy, sy), divmod(tap_column * dx, sx)
-        first_row = (py * self.phases(1) + px) * self.rows + oy
-        return (first_row + row) * self.pitch + ox + column
-
-    @property
-    def size(self) -> int:
-        return self.phases(0) * self.phases(1) * self.rows * self.pitch
-
-    def fill(
-        self, buffer: Any, base: Expr, image: Any, channel: Expr, relu: bool
-    ) -> Iterator[Stmt]:
-        """Fills the scratch memory at `base` with a channel."""
-        start = channel * self.in_size[0] * self.in_size[1]
-        for phase in product(range(self.phases(0)), range(self.phases(1))):
-            yield from self._phase(image, start, buffer, base, phase, relu)
-
-    def _phase(
-        self,
-        image: Any,
-        start: Expr,
-        buffer: Any,
-        base: Expr,
-        phase: tuple[int, int],
-        relu: bool,
-    ) -> list[Stmt]:
-        height, width = self.in_size
-        (sy, sx), pads = self.window.stride, self.window.pads
-        base = base + (phase[0] * self.phases(1) + phase[1]) * self.rows * self.pitch
-        first = min(self.rows, max(0, -(-(pads[0] - phase[0]) // sy)))
-        last = max(first, min(self.rows, (height - 1 + pads[0] - phase[0]) // sy + 1))
-        shift = phase[1] - pads[1]
-
-        def row(index: Expr) -> list[Stmt]:
-            y = (index + first) * sy + phase[0] - pads[0]
-            target = base + (index + first) * self.pitch
-            source = start + y * width
-            return copy_row(
-                buffer, target, image, source, self.pitch, width, shift, sx, relu, self.isa
-            )
-
-        above = zero_row(buffer, base, first * self.pitch, self.isa)
-        below_start, below = base + last * self.pitch, (self.rows - last) * self.pitch
-        copied = [loop(last - first, row)] if last > first else []
-        return [*above, *copied, *zero_row(buffer, below_start, below, self.isa)]
-
-
 class _Sums:
     """The sums over the window, a few rows of the output at a time."""
 
     def __init__(
         self,
-        plane: _Plane,
+        plane: Plane,
         source: _Source,
         output: Output,
         term: Callable[[Expr, int, Expr, int], Expr],
@@ -215,16 +128,16 @@ class _Sums:
         self.term, self.counts = term, counts
         self.lanes = plane.lanes
 
-    def statements(self, n: Expr, channel: Expr) -> Iterator[Stmt]:
-        """All outputs of a channel: runs of rows that cover equally many pixels."""
+    def statements(self, n: Expr, channel: Expr, band: Expr) -> Iterator[Stmt]:
+        """All outputs of a band: runs of rows whose windows cover equally many pixels."""
         for first, count, scale in self._runs():
             for start, size, turns in self._blocks(first, count):
-                place = partial(self._rows, n, channel, start, size, scale)
+                place = partial(self._rows, n, channel, band, start, size, scale)
                 yield loop(turns, place)
 
     def _runs(self) -> list[tuple[int, int, float]]:
         """(first row, rows, factor of the sum) of runs of equal factor."""
-        rows = self.plane.out_size[0]
+        rows = self.plane.out_rows
         factors = [1 / count for count in self.counts.along(0)] if self.counts else [1.0] * rows
         firsts = [i for i in range(rows) if i == 0 or factors[i] != factors[i - 1]]
         ends = [*firsts[1:], rows]
@@ -238,10 +151,10 @@ class _Sums:
         return [(first, size, turns), *tail]
 
     def _rows(
-        self, n: Expr, channel: Expr, start: int, count: int, scale: float, turn: Expr
+        self, n: Expr, channel: Expr, band: Expr, start: int, count: int, scale: float, turn: Expr
     ) -> Iterator[Stmt]:
         first = start + turn * count
-        width = self.plane.out_size[1]
+        above, width = band * self.plane.out_rows, self.plane.out_size[1]
         starts = vector_starts(width, self.lanes) if width >= self.lanes else [0]
         for column in starts:
             registers = Registers(count, 1, self.lanes)
@@ -249,7 +162,7 @@ class _Sums:
             yield from self._taps(registers, channel, first, column)
             for row in range(count):
                 value = self._scaled(registers.get(row, 0), column, scale)
-                yield from self._store(n, channel, first + row, column, value)
+                yield from self._store(n, channel, above + first + row, column, value)
 
     def _taps(self, registers: Registers, channel: Expr, first: Expr, start: int) -> Iterator[Stmt]:
         for tap, row in self._order(registers.rows):

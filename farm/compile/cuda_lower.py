@@ -14,6 +14,7 @@ from typing import Any
 import onnx
 import tvm
 from tvm import relax
+from tvm.relax.backend.cuda import pipeline as passes
 from tvm.relax.frontend.onnx import from_onnx
 
 from farm.compile import target as targets
@@ -25,13 +26,12 @@ from farm.types import Target
 def library(model: bytes, target: Target) -> tuple[bytes, str]:
     """A shared library for the host's CPU and the GPU, and the GPU's architecture.
 
-    Fused and scheduled by TVM's own pipeline and rules. Raises TargetError, BuildError.
+    Fused and scheduled by TVM's own passes and rules. Raises TargetError, BuildError.
     """
     resolved = _with_host(_resolved(target))
     module = _imported(model)
     with resolved:
-        pipeline = relax.get_default_pipeline(resolved)
-        executable = tvm.compile(module, target=resolved, relax_pipeline=pipeline)
+        executable = tvm.compile(module, target=resolved, relax_pipeline=_pipeline(resolved))
     return _linked(executable, str(resolved.host.attrs["mtriple"])), str(resolved.attrs["arch"])
 
 
@@ -42,7 +42,10 @@ def _resolved(target: Target) -> Any:
     arch, known = str(resolved.attrs["arch"]), _nvcc_architectures()
     # The suffix says that code may use what later architectures do not have.
     if not re.fullmatch(r"sm_\d+[af]?", arch) or arch.rstrip("af") not in known:
-        raise TargetError(f"nvcc compiles for {', '.join(known)}, and not for {arch!r}")
+        raise TargetError(
+            f"nvcc compiles for {', '.join(known)}, and not for {arch!r}; "
+            "for older ones, put the nvcc of an older CUDA toolkit on the PATH"
+        )
     return resolved
 
 
@@ -74,6 +77,25 @@ def _imported(model: bytes) -> Any:
     except Exception as error:
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise BuildError(f"TVM does not import the network: {reason[0]}") from error
+
+
+def _pipeline(target: Any) -> Any:
+    """TVM's pipeline for CUDA, but views are told from kernels before schedules hide the views.
+
+    Otherwise every bias is copied by a kernel of its own, on each run.
+    """
+    *lowering, schedule = passes.legalize_passes(target)
+    return tvm.transform.Sequential(
+        [
+            *passes.library_dispatch_passes(target),
+            *lowering,
+            relax.transform.RewriteDataflowReshape(),
+            relax.transform.DeadCodeElimination(),
+            schedule,
+            *passes.dataflow_lower_passes(target),
+            *passes.finalize_passes(target),
+        ]
+    )
 
 
 def _linked(executable: Any, triple: str) -> bytes:

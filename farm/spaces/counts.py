@@ -1,7 +1,8 @@
 """What a network costs, counted from its graph, and the predictor's columns made of it.
 
 The counts assume what every inference compiler does: batch norm, ReLU and sums are fused into
-the kernel that makes one of their inputs.
+the kernel that makes one of their inputs, and what depends on weights alone is computed when the
+network is built: it counts as parameters and costs nothing more.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Counts:
     parameters: trainable, of the training form: with two of each batch-norm channel.
     kernels: nodes other than batch norm, ReLU, sums and zeros.
     traffic_bytes: activations (float32) that kernels read and write, and one more read for each
-        sum, whose second term is not in the registers of the kernel it is fused into.
+        sum of two of them, as the second is not in the registers of the kernel it is fused into.
     """
 
     macs_1x1: int = 0
@@ -63,7 +64,12 @@ ANALYTIC_NAMES = ("macs", "log_macs", *(f"log_{name}" for name in COUNTS), "log_
 
 def count(graph: Graph) -> Counts:
     """The counts of a whole network."""
-    return sum((_count_node(graph, node) for node in graph.nodes), Counts())
+    run = at_run_time(graph)
+    costs = (
+        _count_node(graph, node, run) if node.name in run else _count_constant(graph, node)
+        for node in graph.nodes
+    )
+    return sum(costs, Counts())
 
 
 def count_vector(graph: Graph) -> NDArray[np.float64]:
@@ -72,12 +78,23 @@ def count_vector(graph: Graph) -> NDArray[np.float64]:
 
 
 def depth(graph: Graph) -> int:
-    """Kernels on the longest path to the output."""
-    depths = {INPUT_NAME: 0}
+    """Kernels on the longest path from the input to the output; 0 if there is no path."""
+    run = at_run_time(graph)
+    depths = dict.fromkeys([INPUT_NAME, *(node.name for node in graph.nodes)], 0)
     for node in graph.nodes:
-        before = max((depths[name] for name in node.inputs), default=0)
-        depths[node.name] = before + (not isinstance(node.op, FUSED))
+        if node.name in run:
+            before = max(depths[name] for name in node.inputs)
+            depths[node.name] = before + (not isinstance(node.op, FUSED))
     return depths[graph.output]
+
+
+def at_run_time(graph: Graph) -> frozenset[str]:
+    """Names of the nodes that depend on the input; the others are constants."""
+    found = {INPUT_NAME}
+    for node in graph.nodes:
+        if not found.isdisjoint(node.inputs):
+            found.add(node.name)
+    return frozenset(found - {INPUT_NAME})
 
 
 def analytic_features(
@@ -92,11 +109,14 @@ def analytic_features(
     return np.column_stack([macs, np.log1p(np.column_stack([macs, counts, depths]))])
 
 
-def _count_node(graph: Graph, node: Node) -> Counts:
-    if isinstance(node.op, Zeros):
-        return Counts()
+def _count_constant(graph: Graph, node: Node) -> Counts:
+    return Counts(parameters=node.op.parameters(*(graph.shapes[name] for name in node.inputs)))
+
+
+def _count_node(graph: Graph, node: Node, run: frozenset[str]) -> Counts:
     if isinstance(node.op, Add):
-        return Counts(traffic_bytes=FLOAT32_BYTES * prod(graph.shapes[node.name]))
+        second_term = run.issuperset(set(node.inputs) - {INPUT_NAME})
+        return Counts(traffic_bytes=second_term * FLOAT32_BYTES * prod(graph.shapes[node.name]))
     shapes = [graph.shapes[name] for name in node.inputs]
     parameters = node.op.parameters(*shapes)
     if isinstance(node.op, FUSED):

@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from farm.spaces.counts import ANALYTIC_NAMES, analytic_features, count_vector
+from farm.spaces.counts import ANALYTIC_NAMES, COUNTS, analytic_features, count_vector
 from farm.spaces.graph import Graph
 from farm.spaces.nb201_graph import (
     CELLS_PER_STAGE,
@@ -38,6 +38,8 @@ _IS_CONV = np.array([name in KERNELS for name in OPERATIONS])
 _IS_NONE = np.array([name == "none" for name in OPERATIONS])
 _HAS_KERNEL = ~_IS_NONE & np.array([name != "skip_connect" for name in OPERATIONS])
 
+_PARAMETERS = COUNTS.index("parameters")
+
 FEATURE_NAMES = (
     *(f"edge{a}-{b}={name}" for a, b in EDGES for name in OPERATIONS[1:]),
     *(f"count={name}" for name in OPERATIONS[1:]),
@@ -53,16 +55,18 @@ Ints = NDArray[np.int64]
 def cell_features(cells: Sequence[Cell]) -> Floats:
     """(N, len(FEATURE_NAMES)) float64, not standardised, of each cell's representative.
 
-    24 columns: does this edge carry this operation. 4: how many edges do. 1: does the output
-    depend on the input. The others are `counts.analytic_features`. Two networks have the same
-    features if and only if they have the same graph.
+    24 columns: does this edge carry this operation of something that depends on the input. 4: how
+    many edges do. 1: does the output depend on the input. The others are
+    `counts.analytic_features`. Networks that have the same graph have the same features.
     """
     positions = [[OPERATIONS.index(op) for op in cell] for cell in cells]
     ops = representatives(np.array(positions, dtype=np.int64).reshape(-1, len(EDGES)))
     live, connected = live_edges(ops)
-    held = np.eye(len(OPERATIONS))[ops] * live[:, :, None]
-    totals = _totals(live, connected, held.sum(axis=1))
-    analytic = analytic_features(totals, _depths(ops, live, connected))
+    run = edges_at_run_time(live)
+    each = np.eye(len(OPERATIONS))[ops]
+    held = each * run[:, :, None]
+    totals = _totals(live, run, connected, each)
+    analytic = analytic_features(totals, _depths(ops, run, connected))
     edges = [held[:, edge, 1:] for edge in range(len(EDGES))]
     return np.column_stack([*edges, held.sum(axis=1)[:, 1:], connected, analytic])
 
@@ -110,38 +114,58 @@ def live_edges(ops: Ints) -> tuple[Bools, Bools]:
     return carries, needed[:, 0]
 
 
-def _totals(live: Bools, connected: Bools, held: Floats) -> Floats:
-    """(N, len(COUNTS)): counts of whole networks. held: (N, 5), live edges of each operation.
+def edges_at_run_time(live: Bools) -> Bools:
+    """Which live edges (N, 6) carry something that depends on the input; the others, constants."""
+    depends = np.zeros((len(live), _CELL_NODES), dtype=bool)
+    depends[:, 0] = True
+    run = np.zeros_like(live)
+    for edge, (a, b) in enumerate(EDGES):
+        run[:, edge] = live[:, edge] & depends[:, a]
+        depends[:, b] |= run[:, edge]
+    return run
 
-    Where the output does not need the input, nothing before the last cell is needed either.
+
+def _totals(live: Bools, run: Bools, connected: Bools, each: Floats) -> Floats:
+    """(N, len(COUNTS)): counts of whole networks. each: (N, 6, 5), one-hot operations.
+
+    Constants cost parameters only. Where the output does not need the input, all is constant, and
+    nothing before the last cell is needed.
     """
     edge_costs, sum_costs, skeleton, head = _costs()
-    incoming = np.stack([live[:, [b == node for _, b in EDGES]].sum(axis=1) for node in (1, 2, 3)])
-    sums = np.maximum(incoming - 1, 0).sum(axis=0)
-    cells = np.einsum("no,soc->snc", held, edge_costs) + np.einsum("n,sc->snc", sums, sum_costs)
-    whole = skeleton + CELLS_PER_STAGE * cells.sum(axis=0)
-    totals: Floats = np.where(connected[:, None], whole, head + cells[-1])
+    held, kept = ((each * edges[:, :, None]).sum(axis=1) for edges in (run, live))
+    cells = np.einsum("no,soc->snc", held, edge_costs)
+    cells += np.einsum("n,sc->snc", _sums(run), sum_costs)
+    cells[..., _PARAMETERS] = np.einsum("no,so->sn", kept, edge_costs[..., _PARAMETERS])
+    totals = np.zeros((len(live), len(COUNTS)))
+    totals[connected] = (skeleton + CELLS_PER_STAGE * cells.sum(axis=0))[connected]
+    totals[~connected, _PARAMETERS] = (head + cells[-1])[~connected, _PARAMETERS]
     return totals
 
 
-def _depths(ops: Ints, live: Bools, connected: Bools) -> Floats:
-    """(N,): kernels on the longest path of whole networks."""
+def _sums(run: Bools) -> Floats:
+    """(N,): additions in a cell of two terms that depend on the input."""
+    terms = [run[:, [b == node for _, b in EDGES]].sum(axis=1) for node in range(1, _CELL_NODES)]
+    total: Floats = np.maximum(np.array(terms, dtype=float) - 1, 0).sum(axis=0)
+    return total
+
+
+def _depths(ops: Ints, run: Bools, connected: Bools) -> Floats:
+    """(N,): kernels on the longest path of whole networks; 0 for one that is all constant."""
     depths = np.full(len(ops), float(_STEM_DEPTH))
     for stage in range(len(STAGE_SHAPES)):
         depths += _RESIDUAL_DEPTH if stage else 0
         for _ in range(CELLS_PER_STAGE):
-            depths = _cell_depths(ops, live, depths)
-    alone = _cell_depths(ops, live, np.zeros(len(ops)))
-    return np.where(connected, depths, alone) + _HEAD_DEPTH
+            depths = _cell_depths(ops, run, depths)
+    return np.where(connected, depths + _HEAD_DEPTH, 0)
 
 
-def _cell_depths(ops: Ints, live: Bools, before: Floats) -> Floats:
+def _cell_depths(ops: Ints, run: Bools, before: Floats) -> Floats:
     """(N,): depth at a cell's output, given the depth (N,) at its input."""
     depths = np.zeros((len(ops), _CELL_NODES))
     depths[:, 0] = before
     for edge, (a, b) in enumerate(EDGES):
         through = depths[:, a] + _HAS_KERNEL[ops[:, edge]]
-        depths[:, b] = np.maximum(depths[:, b], np.where(live[:, edge], through, 0))
+        depths[:, b] = np.maximum(depths[:, b], np.where(run[:, edge], through, 0))
     return depths[:, -1]
 
 

@@ -9,6 +9,7 @@ second and the third, batch norm and ReLU, the global mean, and a linear layer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 
 from farm.spaces.graph import INPUT, Graph, Value, apply, build
@@ -70,16 +71,18 @@ class _CellBuilder:
 
     A node without a live input is all zeros. Skipping or pooling zeros gives zeros, which add
     nothing; a convolution of zeros is still its batch norm's shift, so it stays. Convolutions of
-    one node share its ReLU. The terms of a sum are sorted by what they compute, so that
-    isomorphic cells come out equal (up to ties, which cost a duplicate and nothing else).
+    one node share its ReLU. The terms of a sum are sorted, constants first and then by what they
+    compute, so that isomorphic cells come out equal (up to ties, which cost a duplicate and
+    nothing else) and constants add up when the network is built.
     """
 
     def __init__(self, x: Value, shape: Shape) -> None:
         self.shape = shape
         self.texts: dict[Value, str] = {x: "x"}
         self.relus: dict[Value, Value] = {}
+        self.varying: set[Value] = {x}
         self.nodes: list[Value | None] = [x]
-        self.zeros = self._named(apply(Zeros(shape)), "0")
+        self.zeros = self._named(apply(Zeros(shape)), "0", [])
 
     def build(self, cell: Cell) -> Value:
         """The value of the cell's output node."""
@@ -101,19 +104,22 @@ class _CellBuilder:
         if x not in self.relus:
             self.relus[x] = x if x is self.zeros else apply(Relu(), x)
         conv = apply(Conv(self.shape[1], KERNELS[operation]), self.relus[x])
-        return self._named(conv, f"{operation}({self.texts[x]})")
+        return self._named(conv, f"{operation}({self.texts[x]})", [x])
 
     def _pool(self, x: Value) -> Value:
-        return self._named(apply(AvgPool(3, stride=1, padding=1), x), f"pool({self.texts[x]})")
+        pool = apply(AvgPool(3, stride=1, padding=1), x)
+        return self._named(pool, f"pool({self.texts[x]})", [x])
 
     def _sum(self, terms: list[Value]) -> Value | None:
-        ordered = sorted(terms, key=lambda term: self.texts[term])
+        ordered = sorted(terms, key=lambda term: (term in self.varying, self.texts[term]))
         if not ordered:
             return None
         text = "+".join(self.texts[term] for term in ordered)
         total = reduce(lambda a, b: apply(Add(), a, b), ordered)
-        return self._named(total, f"({text})") if len(ordered) > 1 else total
+        return self._named(total, f"({text})", ordered) if len(ordered) > 1 else total
 
-    def _named(self, value: Value, text: str) -> Value:
+    def _named(self, value: Value, text: str, sources: Sequence[Value]) -> Value:
         self.texts[value] = text
+        if not self.varying.isdisjoint(sources):
+            self.varying.add(value)
         return value

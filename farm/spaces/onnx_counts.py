@@ -75,7 +75,7 @@ _ELEMENTWISE = {
 class _View:
     """shapes: of every value. weights: names of the inputs after the network's own.
 
-    activations: the network's input and what nodes make.
+    activations: the network's input and what depends on it; the rest is known beforehand.
     """
 
     model: ModelProto
@@ -90,12 +90,24 @@ class _View:
         for value in (*graph.input, *graph.value_info, *graph.output):
             shapes[value.name] = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
         source, *weights = (value.name for value in graph.input)
-        made = (name for n in graph.node if n.op_type != "Constant" for name in n.output if name)
-        return cls(model, shapes, frozenset(weights), frozenset([source, *made]))
+        return cls(model, shapes, frozenset(weights), _dependent(graph.node, source))
+
+    def runs(self, node: NodeProto) -> bool:
+        """Whether a node has anything to do once the input is there."""
+        return not self.activations.isdisjoint(node.input)
 
     def sizes(self, names: Sequence[str]) -> list[int]:
         """Elements of those of `names` that are activations."""
         return [prod(self.shapes[name]) for name in names if name in self.activations]
+
+
+def _dependent(nodes: Sequence[NodeProto], source: str) -> frozenset[str]:
+    """`source` and all values that depend on it. nodes: in topological order."""
+    found = {source}
+    for node in nodes:
+        if not found.isdisjoint(node.input):
+            found.update(name for name in node.output if name)
+    return frozenset(found)
 
 
 def count(model: ModelProto) -> Counts:
@@ -108,7 +120,7 @@ def count(model: ModelProto) -> Counts:
     view = _View.of(model)
     biases = {node.input[2] for node in model.graph.node if _has_bias(node)} & view.weights
     parameters = sum(prod(view.shapes[name]) for name in [*view.weights, *biases])
-    nodes = (_count_node(view, node) for node in model.graph.node)
+    nodes = (_count_node(view, node) for node in model.graph.node if view.runs(node))
     return sum(nodes, Counts(parameters=parameters))
 
 
@@ -118,9 +130,12 @@ def count_vector(model: ModelProto) -> NDArray[np.float64]:
 
 
 def depth(model: ModelProto) -> int:
-    """Kernels on the longest path to the output."""
-    depths: dict[str, int] = {}
+    """Kernels on the longest path from the input to the output; 0 if there is no path."""
+    dependent = _dependent(model.graph.node, model.graph.input[0].name)
+    depths = dict.fromkeys([value.name for value in model.graph.output], 0)
     for node in model.graph.node:
+        if dependent.isdisjoint(node.input):
+            continue
         before = max((depths.get(name, 0) for name in node.input), default=0)
         kernel = node.op_type not in _FREE | _ELEMENTWISE
         depths |= dict.fromkeys(node.output, before + kernel)

@@ -89,3 +89,123 @@ def cnn(
     ]
     integers = {"zero": np.array([0]), "rest": np.array([-1])}
     return model(nodes, {**weights(channels, seed), **integers}, input_shape)
+
+
+def info(name: str, kind: int = TensorProto.FLOAT, shape: Any = (1, 4)) -> Any:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def branching() -> ModelProto:
+    then = helper.make_graph([helper.make_node("Relu", ["x"], ["t"])], "then", [], [info("t")])
+    other = helper.make_graph([helper.make_node("Abs", ["x"], ["e"])], "else", [], [info("e")])
+    branch = helper.make_node("If", ["yes"], ["y"], "choose", then_branch=then, else_branch=other)
+    return model([branch], {"yes": np.array(True)}, (1, 4))
+
+
+def sparse() -> ModelProto:
+    made = model([helper.make_node("Mul", ["x", "w"], ["y"])], input_shape=(1, 4))
+    made.graph.sparse_initializer.append(
+        helper.make_sparse_tensor(
+            helper.make_tensor("w", TensorProto.FLOAT, [1], [1.0]),
+            helper.make_tensor("i", TensorProto.INT64, [1], [2]),
+            [4],
+        )
+    )
+    return made
+
+
+REFUSED = {
+    "two inputs": (
+        model([helper.make_node("Add", ["x", "z"], ["y"])], inputs=[info("x"), info("z")]),
+        "must have one input, got 2: x, z; export it with its other inputs as constants",
+    ),
+    "no input": (
+        model([helper.make_node("Relu", ["c"], ["y"])], {"c": np.zeros(3, np.float32)}, inputs=[]),
+        "must have one input, got 0: none",
+    ),
+    "integer input": (
+        model([helper.make_node("Abs", ["x"], ["y"])], inputs=[info("x", TensorProto.INT64)]),
+        "the input must be float32, but 'x' is int64; export it in float32",
+    ),
+    "half input": (
+        model([helper.make_node("Abs", ["x"], ["y"])], inputs=[info("x", TensorProto.FLOAT16)]),
+        "the input must be float32, but 'x' is float16",
+    ),
+    "no shape": (
+        model([helper.make_node("Relu", ["x"], ["y"])], input_shape=None),
+        "input 'x' has no shape; give it one with --input-shape, such as 1,3,224,224",
+    ),
+    "open size": (
+        cnn(input_shape=("n", 3, "height", "width")),
+        "input 'x' is n,3,height,width, which leaves sizes open; "
+        "fix them with --input-shape, such as 1,3,224,224",
+    ),
+    "two outputs": (
+        model(
+            [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Abs", ["x"], ["z"])],
+            inputs=[info("x")],
+            outputs=[info("y"), info("z")],
+        ),
+        "must have one output, got 2: y, z; export it with the one that counts",
+    ),
+    "integer output": (
+        model([helper.make_node("ArgMax", ["x"], ["y"])], outputs=[info("y", TensorProto.INT64)]),
+        "the output must be float32, but 'y' is int64",
+    ),
+    "open shape": (
+        model(
+            [
+                helper.make_node("NonZero", ["x"], ["n"], "find"),
+                helper.make_node("Cast", ["n"], ["y"], to=1),
+            ],
+            input_shape=(1, 4),
+        ),
+        "the shape of what node 'find' (NonZero) makes is not known before it runs",
+    ),
+    "unknown operator": (
+        model(
+            [helper.make_node("Fancy", ["x"], ["y"], "odd", domain="my.ops")], outputs=[info("y")]
+        ),
+        "what node 'odd' (my.ops.Fancy) makes is not known",
+    ),
+    "unknown ONNX operator": (
+        model([helper.make_node("Relou", ["x"], ["y"], "odd")], outputs=[info("y")]),
+        "no valid ONNX model: No Op registered for Relou with domain_version of 17",
+    ),
+    "control flow": (branching(), "node 'choose' (If) branches or loops"),
+    "training": (
+        model(
+            [
+                helper.make_node(
+                    "BatchNormalization", ["x", *"gbmv"], ["y", "", ""], "bn", training_mode=1
+                )
+            ],
+            {name: np.ones(4, np.float32) for name in "gbmv"},
+        ),
+        "node 'bn' (BatchNormalization) is in training mode; export the network for inference",
+    ),
+    "sparse": (sparse(), "weights must be dense"),
+    "no work": (
+        model([helper.make_node("Identity", ["x"], ["y"])]),
+        "nothing in the network depends on its input",
+    ),
+    "shapes that do not fit": (
+        model(
+            [helper.make_node("Conv", ["x", "w"], ["y"])],
+            {"w": np.ones((2, 2), np.float32)},
+            outputs=[info("y")],
+        ),
+        "its shapes do not fit",
+    ),
+    "a constant that cannot be": (
+        model(
+            [
+                helper.make_node("Gather", ["c", "i"], ["r"], "bad"),
+                helper.make_node("Add", ["x", "r"], ["y"]),
+            ],
+            {"c": np.ones(4, np.float32), "i": np.array([9])},
+        ),
+        "node 'bad' (Gather) cannot be computed: index 9 is out of bounds",
+    ),
+}
+"""Models that the farm does not take, each with what it says."""

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from farm import Farm
-from tests.onnx_models import cnn
+from tests.onnx_models import REFUSED, cnn
 
 CELL = "nb201/|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"
 LAUNCH = ("launch", "--devices", "a", "--budget", "5", "--holdout", "2", "--space")
@@ -109,4 +109,18 @@ def test_an_unfit_file_is_one_line_and_stores_nothing(files, words, message):
     assert message in err
     assert err.startswith("farm: ")
     assert len(err.splitlines()) == 1
+    assert not Path("results").exists()
+
+
+@pytest.mark.parametrize("command", ["hwl", "launch"])
+def test_every_refusal_is_one_line_and_stores_nothing(farm, command):
+    Path("nets").mkdir()
+    words = ("hwl", "nets/net.onnx") if command == "hwl" else (*LAUNCH, "onnx:nets")
+    for made, message in REFUSED.values():
+        onnx.save(made, "nets/net.onnx")
+        code, out, err = farm(*words)
+        assert (code, out) == (2, "")
+        assert err.startswith("farm: nets/net.onnx: ")
+        assert message in err
+        assert len(err.splitlines()) == 1
     assert not Path("results").exists()

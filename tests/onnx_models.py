@@ -91,6 +91,14 @@ def cnn(
     return model(nodes, {**weights(channels, seed), **integers}, input_shape)
 
 
+def inputs(made: ModelProto) -> dict[str, tuple[int, ...]]:
+    """Shapes of a model's inputs, by name."""
+    return {
+        value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        for value in made.graph.input
+    }
+
+
 def info(name: str, kind: int = TensorProto.FLOAT, shape: Any = (1, 4)) -> Any:
     return helper.make_tensor_value_info(name, kind, shape)
 

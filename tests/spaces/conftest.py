@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import onnx
 import pytest
+from onnx import ModelProto
 
 from farm.spaces import ONNX, SPACES, GraphSpace, SearchSpace, space
 from farm.spaces.onnx_files import import_folder
+from farm.spaces.onnx_normal import normalise
+from farm.spaces.onnx_read import read
 from tests.onnx_models import cnn
 
 
@@ -30,3 +34,14 @@ def any_space(request: pytest.FixtureRequest, models: Mapping[str, bytes]) -> Se
 def graph_space(request: pytest.FixtureRequest) -> GraphSpace:
     """Those that write their networks down as graphs."""
     return space(request.param)
+
+
+@pytest.fixture
+def normal(tmp_path: Path) -> Callable[..., ModelProto]:
+    """The normal form of a model, by way of a file."""
+
+    def make(made: ModelProto, input_shape: str | None = None) -> ModelProto:
+        onnx.save(made, tmp_path / "model.onnx")
+        return normalise(read(tmp_path / "model.onnx", input_shape))
+
+    return make

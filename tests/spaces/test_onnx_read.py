@@ -1,0 +1,98 @@
+"""What is read of an ONNX file, and what is refused in words for whoever exported it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import helper
+
+from farm.errors import NetworkSyntaxError
+from farm.spaces.onnx_files import import_file
+from tests.onnx_models import REFUSED, cnn, inputs, model
+
+
+def test_external_data_is_read(tmp_path) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(cnn(), path)
+    expected = import_file(path)
+    onnx.save(cnn(), path, save_as_external_data=True, location="weights", size_threshold=0)
+    assert (tmp_path / "weights").exists()
+    assert import_file(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("declared", "wanted", "shape"),
+    [
+        (("n", 3, 12, 12), None, (1, 3, 12, 12)),
+        (("n", 3, 12, 12), "4,3,12,12", (4, 3, 12, 12)),
+        (("n", 3, "h", "w"), "1,3,20,24", (1, 3, 20, 24)),
+        (("n", 3, "h", "w"), "x=1x3x20x24", (1, 3, 20, 24)),
+        ((None, 3, None, None), " 2, 3, 8, 8 ", (2, 3, 8, 8)),
+        ((1, 3, 12, 12), "1x3x12x12", (1, 3, 12, 12)),
+    ],
+)
+def test_open_sizes_are_fixed(normal, declared, wanted, shape) -> None:
+    assert inputs(normal(cnn(input_shape=declared), wanted))["input"] == shape
+
+
+def test_an_input_without_a_shape_takes_any(normal) -> None:
+    made = model([helper.make_node("Relu", ["x"], ["y"])], input_shape=None)
+    assert inputs(normal(made, "2,5,7"))["input"] == (2, 5, 7)
+
+
+@pytest.mark.parametrize(("made", "message"), REFUSED.values(), ids=list(REFUSED))
+def test_what_cannot_be_measured_is_refused_in_one_line(tmp_path, made, message) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(made, path)
+    with pytest.raises(NetworkSyntaxError) as caught:
+        import_file(path)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: ")
+    assert message in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("1,3,224", "--input-shape 1,3,224 does not fit input 'x', which is n,3,h,w"),
+        ("1,4,8,8", "--input-shape 1,4,8,8 does not fit input 'x', which is n,3,h,w"),
+        ("z=1,3,8,8", "--input-shape names the input 'z', but it is 'x'"),
+        ("1,3,0,8", "--input-shape is such as 1,3,224,224 or x=1x3x224x224, got '1,3,0,8'"),
+        ("big", "--input-shape is such as"),
+        ("", "--input-shape is such as"),
+    ],
+)
+def test_an_input_shape_that_does_not_fit_is_refused(normal, wanted, message) -> None:
+    with pytest.raises(NetworkSyntaxError) as caught:
+        normal(cnn(input_shape=("n", 3, "h", "w")), wanted)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "it cannot be read: No such file or directory"),
+        (b"", "it is no valid ONNX model"),
+        (b"not a model at all", "it is no valid ONNX model"),
+        (cnn().SerializeToString()[:-300], "it is no valid ONNX model"),
+    ],
+    ids=["missing", "empty", "text", "truncated"],
+)
+def test_what_is_no_model_is_refused(tmp_path, content, message) -> None:
+    path = tmp_path / "model.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(NetworkSyntaxError, match=message):
+        import_file(path)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"short")])
+def test_external_data_that_is_not_there_is_refused(tmp_path, damage) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(cnn(), path, save_as_external_data=True, location="weights", size_threshold=0)
+    damage(tmp_path / "weights")
+    with pytest.raises(NetworkSyntaxError, match="it is no valid ONNX model"):
+        import_file(path)

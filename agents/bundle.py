@@ -26,6 +26,7 @@ from farm.errors import DeviceUnfit, UnknownName
 
 PLATFORMS: Mapping[str, tuple[str, ...]] = {
     "aarch64": ("libtvm_runtime.so",),
+    "aarch64-cuda": ("libtvm_runtime.so", "libtvm_runtime_cuda.so"),
     "x86_64": ("libtvm_runtime.so",),
     "x86_64-cuda": ("libtvm_runtime.so", "libtvm_runtime_cuda.so"),
 }

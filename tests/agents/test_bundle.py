@@ -34,6 +34,7 @@ PLATFORMS = [
     ("x86_64", "3.9", {"libtvm_runtime.so"}),
     ("x86_64-cuda", "3.11", {"libtvm_runtime.so", "libtvm_runtime_cuda.so"}),
     ("aarch64", "3.11", {"libtvm_runtime.so"}),
+    ("aarch64-cuda", "3.12", {"libtvm_runtime.so", "libtvm_runtime_cuda.so"}),
     ("aarch64", "3.13", {"libtvm_runtime.so"}),
 ]
 MACHINES = {"x86_64": 62, "aarch64": 183}

@@ -21,6 +21,7 @@ from tests.compile.test_build import model_of
 from tests.system import need
 
 SM_90 = {"kind": "cuda", "arch": "sm_90"}
+ARM_HOST = {"host": {"kind": "llvm", "mtriple": "aarch64-linux-gnu"}}
 NB201 = (
     "nb201/|avg_pool_3x3~0|+|nor_conv_1x1~0|nor_conv_3x3~1|"
     "+|skip_connect~0|avg_pool_3x3~1|nor_conv_3x3~2|"
@@ -61,6 +62,7 @@ def test_a_network_becomes_machine_code(store: ArtifactStore) -> None:
         ("nvidia/nvidia-h100", "sm_90a", "x86_64"),
         ("nvidia/nvidia-t4", "sm_75", "x86_64"),
         ("nvidia/jetson-orin-nano", "sm_87", "aarch64"),
+        ({**SM_90, **ARM_HOST}, "sm_90", "aarch64"),
     ],
 )
 def test_other_devices(target: Target, arch: str, machine: str, store: ArtifactStore) -> None:

@@ -203,7 +203,7 @@ def test_a_later_schema_is_refused_and_untouched(tmp_path):
             "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES (?, ?, ?)", row
         )
     db.close()
-    with pytest.raises(StoreNewer, match="m999_from_the_future.*update the farm"):
+    with pytest.raises(StoreNewer, match=r"m999_from_the_future.*update the farm"):
         Store(tmp_path)
 
 

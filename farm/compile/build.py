@@ -58,6 +58,7 @@ def build(
     started_s = _cpu_s()
     if cuda.is_cuda(target):  # nothing to check against: this host has no GPU
         model = prepared(model)
+        graph.read(model)  # refuses what no target may have
         library = cuda.library(model, target)
         return store.put(key, library, reference.program(model), _cpu_s() - started_s)
     facts = compiler().target(target)

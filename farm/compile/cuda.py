@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _FATBIN_MAGIC = struct.pack("<IHH", 0xBA55ED50, 1, 16)
 """How a fat binary begins: the magic number, the version, the size of the header."""
 
+_ENTRY_BYTES = 64
+"""The size of the header of an entry in a fat binary."""
+
 _MACHINE_CODE = 2
 """The kind of an entry in a fat binary; 1 is PTX, which a driver would compile."""
 
@@ -105,13 +108,13 @@ def _machine_code(library: bytes) -> Iterator[int]:
     start = library.find(_FATBIN_MAGIC)
     while start >= 0:
         (size,) = struct.unpack_from("<Q", library, start + 8)
-        place, end = start + 16, start + 16 + size
+        place, end = start + 16, min(start + 16 + size, len(library) - _ENTRY_BYTES)
         while place < end:
             kind, header, padded = struct.unpack_from("<HxxIQ", library, place)
             if kind == _MACHINE_CODE:
                 yield struct.unpack_from("<I", library, place + 28)[0]
-            place += header + padded
-        start = library.find(_FATBIN_MAGIC, end)
+            place += max(header + padded, _ENTRY_BYTES)
+        start = library.find(_FATBIN_MAGIC, max(place, start + 16))
 
 
 def write_stubs(library: Path, folder: Path) -> None:

@@ -54,6 +54,8 @@ def test_a_network_becomes_machine_code(store: ArtifactStore) -> None:
         cuda.check(library, "sm_80")
     with pytest.raises(BuildError, match="CUDA source"):
         cuda.check(library + b'extern "C" __global__ void kernel()', "sm_90")
+    with pytest.raises(BuildError, match=r"and holds it for \[\]"):
+        cuda.check(library[: library.find(cuda._FATBIN_MAGIC) + 20], "sm_90")
 
 
 @pytest.mark.parametrize(
@@ -101,6 +103,14 @@ def test_a_wrong_target_builds_nothing(target: Target, named: str, store: Artifa
     with pytest.raises(TargetError, match=named):
         build(conv_model(), target, store)
     assert not store.root.exists()
+
+
+def test_a_network_of_two_outputs_is_refused(store: ArtifactStore) -> None:
+    model = conv_model()
+    model.graph.output.append(model.graph.output[0])
+    model.graph.output[1].name = "sum"
+    with pytest.raises(BuildError, match="one output, got 2"):
+        build(model, SM_90, store)
 
 
 def test_an_nvcc_that_does_not_work_is_named(

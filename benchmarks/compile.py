@@ -107,9 +107,9 @@ def _run(options: Options, folder: Path) -> tuple[list[Row], Row]:
     for name in networks[: options.stock]:
         _say(f"stock {name}")
         rows[name] |= _in_process(stock, [], name, folder)
-    for name in [*networks[: options.latency], *others]:
-        rows[name] |= _in_process(latencies, one, name, folder, rows[name].pop("library", None))
-        _say(f"latency {name}: {rows[name]['ratio_ort']:.2f} of onnxruntime's")
+    timed = [*networks[: options.latency], *others]
+    libraries = {name: rows[name].pop("library") for name in timed if "library" in rows[name]}
+    _in_process(latencies, one, timed, folder, libraries, each=rows)
     return list(rows.values()), _summary(options, rows, networks, cold_s, max(peaks))
 
 
@@ -195,8 +195,18 @@ def stock(name: str, folder: Path) -> Row:
     return {"stock_cpu_s": sum(os.times()[:4]) - started_s, "library": str(library)}
 
 
-def latencies(name: str, folder: Path, stock_library: str | None = None) -> Row:
-    """Latency in seconds of each engine on one network."""
+def latencies(
+    names: Sequence[str], folder: Path, libraries: Mapping[str, str]
+) -> tuple[list[Row], None]:
+    """Latency in seconds of each engine on each network; libraries: of stock TVM, by network."""
+    rows = []
+    for name in names:
+        rows.append({"network": name} | _latency(name, folder, libraries.get(name)))
+        _say(f"latency {name}: {rows[-1]['ratio_ort']:.2f} of onnxruntime's")
+    return rows, None
+
+
+def _latency(name: str, folder: Path, stock_library: str | None) -> Row:
     model = _model(name)
     artifact = build(model, _target(), ArtifactStore(folder / "artifacts"), KernelCache(folder))
     ours = reference.arguments(artifact.program.inputs, seed=0)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform as host
 import re
 import shutil
@@ -23,6 +22,7 @@ from typing import Any
 
 from agents.wheels import Wheel, unpack
 from farm.errors import DeviceUnfit, UnknownName
+from farm.hosts import cache_folder
 
 PLATFORMS: Mapping[str, tuple[str, ...]] = {
     "aarch64": ("libtvm_runtime.so",),
@@ -156,8 +156,7 @@ def _digest(value: Any) -> str:
 
 
 def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "latency-farm" / "runtime"
+    return cache_folder() / "runtime"
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
@@ -19,7 +18,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from agents import Agent
 from farm.compile.artifacts import ArtifactStore
-from farm.compile.kernels import KernelCache
 from farm.config import Device
 from farm.errors import (
     BuildError,
@@ -40,7 +38,7 @@ from farm.executor import (
     kernel_cache,
     make_agent,
 )
-from farm.hosts import host_name, set_affinity
+from farm.hosts import cache_folder, host_name, set_affinity
 from farm.schedule import Place, housekeeping_cores
 from farm.types import Artifact, DeviceFacts, Failure, Measurement, Target
 
@@ -62,11 +60,10 @@ _BUILDER_ENV = {"TVM_NUM_THREADS": "1", "TVM_BIND_THREADS": "0", "OMP_NUM_THREAD
 class Builder:
     """A compile actor: builds on the cores that it is told."""
 
-    def __init__(self, kernels: Path | None) -> None:
-        """kernels: the folder that compile actors of this computer share, or None for one alone."""
-        self._folder = TemporaryDirectory(prefix="farm-build-")
-        self._artifacts = ArtifactStore(Path(self._folder.name))
-        self._kernels = kernel_cache(self._artifacts) if kernels is None else KernelCache(kernels)
+    def __init__(self, root: Path | None) -> None:
+        """root: of the farm's own artifacts, or None on a computer that does not have them."""
+        self._artifacts = ArtifactStore(root or cache_folder() / "artifacts")
+        self._kernels = kernel_cache(self._artifacts)
 
     def check_target(self, target: Target) -> None:
         """Raises TargetError."""
@@ -88,7 +85,6 @@ class DeviceActor:
         if cores is not None:
             set_affinity(cores)
         self._device = device
-        self._folder = TemporaryDirectory(prefix="farm-device-")
         self._agent: Agent | None = None
 
     def facts(self) -> DeviceFacts:
@@ -113,10 +109,11 @@ class DeviceActor:
         return self._agent
 
     def _localised(self, artifact: Artifact, library: bytes) -> Artifact:
-        path = Path(self._folder.name) / f"{artifact.sha256}.so"
-        if not path.exists():
-            path.write_bytes(library)
-        return replace(artifact, library=path)
+        """The artifact with a library that is on this computer."""
+        if artifact.library.exists():
+            return artifact
+        cache = ArtifactStore(cache_folder() / "artifacts")
+        return cache.put(artifact.build_key, library, artifact.program, artifact.build_s)
 
     def stop(self) -> None:
         if self._agent is not None:
@@ -309,12 +306,12 @@ class RayExecutor:
             self._builders[slot] = actor_class.options(
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
                 runtime_env={"env_vars": _BUILDER_ENV},
-            ).remote(self._kernels_of(slot))
+            ).remote(self._root_on(slot.host))
         return self._builders[slot]
 
-    def _kernels_of(self, slot: Place) -> Path | None:
-        """Where a compile actor keeps kernels: beside our artifacts if it is on this computer."""
-        return kernel_cache(self._artifacts).root if slot.host == host_name() else None
+    def _root_on(self, host: str) -> Path | None:
+        """Where a compile actor keeps what it builds: among our artifacts on this computer."""
+        return self._artifacts.root.absolute() if host == host_name() else None
 
     def _keep_off(self) -> None:
         """Move ourselves and Ray's own processes to the cores that devices use least.

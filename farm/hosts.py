@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Collection
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -13,6 +14,12 @@ import psutil
 def host_name() -> str:
     """The name of this machine, the same for all its processes; devices and slots carry it."""
     return platform.node()
+
+
+def cache_folder() -> Path:
+    """Where this computer keeps what can be made again: `$XDG_CACHE_HOME`, else `~/.cache`."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "latency-farm"
 
 
 def set_affinity(cores: Collection[int], pid: int = 0) -> None:

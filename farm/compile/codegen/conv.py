@@ -17,7 +17,7 @@ from tvm import tirx
 
 from farm.compile.codegen.pack import Packing, Problem, Source, as_it_is
 from farm.compile.codegen.steps import Output, parameters
-from farm.compile.codegen.tiling import choose_tile, vector_lanes, vector_starts
+from farm.compile.codegen.tiling import L1_FLOATS, choose_tile, vector_lanes, vector_starts
 from farm.compile.codegen.tir import (
     Expr,
     Registers,
@@ -27,19 +27,23 @@ from farm.compile.codegen.tir import (
     function,
     load,
     loop,
+    prefetch,
     splat,
 )
 from farm.compile.groups import Group
 from farm.compile.target import Isa
 
-_BAND = 12 << 10
+_PACKED_BAND = 12 << 10
 """Floats of a packed band, 48 KiB: about a first-level cache."""
+
+_BAND = 32 << 10
+"""Floats of a band that is read where it is, 128 KiB: a part of any second-level cache."""
 
 _BAND_VECTORS = 2
 """Fewest vectors of pixels in a band."""
 
-_NEAR = 1 << 17
-"""Floats of an image that stay in the second-level cache while all channels read it: 512 KiB."""
+_TAPS_IN_LINE = 4
+"""Taps of a block of weights in a cache line: 4 channels of 4 bytes each."""
 
 
 def conv2d(group: Group, isa: Isa) -> Any:
@@ -68,14 +72,13 @@ def conv2d(group: Group, isa: Isa) -> Any:
 
 
 def _bands(problem: Problem, isa: Isa) -> int:
-    """How many bands: so many that a packed one stays near, if it is still some vectors long."""
-    if not problem.needs_packing:
-        return 1
+    """How many bands: so many that one stays near, as long as it is some vectors long."""
+    near = _PACKED_BAND if problem.needs_packing else _BAND
     rows = problem.out_size[0]
     counts = [n for n in range(1, rows + 1) if rows % n == 0]
     long = [n for n in counts if rows // n * problem.out_size[1] >= _BAND_VECTORS * isa.lanes]
-    near = [n for n in long if replace(problem, bands=n).packed_size <= _BAND]
-    return min(near, default=max(long, default=1))
+    fits = [n for n in long if replace(problem, bands=n).band_size <= near]
+    return min(fits, default=max(long, default=1))
 
 
 @dataclass(frozen=True)
@@ -111,20 +114,20 @@ class _Product:
     ) -> None:
         self.problem, self.source, self.weight, self.output = problem, source, weight, output
         self.lanes, self.threads = vector_lanes(problem.pixels, isa), isa.threads
-        self.streamed = problem.packed_size <= _NEAR
-        sizes = (problem.out_channels, problem.pixels, problem.terms)
-        self.tile = choose_tile(*sizes, isa, weight.block, self.streamed)
+        near = problem.band_size <= L1_FLOATS
+        sizes = (problem.out_channels, problem.pixels)
+        self.tile = choose_tile(*sizes, isa, weight.block, near)
 
     def statement(self, n: Expr, band: Expr) -> Stmt:
-        """All tiles of a band. The inner loop runs over the axis that is cheaper to read again."""
+        """All tiles of a band. It stays near while rows of weights pass by, each of them once."""
         tile = partial(self._tile, n, band * self.problem.pixels)
-        if self.streamed:
-            return _nest(self._rows(), self._columns(), tile, self.threads)
+        shared = self.threads and sum(run.count for run in self._rows()) > 1
 
-        def swapped(columns: _Columns, rows: _Rows) -> list[Stmt]:
-            return tile(rows, columns)
+        def turn(rows: _Rows) -> list[Stmt]:
+            inner = partial(tile, rows)
+            return [_loop(self._columns(), inner, self.threads and not shared)]
 
-        return _nest(self._columns(), self._rows(), swapped, self.threads)
+        return _loop(self._rows(), turn, shared)
 
     def _rows(self) -> list[_Run]:
         size, groups = self.tile.rows, self.problem.groups
@@ -171,6 +174,8 @@ class _Product:
         problem = self.problem
         height, width = problem.window.kernel
         for tap in range(height * width):
+            if tap % _TAPS_IN_LINE == 0:
+                yield from self._prefetch(rows, c, tap)
             index = self._source(rows.group * problem.in_channels + c, *divmod(tap, width))
             index = index + columns.pixel
             for row in range(rows.count):
@@ -181,6 +186,12 @@ class _Product:
                     pixels = load(self.source.buffer, index + start, self.lanes)
                     total = registers.get(row, column) + pixels * weight
                     yield registers.set(row, column, total)
+
+    def _prefetch(self, rows: _Rows, c: Expr, tap: int) -> Iterator[Stmt]:
+        """Asks for the weights of the next rows: a network's weights outlast no cache."""
+        ahead = rows.count * self.problem.terms
+        for row in range(0, rows.count, self.weight.block) if self.weight.block > 1 else ():
+            yield prefetch(self.weight.buffer, self._weight(rows, row, c, tap) + ahead)
 
     def _source(self, channel: Expr, kernel_row: int, kernel_column: int) -> Expr:
         """Where the first pixel is that a tap of the kernel reads."""
@@ -203,21 +214,6 @@ class _Run:
 
     count: int
     part: Callable[[Expr], Any]
-
-
-def _nest(
-    outer: Sequence[_Run],
-    inner: Sequence[_Run],
-    tile: Callable[[Any, Any], list[Stmt]],
-    threads: bool,
-) -> Stmt:
-    """Two loops over tiles. Threads share the outer one, or the inner one if there is no other."""
-    shared = sum(run.count for run in outer) > 1
-
-    def turn(part: Any) -> list[Stmt]:
-        return [_loop(inner, partial(tile, part), threads and not shared)]
-
-    return _loop(outer, turn, threads and shared)
 
 
 def _loop(runs: Sequence[_Run], body: Callable[[Any], list[Stmt]], parallel: bool) -> Stmt:

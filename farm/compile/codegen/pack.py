@@ -80,8 +80,10 @@ class Problem:
         return self.rows + (window.kernel[0] - 1) * window.dilation[0] // window.stride[0]
 
     @property
-    def packed_size(self) -> int:
-        """Floats of a packed band."""
+    def band_size(self) -> int:
+        """Floats that the product reads for a band."""
+        if not self.needs_packing:
+            return self.groups * self.in_channels * self.pixels
         planes = self.groups * self.in_channels * self.window.kernel[1] * len(self.phases)
         return planes * self.packed_rows * self.out_size[1]
 
@@ -126,7 +128,7 @@ class Packing:
     def pack(self, n: Expr, band: Expr) -> tuple[Source, list[Stmt]]:
         """The packed band, and the statements that make it."""
         problem = self.problem
-        packed, allocation = scratch("packed", problem.packed_size)
+        packed, allocation = scratch("packed", problem.band_size)
         channels = problem.groups * problem.in_channels
 
         def channel(c: Expr) -> Iterator[Stmt]:

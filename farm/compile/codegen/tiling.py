@@ -22,8 +22,8 @@ _LATENCY = 8
 _PER_CYCLE = 2
 """Vector loads, and multiply-adds, that a core of today starts in one cycle."""
 
-L1_BYTES = 32 * 1024
-"""Every CPU since 2008 that the farm met has at least this much first-level data cache."""
+L1_FLOATS = 8 << 10
+"""Of a first-level data cache: 32 KiB, which nearly every CPU of the last 15 years has."""
 
 _FAR_LOAD = 2.0
 """Cycles for a vector that comes from the second-level cache."""
@@ -32,13 +32,10 @@ _LOAD_SHARE = 0.5
 """How much of the loads' time the multiply-adds do not hide, as measured on an AVX-512 core."""
 
 
-def choose_tile(
-    channels: int, pixels: int, terms: int, isa: Isa, block: int = 1, streamed: bool = False
-) -> Tile:
-    """The tile with the least estimated cycles for (channels, pixels) sums of `terms` products.
+def choose_tile(channels: int, pixels: int, isa: Isa, block: int = 1, near: bool = True) -> Tile:
+    """The tile with the least estimated cycles for (channels, pixels) sums.
 
-    block: its rows are a multiple of this. streamed: whether each row of tiles reads all pixels
-    anew, so that only few of them can stay in the first-level cache.
+    block: its rows are a multiple of this. near: whether the pixels are in the first-level cache.
     """
     lanes = vector_lanes(pixels, isa)
     vectors = ceil(pixels / lanes)
@@ -51,8 +48,6 @@ def choose_tile(
     ]
 
     def cycles(tile: Tile) -> float:
-        stay = terms * (pixels if streamed else tile.columns * lanes)
-        near = stay * 4 <= L1_BYTES
         return sum(
             _cycles(rows, columns, near) * row_count * column_count
             for rows, row_count in _split(channels, tile.rows)

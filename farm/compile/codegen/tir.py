@@ -64,6 +64,13 @@ def store(buffer: Any, index: Expr, value: Expr, lanes: int) -> Stmt:
     return tirx.BufferStore(buffer, value, [index if lanes == 1 else tirx.Ramp(index, 1, lanes)])
 
 
+def prefetch(buffer: Any, index: Expr) -> Stmt:
+    """Asks for the cache line at `index`, which may lie behind the end of the buffer."""
+    address = tirx.address_of(tirx.BufferLoad(buffer, [index]))
+    read, keep, data = 0, 2, 1
+    return tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, read, keep, data))
+
+
 def splat(value: Expr | float, lanes: int) -> Expr:
     """A vector of `lanes` equal values."""
     scalar = tirx.FloatImm("float32", value) if isinstance(value, float | int) else value

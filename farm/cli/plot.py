@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from farm.errors import UsageError
 from farm.learn import Judgement
@@ -37,5 +38,9 @@ def _panel(axes: Axes, device: str, judgement: Judgement) -> None:
     ends = [min(measured + predicted) * 0.8, max(measured + predicted) * 1.25]
     axes.plot(ends, ends, color="grey", linewidth=1, linestyle="--")
     axes.set(xscale="log", yscale="log", xlabel="measured (ms)", ylabel="predicted (ms)")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
     rho = "" if judgement.spearman is None else f": Spearman {judgement.spearman:.3f}"
     axes.set_title(f"{device}{rho}, {len(points)} networks")

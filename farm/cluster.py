@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from agents import Agent
 from farm.compile.artifacts import ArtifactStore
+from farm.compile.compiler import compiler
 from farm.config import Device
 from farm.errors import (
     BuildError,
@@ -67,9 +68,7 @@ class Builder:
 
     def check_target(self, target: Target) -> None:
         """Raises TargetError."""
-        from farm.compile.target import resolve
-
-        resolve(target)
+        compiler().target(target)
 
     def build(self, job: BuildJob, cores: Collection[int]) -> tuple[Artifact | BuildError, bytes]:
         """The artifact and its library's bytes: the disk may not be the farm's."""

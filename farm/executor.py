@@ -15,6 +15,7 @@ from typing import Protocol
 
 from agents import Agent, agent_class
 from farm.compile.artifacts import ArtifactStore
+from farm.compile.compiler import compiler
 from farm.compile.kernels import KernelCache
 from farm.config import Device
 from farm.errors import BuildError, DeviceError, FarmError
@@ -112,9 +113,7 @@ class InlineExecutor:
         self._stack.close()
 
     def check_target(self, target: Target) -> None:
-        from farm.compile.target import resolve
-
-        resolve(target)
+        compiler().target(target)
 
     def build(self, job: BuildJob, slot: Place) -> None:
         self._queue.append((job, slot))

@@ -15,7 +15,7 @@ from farm.store import Request, Store
 from farm.types import Artifact, Failure, Measurement, MeasureSpec, Network, Target
 
 LOOK_AHEAD = 32
-"""Pending requests that are looked at for something to do: more would change no decision."""
+"""Pending requests, oldest first, that are looked at for something to do: bounds a step's work."""
 
 ATTEMPTS = 3
 """How often a request is tried while its failures are retryable."""

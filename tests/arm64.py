@@ -5,12 +5,12 @@ Nothing of it is installed: the packages of an arm64 Debian are unpacked into th
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from pathlib import Path
 
 from agents.pipes import RUNNER, LocalPipe
+from farm.hosts import cache_folder
 from tests.system import lack, need, runtime
 
 SUITES = {"3.9": "bullseye", "3.11": "bookworm", "3.13": "trixie"}
@@ -32,7 +32,7 @@ def runner(python: str = "3.11", cpu: str = "cortex-a72") -> LocalPipe:
 
 
 def _root(suite: str) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "latency-farm"
+    cache = cache_folder()
     root = cache / f"arm64-{suite}"
     if not root.exists():
         cache.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -53,12 +52,7 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._db.close()
 
     def _migrate(self) -> None:
@@ -191,12 +185,9 @@ class Store:
                  WHERE campaign = ? GROUP BY requests.device"""
         found = {row["device"]: row for row in self._rows(sql, campaign)}
         none = {"measured": 0, "failed": 0}
-        devices = {device: found.get(device, none) for device in self.campaign_devices(campaign)}
+        plan = Plan.from_json(self._value("SELECT plan FROM campaigns WHERE id = ?", campaign))
+        devices = {device: found.get(device, none) for device in plan.devices}
         return {device: (row["measured"], row["failed"]) for device, row in devices.items()}
-
-    def campaign_devices(self, campaign: str) -> tuple[str, ...]:
-        plan = self._value("SELECT plan FROM campaigns WHERE id = ?", campaign)
-        return Plan.from_json(plan).devices
 
     def failures(self, campaign: str) -> list[tuple[Request, Failure]]:
         """What finally failed in a campaign, oldest first."""

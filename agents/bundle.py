@@ -26,12 +26,16 @@ from farm.hosts import cache_folder
 
 PLATFORMS: Mapping[str, tuple[str, ...]] = {
     "aarch64": ("libtvm_runtime.so",),
-    "aarch64-cuda": ("libtvm_runtime.so", "libtvm_runtime_cuda.so"),
+    "aarch64-cuda": ("libtvm_runtime.so", "libtvm_runtime_cuda.so", "libcudart.so.13"),
     "x86_64": ("libtvm_runtime.so",),
-    "x86_64-cuda": ("libtvm_runtime.so", "libtvm_runtime_cuda.so"),
+    "x86_64-cuda": ("libtvm_runtime.so", "libtvm_runtime_cuda.so", "libcudart.so.13"),
 }
-"""TVM's libraries on each platform; a name begins with the machine's, as `uname -m` says it.
-CUDA needs the toolkit's libcudart and the driver's libcuda besides, which are the device's own."""
+"""The libraries on each platform; a name begins with the machine's, as `uname -m` says it.
+CUDA needs the driver's libcuda besides, which is the device's own."""
+
+_CUDA_RUNTIME = "13.0.96"
+"""Of nvidia-cuda-runtime: TVM's library is linked to CUDA 13, and the first of its versions goes
+with all of its drivers (from 580 on)."""
 
 _HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -41,6 +45,9 @@ _DISTRIBUTIONS = {
     "typing_extensions": "typing-extensions",
 }
 """By the names of their packages."""
+
+_MEMBERS = ("tvm/lib/libtvm_runtime*.so", "tvm_ffi/*", "nvidia/cu13/lib/libcudart.so.*")
+"""What is wanted of the wheels."""
 
 _FFI_PATTERNS = (
     "*.py",
@@ -68,10 +75,11 @@ def bundle(platform: str, python: str) -> Path:
     if not re.fullmatch(r"3\.\d+", python):
         raise DeviceUnfit(f"a device's Python is named like '3.11', got {python!r}")
     packages = {package: _installed(package) for package in _DISTRIBUTIONS}
-    wheels = _wheels(platform.partition("-")[0], python)
+    wheels = _wheels(platform, python)
     if not wheels:
         return _assembled(_sources(platform, packages))
     versions = {name: version(name) for name in _DISTRIBUTIONS.values()}
+    versions |= {wheel.distribution: wheel.version for wheel in wheels.values()}
     note = _cache() / "downloaded" / _digest([platform, python, versions])
     return _noted(note) or _downloaded(platform, packages, wheels, note)
 
@@ -82,18 +90,22 @@ def bundle_versions(bundle: Path) -> dict[str, str]:
     return versions
 
 
-def _wheels(machine: str, python: str) -> dict[str, Wheel]:
-    """What of the installed packages is not for such a device, by the name of the package."""
+def _wheels(platform: str, python: str) -> dict[str, Wheel]:
+    """What a device needs and the installed packages lack, by the name of the package."""
+    machine, _, accelerator = platform.partition("-")
     misfits = {
         # TVM's wheel is for every Python, and has what we want of it for any.
         "tvm": None if machine == host.machine() else _HOST_PYTHON,
         "tvm_ffi": None if (machine, python) == (host.machine(), _HOST_PYTHON) else python,
     }
-    return {
+    wheels = {
         package: Wheel(_DISTRIBUTIONS[package], version(_DISTRIBUTIONS[package]), machine, asked)
         for package, asked in misfits.items()
         if asked is not None
     }
+    if accelerator == "cuda":
+        wheels["nvidia"] = Wheel("nvidia-cuda-runtime", _CUDA_RUNTIME, machine, python)
+    return wheels
 
 
 def _downloaded(
@@ -104,7 +116,7 @@ def _downloaded(
     with tempfile.TemporaryDirectory(dir=_cache(), prefix=".wheels-") as text:
         fresh = Path(text)
         for wheel in wheels.values():
-            unpack(wheel, ("tvm/lib/libtvm_runtime*.so", "tvm_ffi/*"), fresh)
+            unpack(wheel, _MEMBERS, fresh)
         unpacked = {package: fresh / package / "__init__.py" for package in wheels}
         folder = _assembled(_sources(platform, {**packages, **unpacked}))
         (fresh / "note").write_text(folder.name)
@@ -124,12 +136,15 @@ def _noted(note: Path) -> Path | None:
 
 def _sources(platform: str, packages: Mapping[str, Path]) -> dict[str, Path]:
     """The file to copy for each path in the runtime; packages: where each one's code begins."""
-    ffi, libraries = packages["tvm_ffi"].parent, packages["tvm"].parent / "lib"
+    ffi, folders = packages["tvm_ffi"].parent, [packages["tvm"].parent / "lib"]
+    if "nvidia" in packages:
+        folders.append(packages["nvidia"].parent / "cu13/lib")
+    libraries = {path.name: path for folder in folders for path in folder.glob("*.so*")}
     files = sorted({path for pattern in _FFI_PATTERNS for path in ffi.glob(pattern)})
     return {
         **{f"tvm_ffi/{path.relative_to(ffi).as_posix()}": path for path in _copied(files)},
         "typing_extensions.py": packages["typing_extensions"],
-        **{f"lib/{name}": libraries / name for name in PLATFORMS[platform]},
+        **{f"lib/{name}": libraries[name] for name in PLATFORMS[platform]},
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform as host
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from agents.bundle import bundle_versions, host_bundle
 from agents.pipes import local_runner, result_of
 from farm.errors import DeviceUnfit, UnknownName
 from tests import arm64
-from tests.system import runtime
+from tests.system import need, runtime
 
 
 @pytest.fixture
@@ -30,11 +31,12 @@ def works() -> bool:
         return "result" in pipe.request({"op": "facts"}, 60)
 
 
+CUDA = {"libtvm_runtime.so", "libtvm_runtime_cuda.so", "libcudart.so.13"}
 PLATFORMS = [
     ("x86_64", "3.9", {"libtvm_runtime.so"}),
-    ("x86_64-cuda", "3.11", {"libtvm_runtime.so", "libtvm_runtime_cuda.so"}),
+    ("x86_64-cuda", "3.11", CUDA),
     ("aarch64", "3.11", {"libtvm_runtime.so"}),
-    ("aarch64-cuda", "3.12", {"libtvm_runtime.so", "libtvm_runtime_cuda.so"}),
+    ("aarch64-cuda", "3.12", CUDA),
     ("aarch64", "3.13", {"libtvm_runtime.so"}),
 ]
 MACHINES = {"x86_64": 62, "aarch64": 183}
@@ -55,6 +57,28 @@ def test_is_small_and_for_its_platform(platform, python, libraries):
     assert {path.read_bytes()[18] for path in code} == {MACHINES[platform.partition("-")[0]]}
     assert any(f"cpython-{python.replace('.', '')}-" in path.name for path in code)
     assert runtime(platform, python) == folder
+
+
+GLIBC = {"libc.so.6", "libdl.so.2", "libm.so.6", "libpthread.so.0", "librt.so.1"}
+SYSTEM = {*GLIBC, "libstdc++.so.6", "libgcc_s.so.1", "libcuda.so.1"}
+"""What a GPU's host has anyway; libcuda is its driver's."""
+
+
+@pytest.mark.parametrize(
+    ("platform", "python"), [("x86_64-cuda", "3.11"), ("aarch64-cuda", "3.12")]
+)
+def test_what_cuda_needs_is_in_it_or_the_systems(platform, python):
+    need(readelf="binutils")
+    folder = runtime(platform, python)
+    own = {path.name for path in folder.rglob("*.so*")}
+    for library in folder.glob("lib/*.so*"):
+        argv = ["readelf", "-dW", library]
+        dynamic = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+        needed = {n for n in re.findall(r"\(NEEDED\).*\[(.*)\]", dynamic) if "ld-linux" not in n}
+        assert needed, library
+        assert needed <= own | SYSTEM, library
+        if needed & {"libcudart.so.13"}:
+            assert "[$ORIGIN]" in dynamic, "it would look for it elsewhere"
 
 
 def test_runs_on_arm64():

@@ -1,6 +1,9 @@
 """How well each method predicts a new device from few samples, on published tables.
 
-    python -m benchmarks.fewshot --task all --method mixture,gp,ridge,nearest,flops --select active
+    python -m benchmarks.fewshot --task all --method mixture,ridge:hwl,nearest --select active
+    python -m benchmarks.fewshot --data my_table.npz --train A,B --test C,D
+    python -m benchmarks.fewshot --space nb201 --splits 20
+    python -m benchmarks.fewshot --task all --method all --write benchmarks/results
 
 A method learns from `--pretrain` networks on each training device and from a few samples of a
 test device, and is judged on all other networks of the table (`--protocol all`, NASFLAT's, but
@@ -15,242 +18,167 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from benchmarks import published
-from benchmarks.methods import ENCODINGS, METHODS, Case, Method, Prediction, ridge
+from benchmarks import published, tasks
+from benchmarks.evaluate import SEEDS, Entry, Options, Outcome, Prepared, evaluate, rows, summary
+from benchmarks.methods import METHODS
 from benchmarks.published import Table
 from benchmarks.report import finish
 from benchmarks.tasks import TASKS, Task
 from farm.errors import FarmError, UnknownName, UsageError
-from predictors import FloatArray, IntArray, metrics
-from predictors.acquisition import random, variance
-from predictors.encodings.hwl import References
-from predictors.encodings.normalisation import TrainingRows
+from predictors import metrics
+from predictors.encodings import ENCODINGS
 
-HELP_TESTS = 1000
-HELP_TRIM = 0.1
-"""HELP's loader: tests after the training networks, and the share cut off at either end."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is asked for; see `--help`. pretrain: None for each task's own number."""
-
-    pretrain: int | None
-    samples: tuple[int, ...]
-    select: str
-    methods: tuple[str, ...]
-    encoding: str
-    seeds: int
-    seed: int
-    protocol: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One method on one device from some samples; metrics as in `predictors.metrics`."""
-
-    task: str
-    method: str
-    device: str
-    samples: int
-    seed: int
-    spearman: float | None
-    kendall: float | None
-    within_5: float | None
-    within_10: float | None
-    coverage_95: float | None
-    fit_choose_s: float
+Found = list[tuple[Task, Path]]
+"""Tasks, each with the file of its table."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. 2 for words that it does not know, 0 otherwise."""
+    """The command. 2 for words that it does not know and files that do not fit, 0 otherwise."""
     parsed = _parser().parse_args(arguments)
     try:
-        tasks, options = _tasks(parsed), _options(parsed)
-        result = run(tasks, published.folder(parsed.data), options)
+        options = _options(parsed)
+        outcomes = list(run(_tasks(parsed, options), options))
     except FarmError as error:
-        print(f"fewshot: {error}", file=sys.stderr)
+        _say(f"fewshot: {error}")
         return error.exit_code
-    finish("fewshot", result["rows"], result["summary"], parsed.json)
+    finish("fewshot", rows(outcomes), summary(outcomes), parsed.json)
     return 0
 
 
-def run(tasks: Sequence[Task], data: Path, options: Options) -> dict[str, Any]:
-    """`rows`: one for each task, method, device and number of samples. `summary`: see design."""
-    outcomes: list[Outcome] = []
-    pretrain_s = {}
-    for task in tasks:
-        table = published.load(data if data.is_file() else data / f"{task.space}.npz")
-        references, tests = _prepare(table, task, options)
-        start = time.perf_counter()
-        case = Case.of(table, references)
-        pretrain_s[task.name] = time.perf_counter() - start
-        print(f"{task.name}: pretrained in {pretrain_s[task.name]:.1f} s", file=sys.stderr)
-        for seed in range(options.seed, options.seed + options.seeds):
-            outcomes += _evaluate(case, task, options, seed, tests)
-    return {"rows": rows(outcomes), "summary": summary(outcomes, pretrain_s)}
+def run(found: Found, options: Options) -> Iterator[Outcome]:
+    """Every method on every task. Raises UsageError for what does not fit together."""
+    told: set[str] = set()
+    for task, path in found:
+        table = published.load(path, options.analytic)
+        for note in [n for n in table.notes if n not in told]:
+            _say(f"{path.name}: {note}")
+        told.update(table.notes)
+        prepared = Prepared.of(table, task, options)
+        _say(f"{task.name}: references learnt in {prepared.pretrain_s:.1f} s")
+        for entry in options.entries:
+            yield from _one(prepared, entry)
 
 
-def _prepare(table: Table, task: Task, options: Options) -> tuple[References, IntArray]:
-    """The references with their training networks, and the networks to test on."""
-    order = np.random.default_rng(options.seed).permutation(len(table.latency_s))
-    pretrain = min(options.pretrain or task.pretrain, len(order))
-    rows, rest = order[:pretrain], order[pretrain : pretrain + HELP_TESTS]
-    tests = np.arange(len(order)) if options.protocol == "all" else rest
-    held_out = tests if options.protocol == "help" else ()
-    latency_s = table.latency_s[:, published.split(table, task.train)]
-    published.split(table, task.test)
+def _one(prepared: Prepared, entry: Entry) -> list[Outcome]:
+    """One method on one task, with a line about it."""
+    start = time.perf_counter()
     try:
-        references = References(latency_s, task.train, TrainingRows.of(rows, held_out))
-        for device in task.test:
-            references.without(device)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    return references, tests
+        outcomes = list(evaluate(prepared, entry))
+    except UsageError as error:
+        if not prepared.options.optional:
+            raise
+        _say(f"{prepared.task.name} {entry.name}: left out: {error}")
+        return []
+    by_samples = summary(outcomes)["mean_spearman"][entry.name][prepared.task.group]
+    told = " ".join("–" if rho is None else f"{rho:.3f}" for rho in by_samples.values())
+    _say(f"{prepared.task.name} {entry.name}: {told} in {time.perf_counter() - start:.1f} s")
+    return outcomes
 
 
-def _evaluate(
-    case: Case, task: Task, options: Options, seed: int, tests: IntArray
-) -> Iterator[Outcome]:
-    """Every method on every test device, from nested samples."""
-    for device in task.test:
-        measured_s = case.table.column(device)
-        barred, judged = _protocol(case, options, measured_s, tests)
-        start = time.perf_counter()
-        chosen = _choose(case, options, seed, barred)
-        choose_s = time.perf_counter() - start
-        for n in options.samples:
-            rest = np.setdiff1d(judged, chosen[:n])
-            for name in options.methods:
-                start = time.perf_counter()
-                method = _method(name, options)
-                predicted = method(case, chosen[:n], measured_s[chosen[:n]])
-                spent_s = choose_s + time.perf_counter() - start
-                scores = _scores(predicted, measured_s, rest)
-                yield Outcome(task.name, name, device, n, seed, *scores, spent_s)
-
-
-def _protocol(
-    case: Case, options: Options, measured_s: FloatArray, tests: IntArray
-) -> tuple[IntArray, IntArray]:
-    """(networks that may not be samples, networks to judge by)."""
-    if options.protocol == "all":
-        return np.empty(0, np.intp), tests
-    low, high = np.quantile(measured_s, [HELP_TRIM, 1 - HELP_TRIM])
-    middle = np.flatnonzero((measured_s >= low) & (measured_s <= high))
-    allowed = np.intersect1d(case.references.rows.indices, middle)
-    return np.setdiff1d(np.arange(len(measured_s)), allowed), np.intersect1d(tests, middle)
-
-
-def _choose(case: Case, options: Options, seed: int, barred: IntArray) -> IntArray:
-    """The samples, the same for every method: chosen by our model's prior, or by chance."""
-    choose = variance if options.select == "active" else random
-    n, features = max(options.samples), case.mixture.features
-    return choose(features, (), n, seed, prior=case.mixture, barred=barred)
-
-
-def _method(name: str, options: Options) -> Method:
-    return partial(ridge, encoding=options.encoding) if name == "ridge" else METHODS[name]
-
-
-def _scores(
-    predicted: Prediction, measured_s: FloatArray, rows: IntArray
-) -> tuple[float | None, ...]:
-    """The metrics of `Outcome`, in its order."""
-    truth = measured_s[rows]
-    ranks = predicted.score[rows]
-    found: list[float | None] = [metrics.spearman(ranks, truth), metrics.kendall(ranks, truth)]
-    latency_s, interval_s = predicted.latency_s, predicted.interval_s
-    for share in (0.05, 0.1):
-        found.append(None if latency_s is None else metrics.within(latency_s[rows], truth, share))
-    if interval_s is None:
-        return (*found, None)
-    return (*found, metrics.coverage(interval_s[0][rows], interval_s[1][rows], truth))
-
-
-METRICS = ("spearman", "kendall", "within_5", "within_10", "coverage_95", "fit_choose_s")
-
-
-def rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Means over seeds."""
-    keys = dict.fromkeys((o.task, o.method, o.device, o.samples) for o in outcomes)
-    found = []
-    for key in keys:
-        same = [o for o in outcomes if (o.task, o.method, o.device, o.samples) == key]
-        means = {name: _mean(getattr(o, name) for o in same) for name in METRICS}
-        named = zip(("task", "method", "device", "samples"), key, strict=True)
-        found.append({**dict(named), "seeds": len(same), **means})
-    return found
-
-
-def summary(outcomes: Sequence[Outcome], pretrain_s: dict[str, float]) -> dict[str, Any]:
-    """Spearman: mean over a task's devices and seeds; where it is none it counts as 0.
-
-    fit_choose_s: mean of the slowest method, over all networks of a table. pretrain_s: of the
-    slowest task.
-    """
-    spearman: dict[str, dict[str, dict[str, float]]] = {}
-    for method, task, n in dict.fromkeys((o.method, o.task, o.samples) for o in outcomes):
-        same = [o for o in outcomes if (o.method, o.task, o.samples) == (method, task, n)]
-        found = float(np.mean([o.spearman or 0.0 for o in same]))
-        spearman.setdefault(method, {}).setdefault(task, {})[str(n)] = found
-    by_method = {m: [o for o in outcomes if o.method == m] for m in spearman}
-    coverage = {m: _mean(o.coverage_95 for o in own) for m, own in by_method.items()}
-    return {
-        "mean_spearman": spearman,
-        "coverage_95": {m: x for m, x in coverage.items() if x is not None},
-        "fit_choose_s": max(_mean(o.fit_choose_s for o in own) or 0 for own in by_method.values()),
-        "pretrain_s": max(pretrain_s.values()),
-    }
-
-
-def _mean(values: Iterator[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
-
-
-def _tasks(parsed: argparse.Namespace) -> list[Task]:
-    """The tasks that are named, or the one that `--space`, `--train` and `--test` make."""
+def _tasks(parsed: argparse.Namespace, options: Options) -> Found:
+    """The tasks that are named, the one that `--train` and `--test` make, or random splits."""
+    data = published.folder(parsed.data)
     own = (parsed.train, parsed.test)
-    if any(own) and not all(own):
-        raise UsageError("`--train` and `--test` go together; name devices for both")
-    if all(own):
-        if parsed.space is None and not (parsed.data and parsed.data.suffix):
-            raise UsageError("`--train` and `--test` need `--space NAME` or `--data FILE`")
-        space = parsed.space or parsed.data.stem
+    if any(words is not None for words in own):
+        if not all(own):
+            raise UsageError("`--train` and `--test` go together; name devices for both")
+        if parsed.splits or parsed.task:
+            raise UsageError("`--train` and `--test` are a task: leave out `--task` and `--splits`")
+        space, path = _table_of(parsed, data, "`--train` and `--test`")
         name = f"{space}:{','.join(parsed.test)}"
-        pretrain = next((t.pretrain for t in TASKS.values() if t.space == space), 900)
-        return [Task(name, space, tuple(parsed.train), tuple(parsed.test), pretrain)]
-    names = list(TASKS) if parsed.task == ["all"] else parsed.task
+        return [(tasks.own(name, space, parsed.train, parsed.test), path)]
+    if parsed.splits:
+        return list(_splits(parsed, options, data))
+    return _published(parsed, data)
+
+
+def _table_of(parsed: argparse.Namespace, data: Path, what: str) -> tuple[str, Path]:
+    if data.is_file():
+        return data.stem, data
+    if parsed.space is None:
+        raise UsageError(f"{what} need `--space NAME` or `--data FILE`")
+    return parsed.space, data / f"{parsed.space}.npz"
+
+
+def _splits(
+    parsed: argparse.Namespace, options: Options, data: Path
+) -> Iterator[tuple[Task, Path]]:
+    if parsed.task:
+        raise UsageError("`--splits` are tasks of their own: leave out `--task`")
+    both = parsed.space is None and data.is_dir()
+    named = [(s, data / f"{s}.npz") for s in tasks.PRETRAIN] if both else []
+    for space, path in named or [_table_of(parsed, data, "`--splits`")]:
+        table = published.load(path, options.analytic)
+        for task in tasks.splits(space, _usable(table, options), parsed.splits, options.seed):
+            yield task, path
+
+
+def _usable(table: Table, options: Options) -> list[str]:
+    """Devices with enough measured networks to be a target."""
+    measured = np.isfinite(table.latency_s).sum(0)
+    needed = max(options.samples) + metrics.FEWEST
+    return [d for d, count in zip(table.devices, measured, strict=True) if count >= needed]
+
+
+def _published(parsed: argparse.Namespace, data: Path) -> Found:
+    names = list(TASKS) if parsed.task in (None, ["all"]) else parsed.task
     for name in names:
         if name not in TASKS:
             raise UnknownName("task", name, [*TASKS, "all"])
-    return [TASKS[name] for name in names if parsed.space in (None, TASKS[name].space)]
+    space = data.stem if data.is_file() and parsed.space is None else parsed.space
+    found = [TASKS[name] for name in names if space in (None, TASKS[name].space)]
+    if not found:
+        spaces = sorted({TASKS[name].space for name in names})
+        raise UsageError(
+            f"tasks {', '.join(names)} are of {' and '.join(spaces)}, not of {space!r}; "
+            "name devices with `--train` and `--test`, or take `--splits`"
+        )
+    return [(task, data if data.is_file() else data / f"{task.space}.npz") for task in found]
 
 
 def _options(parsed: argparse.Namespace) -> Options:
-    for name in parsed.method:
-        if name not in METHODS:
-            raise UnknownName("method", name, METHODS)
-    if parsed.encoding not in ENCODINGS:
-        raise UnknownName("encoding", parsed.encoding, ENCODINGS)
-    return Options(
-        parsed.pretrain,
-        tuple(sorted(parsed.samples)),
-        parsed.select,
-        tuple(parsed.method),
-        parsed.encoding,
-        parsed.seeds,
-        parsed.seed,
-        parsed.protocol,
+    everything = parsed.method == ["all"]
+    words = list(METHODS) if everything else parsed.method
+    encodings = parsed.encoding or (["all"] if everything else [])
+    options = Options(
+        samples=tuple(sorted(set(parsed.samples))),
+        select=parsed.select,
+        entries=tuple(entry for word in words for entry in _entries(word, encodings)),
+        pretrain=parsed.pretrain,
+        seeds=parsed.seeds,
+        seed=parsed.seed,
+        protocol=parsed.protocol,
+        analytic=not parsed.without_analytic,
     )
+    return replace(options, optional=everything or encodings == ["all"])
+
+
+def _entries(word: str, encodings: Sequence[str]) -> Iterator[Entry]:
+    """METHOD:ENCODING, or METHOD with each of `encodings`, which are none, some, or all."""
+    name, colon, encoding = word.partition(":")
+    if name not in METHODS:
+        raise UnknownName("method", name, [*METHODS, "all"])
+    method = METHODS[name]
+    asked = [encoding] if colon else list(encodings)
+    for one in asked:
+        if one not in (*ENCODINGS, "all"):
+            raise UnknownName("encoding", one, [*ENCODINGS, "all"])
+    if colon and not method.encodings:
+        raise UsageError(f"the method {name!r} has its own encoding: leave out {':' + encoding!r}")
+    known = method.encodings if asked == ["all"] else [e for e in asked if e in method.encodings]
+    if colon and not known:
+        raise UnknownName(f"encoding of {name}", encoding, method.encodings)
+    if asked and method.encodings and not known:
+        raise UsageError(f"{name!r} takes the encodings {', '.join(method.encodings)}, got {asked}")
+    if not known:
+        yield Entry(name, method, method.encodings[0] if method.encodings else "")
+    for one in known:
+        yield Entry(f"{name}:{one}" if colon or len(known) > 1 else name, method, one)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -258,30 +186,58 @@ def _parser() -> argparse.ArgumentParser:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     add("--data", type=Path, help="folder of tables, or one .npz file (default: $FARM_DATA)")
-    add("--task", type=_words, default=["all"], help=f"of {', '.join(TASKS)}, or all")
+    add("--task", type=_words, help=f"of {', '.join(TASKS)}, or all (default)")
     add("--space", help="the table to use, NAME.npz in the folder")
-    add("--train", type=_words, help="training devices of a task of your own, A,B")
-    add("--test", type=_words, help="test devices of a task of your own, C,D")
+    add("--train", type=_list, help="training devices of a task of your own, A,B")
+    add("--test", type=_list, help="test devices of a task of your own, C,D")
+    add("--splits", type=_positive, help="random splits of a table's devices instead of tasks")
     add("--pretrain", type=_pretrain, help="networks on each training device, or paper (default)")
     add("--samples", type=_counts, default=[5, 10, 20], help="samples of a target (5,10,20)")
     add("--select", choices=("random", "active"), default="active", help="how samples are chosen")
-    add("--method", type=_words, default=["mixture"], help=f"of {', '.join(METHODS)}")
-    add("--encoding", default="hwl", help=f"of {', '.join(ENCODINGS)}; for ridge")
-    add("--seeds", type=_positive, default=10, help="draws of samples (10)")
-    add("--seed", type=int, default=0, help="the first seed, also of the training networks (0)")
+    add(
+        "--method",
+        type=_words,
+        default=["mixture"],
+        help=f"of {', '.join(METHODS)}, each also as METHOD:ENCODING, or all",
+    )
+    add(
+        "--encoding",
+        type=_words,
+        default=[],
+        help=f"of {', '.join(ENCODINGS)}, or all; for methods that take one",
+    )
+    add("--seeds", type=_positive, help=f"draws of samples ({SEEDS}; fewer for slow methods)")
+    add(
+        "--seed", type=_natural, default=0, help="the first seed, also of the training networks (0)"
+    )
     add("--protocol", choices=("all", "help"), default="all", help="whose samples and tests")
+    add("--without-analytic", action="store_true", help="use nothing that follows from a graph")
     add("--json", action="store_true", help="one JSON object on stdout")
     return parser
 
 
+def _list(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 def _words(text: str) -> list[str]:
-    return [word for word in text.split(",") if word]
+    if not _list(text):
+        raise argparse.ArgumentTypeError("must be one or more words, with commas between")
+    return _list(text)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.strip().isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"must be a whole number, {least} or more, got {text!r}")
+    return int(text)
+
+
+def _natural(text: str) -> int:
+    return _whole(text, 0)
 
 
 def _positive(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return int(text)
+    return _whole(text, 1)
 
 
 def _counts(text: str) -> list[int]:
@@ -290,6 +246,10 @@ def _counts(text: str) -> list[int]:
 
 def _pretrain(text: str) -> int | None:
     return None if text == "paper" else _positive(text)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,45 +1,79 @@
 """The few-shot methods that benchmarks compare, each behind one small contract.
 
-A method is told the references and the structure of all networks, then some samples of a target;
-it answers with a score for every network, and with an interval where it has one.
+A method is prepared once for a task: it is told the references and the structure of all networks,
+and may train on those. Then it is given samples of a target, again and again, and answers with a
+score for every network, and with an interval where it has one. A method is one line of METHODS.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
 
 from benchmarks.published import Table
-from predictors import FloatArray, IntArray, Observations, metrics
+from farm.errors import UsageError
+from predictors import FloatArray, IntArray, Observations, Predictor
+from predictors.encodings import ENCODINGS, encode, zcp
 from predictors.encodings.analytic import VirtualDevices
 from predictors.encodings.hwl import HardwareLatencies, References
 from predictors.models.gp import GaussianProcess
 from predictors.models.mixture_gp import MixtureGP
+from predictors.models.plain import LookupTable, NearestColumn, PlainModel, Rule
+from predictors.models.regression import BoostedTrees, RandomForest, Ridge
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
     """What every method of a task may know: the table's structure, and the references' training
-    rows. `table` also holds the test devices; methods see those as samples only."""
+    rows. `table` also holds the test devices; methods see those as samples only.
+
+    seed: drew the training networks; what trains on them draws by it, too.
+    """
 
     table: Table
     references: References
     hwl: HardwareLatencies
     virtual: VirtualDevices
     mixture: MixtureGP
+    seed: int = 0
 
     @classmethod
-    def of(cls, table: Table, references: References) -> Case:
+    def of(cls, table: Table, references: References, seed: int = 0) -> Case:
         """Pretraining: fills in the references and scales everything on the training rows."""
         hwl = HardwareLatencies.of(references, table.structure)
         virtual = VirtualDevices.of(table.costs, table.cost_names, references.rows)
         mixture = MixtureGP.over(
             hwl.values, virtual.values, table.structure, references.rows, hwl.spread
         )
-        return cls(table, references, hwl, virtual, mixture)
+        return cls(table, references, hwl, virtual, mixture, seed)
+
+    def encoding(self, name: str) -> FloatArray:
+        """(N, F), one of `predictors.encodings.ENCODINGS`, standardised on the training rows.
+
+        Raises UsageError for one that needs what the table does not have.
+        """
+        return encode(name, self._part, self.references.rows)
+
+    def _part(self, name: str) -> FloatArray:
+        if name == "zcp":
+            return self._zcp
+        parts = {"vec": self.table.vec, "hwl": self.hwl.values, "analytic": self.virtual.values}
+        if not parts[name].shape[1]:
+            raise UsageError(f"the table {self.table.name!r} has no {name} columns to encode by")
+        return parts[name]
+
+    @cached_property
+    def _zcp(self) -> FloatArray:
+        if not self.table.zcp_names:
+            raise UsageError(
+                f"the table {self.table.name!r} has no zero-cost proxies: give it `zcp` and "
+                f"`zcp_names`, or a file zcp_{self.table.name}.npz beside it"
+            )
+        return zcp.encoded(self.table.zcp, self.table.structure, self.references.rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,79 +86,93 @@ class Prediction:
     interval_s: tuple[FloatArray, FloatArray] | None = None
 
 
-class Method(Protocol):
-    """Predicts all networks of a case on a target that was measured at some rows."""
+class FewShot(Protocol):
+    """A prepared method: predicts all networks of its case on a target with some samples."""
 
-    def __call__(self, case: Case, rows: IntArray, latency_s: FloatArray) -> Prediction:
-        """rows: (n,), latency_s: (n,) seconds."""
+    def __call__(self, rows: IntArray, latency_s: FloatArray, seed: int) -> Prediction:
+        """rows: (n,) networks, latency_s: (n,) seconds. seed: of whatever it draws."""
         ...
 
 
-def flops(case: Case, rows: IntArray, latency_s: FloatArray) -> Prediction:
-    """Multiply-accumulates; looks at no sample."""
-    del rows, latency_s
-    if "macs" not in case.table.cost_names:
-        return Prediction(np.zeros(len(case.table.structure)))
-    return Prediction(case.table.costs[:, case.table.cost_names.index("macs")])
+@dataclass(frozen=True)
+class Method:
+    """prepare: (case, encoding) -> the method, pretrained.
+
+    encodings: which ones it can be given, the first one where nothing is said; empty for a method
+    that has its own. seeds: so many draws of samples unless the user asks for more, where each
+    takes a training.
+    """
+
+    prepare: Callable[[Case, str], FewShot]
+    encodings: tuple[str, ...] = ()
+    seeds: int | None = None
 
 
-def nearest(case: Case, rows: IntArray, latency_s: FloatArray) -> Prediction:
-    """The reference that ranks the samples best, with its whole table where it was published."""
-    known = np.stack([case.table.column(d) for d in case.references.devices], axis=1)
-    ranks = [metrics.spearman(column[rows], latency_s) for column in known.T]
-    best = int(np.argmax([-1.0 if rho is None else rho for rho in ranks]))
-    return Prediction(known[:, best])
+def of_predictor(predictor: Predictor, features: FloatArray) -> FewShot:
+    """Any model behind the protocol of `predictors.Predictor`. features: (N, F), as it wants."""
+
+    def predict(rows: IntArray, latency_s: FloatArray, seed: int) -> Prediction:
+        del seed
+        device = np.zeros(len(rows), np.intp)
+        seen = Observations(features[rows], device, latency_s, ("target",))
+        posterior = predictor.fit(seen).posterior(features, "target")
+        return Prediction(posterior.mean, posterior.latency_s, posterior.interval_s())
+
+    return predict
 
 
-def ridge(case: Case, rows: IntArray, latency_s: FloatArray, encoding: str = "hwl") -> Prediction:
-    """Ridge regression of log-latency on an encoding, its penalty by leave-one-out error."""
-    x = ENCODINGS[encoding](case)
-    x = (x - x.mean(0)) / np.where(x.std(0) > 0, x.std(0), 1) / np.sqrt(x.shape[1])
-    y = np.log(latency_s)
-    kernel, centred = x[rows] @ x[rows].T, y - y.mean()
-    solved = []
-    for penalty in np.logspace(-4, 2, 13):
-        inverse = np.linalg.inv(kernel + penalty * np.eye(len(rows)))
-        apart = inverse @ centred / np.diag(inverse)
-        solved.append((float(apart @ apart), inverse @ centred))
-    weights = min(solved, key=lambda pair: pair[0])[1]
-    score = x @ (x[rows].T @ weights) + y.mean()
-    return Prediction(score, np.exp(score))
-
-
-def gp(case: Case, rows: IntArray, latency_s: FloatArray) -> Prediction:
-    """The Gaussian process on structure that a campaign starts with; knows no reference."""
-    features = case.table.structure
-    model = GaussianProcess.over(features)
-    return _predicted(model, features, rows, latency_s)
-
-
-def mixture(case: Case, rows: IntArray, latency_s: FloatArray) -> Prediction:
+def mixture(case: Case, encoding: str) -> FewShot:
     """Our mixture of Gaussian processes."""
-    return _predicted(case.mixture, case.mixture.features, rows, latency_s)
+    del encoding
+    return of_predictor(case.mixture, case.mixture.features)
 
 
-def _predicted(
-    model: GaussianProcess | MixtureGP, features: FloatArray, rows: IntArray, latency_s: FloatArray
-) -> Prediction:
-    device = np.zeros(len(rows), np.intp)
-    seen = Observations(features[rows], device, latency_s, ("target",))
-    posterior = model.fit(seen).posterior(features, "target")
-    return Prediction(posterior.mean, posterior.latency_s, posterior.interval_s())
+def gp(case: Case, encoding: str) -> FewShot:
+    """The Gaussian process on structure that a campaign starts with; knows no reference."""
+    del encoding
+    return of_predictor(GaussianProcess.over(case.table.structure), case.table.structure)
 
 
-ENCODINGS: dict[str, Callable[[Case], FloatArray]] = {
-    "vec": lambda case: case.table.vec,
-    "hwl": lambda case: case.hwl.values,
-    "analytic": lambda case: case.virtual.values,
-    "hwlvec": lambda case: np.column_stack([case.hwl.values, case.table.vec]),
-}
+def flops(case: Case, encoding: str) -> FewShot:
+    """Multiply-accumulates times a constant."""
+    del encoding
+    table = case.table
+    name = next((n for n in table.cost_names if n.lower() in ("macs", "flops")), None)
+    if name is None:
+        raise UsageError(f"the table {table.name!r} has no `features` column `macs` or `flops`")
+    macs = table.costs[:, [table.cost_names.index(name)]]
+    return of_predictor(PlainModel.over(NearestColumn(), macs), macs)
+
+
+def nearest(case: Case, encoding: str) -> FewShot:
+    """The nearest reference, with its whole table where it was published."""
+    del encoding
+    known = np.stack([case.table.column(d) for d in case.references.devices], axis=1)
+    filled = np.where(np.isnan(known), case.hwl.latency_s, known)
+    return of_predictor(PlainModel.over(NearestColumn(), filled), filled)
+
+
+def lookup(case: Case, encoding: str) -> FewShot:
+    """A lookup table of layers."""
+    del encoding
+    return of_predictor(PlainModel.over(LookupTable(), case.table.vec), case.table.vec)
+
+
+def regression(case: Case, encoding: str, rule: Callable[[int], Rule]) -> FewShot:
+    """A rule on an encoding."""
+    features = case.encoding(encoding)
+    return of_predictor(PlainModel.over(rule(case.seed), features), features)
+
+
+_ALL = tuple(ENCODINGS)
 
 METHODS: dict[str, Method] = {
-    "flops": flops,
-    "nearest": nearest,
-    "ridge": ridge,
-    "gp": gp,
-    "mixture": mixture,
+    "flops": Method(flops),
+    "nearest": Method(nearest),
+    "lookup": Method(lookup),
+    "ridge": Method(partial(regression, rule=lambda _: Ridge()), _ALL),
+    "forest": Method(partial(regression, rule=RandomForest), _ALL, seeds=3),
+    "xgboost": Method(partial(regression, rule=BoostedTrees), _ALL, seeds=3),
+    "gp": Method(gp),
+    "mixture": Method(mixture),
 }
-"""By name; `ridge` is the one that `--encoding` is for."""

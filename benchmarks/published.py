@@ -1,29 +1,28 @@
 """Published latency tables, as benchmarks see them: networks as columns, latencies in seconds.
 
-A table is a `.npz` file with `devices` (D,) and `latency_ms` (D, N); `ops` (N, P) with `op_names`,
-or `arch_str` (N,); and optionally `features` (N, C) with `feature_names`, analytic columns of a
-space that the farm has no builder for. Tables come from $FARM_DATA, else ../shared/data.
+A table is a `.npz` file as `benchmarks.table_file` describes it. Tables come from $FARM_DATA, else
+../shared/data. Where the farm has a builder for a table's networks, it adds what follows from
+their graphs; any other table is taken as it is.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from farm.errors import UnknownName, UsageError
+from benchmarks import proxies
+from benchmarks.table_file import TableFile, read
+from farm.errors import NetworkSyntaxError, UnknownName, UsageError
 from farm.spaces import SearchSpace, space
+from farm.spaces.fbnet import LAYERS, OPERATIONS
 from farm.types import Network
 from predictors import FloatArray, IntArray
 from predictors.encodings.vec import counts, one_hot
-
-BUILDERS = {"nb201": "nb201", "fbnet": "fbnet32"}
-"""The farm's search space of a table, by file name; the published FBNet is the one for CIFAR."""
 
 DEFAULT_FOLDER = Path(__file__).parents[1].parent / "shared" / "data"
 
@@ -32,17 +31,24 @@ DEFAULT_FOLDER = Path(__file__).parents[1].parent / "shared" / "data"
 class Table:
     """One file.
 
-    latency_s: (N, D) seconds. vec: (N, P * kinds) of 0 and 1. structure: (N, S), all that is
-    known of a network without measuring. costs: (N, C) analytic, not negative; C may be 0.
+    latency_s: (N, D) seconds, NaN where nothing was measured. ops: (N, P), each an index into
+    `op_names`. vec: (N, P * kinds) of 0 and 1. structure: (N, S), all that is known of a network
+    without measuring. costs: (N, C) analytic, not negative; C may be 0. zcp: (N, Z) zero-cost
+    proxies, NaN where unknown; Z may be 0. notes: what was left out, a sentence each.
     """
 
     name: str
     devices: tuple[str, ...]
     latency_s: FloatArray
+    ops: IntArray
+    op_names: tuple[str, ...]
     vec: FloatArray
     structure: FloatArray
     costs: FloatArray
     cost_names: tuple[str, ...]
+    zcp: FloatArray
+    zcp_names: tuple[str, ...]
+    notes: tuple[str, ...]
 
     def column(self, device: str) -> FloatArray:
         """(N,) seconds. Raises UnknownName."""
@@ -62,69 +68,64 @@ def folder(data: Path | None = None) -> Path:
     return path
 
 
-def load(path: Path) -> Table:
-    """Read one table. Raises UsageError for a file that is missing or lacks a field."""
-    if not path.is_file():
-        raise UsageError(f"no table {path}; `--space` is the name of a .npz file in `--data`")
-    with np.load(path) as data:
-        fields = {name: data[name] for name in data.files}
-    for name in ("devices", "latency_ms"):
-        if name not in fields:
-            raise UsageError(f"{path} has no `{name}`; it holds {', '.join(sorted(fields))}")
-    vec, tallies = _operations(path, fields)
-    costs, names = _costs(path.stem, fields, vec)
-    columns = _columns(path.stem, fields)
-    latency_s = fields["latency_ms"].T.astype(float) * 1e-3
-    structure = np.unique(np.column_stack([vec, tallies, *columns, np.log1p(costs)]), axis=1)
+@lru_cache(maxsize=4)
+def load(path: Path, analytic: bool = True) -> Table:
+    """Read one table; the last few are kept.
+
+    analytic: False leaves out all that follows from a network's graph, as if there were no
+    builder and no `features`. Raises UsageError for a file that is missing or does not fit.
+    """
+    file = read(path)
+    kinds = len(file.op_names)
+    vec, tallies = one_hot(file.ops, kinds), counts(file.ops, kinds)
+    columns, costs, names = _from_graphs(file) if analytic else _nothing(file)
+    if analytic and file.cost_names:
+        costs, names = file.costs, file.cost_names
+    zcp, zcp_names = proxies.of(path, file)
+    structure = np.unique(np.column_stack([vec, tallies, columns, np.log1p(costs)]), axis=1)
     return Table(
-        path.stem, tuple(map(str, fields["devices"])), latency_s, vec, structure, costs, names
+        path.stem,
+        file.devices,
+        file.latency_s,
+        file.ops,
+        file.op_names,
+        vec,
+        structure,
+        costs,
+        names,
+        zcp,
+        zcp_names,
+        file.notes,
     )
 
 
-def _operations(path: Path, fields: dict[str, NDArray]) -> tuple[FloatArray, FloatArray]:
-    """(one-hot of each position, counts of each operation)."""
-    if "ops" in fields:
-        kinds = len(fields["op_names"]) if "op_names" in fields else int(fields["ops"].max()) + 1
-        ops = fields["ops"].astype(np.intp)
-    elif "arch_str" in fields:
-        words = [re.findall(r"[a-z]\w*", str(text)) for text in fields["arch_str"]]
-        known, codes = np.unique(words, return_inverse=True)
-        kinds, ops = len(known), codes.reshape(len(words), -1)
-    else:
-        raise UsageError(f"{path} has neither `ops` nor `arch_str`; one of them is needed")
-    return one_hot(ops, kinds), counts(ops, kinds)
+def _nothing(file: TableFile) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
+    return np.empty((len(file.ops), 0)), np.empty((len(file.ops), 0)), ()
 
 
-def _columns(name: str, fields: dict[str, NDArray]) -> list[FloatArray]:
-    """The farm's own features of the networks, where it knows the space."""
-    if name not in BUILDERS:
-        return []
-    made = space(BUILDERS[name])
-    return [made.features(_networks(made, fields))]
-
-
-def _networks(made: SearchSpace, fields: dict[str, NDArray]) -> list[Network]:
-    if "arch_str" in fields:
-        return [made.parse(str(text)) for text in fields["arch_str"]]
-    return [made.parse("".join(map(str, row))) for row in fields["ops"]]
-
-
-def _costs(
-    name: str, fields: dict[str, NDArray], vec: FloatArray
-) -> tuple[FloatArray, tuple[str, ...]]:
-    """Analytic columns of the file or of the space; none where neither knows any."""
-    if "features" in fields:
-        values = fields["features"].astype(float)
-        return _non_negative(values, [str(n) for n in fields["feature_names"]])
-    if name not in BUILDERS:
-        return np.empty((len(vec), 0)), ()
-    made = space(BUILDERS[name])
-    values, names = _analytic(made, _networks(made, fields))
-    if name == "nb201":
-        eager = _eager_costs(made, vec)
-        values = np.column_stack([values, eager])
+def _from_graphs(file: TableFile) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
+    """(features (N, F), costs (N, C), cost names), where the farm can build the networks."""
+    found = _built(file)
+    if found is None:
+        return _nothing(file)
+    made, networks = found
+    values, names = _analytic(made, networks)
+    if made.name == "nb201":
+        values = np.column_stack([values, _eager_costs(made, file)])
         names = [*names, *(f"eager_{n}" for n in names)]
-    return _non_negative(values, names)
+    return made.features(networks), *_non_negative(values, names)
+
+
+def _built(file: TableFile) -> tuple[SearchSpace, list[Network]] | None:
+    """The farm's search space of these networks, told by how they are written."""
+    if file.op_names == OPERATIONS and file.ops.shape[1] == LAYERS:
+        fbnet = space("fbnet32")  # The published tables are of the networks for CIFAR.
+        return fbnet, [fbnet.parse("".join(map(str, row))) for row in file.ops]
+    nb201 = space("nb201")
+    try:
+        return nb201, [nb201.parse(text) for text in file.texts or ("",)]
+    except NetworkSyntaxError:
+        return None
 
 
 def _analytic(made: SearchSpace, networks: Sequence[Network]) -> tuple[FloatArray, list[str]]:
@@ -134,16 +135,13 @@ def _analytic(made: SearchSpace, networks: Sequence[Network]) -> tuple[FloatArra
     return np.expm1(made.features(networks)[:, logs]), names
 
 
-def _eager_costs(made: SearchSpace, vec: FloatArray) -> FloatArray:
-    """Costs (N, C) of NAS-Bench-201 cells whose every edge is run, needed or not, as PyTorch does.
-
-    vec: (N, 30), six edges of five operations in the order of the published tables.
-    """
+def _eager_costs(made: SearchSpace, file: TableFile) -> FloatArray:
+    """Costs (N, C) of NAS-Bench-201 cells when every edge is run, needed or not, as in PyTorch."""
     names = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
     cell = "|none~0|+|none~0|none~1|+|{}~0|none~1|none~2|"
     alone, _ = _analytic(made, [made.parse(cell.format(name)) for name in names])
     skip = alone[names.index("skip_connect")]
-    tallies = vec.reshape(len(vec), -1, len(names)).sum(1)
+    tallies = np.array([[text.count(name) for name in names] for text in file.texts or ()])
     return np.maximum(skip + tallies @ np.maximum(alone - skip, 0), 0)
 
 

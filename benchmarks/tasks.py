@@ -2,19 +2,33 @@
 
 ND, FD: HELP (Lee et al., NeurIPS 2021). FA: Multi-Predict (Akhauri & Abdelfattah, AutoML 2023).
 F1 to F4: NASFLAT (Akhauri & Abdelfattah, MLSys 2024). Tasks with devices that no table holds are
-left out.
+left out. Those devices were in view while predictors were made, the papers' and ours; random
+splits of a table's devices were not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+
+from farm.errors import UsageError
+
+PRETRAIN = {"nb201": 900, "fbnet": 4000}
+OTHER_PRETRAIN = 900
+"""Networks measured on each training device: by table, as in the papers; and of any other."""
+
+TRAIN_SHARE, TEST_SHARE = 1 / 3, 1 / 4
+"""Of a table's devices in a random split; the papers' tasks have 5 to 15 and 3 to 6 of 27."""
 
 
 @dataclass(frozen=True)
 class Task:
     """Training and test devices of one search space.
 
-    pretrain: networks measured on each training device in the papers.
+    space: name of the table. pretrain: networks measured on each training device in the papers.
+    group: what a summary names it by; the random splits of a table are one group.
     """
 
     name: str
@@ -22,6 +36,7 @@ class Task:
     train: tuple[str, ...]
     test: tuple[str, ...]
     pretrain: int
+    group: str
 
 
 _DEFAULT = "silver_4114 silver_4210r samsung_a50 pixel3 essential_ph_1 samsung_s7"
@@ -30,8 +45,33 @@ _BATCHES = (1, 32, 64)
 
 
 def _task(name: str, space: str, train: str, test: str) -> Task:
-    pretrain = {"nb201": 900, "fbnet": 4000}[space]
-    return Task(name, space, tuple(train.split()), tuple(test.split()), pretrain)
+    return own(name, space, train.split(), test.split())
+
+
+def own(name: str, space: str, train: Sequence[str], test: Sequence[str]) -> Task:
+    """A task of the user's own."""
+    pretrain = PRETRAIN.get(space, OTHER_PRETRAIN)
+    return Task(name, space, tuple(train), tuple(test), pretrain, name)
+
+
+def splits(space: str, devices: Sequence[str], count: int, seed: int) -> list[Task]:
+    """`count` random splits of a table's devices, drawn by `seed`.
+
+    Raises UsageError for fewer than two devices.
+    """
+    if len(devices) < 2:
+        raise UsageError(
+            f"a split needs at least 2 devices, the table {space!r} has {len(devices)}"
+        )
+    test = max(1, round(TEST_SHARE * len(devices)))
+    train = max(1, round(TRAIN_SHARE * len(devices)))
+    found = []
+    for number in range(count):
+        order = np.random.default_rng([seed, number]).permutation(sorted(devices)).tolist()
+        pretrain, group = PRETRAIN.get(space, OTHER_PRETRAIN), f"{space}-splits"
+        known, new = tuple(order[test : test + train]), tuple(order[:test])
+        found.append(Task(f"{space}-split-{number}", space, known, new, pretrain, group))
+    return found
 
 
 TASKS = {

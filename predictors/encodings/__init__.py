@@ -1,1 +1,43 @@
-"""Encodings: networks as rows of numbers, with the normalisation that they were fitted with."""
+"""Encodings: networks as rows of numbers, with the normalisation that they were fitted with.
+
+Multi-Predict (arXiv 2306.02459, section 3.2) describes a network by its operations (Vec), by
+zero-cost proxies (ZCP), by its latencies on known devices (HWL), and by concatenations of these;
+analytic columns are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from farm.errors import UnknownName
+from predictors import FloatArray
+from predictors.encodings.normalisation import Standardisation, TrainingRows
+
+ENCODINGS: Mapping[str, tuple[str, ...]] = {
+    "hwl": ("hwl",),
+    "vec": ("vec",),
+    "zcp": ("zcp",),
+    "analytic": ("analytic",),
+    "hwlvec": ("hwl", "vec"),
+    "zcpvec": ("zcp", "vec"),
+}
+"""The parts of each encoding."""
+
+
+def encode(name: str, part: Callable[[str], FloatArray], rows: TrainingRows) -> FloatArray:
+    """The encoding `name` of N networks: its parts beside each other, each standardised on `rows`.
+
+    part: the name of a part -> (N, F), raw; only those that are needed are asked for.
+    Columns that do not vary on `rows` are left out. Raises UnknownName.
+    """
+    if name not in ENCODINGS:
+        raise UnknownName("encoding", name, ENCODINGS)
+    return np.concatenate([_varying(part(p), rows) for p in ENCODINGS[name]], axis=1)
+
+
+def _varying(values: FloatArray, rows: TrainingRows) -> FloatArray:
+    """(N, F) -> (N, V), the columns that vary."""
+    scaled = Standardisation.fit(values, rows).apply(values)
+    return np.asarray(scaled[:, np.ptp(scaled[rows.indices], axis=0) > 0])

@@ -12,7 +12,7 @@ import numpy as np
 
 from predictors import FloatArray
 from predictors.encodings.normalisation import Standardisation, TrainingRows
-from predictors.models.surrogate import predict_columns
+from predictors.models.surrogate import deviations, predict_columns
 
 CLIP = 4.0
 """Standard deviations; what is further off is a spike or a network that does nothing."""
@@ -74,22 +74,35 @@ class HardwareLatencies:
     """The encoding of all networks.
 
     values: (N, R) float64, standardised square roots of latency, predicted where not measured.
-    mask: (N, R), 1 where measured. spread: (R,), standard deviation over the training rows of
-    the square root of latency relative to its median: how differently networks run there.
+    mask: (N, R), 1 where measured. latency_s: (N, R), seconds, measured or predicted.
+    spread: (R,), standard deviation over the training rows of the square root of latency
+    relative to its median: how differently networks run there.
+    std: (N, R), of what is predicted, in the unit of `values`, where it was asked for; 0 where
+    measured.
     """
 
     devices: tuple[str, ...]
     values: FloatArray
     mask: FloatArray
+    latency_s: FloatArray
     spread: FloatArray
+    std: FloatArray | None = None
 
     @classmethod
-    def of(cls, references: References, structure: FloatArray) -> HardwareLatencies:
-        """From a few measured networks and the structure (N, S) of all."""
-        rows = references.rows.indices
-        relative = root(references.latency_s[rows] / np.nanmedian(references.latency_s[rows], 0))
-        spread = np.nanstd(relative, axis=0)
-        seen = (relative - np.nanmean(relative, axis=0)) / np.where(spread > 0, spread, 1.0)
-        filled = predict_columns(structure, rows, clipped(seen))
-        values = Standardisation.fit(filled, references.rows).apply(filled)
-        return cls(references.devices, values, references.mask, spread)
+    def of(
+        cls, references: References, structure: FloatArray, with_std: bool = False
+    ) -> HardwareLatencies:
+        """From a few measured networks and the structure (N, S) of all; `with_std` takes longer."""
+        rows, mask = references.rows.indices, references.mask
+        median_s = np.nanmedian(references.latency_s[rows], axis=0)
+        relative = root(references.latency_s[rows] / median_s)
+        centre, spread = np.nanmean(relative, axis=0), np.nanstd(relative, axis=0)
+        seen = clipped((relative - centre) / np.where(spread > 0, spread, 1.0))
+        filled = predict_columns(structure, rows, seen)
+        scaling = Standardisation.fit(filled, references.rows)
+        predicted_s = median_s * np.maximum(centre + spread * filled, 0.0) ** 2
+        latency_s = np.where(mask == 1, references.latency_s, predicted_s)
+        std = None
+        if with_std:
+            std = deviations(structure, rows, seen) / scaling.scale * (1 - mask)
+        return cls(references.devices, scaling.apply(filled), mask, latency_s, spread, std)

@@ -6,6 +6,7 @@ all others are predicted from structure. The columns share their kernel matrices
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -30,6 +31,25 @@ def predict_columns(structure: FloatArray, rows: IntArray, columns: FloatArray) 
     structure: (N, S), any scale. rows: (n,), the networks that were measured.
     columns: (n, R), what was measured, zero mean and unit variance each; NaN where it was not.
     """
+    return _columns(structure, rows, columns, _means)
+
+
+def deviations(structure: FloatArray, rows: IntArray, columns: FloatArray) -> FloatArray:
+    """Posterior standard deviations (N, R) of what `predict_columns` predicts, without noise.
+
+    It takes the time of n^2 N multiplications for each hyper-parameter that a column chose.
+    """
+    return _columns(structure, rows, columns, _deviations)
+
+
+_Point = tuple[float, float, float]
+_Posterior = Callable[[FloatArray, IntArray, FloatArray, _Point], FloatArray]
+
+
+def _columns(
+    structure: FloatArray, rows: IntArray, columns: FloatArray, posterior: _Posterior
+) -> FloatArray:
+    """(N, R), `posterior` of each column under the grid point that has the best evidence."""
     z = Standardisation.fit(structure, TrainingRows.of(rows)).apply(structure)
     z = z[:, np.ptp(z[rows], axis=0) > 0]
     predicted = np.empty((len(z), columns.shape[1]))
@@ -38,7 +58,7 @@ def predict_columns(structure: FloatArray, rows: IntArray, columns: FloatArray) 
         best = np.argmax(_evidence(z[known[:SUBSET]], seen[:SUBSET]), axis=0)
         for point in np.unique(best):
             same = members[best == point]
-            predicted[:, same] = _posterior(z, known, seen[:, best == point], GRID[point])
+            predicted[:, same] = posterior(z, known, seen[:, best == point], GRID[point])
     return predicted
 
 
@@ -61,15 +81,30 @@ def _evidence(z: FloatArray, columns: FloatArray) -> FloatArray:
     )
 
 
-def _posterior(
-    z: FloatArray, rows: IntArray, columns: FloatArray, point: tuple[float, float, float]
-) -> FloatArray:
-    """Means (N, K) under one grid point."""
+def _means(z: FloatArray, rows: IntArray, columns: FloatArray, point: _Point) -> FloatArray:
+    """(N, K) under one grid point."""
     a, b, noise = point
     known = z[rows]
     covariance = 1 + a * linear(known, known) + b * rbf(known, known)
     weights = np.linalg.solve(covariance + noise * np.eye(len(rows)), columns)
-    chunks = (z[start : start + _CHUNK] for start in range(0, len(z), _CHUNK))
     return np.concatenate(
-        [(1 + a * linear(c, known) + b * rbf(c, known)) @ weights for c in chunks]
+        [(1 + a * linear(c, known) + b * rbf(c, known)) @ weights for c in _chunks(z)]
     )
+
+
+def _deviations(z: FloatArray, rows: IntArray, columns: FloatArray, point: _Point) -> FloatArray:
+    """(N, K) under one grid point: the same for all columns."""
+    a, b, noise = point
+    known = z[rows]
+    covariance = 1 + a * linear(known, known) + b * rbf(known, known)
+    inner = Conditioned.on(covariance + noise * np.eye(len(rows)), columns)
+    variances = []
+    for c in _chunks(z):
+        _, reduction = inner.explain(1 + a * linear(known, c) + b * rbf(known, c))
+        variances.append(1 + a * (c**2).mean(1) + b - (reduction**2).sum(0))
+    std = np.sqrt(np.maximum(np.concatenate(variances), 0.0))
+    return np.repeat(std[:, None], columns.shape[1], axis=1)
+
+
+def _chunks(z: FloatArray) -> list[FloatArray]:
+    return [z[start : start + _CHUNK] for start in range(0, len(z), _CHUNK)]

@@ -58,7 +58,7 @@ def test_one_object_with_the_agreed_keys(table: Path, capsys: pytest.CaptureFixt
     summary = found["summary"]
     assert set(summary["mean_spearman"]) == {"mixture", "gp", "ridge", "nearest", "flops"}
     assert set(summary["mean_spearman"]["mixture"]["own:new"]) == {"3", "8"}
-    assert set(summary["coverage_95"]) == {"mixture", "gp"}
+    assert set(summary["coverage_95"]) == {"mixture", "gp", "ridge", "nearest", "flops"}
     assert summary["fit_choose_s"] > 0
     assert summary["pretrain_s"] > 0
     assert len(found["rows"]) == 5 * 2

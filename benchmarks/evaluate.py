@@ -1,0 +1,268 @@
+"""Evaluation of few-shot methods on a task: who may see what, and how a prediction is scored."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks import published
+from benchmarks.methods import Case, Method, Prediction
+from benchmarks.published import Table
+from benchmarks.tasks import Task
+from farm.errors import UsageError
+from predictors import FloatArray, IntArray, metrics
+from predictors.acquisition import random, variance
+from predictors.encodings.hwl import References
+from predictors.encodings.normalisation import TrainingRows
+
+HELP_TESTS = 1000
+HELP_TRIM = 0.1
+"""HELP's loader: tests after the training networks, and the share cut off at either end."""
+
+UNITS_APART = 300.0
+"""A device whose typical latency is so many times that of every reference is in another unit: in
+published tables it is 14 times at most, and seconds are 1,000 milliseconds."""
+
+SEEDS = 10
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method as it was asked for. name: METHOD, or METHOD:ENCODING."""
+
+    name: str
+    method: Method
+    encoding: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for; see `--help`. pretrain: None for each task's own number. seeds: None for
+    SEEDS, or what a method says. optional: methods that cannot work on a table are left out."""
+
+    samples: tuple[int, ...]
+    select: str
+    entries: tuple[Entry, ...]
+    pretrain: int | None = None
+    seeds: int | None = None
+    seed: int = 0
+    protocol: str = "all"
+    analytic: bool = True
+    optional: bool = False
+
+    def seeds_of(self, method: Method) -> range:
+        """The draws of samples that a method is judged on."""
+        count = min(SEEDS, method.seeds or SEEDS) if self.seeds is None else self.seeds
+        return range(self.seed, self.seed + count)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One method on one device from some samples; metrics as in `predictors.metrics`.
+
+    constant: the device's latencies are all the same, so that nothing can rank them.
+    """
+
+    task: str
+    group: str
+    method: str
+    device: str
+    samples: int
+    seed: int
+    spearman: float | None
+    kendall: float | None
+    within_5: float | None
+    within_10: float | None
+    coverage_95: float | None
+    fit_choose_s: float
+    pretrain_s: float
+    constant: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A task with its references learnt. tests: networks to judge by, before a protocol's cuts."""
+
+    case: Case
+    task: Task
+    options: Options
+    tests: IntArray
+    pretrain_s: float
+    choices: dict[tuple[int, bytes], tuple[IntArray, float]]
+
+    @classmethod
+    def of(cls, table: Table, task: Task, options: Options) -> Prepared:
+        """Raises UsageError for devices that the table lacks or that cannot be used."""
+        references, tests = _references(table, task, options)
+        for device in task.test:
+            _check_target(table, task, device, options)
+        start = time.perf_counter()
+        case = Case.of(table, references, options.seed)
+        return cls(case, task, options, tests, time.perf_counter() - start, {})
+
+
+def _references(table: Table, task: Task, options: Options) -> tuple[References, IntArray]:
+    """The references with their training networks, and the networks to test on."""
+    count = len(table.latency_s)
+    order = np.random.default_rng(options.seed).permutation(count)
+    pretrain = min(options.pretrain or task.pretrain, count)
+    rows, rest = order[:pretrain], order[pretrain : pretrain + HELP_TESTS]
+    tests = np.arange(count) if options.protocol == "all" else rest
+    if len(tests) < metrics.FEWEST:
+        raise UsageError(
+            f"`--protocol help` tests on networks after the {pretrain} training ones, but "
+            f"{table.name!r} has {count}; take a smaller `--pretrain`"
+        )
+    latency_s = table.latency_s[:, published.split(table, task.train)]
+    published.split(table, task.test)
+    held_out = tests if options.protocol == "help" else ()
+    try:
+        references = References(latency_s, task.train, TrainingRows.of(rows, held_out))
+        for device in task.test:
+            references.without(device)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return references, tests
+
+
+def _check_target(table: Table, task: Task, device: str, options: Options) -> None:
+    measured = int(np.isfinite(table.column(device)).sum())
+    needed = max(options.samples) + metrics.FEWEST
+    if measured < needed:
+        raise UsageError(
+            f"{device!r} has {measured} measured networks; {max(options.samples)} samples and "
+            f"{metrics.FEWEST} to judge by need {needed}: ask for fewer `--samples`"
+        )
+    typical = float(np.nanmedian(table.column(device)))
+    others = [float(np.nanmedian(table.column(d))) for d in task.train]
+    ratio = min((typical / other for other in others), key=lambda r: abs(np.log(r)))
+    if not 1 / UNITS_APART < ratio < UNITS_APART:
+        raise UsageError(
+            f"{device!r} takes {ratio:.3g} times as long as the training device nearest to it; "
+            "`latency_ms` is in milliseconds for every device: bring its column to that unit"
+        )
+
+
+def evaluate(prepared: Prepared, entry: Entry) -> Iterator[Outcome]:
+    """One method on every test device, from nested samples.
+
+    Raises UsageError for a method that cannot work on this table.
+    """
+    start = time.perf_counter()
+    few_shot = entry.method.prepare(prepared.case, entry.encoding)
+    pretrain_s = prepared.pretrain_s + time.perf_counter() - start
+    task, options = prepared.task, prepared.options
+    for device in task.test:
+        measured_s = prepared.case.table.column(device)
+        barred, judged = _protocol(prepared, measured_s)
+        constant = bool(np.ptp(measured_s[judged]) == 0)
+        for seed in options.seeds_of(entry.method):
+            chosen, choose_s = _choose(prepared, seed, barred)
+            for n in options.samples:
+                start = time.perf_counter()
+                predicted = few_shot(chosen[:n], measured_s[chosen[:n]], seed)
+                spent_s = choose_s + time.perf_counter() - start
+                scores = _scores(predicted, measured_s, np.setdiff1d(judged, chosen[:n]))
+                keys = (task.name, task.group, entry.name, device, n, seed)
+                yield Outcome(*keys, *scores, spent_s, pretrain_s, constant)
+
+
+def _protocol(prepared: Prepared, measured_s: FloatArray) -> tuple[IntArray, IntArray]:
+    """(networks that may not be samples, networks to judge by)."""
+    measured = np.flatnonzero(np.isfinite(measured_s))
+    allowed = measured
+    if prepared.options.protocol == "help":
+        low, high = np.nanquantile(measured_s, [HELP_TRIM, 1 - HELP_TRIM])
+        measured = np.flatnonzero((measured_s >= low) & (measured_s <= high))
+        allowed = np.intersect1d(prepared.case.references.rows.indices, measured)
+    barred = np.setdiff1d(np.arange(len(measured_s)), allowed)
+    return barred, np.intersect1d(prepared.tests, measured)
+
+
+def _choose(prepared: Prepared, seed: int, barred: IntArray) -> tuple[IntArray, float]:
+    """(samples, seconds): the same for every method, by our model's prior, or by chance."""
+    key = (seed, barred.tobytes())
+    if key not in prepared.choices:
+        start = time.perf_counter()
+        prior, n = prepared.case.mixture, max(prepared.options.samples)
+        pick = variance if prepared.options.select == "active" else random
+        try:
+            chosen = pick(prior.features, (), n, seed, prior=prior, barred=barred)
+        except ValueError as error:
+            raise UsageError(f"{error}; ask for fewer `--samples`") from error
+        prepared.choices[key] = (chosen, time.perf_counter() - start)
+    return prepared.choices[key]
+
+
+def _scores(
+    predicted: Prediction, measured_s: FloatArray, rows: IntArray
+) -> tuple[float | None, ...]:
+    """The metrics of `Outcome`, in its order."""
+    truth = measured_s[rows]
+    ranks = predicted.score[rows]
+    found: list[float | None] = [metrics.spearman(ranks, truth), metrics.kendall(ranks, truth)]
+    latency_s, interval_s = predicted.latency_s, predicted.interval_s
+    for share in (0.05, 0.1):
+        found.append(None if latency_s is None else metrics.within(latency_s[rows], truth, share))
+    if interval_s is None:
+        return (*found, None)
+    return (*found, metrics.coverage(interval_s[0][rows], interval_s[1][rows], truth))
+
+
+METRICS = ("spearman", "kendall", "within_5", "within_10", "coverage_95", "fit_choose_s")
+
+
+def rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """One for each task, method, device and number of samples: means over seeds."""
+    found = []
+    for key, same in _grouped(outcomes, lambda o: (o.task, o.method, o.device, o.samples)).items():
+        means = {name: _mean(getattr(o, name) for o in same) for name in METRICS}
+        named = zip(("task", "method", "device", "samples"), key, strict=True)
+        found.append({**dict(named), "seeds": len(same), **means})
+    return found
+
+
+def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """mean_spearman: over a task's devices and seeds; a method that cannot rank counts as 0, a
+    device whose latencies are all the same does not count.
+
+    fit_choose_s, pretrain_s: of our method where it took part, else of the slowest: the mean for
+    one target over all networks of a table, and of the slowest task.
+    """
+    spearman: dict[str, dict[str, dict[str, float | None]]] = {}
+    for (method, group, n), same in _grouped(
+        outcomes, lambda o: (o.method, o.group, o.samples)
+    ).items():
+        found = _mean(o.spearman or 0.0 for o in same if not o.constant)
+        spearman.setdefault(method, {}).setdefault(group, {})[str(n)] = found
+    by_method = _grouped(outcomes, lambda o: o.method)
+    coverage = {m: _mean(o.coverage_95 for o in own) for m, own in by_method.items()}
+    seconds = {
+        m: (_mean(o.fit_choose_s for o in own) or 0.0, max(o.pretrain_s for o in own))
+        for m, own in by_method.items()
+    }
+    ours = seconds.get("mixture") or max(seconds.values(), default=(None, None))
+    return {
+        "mean_spearman": spearman,
+        "coverage_95": {m: x for m, x in coverage.items() if x is not None},
+        "fit_choose_s": ours[0],
+        "pretrain_s": ours[1],
+    }
+
+
+def _grouped(
+    outcomes: Sequence[Outcome], key: Callable[[Outcome], Any]
+) -> Mapping[Any, list[Outcome]]:
+    found: dict[Any, list[Outcome]] = {}
+    for outcome in outcomes:
+        found.setdefault(key(outcome), []).append(outcome)
+    return found
+
+
+def _mean(values: Iterator[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -12,12 +13,12 @@ from typing import TYPE_CHECKING
 from farm.compile import cuda, linker
 from farm.compile import target as targets
 from farm.compile.artifacts import ArtifactStore
-from farm.compile.compiler import compiler, process_cpu_s
+from farm.compile.compiler import TargetFacts, compiler, process_cpu_s
 from farm.compile.groups import Group, Operation
 from farm.compile.kernels import KernelCache, StoredKernel, kernel_key
 from farm.compile.listing import listing
 from farm.errors import BuildError
-from farm.types import Artifact, Target, digest
+from farm.types import Artifact, Program, Target, digest
 
 if TYPE_CHECKING:
     import onnx
@@ -33,7 +34,8 @@ _COMPILERS = ("apache-tvm", "apache-tvm-ffi", "onnxruntime")
 def build_key(model: onnx.ModelProto, target: Target) -> str:
     """64 hex digits that name the artifact of `model` for `target`. Imports no TVM."""
     graph = sha256(model.SerializeToString(deterministic=True)).hexdigest()
-    return digest([graph, targets.canonical(target), _compiler_digest()])
+    toolkit = [cuda.nvcc_version()] if cuda.is_cuda(target) else []
+    return digest([graph, targets.canonical(target), _compiler_digest(), *toolkit])
 
 
 def build(
@@ -52,7 +54,7 @@ def build(
     stored = store.get(key)
     if stored is not None:
         return stored
-    from farm.compile import check, fuse, graph, reference
+    from farm.compile import graph, reference
     from farm.compile.prepare import prepared
 
     started_s = _cpu_s()
@@ -62,14 +64,45 @@ def build(
         library = cuda.library(model, target)
         return store.put(key, library, reference.program(model), _cpu_s() - started_s)
     facts = compiler().target(target)
-    model = prepared(model)
-    plan = fuse.plan(graph.read(model))
-    kernels = kernels or KernelCache(store.root / "kernels")
-    library = _library(plan, target, facts.triple, kernels)
-    program = reference.program(model, plan.packed)
-    if facts.runs_here:
-        check.check(library, program)
+    made = partial(
+        _made, target=target, facts=facts, kernels=kernels or KernelCache(store.root / "kernels")
+    )
+    library, program = _checked(prepared(model), made) if facts.runs_here else made(prepared(model))
     return store.put(key, library, program, _cpu_s() - started_s)
+
+
+_Maker = Callable[["onnx.ModelProto"], tuple[bytes, Program]]
+
+
+def _checked(model: onnx.ModelProto, made: _Maker) -> tuple[bytes, Program]:
+    """What `made` makes of a prepared model. Raises BuildError where that computes another one."""
+    from farm.compile import check
+    from farm.compile.blame import blame
+
+    def works(part: onnx.ModelProto) -> bool:
+        try:
+            check.check(*made(part))
+        except BuildError:
+            return False
+        return True
+
+    library, program = made(model)
+    try:
+        check.check(library, program)
+    except BuildError as error:
+        raise BuildError(f"{error}; {blame(model, works)}") from error
+    return library, program
+
+
+def _made(
+    model: onnx.ModelProto, target: Target, facts: TargetFacts, kernels: KernelCache
+) -> tuple[bytes, Program]:
+    """The library and the program of a prepared model."""
+    from farm.compile import fuse, graph, reference
+
+    plan = fuse.plan(graph.read(model))
+    library = _library(plan, target, facts.triple, kernels)
+    return library, reference.program(model, plan.packed)
 
 
 def _library(plan: Plan, target: Target, triple: str, kernels: KernelCache) -> bytes:

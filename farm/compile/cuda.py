@@ -49,6 +49,15 @@ def is_cuda(target: Target) -> bool:
     return target.get("kind") == "cuda" or is_cuda(str(target.get("tag", "")))
 
 
+@cache
+def nvcc_version() -> str:
+    """What the nvcc on the PATH calls itself; empty without one, for which a build fails."""
+    try:
+        return _output(["nvcc", "--version"]).strip()
+    except BuildError:
+        return ""
+
+
 def library(model: onnx.ModelProto, target: Target) -> bytes:
     """A prepared model as a library for CUDA. Raises TargetError, BuildError.
 

@@ -58,6 +58,7 @@ def plan(graph: Graph) -> Plan:
     fusion = _Fusion(graph)
     for node in graph.nodes:
         fusion.add(node)
+    fusion.make_output()
     calls = tuple(fusion.calls.values())
     others = {name: dtype for name, dtype in graph.dtypes.items() if dtype != FLOAT}
     shapes, views, packed = fusion.shapes, fusion.views, fusion.packed
@@ -83,6 +84,14 @@ class _Fusion:
             self._view(node.output, node.inputs[0])
         elif not (self._is_float(node) and (self._step(node) or self._anchor(node))):
             self._operation(node)
+
+    def make_output(self) -> None:
+        """Copies an output that is only an input in another shape."""
+        name = self.graph.output
+        if self.views.get(name) in self.graph.inputs:
+            source, shape = f"{name}/source", self.shapes[name]
+            self.views[source], self.shapes[source] = self.views.pop(name), shape
+            self._call(Group("Copy", (shape,), shape), (source,), name)
 
     def _is_float(self, node: Node) -> bool:
         names = (*filter(None, node.inputs[:2]), node.output)
@@ -284,23 +293,38 @@ class _Fusion:
 
     def _operation(self, node: Node) -> None:
         known = self.graph.constants
-        operands = tuple(name for name in dict.fromkeys(node.inputs) if name and name not in known)
-        values = [self._value(name) for name in operands]
-        constants = [
-            onnx.numpy_helper.from_array(known[name], name) for name in node.inputs if name in known
-        ]
-        output = self._value(node.output)
-        graph = helper.make_graph([node.proto], node.op, values, [output], constants)
-        model = helper.make_model(graph, opset_imports=self.graph.opset, ir_version=8)
-        label = f"{node.op} {node.proto.name or node.output!r}"
-        text = model.SerializeToString(deterministic=True)
-        self._call(Operation(text, len(operands), label), operands, node.output)
-
-    def _value(self, name: str) -> Any:
-        dtype = np.dtype(self.graph.dtypes.get(name, FLOAT))
-        return helper.make_tensor_value_info(
-            name, helper.np_dtype_to_tensor_dtype(dtype), self.shapes[name]
+        read = [name for name in dict.fromkeys(node.inputs) if name]
+        operands = tuple(name for name in read if name not in known)
+        # Names of values say nothing about the work: equal operations share a kernel.
+        names = {"": ""} | {name: f"x{i}" for i, name in enumerate(read)}
+        names |= {name: f"y{i}" for i, name in enumerate(node.proto.output) if name}
+        graph = helper.make_graph(
+            [_renamed(node.proto, names)],
+            node.op,
+            [self._value(name, names) for name in operands],
+            [self._value(node.output, names)],
+            [
+                onnx.numpy_helper.from_array(known[name], names[name])
+                for name in read
+                if name in known
+            ],
         )
+        model = helper.make_model(graph, opset_imports=self.graph.opset, ir_version=8)
+        text = model.SerializeToString(deterministic=True)
+        self._call(Operation(text, len(operands), node.label), operands, node.output)
+
+    def _value(self, name: str, names: Mapping[str, str]) -> Any:
+        dtype = np.dtype(self.graph.dtypes.get(name, FLOAT))
+        kind = helper.np_dtype_to_tensor_dtype(dtype)
+        return helper.make_tensor_value_info(names[name], kind, self.shapes[name])
+
+
+def _renamed(proto: Any, names: Mapping[str, str]) -> Any:
+    """The node without a name, on values of other names."""
+    inputs, outputs = [[names[name] for name in part] for part in (proto.input, proto.output)]
+    renamed = helper.make_node(proto.op_type, inputs, outputs, domain=proto.domain)
+    renamed.attribute.extend(sorted(proto.attribute, key=lambda attribute: str(attribute.name)))
+    return renamed
 
 
 def _window(node: Node, kernel: Shape) -> Window | None:

@@ -27,6 +27,11 @@ class Node:
     attributes: Mapping[str, Any]
     proto: Any
 
+    @property
+    def label(self) -> str:
+        """How errors name it: the operator, and the node's name or else its output's."""
+        return f"{self.op} {self.proto.name or self.output!r}"
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -61,6 +66,8 @@ def read(model: onnx.ModelProto) -> Graph:
         raise BuildError(f"a network must have one output, got {len(graph.output)}: {names}")
     constants = _constants(graph)
     output = graph.output[0].name
+    if output in constants:
+        raise BuildError(f"the output {output!r} is a constant, so there is nothing to run")
     every = [node for proto in graph.node for node in _nodes(proto)]
     nodes = _needed(every, output, constants)
     return Graph(
@@ -126,7 +133,7 @@ def _shapes(
     for node in nodes:
         if 0 in shapes.get(node.output, (0,)):
             raise BuildError(
-                f"the shape of {node.output!r} ({node.op}) is not known before the network runs; "
-                "fix the input's size in the ONNX file"
+                f"the shape of {node.output!r}, which {node.label} makes, is not known before the "
+                "network runs; fix the input's size in the ONNX file"
             )
     return shapes

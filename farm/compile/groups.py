@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -94,11 +94,12 @@ class Operation:
     """An ONNX operation that no group covers; TVM's own importer and rules make its kernels.
 
     model: the bytes of an ONNX model of this one node. operands: how many it has.
+    name: what a person calls it; operations of other names may be equal.
     """
 
     model: bytes
     operands: int
-    name: str
+    name: str = field(compare=False)
 
     def to_json(self) -> dict[str, Any]:
         return {"operation": {**asdict(self), "model": base64.b64encode(self.model).decode()}}

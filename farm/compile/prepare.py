@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import onnx
-from onnx import TensorProto, shape_inference
+from onnx import TensorProto, helper, shape_inference
 
 from farm.errors import BuildError
 
@@ -16,8 +16,8 @@ def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
 
     model: its first input is the network's, the others are weights. Every value that depends on
     weights alone becomes a weight, seeded like all others: another function, but the same work.
-    Inputs that nothing reads are left out. A network whose output depends on no input at all is
-    left as it is. Raises BuildError for a model that is inconsistent.
+    Inputs that nothing reads are left out. A network whose output depends on weights alone copies
+    a weight. Raises BuildError for a model that is inconsistent.
     """
     try:
         result = shape_inference.infer_shapes(model, data_prop=True)
@@ -33,14 +33,26 @@ def _replace_derived(graph: Any) -> None:
     weights = {value.name for value in graph.input[1:]}
     derived = _derived(graph.node, weights, {tensor.name for tensor in graph.initializer})
     kept = [node for node in graph.node if node.output[0] not in derived]
-    read = dict.fromkeys(name for node in kept for name in node.input if name in derived)
     types = {value.name: value for value in graph.value_info}
-    fixed = any(value.name in derived for value in graph.output)
-    if fixed or not all(_is_plain(types.get(name)) for name in read):
+    output = graph.output[0]
+    if output.name in derived:
+        weight = f"{output.name}/weight"
+        kept = [helper.make_node("Identity", [weight], [output.name])]
+        types[weight] = _renamed(output, weight)
+        derived.add(weight)
+    read = dict.fromkeys(name for node in kept for name in node.input if name in derived)
+    if not all(_is_plain(types.get(name)) for name in read):
         return
     del graph.node[:]
     graph.node.extend(kept)
     graph.input.extend(types[name] for name in read)
+
+
+def _renamed(value: Any, name: str) -> Any:
+    renamed = onnx.ValueInfoProto()
+    renamed.CopyFrom(value)
+    renamed.name = name
+    return renamed
 
 
 def _derived(nodes: Sequence[Any], weights: set[str], initializers: set[str]) -> set[str]:

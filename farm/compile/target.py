@@ -27,11 +27,19 @@ class Isa:
     threads: bool = True
 
 
+_NEEDED_FEATURES = {"x86_64": ("64bit", "sse2"), "aarch64": ("fp-armv8", "neon")}
+"""What code for an architecture takes for granted; LLVM dies without, or passes no floats."""
+
+_USED_FEATURES = (
+    *("avx", "bmi", "f16c", "fma", "lzcnt", "movbe", "popcnt", "sse", "ssse", "xop"),
+    *("bf16", "complxnum", "fullfp16", "lse", "rdm", "sme", "sve"),
+)
+"""How features begin whose instructions LLVM puts into code without being asked to."""
+
+
 def isa(target: Any) -> Isa:
     """The instruction set of a resolved CPU target."""
-    from tvm.target import codegen
-
-    features = {str(name) for name in codegen.llvm_get_cpu_features(target)}
+    features = _features(target)
     if "avx512f" in features:
         return Isa(lanes=16, registers=32)
     if "avx" in features:
@@ -67,9 +75,12 @@ def resolve(target: Target) -> Any:
 
 
 def runs_here(target: Any) -> bool:
-    """Whether a resolved target has this host's architecture (which may still lack features)."""
+    """Whether this host can run the code of a resolved target, as far as LLVM knows this host."""
     triple = str(target.attrs.get("mtriple", ""))
-    return bool(target.kind.name == "llvm") and triple.split("-")[0] == platform.machine()
+    if target.kind.name != "llvm" or triple.split("-")[0] != platform.machine():
+        return False
+    used = {name for name in _features(target) if name.startswith(_USED_FEATURES)}
+    return used <= _host_features()
 
 
 def _with_triple(target: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,8 +109,42 @@ def _check_cpu(options: Mapping[str, Any]) -> None:
     known = _known_cpus(triple)
     if cpu not in known | {"generic"}:
         raise TargetError(f"LLVM knows no CPU {cpu!r} for {triple}; {_offer(cpu, known)}")
-    for feature in options.get("mattr", ()):
-        _check_feature(str(feature), triple)
+    features = [str(feature) for feature in options.get("mattr", ())]
+    for feature in features:
+        _check_feature(feature, triple)
+        if feature[0] == "+" and f"-{feature[1:]}" in features:
+            raise TargetError(f"`mattr` both asks for {feature[1:]!r} and forbids it; drop one")
+    _check_needed(options, architecture)
+
+
+def _check_needed(options: Mapping[str, Any], architecture: str) -> None:
+    from tvm.target import Target as TvmTarget
+
+    needed = _NEEDED_FEATURES.get(architecture, ())
+    chosen = {
+        name: options[name] for name in ("kind", "mtriple", "mcpu", "mattr") if name in options
+    }
+    lacking = [name for name in needed if name not in _features(TvmTarget(chosen))]
+    if lacking:
+        raise TargetError(
+            f"code for {architecture} needs {' and '.join(lacking)}, which "
+            f"{canonical(options)} does not have; choose another `mcpu`, or drop it from `mattr`"
+        )
+
+
+def _features(target: Any) -> frozenset[str]:
+    from tvm.target import codegen
+
+    return frozenset(str(name) for name in codegen.llvm_get_cpu_features(target))
+
+
+@cache
+def _host_features() -> frozenset[str]:
+    from tvm.target import Target as TvmTarget
+    from tvm.target import codegen
+
+    triple, cpu = f"{platform.machine()}-linux-gnu", str(codegen.llvm_get_system_cpu())
+    return _features(TvmTarget({"kind": "llvm", "mtriple": triple, "mcpu": cpu}))
 
 
 def _check_feature(feature: str, triple: str) -> None:
@@ -124,11 +169,9 @@ def _known_cpus(triple: str) -> frozenset[str]:
 def _known_features(triple: str) -> frozenset[str]:
     """Every feature that some CPU of the architecture has: LLVM lists them only by CPU."""
     from tvm.target import Target as TvmTarget
-    from tvm.target import codegen
 
     options = [{"kind": "llvm", "mtriple": triple, "mcpu": cpu} for cpu in _known_cpus(triple)]
-    features = [codegen.llvm_get_cpu_features(TvmTarget(option)) for option in options]
-    return frozenset(str(name) for names in features for name in names)
+    return frozenset().union(*(_features(TvmTarget(option)) for option in options))
 
 
 def _offer(name: str, known: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import signal
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ import numpy as np
 import onnx
 import pytest
 
-from farm.compile import check, reference
+from farm.compile import check, fuse, graph, reference
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build, build_key
 from farm.compile.compiler import compiler
 from farm.compile.kernels import KernelCache
 from farm.compile.linker import find_linker
+from farm.compile.prepare import prepared
 from farm.errors import BuildError, TargetError
 from farm.spaces import space
 from farm.spaces.onnx_export import to_onnx
@@ -119,6 +121,37 @@ def test_a_compiler_that_dies_fails_one_kernel_and_comes_back(
     with pytest.raises(BuildError, match=r"building the kernel Conv\+Add\+Relu"):
         build(conv_model(), host_target, store, KernelCache(tmp_path / "kernels"))
     build(conv_model(), host_target, store, KernelCache(tmp_path / "kernels"))
+
+
+def test_a_crash_of_llvm_fails_one_kernel(
+    host_target: dict[str, Any], store: ArtifactStore, kernels: KernelCache
+) -> None:
+    """LLVM's writer of GOFF, a format for IBM's mainframes, reads a null pointer on x86-64."""
+    crashing = {"kind": "llvm", "mtriple": "x86_64-linux-gnu-goff"}
+    with pytest.raises(BuildError, match=r"died building the kernel Conv\+Add\+Relu"):
+        build(conv_model(), crashing, store, kernels)
+    build(conv_model(), host_target, store, kernels)
+
+
+def test_what_runs_only_elsewhere_is_built_unchecked(
+    host_target: dict[str, Any], store: ArtifactStore, kernels: KernelCache
+) -> None:
+    if platform.machine() != "x86_64":
+        pytest.skip("XOP is a feature of x86-64")
+    elsewhere = {**host_target, "mattr": ["+xop"]}
+    assert build(conv_model(), elsewhere, store, kernels).size_bytes > 0
+
+
+def test_a_constant_network_copies_its_output(
+    host_target: dict[str, Any], store: ArtifactStore, kernels: KernelCache
+) -> None:
+    """As onnxruntime, which computes it beforehand."""
+    model = model_of("nb201/|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
+    plan = fuse.plan(graph.read(prepared(model)))
+    assert [call.kernel.name for call in plan.calls] == ["Copy [[1, 10]] -> [1, 10]"]
+    artifact = build(model, host_target, store, kernels)
+    assert [spec.shape for spec in artifact.program.inputs] == [(1, 3, 32, 32), (1, 10)]
+    assert len(set(artifact.program.expected)) == 10
 
 
 def test_a_wrong_target_builds_nothing(store: ArtifactStore) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from farm.compile import cuda
 from farm.compile.artifacts import ArtifactStore
-from farm.compile.build import build
+from farm.compile.build import build, build_key
 from farm.compile.cuda import CudaCompiler
 from farm.compile.prepare import prepared
 from farm.errors import BuildError, TargetError
@@ -121,6 +121,23 @@ def test_an_nvcc_that_does_not_work_is_named(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(BuildError, match=r"need nvcc, .* exit status 3"):
         fresh.library(prepared(conv_model()), SM_90)
+
+
+def test_another_nvcc_makes_another_artifact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keys() -> tuple[str, str]:
+        cuda.nvcc_version.cache_clear()
+        return build_key(conv_model(), SM_90), build_key(conv_model(), ARM_HOST["host"])
+
+    before = keys()
+    (tmp_path / "nvcc").write_text("#!/bin/sh\necho release 99.9\n")
+    (tmp_path / "nvcc").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    after = keys()
+    cuda.nvcc_version.cache_clear()
+    assert before[0] != after[0]
+    assert before[1] == after[1]
 
 
 def test_cuda_targets_are_known_without_tvm() -> None:

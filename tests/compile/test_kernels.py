@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -18,10 +19,9 @@ from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build
 from farm.compile.fuse import plan
 from farm.compile.graph import read
-from farm.compile.groups import Group
+from farm.compile.groups import Group, Operation
 from farm.compile.kernels import KernelCache
 from farm.compile.prepare import prepared
-from farm.errors import BuildError
 
 node = helper.make_node
 Shape = tuple[int, ...]
@@ -215,12 +215,15 @@ def test_fusion() -> None:
     assert groups("scale and shift") == ["Copy+Mul+Sub", "Gemm"]
 
 
-def test_an_operation_without_kernels_is_named(
-    host_target: dict[str, Any], store: ArtifactStore, kernels: KernelCache
+def test_equal_operations_share_a_kernel(
+    host_target: dict[str, Any], store: ArtifactStore, tmp_path: Path
 ) -> None:
-    nodes = [
-        node("Constant", [], ["k"], value_ints=[3]),
-        node("TopK", ["x", "k"], ["y", "i"], name="best", axis=1),
-    ]
-    with pytest.raises(BuildError, match="TopK 'best'"):
-        build(model(nodes, {}, (1, 50)), host_target, store, kernels)
+    """Whatever their values and nodes are called."""
+    nodes = [node("Sigmoid", ["x"], ["a"], name="one"), node("Sigmoid", ["a"], ["y"], name="two")]
+    calls = plan(read(prepared(model(nodes, {})))).calls
+    operations = [call.kernel for call in calls if isinstance(call.kernel, Operation)]
+    assert len({operation.model for operation in operations}) == 1
+    assert [operation.name for operation in operations] == ["Sigmoid 'one'", "Sigmoid 'two'"]
+    kernels = KernelCache(tmp_path / "kernels")
+    build(model(nodes, {}), host_target, store, kernels)
+    assert len(list(kernels.root.glob("??/*/kernel.o"))) == 2  # and the dense layer's

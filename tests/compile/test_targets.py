@@ -44,6 +44,14 @@ def test_the_host_runs_its_own_target(host_target: dict[str, Any]) -> None:
     assert not targets.runs_here(targets.resolve(cpu_target(other, ())))
 
 
+def test_code_that_this_computer_lacks_instructions_for_does_not_run_here(
+    host_target: dict[str, Any],
+) -> None:
+    """AMD's XOP was in CPUs of 2011 to 2017, SVE has never been in a x86-64 one."""
+    lacked = {"x86_64": "+xop", "aarch64": "+sme"}[host_target["mtriple"].split("-")[0]]
+    assert not targets.runs_here(targets.resolve({**host_target, "mattr": [lacked]}))
+
+
 def test_canonical_names_the_same_target_alike() -> None:
     assert targets.canonical(
         {"mcpu": "x86-64-v3", "kind": "llvm", "mtriple": "x86_64-linux-gnu"}
@@ -67,6 +75,13 @@ X86 = {"kind": "llvm", "mtriple": "x86_64-linux-gnu"}
         ({**X86, "mattr": ["avx512f"]}, "avx512f"),
         ({"kind": "llvm", "mtriple": "x86-linux"}, "x86_64"),
         ({"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "x86-64-v3"}, "aarch64"),
+        (
+            {**X86, "mcpu": "x86-64-v3", "mattr": ["+avx512f", "-avx512f"]},
+            "both asks for 'avx512f'",
+        ),
+        ({**X86, "mcpu": "x86-64-v3", "mattr": ["-sse2"]}, "needs sse2"),
+        ({**X86, "mcpu": "pentium4"}, "needs 64bit"),
+        ({"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mattr": ["-neon"]}, "needs neon"),
     ],
 )
 def test_a_wrong_target_is_refused(

@@ -16,6 +16,7 @@ from typing import Any, Protocol, Self
 from agents.bundle import host_bundle
 from farm.errors import (
     BadArtifact,
+    DeviceBusy,
     DeviceError,
     DeviceLost,
     DeviceUnfit,
@@ -37,12 +38,13 @@ RUNNER = Path(__file__).with_name("runner.py")
 RUNNER_ERRORS: Mapping[str, type[DeviceError]] = {
     "artifact": BadArtifact,
     "bad_request": DeviceError,
+    "busy": DeviceBusy,
     "crash": NetworkCrashed,
     "timeout": MeasureTimeout,
     "unfit": DeviceUnfit,
     "wrong_output": WrongOutput,
 }
-"""What the runner's kinds of errors are here."""
+"""What the kinds of errors of the runner, and of the keeper, are here."""
 
 
 class Pipe(Protocol):

@@ -13,6 +13,7 @@ FarmError
 ├── BuildError                 a network that does not compile, or computes something wrong
 └── DeviceError                becomes a recorded `Failure` of one measurement
     ├── DeviceLost             the agent or the link died; retryable
+    ├── DeviceBusy             another farm uses the device; retryable
     ├── BadArtifact            the library is damaged, missing, or not for this device
     ├── DeviceUnfit            the device cannot do what is asked of it (too few cores, no runtime)
     ├── MeasureTimeout         no answer within the time limit
@@ -88,6 +89,11 @@ class DeviceError(FarmError):
 
 class DeviceLost(DeviceError):
     kind = "lost"
+    retryable = True
+
+
+class DeviceBusy(DeviceError):
+    kind = "busy"
     retryable = True
 
 

@@ -1,0 +1,203 @@
+"""A device over SSH as the farm holds it: reached again after a loss, its folder kept filled."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from pydantic import Field, field_validator
+
+from agents import shipping
+from agents.bundle import bundle
+from agents.cpu import CpuOptions
+from agents.pipes import result_of
+from agents.shipping import Parcel
+from agents.sshlink import Address, HostKey
+from agents.sshpipe import SshPipe
+from farm.errors import DeviceLost, DeviceUnfit
+from farm.hosts import host_name
+
+RECONNECT_S = 45.0
+"""How long a device that was lost is waited for; a Raspberry Pi boots in 20 to 30 s."""
+
+LEASE_S = 60.0
+"""The keeper frees its device when it hears nothing for so long; pings come every 2 s."""
+
+CLOCK_S = 3600.0
+"""How far a device's clock may be off; its folder forgets by the dates of its files."""
+
+_PATIENCE_S = 5.0
+"""For whoever held the device until now to let go of it."""
+
+_REQUEST_S = 60.0
+"""For the keeper; unpacking a runtime on a slow card takes longest."""
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 4.0
+
+_MACHINES = ("aarch64", "x86_64")
+
+_T = TypeVar("_T")
+
+
+class SshOptions(CpuOptions):
+    """host: USER@HOST or USER@HOST:PORT; key: file of the private key that logs in there;
+    host_key: the only one that is taken, as `farm device add` pins it; python: the device's;
+    folder: what the farm keeps there, in the home folder unless absolute; cache_bytes: what may
+    stay in it."""
+
+    host: str
+    key: str
+    host_key: str
+    python: str = Field("python3", pattern=r"^[\w./-]+$")
+    folder: str = Field(".latency-farm", min_length=1)
+    cache_bytes: int = Field(256 * 1024**2, ge=64 * 1024**2)
+
+    @field_validator("host")
+    @classmethod
+    def _is_address(cls, text: str) -> str:
+        Address.parse(text)
+        return text
+
+    @field_validator("host_key")
+    @classmethod
+    def _is_host_key(cls, text: str) -> str:
+        HostKey.parse(text)
+        return text
+
+
+class SshDevice:
+    """One connection at a time, with a runner at its other end. For one thread at a time."""
+
+    def __init__(self, reach: Callable[[], SshOptions], own_clock: bool = False) -> None:
+        """reach: makes sure that the device is on, and says how to reach it.
+
+        own_clock: whether the device's clock has nothing to do with ours.
+        """
+        self._reach = reach
+        self._own_clock = own_clock
+        self._token = uuid4().hex
+        self._pipe: SshPipe | None = None
+        self._was_there = False
+        self.bundle: Path | None = None
+
+    def pipe(self) -> SshPipe:
+        """The way to the runner. Raises DeviceLost and DeviceUnfit.
+
+        Where it was lost, the device is reached again, patiently, as it may be booting.
+        """
+        if self._pipe is None:
+            patience_s = RECONNECT_S if self._was_there else 0.0
+            self._pipe = patiently(self._connected, patience_s)
+            self._was_there = True
+        return self._pipe
+
+    def probe(self) -> dict[str, Any]:
+        """What the keeper sees of the device; writes nothing there. Raises as `pipe`."""
+        options = self._reach()
+        with _open(options) as pipe:
+            return self._probed(pipe, options)
+
+    def keep(self, library: bytes) -> str:
+        """The path of a compiled network on the device, sent there unless it has it."""
+        return shipping.ship(self.pipe(), shipping.library(library))
+
+    def close(self) -> None:
+        """Gives the device free. It is reached again when it is asked for."""
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
+
+    def purge(self) -> None:
+        """Deletes the farm's folder on the device."""
+        self.close()
+        options = self._reach()
+        with _open(options) as pipe:
+            if self._probed(pipe, options)["folder_is_there"]:
+                self._hold(pipe, options)
+                _ask(pipe, "purge")
+
+    def _connected(self) -> SshPipe:
+        options = self._reach()
+        pipe = _open(options)
+        try:
+            seen = self._probed(pipe, options)
+            must_fit(seen, None if self._own_clock else time.time(), str(options.host))
+            self.bundle = bundle(seen["uname"][4], seen["python"].rpartition(".")[0])
+            self._hold(pipe, options)
+            self._start(pipe, shipping.runner(), shipping.runtime(self.bundle))
+        except BaseException:
+            pipe.close()
+            raise
+        return pipe
+
+    def _probed(self, pipe: SshPipe, options: SshOptions) -> dict[str, Any]:
+        return _ask(pipe, "probe", folder=options.folder)
+
+    def _hold(self, pipe: SshPipe, options: SshOptions) -> None:
+        owner = {"token": self._token, "name": f"{getpass.getuser()}@{host_name()}"}
+        _ask(
+            pipe,
+            "hold",
+            folder=options.folder,
+            owner=owner,
+            limit_bytes=options.cache_bytes,
+            lease_s=None if self._own_clock else LEASE_S,
+            patience_s=_PATIENCE_S,
+        )
+
+    def _start(self, pipe: SshPipe, runner: Parcel, runtime: Parcel) -> None:
+        folders = [shipping.ship(pipe, parcel) for parcel in (runtime, runner)]
+        _ask(pipe, "start", runtime=folders[0], runner=f"{folders[1]}/runner.py")
+
+
+def must_fit(seen: Mapping[str, Any], now_s: float | None, host: str) -> None:
+    """Raises DeviceUnfit for a device that cannot run networks, and says what to do.
+
+    seen: what the keeper's probe says. now_s: our clock, or None where the device's is its own.
+    """
+    system, machine = seen["uname"][0], seen["uname"][4]
+    if system != "Linux" or machine not in _MACHINES:
+        raise DeviceUnfit(f"{host} is {system} on {machine}; Linux on {_MACHINES} is needed")
+    if seen["pointer_bits"] != 64:
+        raise DeviceUnfit(
+            f"{host} has a {seen['pointer_bits']}-bit Python; TVM needs a 64-bit system, such as "
+            "Raspberry Pi OS (64-bit)"
+        )
+    if seen["noexec"]:
+        raise DeviceUnfit(
+            f"{seen['folder']} on {host} is on a disk that runs no programs (noexec); name a "
+            "folder on another disk with `folder:`"
+        )
+    off_s = seen["clock_s"] - (seen["clock_s"] if now_s is None else now_s)
+    if abs(off_s) > CLOCK_S:
+        way = "ahead" if off_s > 0 else "behind"
+        raise DeviceUnfit(
+            f"the clock of {host} is {abs(off_s) / 3600:.1f} h {way}; set it, for example with "
+            "'sudo timedatectl set-ntp true'"
+        )
+
+
+def patiently(attempt: Callable[[], _T], patience_s: float) -> _T:
+    """What `attempt` returns; one that raises DeviceLost is made again, in longer intervals."""
+    deadline_s, pause_s = time.monotonic() + patience_s, _FIRST_PAUSE_S
+    while True:
+        try:
+            return attempt()
+        except DeviceLost:
+            if time.monotonic() + pause_s > deadline_s:
+                raise
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def _open(options: SshOptions) -> SshPipe:
+    address, pinned = Address.parse(options.host), HostKey.parse(options.host_key)
+    return SshPipe(address, Path(options.key).expanduser(), pinned, options.python)
+
+
+def _ask(pipe: SshPipe, op: str, **message: Any) -> dict[str, Any]:
+    return result_of(pipe.request({"op": op, **message}, _REQUEST_S))

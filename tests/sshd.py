@@ -1,0 +1,79 @@
+"""A real SSH server on this computer: its own keys, its own port, a home folder of its own."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from agents.sshlink import Address, HostKey, host_keys
+from tests.system import need
+
+_CONFIG = """\
+Port {port}
+ListenAddress 127.0.0.1
+HostKey {folder}/host_key
+AuthorizedKeysFile {folder}/key.pub
+PidFile none
+UsePAM no
+StrictModes no
+PasswordAuthentication no
+SetEnv HOME={folder}/home PATH={path}
+"""
+
+
+@dataclass(frozen=True)
+class Sshd:
+    """address: of a login with `key`, a file, to the folder `home`."""
+
+    address: Address
+    key: Path
+    home: Path
+    host_key: HostKey
+    process: subprocess.Popen[bytes]
+
+
+@contextmanager
+def sshd(folder: Path, path: str | None = None) -> Iterator[Sshd]:
+    """Runs in an empty folder. path: where commands are looked for after a login."""
+    need(sshd="openssh-server", ssh_keygen="openssh-client")
+    (folder / "home").mkdir()
+    for name in ("key", "host_key"):
+        keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+        subprocess.run(keygen, check=True)
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # sshd insists, though nothing is kept there
+    port = _free_port()
+    config = folder / "sshd_config"
+    config.write_text(_CONFIG.format(port=port, folder=folder, path=path or os.environ["PATH"]))
+    program = shutil.which("sshd") or "/usr/sbin/sshd"
+    process = subprocess.Popen([program, "-D", "-e", "-f", config], stderr=subprocess.DEVNULL)
+    try:
+        address = Address(getpass.getuser(), "127.0.0.1", port)
+        yield Sshd(address, folder / "key", folder / "home", _host_key(address), process)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _host_key(address: Address) -> HostKey:
+    """The server's key, once it listens."""
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex((address.host, address.port)) == 0:
+                return host_keys(address)[0]
+        time.sleep(0.05)
+    raise AssertionError(f"sshd does not listen on port {address.port}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -30,6 +30,7 @@ ALLOWED = {
     "predictors": {"farm.errors"},
     "farm.config": BASE | {"agents"},
     "farm.encode": BASE | {"farm.spaces", "predictors"},
+    "farm.proxies": BASE | {"farm.spaces", "predictors"},
     "farm.learn": BASE | {"farm.encode", "farm.spaces", "farm.store", "predictors"},
     "farm.executor": BASE | SCHEDULED,
     "farm.dispatch": BASE | SCHEDULED | {"farm.executor"},

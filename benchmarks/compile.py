@@ -35,16 +35,14 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from benchmarks.networks import host_target, model_of, sample
 from benchmarks.report import finish
 from farm.compile import check, reference
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build
 from farm.compile.compiler import compiler
 from farm.compile.kernels import KernelCache
-from farm.spaces import space
-from farm.spaces.onnx_export import to_onnx
-from farm.targets import cpu_target
-from farm.types import Network, digest
+from farm.types import digest
 
 INSTANCES = 3
 """Times that every engine is made anew: an unlucky placement of its memory costs some of them a
@@ -95,8 +93,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(options: Options, folder: Path) -> tuple[list[Row], Row]:
-    networks = _sample("nb201", options.networks, options.seed)
-    others = _sample("fbnet", options.fbnet, options.seed)
+    networks = sample("nb201", options.networks, options.seed)
+    others = sample("fbnet", options.fbnet, options.seed)
     rows = {name: {"network": name} for name in [*networks, *others]}
     cold_s, peaks = _cold(networks, options.processes, folder, rows)
     _in_process(build_all, [], others, folder / "artifacts", folder / "kernels", "cold", each=rows)
@@ -118,10 +116,6 @@ def _run(options: Options, folder: Path) -> tuple[list[Row], Row]:
     libraries = {name: rows[name].pop("library") for name in timed if "library" in rows[name]}
     _in_process(latencies, one, timed, folder, libraries, each=rows)
     return list(rows.values()), _summary(options, rows, networks, cold_s, max(peaks))
-
-
-def _sample(name: str, count: int, seed: int) -> list[str]:
-    return [network.id for network in space(name).sample(count, np.random.default_rng(seed))]
 
 
 def _say(text: str) -> None:
@@ -170,11 +164,11 @@ def build_all(
     names: Sequence[str], artifacts: Path, kernels: Path, label: str
 ) -> tuple[list[Row], float]:
     """Builds networks one after the other; the rows, and the peak memory of the actor in MB."""
-    target = _target()
+    target = host_target()
     compiler().target(target)
     rows = []
     for number, name in enumerate(names):
-        model = _model(name)
+        model = model_of(name)
         started_s = time.monotonic()
         artifact = build(model, target, ArtifactStore(artifacts), KernelCache(kernels))
         wall_s = time.monotonic() - started_s
@@ -192,8 +186,8 @@ def stock(name: str, folder: Path) -> Row:
     from tvm import relax
     from tvm.relax.frontend.onnx import from_onnx
 
-    target = tvm.target.Target(_target())
-    model = _with_constants(_model(name))
+    target = tvm.target.Target(host_target())
+    model = _with_constants(model_of(name))
     started_s = sum(os.times()[:4])
     pipeline = relax.get_default_pipeline(target)
     executable = tvm.compile(from_onnx(model), target, relax_pipeline=pipeline)
@@ -214,9 +208,9 @@ def latencies(
 
 
 def _latency(name: str, folder: Path, stock_library: str | None) -> Row:
-    model = _model(name)
+    model = model_of(name)
     kernels = KernelCache(folder / "kernels")
-    artifact = build(model, _target(), ArtifactStore(folder / "artifacts"), kernels)
+    artifact = build(model, host_target(), ArtifactStore(folder / "artifacts"), kernels)
     ours = reference.arguments(artifact.program.inputs, seed=0)
     image = next(iter(ours.values()))
     makers = {
@@ -288,17 +282,6 @@ def _onnxruntime_engine(model: onnx.ModelProto, image: np.ndarray) -> Callable[[
     binding.bind_cpu_input(session.get_inputs()[0].name, image)
     binding.bind_output(session.get_outputs()[0].name)
     return lambda: session.run_with_iobinding(binding)
-
-
-def _model(name: str) -> onnx.ModelProto:
-    network = Network.from_id(name)
-    return to_onnx(space(network.space).graph(network))
-
-
-def _target() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    flags = next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
-    return cpu_target(os.uname().machine, flags)
 
 
 def _peak_mb() -> float:

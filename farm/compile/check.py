@@ -11,7 +11,7 @@ from pathlib import Path
 
 import agents
 from agents.bundle import host_bundle
-from agents.pipes import LocalPipe
+from agents.pipes import LocalPipe, Pipe
 from farm.errors import BuildError, DeviceLost
 from farm.types import Program
 
@@ -26,10 +26,16 @@ def check(library: bytes, program: Program) -> None:
     with tempfile.NamedTemporaryFile(suffix=".so") as file:
         file.write(library)
         file.flush()
-        _compare(_output(Path(file.name), program), program)
+        try:
+            found = output(Path(file.name), program, _runner())
+        except DeviceLost as error:
+            _runner.cache_clear()
+            raise BuildError(f"the runner that checks libraries died: {error}") from error
+        _compare(found, program)
 
 
-def _output(library: Path, program: Program) -> list[float]:
+def output(library: Path, program: Program, runner: Pipe) -> list[float]:
+    """The first values of what a library computes on `runner`; raises BuildError, DeviceLost."""
     request = {
         "op": "run",
         "library": str(library),
@@ -39,11 +45,7 @@ def _output(library: Path, program: Program) -> list[float]:
         "seed": program.seed,
         "timeout_s": _TIMEOUT_S,
     }
-    try:
-        reply = _runner().request(request, timeout_s=_TIMEOUT_S + 10)
-    except DeviceLost as error:
-        _runner.cache_clear()
-        raise BuildError(f"the runner that checks libraries died: {error}") from error
+    reply = runner.request(request, timeout_s=_TIMEOUT_S + 10)
     if "error" in reply:
         raise BuildError(f"the compiled network does not run: {reply['error']['message']}")
     return [float(value) for value in reply["result"]["output"]]

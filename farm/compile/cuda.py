@@ -107,9 +107,14 @@ def check(library: bytes, arch: str) -> None:
     """Raises BuildError unless a library holds machine code for `arch`, and no CUDA source."""
     if b"__global__" in library:
         raise BuildError("the library holds CUDA source in place of machine code; is nvcc intact?")
-    found = sorted(set(_machine_code(library)))
+    found = architectures(library)
     if [int(re.sub(r"\D", "", arch))] != found:
         raise BuildError(f"the library must hold machine code for {arch}, and holds it for {found}")
+
+
+def architectures(library: bytes) -> list[int]:
+    """The architectures, such as 90, that a library holds machine code for."""
+    return sorted(set(_machine_code(library)))
 
 
 def _machine_code(library: bytes) -> Iterator[int]:

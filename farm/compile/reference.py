@@ -23,7 +23,7 @@ _HALVES = (10, 16)
 """FLOAT16 and BFLOAT16, as `onnx.TensorProto.DataType` numbers them."""
 
 _EXPECTED_VALUES = 16
-_RELATIVE_TOLERANCE = 1e-4
+RELATIVE_TOLERANCE = 1e-4
 """Of the largest output. Float32 sums of a few thousand terms, in another order, over 20 to 100
 layers, differ by 1e-6 to 1e-5 of it; a wrong kernel differs by 1e-2 and more."""
 
@@ -54,21 +54,33 @@ def program(
 
     packed: weights (O, I, H, W) that the library takes as (O / b, I, H, W, b), and their b.
     """
-    packed = packed or {}
-    specs = tuple(_packed(spec, packed.get(spec.name, 1)) for spec in tensor_specs(model))
-    values = arguments(specs, seed)
-    unpacked = {name: _unpacked(values[name]) for name in packed}
-    output = run(model, values | unpacked).ravel()
+    specs = packed_specs(model, packed or {})
+    output = expected(model, specs, packed or {}, seed)
     if not np.isfinite(output).all():
         raise BuildError(f"onnxruntime computes NaN or infinity for {model.graph.name!r}")
-    tolerance = float(np.abs(output).max()) * _relative_tolerance(model.graph)
-    expected = tuple(float(value) for value in output[:_EXPECTED_VALUES])
-    return Program(inputs=specs, seed=seed, expected=expected, tolerance=tolerance)
+    tolerance = float(np.abs(output).max()) * relative_tolerance(model)
+    first = tuple(float(value) for value in output[:_EXPECTED_VALUES])
+    return Program(inputs=specs, seed=seed, expected=first, tolerance=tolerance)
 
 
-def _relative_tolerance(graph: Any) -> float:
-    kinds = {value.type.tensor_type.elem_type for value in graph.value_info}
-    return _HALF_TOLERANCE if kinds & set(_HALVES) else _RELATIVE_TOLERANCE
+def packed_specs(model: onnx.ModelProto, packed: Mapping[str, int]) -> tuple[TensorSpec, ...]:
+    """The arguments of a library whose weights are packed; packed: as in `program`."""
+    return tuple(_packed(spec, packed.get(spec.name, 1)) for spec in tensor_specs(model))
+
+
+def expected(
+    model: onnx.ModelProto, specs: tuple[TensorSpec, ...], packed: Mapping[str, int], seed: int
+) -> np.ndarray:
+    """(size,) float32: onnxruntime's whole output for the seeded values of `specs`, flattened."""
+    values = arguments(specs, seed)
+    unpacked = {name: _unpacked(values[name]) for name in packed}
+    return run(model, values | unpacked).ravel()
+
+
+def relative_tolerance(model: onnx.ModelProto) -> float:
+    """How far an output may be off, as a share of the largest one."""
+    kinds = {value.type.tensor_type.elem_type for value in model.graph.value_info}
+    return _HALF_TOLERANCE if kinds & set(_HALVES) else RELATIVE_TOLERANCE
 
 
 def run(model: onnx.ModelProto, values: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -2,61 +2,42 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
-import time
+import os
 from pathlib import Path
-from typing import Any
 
-from farm.compile import check
+import pytest
+
+from benchmarks import killed_builds
+from benchmarks.networks import host_target, model_of, sample
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build, build_key
 from farm.compile.kernels import KernelCache
-from tests.compile.test_build import NETWORKS, model_of
 
-BUILDER = """
-import json, sys
-from pathlib import Path
-from farm.compile.artifacts import ArtifactStore
-from farm.compile.build import build
-from farm.compile.kernels import KernelCache
-from tests.compile.test_build import model_of
-
-root, target = Path(sys.argv[1]), json.loads(sys.argv[2])
-store, kernels = ArtifactStore(root / "artifacts"), KernelCache(root / "kernels")
-for network in sys.argv[3:]:
-    build(model_of(network), target, store, kernels)
-"""
+FINE = {"unfinished": 0, "missing": 0, "wrong": 0, "torn": 0}
 
 
-def start(root: Path, target: dict[str, Any], networks: list[str]) -> subprocess.Popen[bytes]:
-    argv = [sys.executable, "-c", BUILDER, str(root), json.dumps(target), *networks]
-    return subprocess.Popen(argv, start_new_session=True, stderr=subprocess.PIPE)
-
-
-def wait_for_kernels(kernels: KernelCache, count: int) -> None:
-    """Until that many kernels are there, at most a minute."""
-    for _ in range(6000):
-        if len(list(kernels.root.glob("??/*"))) >= count:
-            return
-        time.sleep(0.01)
-    raise AssertionError("no kernels were built")
-
-
-def test_a_killed_builder_harms_nobody(tmp_path: Path, host_target: dict[str, Any]) -> None:
-    networks = NETWORKS[:2]
+def test_a_killed_builder_harms_nobody(tmp_path: Path) -> None:
+    networks = sample("nb201", 2, seed=0)
+    row = killed_builds.one_round(tmp_path, networks, kernels=5)
+    assert killed_builds.summary([row]) == {"rounds": 1, "killed": 1, **FINE}
     store, kernels = ArtifactStore(tmp_path / "artifacts"), KernelCache(tmp_path / "kernels")
-    victim = start(tmp_path, host_target, networks)
-    survivor = start(tmp_path, host_target, networks[::-1])
-    wait_for_kernels(kernels, count=5)
-    victim.send_signal(signal.SIGKILL)
-    victim.communicate()
-    _, errors = survivor.communicate(timeout=120)
-    assert survivor.returncode == 0, errors.decode()
     for network in networks:
-        artifact = store.get(build_key(model_of(network), host_target))
-        assert artifact is not None
-        check.check(artifact.library.read_bytes(), artifact.program)
-        assert build(model_of(network), host_target, store, kernels) == artifact
+        kept = store.get(build_key(model_of(network), host_target()))
+        assert build(model_of(network), host_target(), store, kernels) == kept
+
+
+def test_what_a_kill_could_do_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that is cut off, an artifact that is gone, and one of another network."""
+    (here,), other = sample("nb201", 1, seed=3), sample("nb201", 1, seed=4)
+    killed_builds.build_all(tmp_path, [here, *other])
+    store = ArtifactStore(tmp_path / "artifacts")
+    first, second = (store.get(build_key(model_of(n), host_target())) for n in [here, *other])
+    assert first is not None
+    assert second is not None
+    os.truncate(next((tmp_path / "kernels").glob("??/*/kernel.o")), 10)
+    swapped = store.put("ab" * 32, first.library.read_bytes(), second.program, 0.0)
+    monkeypatch.setattr(killed_builds, "build_key", lambda *_: swapped.build_key)
+    assert killed_builds._judge(store.root, [here]) == (0, 1)
+    monkeypatch.setattr(killed_builds, "build_key", lambda *_: "cd" * 32)
+    assert killed_builds._judge(store.root, [here]) == (1, 0)
+    assert killed_builds._torn(tmp_path / "kernels") == 1

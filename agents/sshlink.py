@@ -6,7 +6,7 @@ import hashlib
 import logging
 import socket
 import threading
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -70,8 +70,18 @@ class HostKey:
 
     @classmethod
     def of(cls, key: PKey) -> HostKey:
-        digest = b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
-        return cls(key.get_name(), f"SHA256:{digest}")
+        return cls._of_bytes(key.get_name(), key.asbytes())
+
+    @classmethod
+    def read(cls, path: Path) -> HostKey:
+        """Of a public key's file, as ssh-keygen writes it."""
+        kind, data, *_ = path.read_text().split()
+        return cls._of_bytes(kind, b64decode(data))
+
+    @classmethod
+    def _of_bytes(cls, kind: str, data: bytes) -> HostKey:
+        digest = b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
+        return cls(kind, f"SHA256:{digest}")
 
     def __str__(self) -> str:
         return f"{self.type} {self.fingerprint}"

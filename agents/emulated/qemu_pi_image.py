@@ -199,6 +199,7 @@ def _furnish(root: Path, keys: Path, runtime: shipping.Parcel) -> None:
     shutil.copy(keys / "key.pub", home / ".ssh/authorized_keys")
     content = home / ".latency-farm/content"
     shipping.unpack(runtime, content)
+    (content.parent / "lock").touch()
     if sys.version_info[:2] == tuple(map(int, PYTHON.split("."))):  # else the guest does it
         for folder in (root / "usr/lib" / f"python{PYTHON}", content):
             _precompile(folder)

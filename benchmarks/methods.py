@@ -140,8 +140,7 @@ def flops(case: Case, encoding: str) -> FewShot:
     name = next((n for n in table.cost_names if n.lower() in ("macs", "flops")), None)
     if name is None:
         raise UsageError(f"the table {table.name!r} has no `features` column `macs` or `flops`")
-    macs = table.costs[:, [table.cost_names.index(name)]]
-    return of_predictor(PlainModel.over(NearestColumn(), macs), macs)
+    return _nearest(table.costs[:, [table.cost_names.index(name)]], table.vec)
 
 
 def nearest(case: Case, encoding: str) -> FewShot:
@@ -149,7 +148,12 @@ def nearest(case: Case, encoding: str) -> FewShot:
     del encoding
     known = np.stack([case.table.column(d) for d in case.references.devices], axis=1)
     filled = np.where(np.isnan(known), case.hwl.latency_s, known)
-    return of_predictor(PlainModel.over(NearestColumn(), filled), filled)
+    return _nearest(filled, case.table.vec)
+
+
+def _nearest(columns: FloatArray, vec: FloatArray) -> FewShot:
+    features = np.column_stack([columns, vec])
+    return of_predictor(PlainModel.over(NearestColumn(columns.shape[1]), features), features)
 
 
 def lookup(case: Case, encoding: str) -> FewShot:

@@ -122,24 +122,37 @@ class FittedPlain:
         return replace(found, covariance=fit.error**2 * both + level**2)
 
 
+SMALLEST_SHARE = 1e-3
+"""Of the largest sample: whatever is smaller counts as this much, so that it has a logarithm."""
+
+SLOPE_WEIGHT = 0.05
+LEAST_SLOPE = 0.01
+"""Of log-latency on a column's logarithm: it is 1 beforehand, with the weight of so much squared
+distance, and never falls."""
+
+
 @dataclass(frozen=True, eq=False)
 class NearestColumn:
-    """The column that ranks the samples best, times what makes the typical sample fit.
+    """The column that ranks the samples best, as a power law of latency.
 
-    Columns are costs or latencies, not negative; of one column it is the rule "by FLOPs", of the
-    latencies of known devices it is the nearest device.
+    columns: so many of the first ones, costs or latencies, not negative; the others only say how
+    far networks are from each other. Of one column it is the rule "by FLOPs", of the latencies of
+    known devices it is the nearest device.
     """
 
+    columns: int
+
     def __call__(self, x: FloatArray, log_s: FloatArray) -> Fitted:
-        ranks = [metrics.spearman(column, log_s) for column in x.T]
+        known = x[:, : self.columns]
+        ranks = [metrics.spearman(column, log_s) for column in known.T]
         best = int(np.argmax([-1.0 if rho is None else rho for rho in ranks]))
-        shift = float(np.median(log_s - _log(x[:, best])))
-        return lambda new: _log(new[:, best]) + shift
-
-
-def _log(values: FloatArray) -> FloatArray:
-    """Of values that may be 0."""
-    return np.asarray(np.log(np.maximum(values, np.finfo(float).tiny)))
+        floor = max(SMALLEST_SHARE * float(known[:, best].max()), np.finfo(float).tiny)
+        own, middle = np.log(np.maximum(known[:, best], floor)), float(np.median(log_s))
+        centre = float(np.median(own))
+        products = float(((own - centre) * (log_s - middle)).sum())
+        squares = float(((own - centre) ** 2).sum())
+        slope = max((SLOPE_WEIGHT + products) / (SLOPE_WEIGHT + squares), LEAST_SLOPE)
+        return lambda new: middle + slope * (np.log(np.maximum(new[:, best], floor)) - centre)
 
 
 LOOKUP_PENALTY = 0.1
@@ -165,9 +178,6 @@ class LookupTable:
             [np.exp(log_s - unit_log_s), np.full(x.shape[1], penalty[0, 0] * share)]
         )
         times, _ = nnls(np.concatenate([rows, penalty]), wanted)
-        floor = SMALLEST_SHARE
-        return lambda new: unit_log_s + np.log(np.maximum(new @ times[:-1] + times[-1], floor))
-
-
-SMALLEST_SHARE = 1e-3
-"""Of the median sample: no network is predicted to be faster."""
+        return lambda new: (
+            unit_log_s + np.log(np.maximum(new @ times[:-1] + times[-1], SMALLEST_SHARE))
+        )

@@ -45,9 +45,11 @@ class RandomForest:
     def __call__(self, x: FloatArray, log_s: FloatArray) -> Fitted:
         from sklearn.ensemble import RandomForestRegressor
 
+        centre = float(log_s.mean())
         forest = RandomForestRegressor(TREES, max_features=1 / 3, random_state=self.seed)
-        predict = forest.fit(x, log_s).predict
-        return lambda new: np.asarray(predict(new)) if len(new) else np.empty(0)
+        # Rounded, so that no unit decides between splits that are equally good.
+        predict = forest.fit(x, np.round(log_s - centre, 9)).predict
+        return lambda new: centre + (predict(new) if len(new) else np.empty(0))
 
 
 @dataclass(frozen=True, eq=False)

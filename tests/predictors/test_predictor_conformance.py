@@ -15,6 +15,7 @@ from predictors.encodings.analytic import VirtualDevices
 from predictors.encodings.normalisation import TrainingRows
 from predictors.models.gp import GaussianProcess
 from predictors.models.mixture_gp import MixtureGP
+from tests.plain import PLAIN
 
 SIZE = 4
 """Column of the made-up pool that grows with a network's work."""
@@ -58,6 +59,7 @@ SUBJECTS: dict[str, Callable[[FloatArray], tuple[Predictor, FloatArray]]] = {
     "mixture": partial(mixture, references=3, costs=1),
     "mixture_without_references": partial(mixture, references=0, costs=1),
     "mixture_without_costs": partial(mixture, references=2, costs=0),
+    **PLAIN,
 }
 
 

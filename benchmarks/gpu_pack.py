@@ -1,0 +1,89 @@
+"""The folder that `benchmarks.gpu_check` runs from on a GPU machine: made where no GPU is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.bundle import bundle, bundle_versions
+from agents.pipes import DEVICE_FILES
+from benchmarks import gpu_check
+from farm.compile.artifacts import ArtifactStore
+from farm.compile.build import build
+from farm.errors import UsageError
+from farm.hosts import cache_folder
+from farm.spaces import space
+from farm.types import Network
+
+ARCHS = ("sm_80", "sm_90a")
+"""A100 and its like, H100 and H200."""
+
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+"""Of Linux distributions since 2022, and of the containers that GPUs are rented with."""
+
+LIMIT_BYTES = 64 << 20
+
+_PLATFORM = "x86_64-cuda"
+_FBNETS = 5
+"""One network in so many is an FBNet, whose convolutions are grouped; the others are cells."""
+
+
+def pack(folder: Path, networks: int, seed: int, archs: Sequence[str] | None) -> dict[str, Any]:
+    """Makes `folder`: networks compiled for each architecture, the runtime, and the check.
+
+    Returns what it holds. Raises UsageError where it exists or would be too large, TargetError,
+    BuildError, DeviceUnfit.
+    """
+    if folder.exists():
+        raise UsageError(f"{folder} exists; remove it, or name another folder with --pack")
+    chosen, archs = _networks(networks, seed), tuple(archs or ARCHS)
+    entries = [_built(folder, n, i, arch) for arch in archs for i, n in enumerate(chosen)]
+    versions = _runtime(folder / "runtime")
+    for path in (*DEVICE_FILES, Path(gpu_check.__file__)):
+        shutil.copyfile(path, folder / path.name)
+    (folder / "packed.json").write_text(json.dumps({"networks": entries, "versions": versions}))
+    size_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if size_bytes > LIMIT_BYTES:
+        raise UsageError(
+            f"{folder} has {size_bytes} bytes, and may have {LIMIT_BYTES}; "
+            "pack fewer --networks, or for fewer architectures"
+        )
+    return {"folder": str(folder), "networks": len(chosen), "archs": archs, "bytes": size_bytes}
+
+
+def _networks(count: int, seed: int) -> list[Network]:
+    rng = np.random.default_rng(seed)
+    fbnets = count // _FBNETS
+    return [*space("nb201").sample(count - fbnets, rng), *space("fbnet32").sample(fbnets, rng)]
+
+
+def _built(folder: Path, network: Network, number: int, arch: str) -> dict[str, Any]:
+    """Compiles a network into the folder; its entry in packed.json."""
+    store = ArtifactStore(cache_folder() / "artifacts")
+    artifact = build(space(network.space).model(network), {"kind": "cuda", "arch": arch}, store)
+    library = f"networks/{arch}/{number:02}.so"
+    (folder / library).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(artifact.library, folder / library)
+    program = artifact.program.to_json()
+    return {"network": network.id, "arch": arch, "library": library, "program": program}
+
+
+def _runtime(folder: Path) -> dict[str, str]:
+    """One slim runtime for all of `PYTHONS`; only the extension of `tvm_ffi` differs."""
+    for python in PYTHONS:
+        one = bundle(_PLATFORM, python)
+        files = one.glob("tvm_ffi/core*.so") if folder.exists() else _files(one)
+        for path in files:
+            (folder / path.relative_to(one)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / path.relative_to(one))
+    versions = bundle_versions(one)
+    return {name: versions[name] for name in ("tvm", "tvm_ffi")}
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]

@@ -15,6 +15,7 @@ from predictors.encodings.analytic import VirtualDevices
 from predictors.encodings.normalisation import TrainingRows
 from predictors.models.gp import GaussianProcess
 from predictors.models.mixture_gp import MixtureGP
+from tests.neural import NEURAL
 from tests.plain import PLAIN
 
 SIZE = 4
@@ -60,6 +61,7 @@ SUBJECTS: dict[str, Callable[[FloatArray], tuple[Predictor, FloatArray]]] = {
     "mixture_without_references": partial(mixture, references=0, costs=1),
     "mixture_without_costs": partial(mixture, references=2, costs=0),
     **PLAIN,
+    **NEURAL,
 }
 
 

@@ -1,0 +1,48 @@
+"""A device described by its latencies on a few fixed networks, the anchors.
+
+HELP's hardware embedding (Lee et al., NeurIPS 2021, section 3), and Multi-Predict's Sample
+(arXiv 2306.02459, section 3.1): ten reference networks, measured on every device.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from predictors import FloatArray, IntArray
+from predictors.models.devices import TrainingDevices
+
+
+def anchor_positions(
+    training: TrainingDevices, count: int, anchors: IntArray | None = None
+) -> IntArray:
+    """(A,), positions among the training networks that were measured on every training device."""
+    whole = np.flatnonzero(np.isfinite(training.values).all(1))
+    if anchors is not None:
+        here = {int(training.rows[position]): position for position in whole}
+        if not set(map(int, anchors)) <= set(here):
+            raise ValueError("every anchor must be a training network measured on all references")
+        return np.array([here[int(row)] for row in anchors], np.intp)
+    if not len(whole):
+        raise ValueError("a Sample embedding needs networks measured on all references, got none")
+    order = whole[np.argsort(training.values[whole].mean(1), kind="stable")]
+    return np.asarray(order[np.linspace(0, len(order) - 1, count).round().astype(np.intp)])
+
+
+def anchor_values(
+    anchors: FloatArray, known: FloatArray, x: FloatArray, values: FloatArray
+) -> FloatArray:
+    """(A,), normalised latencies of the anchors (A, F) on a target: as measured, else `known` (A,)
+    of a similar device, on whose scale the samples `x` (n, F) have `values` (n,)."""
+    found = known.copy()
+    for i, anchor in enumerate(anchors):
+        same = (x == anchor).all(1)
+        if same.any():
+            found[i] = values[same].mean()
+    return normalised(found)
+
+
+def normalised(latencies: FloatArray) -> FloatArray:
+    """Scaled to 0 and 1 along the last axis, as HELP's hardware embeddings are."""
+    low = latencies.min(-1, keepdims=True)
+    span = np.ptp(latencies, axis=-1, keepdims=True)
+    return np.asarray((latencies - low) / np.where(span > 0, span, 1.0))

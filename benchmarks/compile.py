@@ -9,6 +9,11 @@ in it, TVM's start is not. Stock: `tvm.compile` with the default fusing pipeline
 `--stock` of these networks, as exported with their weights; writing the library is in it, importing
 TVM is not, each in a process of its own.
 
+Kernels: each row says how many kernels its network needs and how many of those no network before
+it had; the later half of the cold networks finds nearly all, and says what the rest of the space
+will take. `space_s` is a projection from it, for as many processes. The larger `--networks`, the
+more of it is measured.
+
 Latency: one thread on one core; our library, stock TVM's, and onnxruntime with the weights as
 constants and all its optimisations, in turns; the minimum over the rounds counts. Each network's
 engines are made three times.
@@ -22,6 +27,7 @@ import resource
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -37,11 +43,14 @@ from onnx import numpy_helper
 
 from benchmarks.networks import host_target, model_of, sample
 from benchmarks.report import finish
-from farm.compile import check, reference
+from farm.compile import check, fuse, graph, reference
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build
 from farm.compile.compiler import compiler
+from farm.compile.groups import Group, Operation
 from farm.compile.kernels import KernelCache
+from farm.compile.prepare import prepared
+from farm.spaces import space
 from farm.types import digest
 
 INSTANCES = 3
@@ -96,6 +105,8 @@ def _run(options: Options, folder: Path) -> tuple[list[Row], Row]:
     networks = sample("nb201", options.networks, options.seed)
     others = sample("fbnet", options.fbnet, options.seed)
     rows = {name: {"network": name} for name in [*networks, *others]}
+    for row in kernels_needed(networks):
+        rows[row["network"]] |= row
     cold_s, peaks = _cold(networks, options.processes, folder, rows)
     _in_process(build_all, [], others, folder / "artifacts", folder / "kernels", "cold", each=rows)
     one = sorted(os.sched_getaffinity(0))[:1]
@@ -116,6 +127,16 @@ def _run(options: Options, folder: Path) -> tuple[list[Row], Row]:
     libraries = {name: rows[name].pop("library") for name in timed if "library" in rows[name]}
     _in_process(latencies, one, timed, folder, libraries, each=rows)
     return list(rows.values()), _summary(options, rows, networks, cold_s, max(peaks))
+
+
+def kernels_needed(names: Sequence[str]) -> Iterator[Row]:
+    """Rows with a network's kernels, and how many of them the networks before it do not have."""
+    known: set[Group | Operation] = set()
+    for name in names:
+        plan = fuse.plan(graph.read(prepared(model_of(name))))
+        needed = {call.kernel for call in plan.calls}
+        yield {"network": name, "kernels": len(needed), "new_kernels": len(needed - known)}
+        known |= needed
 
 
 def _say(text: str) -> None:
@@ -172,8 +193,15 @@ def build_all(
         started_s = time.monotonic()
         artifact = build(model, target, ArtifactStore(artifacts), KernelCache(kernels))
         wall_s = time.monotonic() - started_s
+        library = artifact.library.read_bytes()
         rows.append(
-            {"network": name, f"{label}_wall_s": wall_s, f"{label}_cpu_s": artifact.build_s}
+            {
+                "network": name,
+                f"{label}_wall_s": wall_s,
+                f"{label}_cpu_s": artifact.build_s,
+                "library_bytes": len(library),
+                "compressed_bytes": len(zlib.compress(library)),
+            }
         )
         if number % 20 == 0:
             _say(f"{label} {number} of {len(names)}: {wall_s:.2f} s")
@@ -315,10 +343,27 @@ def _summary(
         "cold_s": cold_s,
         "cold_processes": options.processes,
         "cpu_s_per_network": mean(column("cold_cpu_s", networks)),
+        **_plan(rows, networks, cold_s, options.processes),
         "latency_ratio_ort_median": median(ratios) if ratios else None,
         "latency_ratio_ort_worst": max(ratios, default=None),
         "latency_ratio_stock_median": median(column("ratio_stock")) if stock_s else None,
         "peak_rss_mb": peak_mb,
+        "library_bytes": mean(column("library_bytes", networks)),
+        "compressed_bytes": mean(column("compressed_bytes", networks)),
+    }
+
+
+def _plan(rows: Mapping[str, Row], networks: Sequence[str], cold_s: float, processes: int) -> Row:
+    """What the space takes: the cold networks, then the rest at the pace of the later half."""
+    later = networks[len(networks) // 2 :]
+    size = space("nb201").size
+    pace_s = mean(rows[name]["cold_wall_s"] for name in later) / processes
+    return {
+        "kernels": sum(rows[name]["new_kernels"] for name in networks),
+        "kernels_new_per_network": sum(rows[name]["new_kernels"] for name in later) / len(later),
+        "space_networks": size,
+        "space_s": cold_s + (size - len(networks)) * pace_s,
+        "space_basis": f"the later {len(later)} of {len(networks)} cold networks",
     }
 
 

@@ -98,14 +98,15 @@ def _made(
     model: onnx.ModelProto, target: Target, facts: TargetFacts, kernels: KernelCache
 ) -> tuple[bytes, Program]:
     """The library and the program of a prepared model."""
-    from farm.compile import fuse, graph, reference
+    from farm.compile import fuse, graph, reference, tuning
 
-    plan = fuse.plan(graph.read(model))
-    library = _library(plan, target, facts.triple, kernels)
+    plan = tuning.tuned(fuse.plan(graph.read(model)), target)
+    library = link(plan, target, facts.triple, kernels)
     return library, reference.program(model, plan.packed)
 
 
-def _library(plan: Plan, target: Target, triple: str, kernels: KernelCache) -> bytes:
+def link(plan: Plan, target: Target, triple: str, kernels: KernelCache) -> bytes:
+    """The library of a plan; kernels that the cache lacks are built. BuildError, StoreFull."""
     distinct = dict.fromkeys(call.kernel for call in plan.calls)
     found = {kernel: _kernel(kernel, target, kernels) for kernel in distinct}
     program = compiler().program(listing(plan, [found[call.kernel] for call in plan.calls]))
@@ -113,6 +114,7 @@ def _library(plan: Plan, target: Target, triple: str, kernels: KernelCache) -> b
 
 
 def _kernel(kernel: Group | Operation, target: Target, kernels: KernelCache) -> StoredKernel:
+    target = targets.untuned(target)
     key = kernel_key(kernel, targets.canonical(target))
     for _ in range(_ATTEMPTS):
         stored = kernels.get(key)

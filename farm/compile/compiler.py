@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.pipes import LocalPipe
-from farm.compile.groups import Group, Operation
+from farm.compile.groups import Group, Operation, Schedule
 from farm.compile.listing import Listing
 from farm.compile.target import canonical
 from farm.errors import BuildError, DeviceLost, FarmError, MeasureTimeout, StoreFull, TargetError
@@ -67,6 +67,12 @@ class Compiler:
             target=target,
             cache=str(cache),
         )
+
+    def schedules(self, group: Group, target: Target) -> tuple[Schedule, ...]:
+        """Ways to write a kernel, the rule's first; none where there is one way. TargetError."""
+        doing = f"looking for schedules of {group.name}"
+        reply = self._request(doing, op="schedules", kernel=group.to_json(), target=target)
+        return tuple(Schedule(**schedule) for schedule in reply["schedules"])
 
     def program(self, listing: Listing) -> bytes:
         """The program for TVM's virtual machine."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -46,6 +46,19 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """How the kernel of a convolution is written; what it computes is the same with any.
+
+    bands: of rows of the output, which are computed one after the other. rows, columns: output
+    channels, and vectors of pixels, that are held in registers.
+    """
+
+    bands: int
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True)
 class Group:
     """An anchor and its steps.
 
@@ -57,6 +70,7 @@ class Group:
     groups: of `Conv`. transposed: of `Gemm`, whether the weight is (out, in).
     relu_input: whether the anchor reads max(x, 0) in place of its first operand x.
     weight_block: b where the weight of a `Conv` is (O / b, I, H, W, b), 1 where it is (O, I, H, W).
+    schedule: of `Conv`; None for what its rule chooses.
     """
 
     anchor: str
@@ -69,6 +83,7 @@ class Group:
     relu_input: bool = False
     weight_block: int = 1
     value: float = 0.0
+    schedule: Schedule | None = None
 
     @cached_property
     def signature(self) -> str:
@@ -77,7 +92,8 @@ class Group:
         w = self.window
         window = w and (w.kernel, w.stride, w.pads, w.dilation)
         rest = (self.groups, self.transposed, self.relu_input, self.weight_block, self.value)
-        return json.dumps([self.anchor, self.operands, self.output, steps, window, *rest])
+        tuned = [astuple(self.schedule)] if self.schedule else []
+        return json.dumps([self.anchor, self.operands, self.output, steps, window, *rest, *tuned])
 
     @property
     def name(self) -> str:
@@ -114,7 +130,9 @@ def from_json(value: Mapping[str, Any]) -> Group | Operation:
     facts = dict(value["group"])
     steps = tuple(Step(**{**s, "constants": tuple(s["constants"])}) for s in facts["steps"])
     window = facts["window"] and Window(**{k: tuple(v) for k, v in facts["window"].items()})
+    schedule = facts["schedule"] and Schedule(**facts["schedule"])
     facts |= {"steps": steps, "window": window, "output": tuple(facts["output"])}
+    facts["schedule"] = schedule
     facts["operands"] = tuple(tuple(shape) for shape in facts["operands"])
     return Group(**facts)
 

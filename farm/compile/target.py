@@ -47,6 +47,18 @@ def isa(target: Any) -> Isa:
     return Isa(lanes=4, registers=32 if "neon" in features else 16)
 
 
+SCHEDULES = "schedules"
+"""The key of a target dict under which tuned schedules are (`farm.compile.tuning`)."""
+
+
+def untuned(target: Target) -> Target:
+    """The target without tuned schedules, as TVM knows it."""
+    if isinstance(target, str) or SCHEDULES not in target:
+        return target
+    rest = {name: value for name, value in target.items() if name != SCHEDULES}
+    return str(rest["tag"]) if rest.keys() == {"tag"} else rest
+
+
 def canonical(target: Target) -> str:
     """The text that stands for `target` in keys: a tag as it is, a dict as sorted JSON.
 
@@ -61,6 +73,7 @@ def resolve(target: Target) -> Any:
     """The `tvm.target.Target` of a tag or target dict. Raises TargetError."""
     from tvm.target import Target as TvmTarget
 
+    target = untuned(target)
     if isinstance(target, str):
         _check_tag(target)
         return TvmTarget(target)

@@ -8,6 +8,7 @@ objects, one a line:
     {"id": 2, "op": "kernel", "target": ..., "key": ..., "kernel": {...}, "cache": ROOT}
     {"id": 3, "op": "program", "listing": {...}}
     {"id": 4, "op": "cuda", "target": ..., "model": BASE64}
+    {"id": 5, "op": "schedules", "target": ..., "kernel": {...}}
 
     {"id": 1, "result": {"triple": "x86_64-linux-gnu", "runs_here": true}}
     {"id": 2, "error": {"kind": "build", "message": ...}}
@@ -21,10 +22,12 @@ import base64
 import json
 import os
 import sys
+from dataclasses import asdict
 from typing import Any
 
 from farm.compile import bytecode, lower, target
-from farm.compile.groups import from_json
+from farm.compile.codegen import schedules
+from farm.compile.groups import Group, from_json
 from farm.compile.kernels import KernelCache
 from farm.compile.listing import Listing
 from farm.errors import FarmError, StoreFull, TargetError
@@ -49,6 +52,13 @@ def _kernel(request: Json) -> Json:
     return {}
 
 
+def _schedules(request: Json) -> Json:
+    resolved, group = target.resolve(request["target"]), from_json(request["kernel"])
+    assert isinstance(group, Group)
+    found = schedules(group, target.isa(resolved))
+    return {"schedules": [asdict(schedule) for schedule in found]}
+
+
 def _program(request: Json) -> Json:
     program = bytecode.program(Listing.from_json(request["listing"]))
     return {"program": base64.b64encode(program).decode()}
@@ -61,7 +71,13 @@ def _cuda(request: Json) -> Json:
     return {"library": base64.b64encode(library).decode(), "arch": arch}
 
 
-OPERATIONS = {"cuda": _cuda, "kernel": _kernel, "program": _program, "target": _target}
+OPERATIONS = {
+    "cuda": _cuda,
+    "kernel": _kernel,
+    "program": _program,
+    "schedules": _schedules,
+    "target": _target,
+}
 
 
 def answer(line: str) -> Json:

@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from farm.compile.codegen.conv import conv2d
+from farm.compile.codegen.conv import schedules as conv_schedules
 from farm.compile.codegen.dense import dense
 from farm.compile.codegen.simple import elementwise, global_average_pool
 from farm.compile.codegen.window import average_pool2d, depthwise_conv2d
-from farm.compile.groups import Group, work
+from farm.compile.groups import Group, Schedule, work
 from farm.compile.target import Isa
 
 _SHARED_WORK = 100_000
@@ -23,9 +24,18 @@ def kernel(group: Group, isa: Isa) -> Any:
     return _WRITERS[group.anchor](group, replace(isa, threads=isa.threads and threads))
 
 
+def schedules(group: Group, isa: Isa) -> list[Schedule]:
+    """Ways to write a group's kernel, first what its rule chooses; none where there is one way."""
+    tiled = group.anchor == "Conv" and not _depthwise(group)
+    return conv_schedules(group, isa) if tiled else []
+
+
+def _depthwise(group: Group) -> bool:
+    return group.groups == group.operands[0][1] == group.output[1]
+
+
 def _convolution(group: Group, isa: Isa) -> Any:
-    depthwise = group.groups == group.operands[0][1] == group.output[1]
-    return (depthwise_conv2d if depthwise else conv2d)(group, isa)
+    return (depthwise_conv2d if _depthwise(group) else conv2d)(group, isa)
 
 
 _WRITERS = {

@@ -17,7 +17,13 @@ from tvm import tirx
 
 from farm.compile.codegen.pack import Packing, Problem, Source, as_it_is
 from farm.compile.codegen.steps import Output, parameters
-from farm.compile.codegen.tiling import L1_FLOATS, choose_tile, vector_lanes, vector_starts
+from farm.compile.codegen.tiling import (
+    L1_FLOATS,
+    Tile,
+    rank_tiles,
+    vector_lanes,
+    vector_starts,
+)
 from farm.compile.codegen.tir import (
     Expr,
     Registers,
@@ -30,8 +36,9 @@ from farm.compile.codegen.tir import (
     prefetch,
     splat,
 )
-from farm.compile.groups import Group
+from farm.compile.groups import Group, Schedule
 from farm.compile.target import Isa
+from farm.errors import BuildError
 
 _PACKED_BAND = 12 << 10
 """Floats of a packed band, 48 KiB: about a first-level cache."""
@@ -42,6 +49,9 @@ _BAND = 32 << 10
 _BAND_VECTORS = 2
 """Fewest vectors of pixels in a band."""
 
+_OTHER_TILES = 3
+"""Tiles that are tried beside the one with the least estimated cycles."""
+
 _TAPS_IN_LINE = 4
 """Taps of a block of weights in a cache line: 4 channels of 4 bytes each."""
 
@@ -50,8 +60,12 @@ def conv2d(group: Group, isa: Isa) -> Any:
     """The kernel of a convolution of any kind; operands: image, weight, then those of the steps."""
     tensors = parameters(group)
     output = Output(group, tensors)
-    problem = Problem.of(group)
-    problem = replace(problem, bands=_bands(problem, isa))
+    choices = schedules(group, isa)
+    schedule = group.schedule or choices[0]
+    if schedule not in choices:
+        raise BuildError(f"{schedule} fits no {group.name} on this target; tune for it again")
+    problem = replace(Problem.of(group), bands=schedule.bands)
+    tile = Tile(schedule.rows, schedule.columns)
     packing = Packing(problem, tensors[0], group.relu_input, isa)
     weight = _Weight(tensors[1].flat, group.weight_block)
     shared = isa.threads and problem.bands > 1
@@ -62,7 +76,7 @@ def conv2d(group: Group, isa: Isa) -> Any:
         else:
             source, statements = as_it_is(problem, tensors[0], n, index), []
         inner = replace(isa, threads=isa.threads and not shared)
-        product = _Product(problem, source, weight, output, inner)
+        product = _Product(problem, source, weight, output, tile, inner)
         return [*statements, product.statement(n, index)]
 
     def image(n: Expr) -> list[Stmt]:
@@ -71,14 +85,33 @@ def conv2d(group: Group, isa: Isa) -> Any:
     return function(tensors, [loop(problem.batch, image)])
 
 
-def _bands(problem: Problem, isa: Isa) -> int:
-    """How many bands: so many that one stays near, as long as it is some vectors long."""
+def schedules(group: Group, isa: Isa) -> list[Schedule]:
+    """Ways to write a convolution's kernel: first what the rules choose, then what is near it."""
+    problem = Problem.of(group)
+    counts, chosen = _bands(problem, isa)
+    tiles = _tiles(replace(problem, bands=counts[chosen]), group.weight_block, isa)
+    found = [(counts[chosen], tile) for tile in tiles[: 1 + _OTHER_TILES]]
+    for bands in (*counts[max(0, chosen - 1) : chosen], *counts[chosen + 1 : chosen + 2]):
+        found.append((bands, _tiles(replace(problem, bands=bands), group.weight_block, isa)[0]))
+    return [Schedule(bands, tile.rows, tile.columns) for bands, tile in found]
+
+
+def _bands(problem: Problem, isa: Isa) -> tuple[list[int], int]:
+    """The counts of bands that there can be, and the place of the chosen one.
+
+    So many that one stays near, as long as it is some vectors long.
+    """
     near = _PACKED_BAND if problem.needs_packing else _BAND
     rows = problem.out_size[0]
     counts = [n for n in range(1, rows + 1) if rows % n == 0]
     long = [n for n in counts if rows // n * problem.out_size[1] >= _BAND_VECTORS * isa.lanes]
     fits = [n for n in long if replace(problem, bands=n).band_size <= near]
-    return min(fits, default=max(long, default=1))
+    return long or [1], (long.index(fits[0]) if fits else max(0, len(long) - 1))
+
+
+def _tiles(problem: Problem, block: int, isa: Isa) -> list[Tile]:
+    near = problem.band_size <= L1_FLOATS
+    return rank_tiles(problem.out_channels, problem.pixels, isa, block, near)
 
 
 @dataclass(frozen=True)
@@ -110,13 +143,17 @@ class _Product:
     """The matrix product, in tiles of output channels x vectors of pixels."""
 
     def __init__(
-        self, problem: Problem, source: Source, weight: _Weight, output: Output, isa: Isa
+        self,
+        problem: Problem,
+        source: Source,
+        weight: _Weight,
+        output: Output,
+        tile: Tile,
+        isa: Isa,
     ) -> None:
         self.problem, self.source, self.weight, self.output = problem, source, weight, output
         self.lanes, self.threads = vector_lanes(problem.pixels, isa), isa.threads
-        near = problem.band_size <= L1_FLOATS
-        sizes = (problem.out_channels, problem.pixels)
-        self.tile = choose_tile(*sizes, isa, weight.block, near)
+        self.tile = tile
 
     def statement(self, n: Expr, band: Expr) -> Stmt:
         """All tiles of a band. It stays near while rows of weights pass by, each of them once."""

@@ -32,10 +32,10 @@ _LOAD_SHARE = 0.5
 """How much of the loads' time the multiply-adds do not hide, as measured on an AVX-512 core."""
 
 
-def choose_tile(channels: int, pixels: int, isa: Isa, block: int = 1, near: bool = True) -> Tile:
-    """The tile with the least estimated cycles for (channels, pixels) sums.
+def rank_tiles(channels: int, pixels: int, isa: Isa, block: int, near: bool) -> list[Tile]:
+    """The tiles of (channels, pixels) sums that registers hold, by their estimated cycles.
 
-    block: its rows are a multiple of this. near: whether the pixels are in the first-level cache.
+    block: their rows are a multiple of this. near: whether the pixels are in the first-level cache.
     """
     lanes = vector_lanes(pixels, isa)
     vectors = ceil(pixels / lanes)
@@ -54,7 +54,7 @@ def choose_tile(channels: int, pixels: int, isa: Isa, block: int = 1, near: bool
             for columns, column_count in _split(vectors, tile.columns)
         )
 
-    return min(tiles, key=cycles)
+    return sorted(tiles, key=cycles)
 
 
 def _cycles(rows: int, columns: int, near: bool) -> float:

@@ -1,0 +1,131 @@
+"""Which schedule a device runs a kernel fastest with: measured once, for all networks of a space.
+
+A candidate is compiled as a network of that one kernel, which whoever has the device measures. What
+was chosen travels in the target, under `schedules`, so that it is in the keys of kernels and
+artifacts and in the device's fingerprint:
+
+    {"kind": "llvm", "mcpu": "x86-64-v3", ..., "schedules": {"0f3a...": [1, 8, 3], ...}}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from hashlib import sha256
+from itertools import product
+from typing import Any
+
+from farm.compile import target as targets
+from farm.compile.artifacts import ArtifactStore
+from farm.compile.build import link
+from farm.compile.compiler import compiler
+from farm.compile.fuse import Call, Plan
+from farm.compile.groups import Group, Operation, Schedule
+from farm.compile.kernels import KernelCache, kernel_key
+from farm.types import Artifact, Program, Target, TensorSpec, digest
+
+MARGIN = 0.03
+"""A candidate must be so much faster than the rule's choice, in both halves of the passes."""
+
+PASSES = 4
+"""Times that all candidates of a kernel are measured, in turns."""
+
+Measure = Callable[[Artifact], float]
+"""Seconds of a run of a compiled network, measured on the device."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """samples_s: seconds of each candidate, the rule's first; chosen: one of them."""
+
+    group: Group
+    samples_s: Mapping[Schedule, tuple[float, ...]]
+    chosen: Schedule
+
+    @property
+    def gain(self) -> float:
+        """The share of the rule's time that the chosen schedule saves."""
+        rule = next(iter(self.samples_s))
+        return 1 - min(self.samples_s[self.chosen]) / min(self.samples_s[rule])
+
+    def to_json(self) -> dict[str, Any]:
+        samples = [[*astuple(s), list(seconds)] for s, seconds in self.samples_s.items()]
+        return {"kernel": self.group.name, "chosen": astuple(self.chosen), "samples_s": samples}
+
+
+def tune(
+    groups: Iterable[Group],
+    target: Target,
+    measure: Measure,
+    store: ArtifactStore,
+    kernels: KernelCache,
+) -> Iterator[Choice]:
+    """A choice for each group that can be written in several ways. Raises BuildError."""
+    for group in dict.fromkeys(groups):
+        candidates = compiler().schedules(group, target)
+        if len(candidates) < 2:
+            continue
+        alone = {
+            schedule: artifact(replace(group, schedule=schedule), target, store, kernels)
+            for schedule in candidates
+        }
+        samples: dict[Schedule, list[float]] = {schedule: [] for schedule in candidates}
+        for _, schedule in product(range(PASSES), candidates):
+            samples[schedule].append(measure(alone[schedule]))
+        samples_s = {schedule: tuple(seconds) for schedule, seconds in samples.items()}
+        yield Choice(group, samples_s, choose(samples_s))
+
+
+def choose(samples_s: Mapping[Schedule, Sequence[float]]) -> Schedule:
+    """The fastest schedule, if it is faster than the first by `MARGIN` in both halves. Pure."""
+    rule = next(iter(samples_s))
+    best = min(samples_s, key=lambda schedule: min(samples_s[schedule]))
+    halves = [(samples_s[best][i::2], samples_s[rule][i::2]) for i in (0, 1)]
+    surely = all(min(a) < (1 - MARGIN) * min(b) for a, b in halves)
+    return best if surely else rule
+
+
+def tuned_target(target: Target, choices: Iterable[Choice]) -> Target:
+    """The target with what was chosen, where that is not what the rule chooses anyway."""
+    plain = targets.untuned(target)
+    chosen = {
+        name_of(choice.group): list(astuple(choice.chosen))
+        for choice in choices
+        if choice.chosen != next(iter(choice.samples_s))
+    }
+    options = {"tag": plain} if isinstance(plain, str) else dict(plain)
+    return {**options, targets.SCHEDULES: chosen} if chosen else plain
+
+
+def tuned(plan: Plan, target: Target) -> Plan:
+    """The plan with the schedules of a target."""
+    schedules = {} if isinstance(target, str) else target.get(targets.SCHEDULES, {})
+    if not schedules:
+        return plan
+
+    def scheduled(kernel: Group | Operation) -> Group | Operation:
+        if isinstance(kernel, Operation) or name_of(kernel) not in schedules:
+            return kernel
+        return replace(kernel, schedule=Schedule(*schedules[name_of(kernel)]))
+
+    calls = tuple(replace(call, kernel=scheduled(call.kernel)) for call in plan.calls)
+    return replace(plan, calls=calls)
+
+
+def name_of(group: Group) -> str:
+    """16 hex digits for what a group computes, whatever its schedule."""
+    return sha256(replace(group, schedule=None).signature.encode()).hexdigest()[:16]
+
+
+def artifact(group: Group, target: Target, store: ArtifactStore, kernels: KernelCache) -> Artifact:
+    """A network of one kernel. Nothing says what it must compute. Raises BuildError, StoreFull."""
+    key = digest(["alone", kernel_key(group, targets.canonical(targets.untuned(target)))])
+    stored = store.get(key)
+    if stored is not None:
+        return stored
+    names = tuple(f"x{i}" for i in range(len(group.operands)))
+    shapes = {**dict(zip(names, group.operands, strict=True)), "y": group.output}
+    plan = Plan(names, (Call(group, names, "y"),), "y", shapes, {}, {}, {})
+    library = link(plan, target, compiler().target(target).triple, kernels)
+    inputs = tuple(TensorSpec(name, shapes[name], 1.0) for name in names)
+    return store.put(key, library, Program(inputs, 0, (), 0.0), 0.0)

@@ -39,6 +39,7 @@ ALLOWED = {
     "farm.summary": BASE | SCHEDULED | LEARNING,
     "farm.export": BASE | SCHEDULED,
     "farm.cluster": BASE | SCHEDULED | {"farm.executor"},
+    "farm.tune": BASE | SCHEDULED | {"farm.executor"},
     "farm.doctor": BASE | SCHEDULED | {"farm.executor"},
     "farm.farm": BASE | SCHEDULED | LEARNING | ABOVE | {"farm.cluster"},
     "farm.cli": BASE | SCHEDULED | LEARNING | ABOVE,

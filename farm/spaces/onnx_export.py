@@ -12,19 +12,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from farm.spaces import ops
 from farm.spaces.graph import INPUT_NAME, Graph, Node
-from farm.spaces.ops import (
-    Add,
-    AvgPool,
-    BatchNorm,
-    ChannelShuffle,
-    Conv,
-    GlobalAvgPool,
-    Linear,
-    Relu,
-    Shape,
-    Zeros,
-)
+from farm.spaces.ops import Shape
 
 OPSET = 17
 """Read by both TVM 0.27's `from_onnx` and onnxruntime 1.31."""
@@ -56,33 +46,33 @@ def _node(graph: Graph, node: Node) -> Iterator[NodeProto]:
     x = list(node.inputs)
     weights = [weight.name for weight in graph.weights_of(node)]
     match node.op:
-        case Conv() as conv:
+        case ops.Conv() as conv:
             yield helper.make_node(
                 "Conv", x + weights, [node.name], **_window(conv), group=conv.groups
             )
-        case AvgPool() as pool:
+        case ops.AvgPool() as pool:
             yield helper.make_node("AveragePool", x, [node.name], **_window(pool))
-        case BatchNorm():
+        case ops.BatchNorm():
             scaled = f"{node.name}_scaled"
             yield helper.make_node("Mul", [*x, weights[0]], [scaled])
             yield helper.make_node("Add", [scaled, weights[1]], [node.name])
-        case Relu():
+        case ops.Relu():
             yield helper.make_node("Relu", x, [node.name])
-        case Add():
+        case ops.Add():
             yield helper.make_node("Add", x, [node.name])
-        case Linear():
+        case ops.Linear():
             yield helper.make_node("Gemm", x + weights, [node.name])
-        case Zeros(shape):
+        case ops.Zeros(shape):
             yield _int64s(f"{node.name}_shape", shape)
             yield helper.make_node("ConstantOfShape", [f"{node.name}_shape"], [node.name])
-        case GlobalAvgPool():
+        case ops.GlobalAvgPool():
             yield helper.make_node("GlobalAveragePool", x, [f"{node.name}_mean"])
             yield helper.make_node("Flatten", [f"{node.name}_mean"], [node.name])
-        case ChannelShuffle(groups):
+        case ops.ChannelShuffle(groups):
             yield from _shuffle(node.name, x, graph.shapes[node.name], groups)
 
 
-def _window(op: Conv | AvgPool) -> dict[str, list[int]]:
+def _window(op: ops.Conv | ops.AvgPool) -> dict[str, list[int]]:
     return {
         "kernel_shape": [op.kernel] * 2,
         "strides": [op.stride] * 2,

@@ -14,19 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from farm.spaces import ops
 from farm.spaces.graph import INPUT_NAME, Graph, Node
-from farm.spaces.ops import (
-    Add,
-    AvgPool,
-    BatchNorm,
-    ChannelShuffle,
-    Conv,
-    GlobalAvgPool,
-    Linear,
-    Relu,
-    Shape,
-    Zeros,
-)
+from farm.spaces.ops import Shape
 
 
 class GraphModule(nn.Module):
@@ -97,27 +87,27 @@ def folded_weights(module: GraphModule) -> list[NDArray[np.float32]]:
 
 def _layer(graph: Graph, node: Node) -> nn.Module:
     match node.op:
-        case Conv() as conv:
+        case ops.Conv() as conv:
             return _conv(conv, graph.shapes[node.inputs[0]][1])
-        case BatchNorm():
+        case ops.BatchNorm():
             return nn.BatchNorm2d(graph.shapes[node.name][1])
-        case Relu():
+        case ops.Relu():
             return nn.ReLU()
-        case AvgPool(kernel, stride, padding):
+        case ops.AvgPool(kernel, stride, padding):
             return nn.AvgPool2d(kernel, stride, padding, count_include_pad=False)
-        case Add():
+        case ops.Add():
             return Sum()
-        case Zeros(shape):
+        case ops.Zeros(shape):
             return ZerosLike(shape[1:])
-        case ChannelShuffle(groups):
+        case ops.ChannelShuffle(groups):
             return nn.ChannelShuffle(groups)
-        case GlobalAvgPool():
+        case ops.GlobalAvgPool():
             return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        case Linear(features):
+        case ops.Linear(features):
             return nn.Linear(graph.shapes[node.inputs[0]][1], features)
 
 
-def _conv(conv: Conv, in_channels: int) -> nn.Module:
+def _conv(conv: ops.Conv, in_channels: int) -> nn.Module:
     layer = nn.Conv2d(
         in_channels,
         conv.channels,

@@ -89,6 +89,24 @@ def test_a_damaged_artifact_is_built_again(
     assert "damaged" in caplog.text
 
 
+def test_a_damaged_kernel_is_built_again(
+    host_target: dict[str, Any],
+    store: ArtifactStore,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kernels = KernelCache(tmp_path / "kernels")
+    first = build(conv_model(), host_target, store, kernels)
+    (kernel,) = kernels.root.glob("*/*/kernel.o")
+    code = kernel.read_bytes()
+    os.truncate(kernel, 100)
+    with caplog.at_level(logging.WARNING):
+        again = build(conv_model(), host_target, ArtifactStore(tmp_path / "other"), kernels)
+    assert "damaged" in caplog.text
+    assert kernel.read_bytes() == code
+    assert again.sha256 == first.sha256
+
+
 def test_networks_share_kernels(
     host_target: dict[str, Any], store: ArtifactStore, tmp_path: Path
 ) -> None:

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
     from farm.types import Artifact, DeviceFacts, Measurement, MeasureSpec, Network
 
-AGENTS = {"cpu": "agents.cpu:CpuAgent", "replay": "agents.replay:ReplayAgent"}
+AGENTS = {
+    "cpu": "agents.cpu:CpuAgent",
+    "insn-clock": "agents.emulated.instruction_clock:InstructionClockAgent",
+    "replay": "agents.replay:ReplayAgent",
+}
 """Where the class of each kind is: package.module:Class."""
 
 

@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agents.emulated.profiles import PROFILES
 from agents.runner import seeded_values
 from farm.types import Artifact, MeasureSpec, Program, TensorSpec
+from tests import arm64
+from tests.system import need
 
 INPUTS = (TensorSpec("input", (1, 4, 8, 8), 1.0), TensorSpec("weight", (8, 4, 3, 3), 0.2))
 
@@ -107,7 +110,10 @@ def misbehaving(artifact: Artifact, tmp_path: Path) -> Callable[[str], Artifact]
 @pytest.fixture
 def truncated(artifact: Artifact, tmp_path: Path) -> Artifact:
     """The network after a transfer that stopped half-way."""
-    library = tmp_path / "half.so"
+    return half_of(artifact, tmp_path / "half.so")
+
+
+def half_of(artifact: Artifact, library: Path) -> Artifact:
     library.write_bytes(artifact.library.read_bytes()[: artifact.size_bytes // 2])
     return replace(artifact, library=library)
 
@@ -115,5 +121,37 @@ def truncated(artifact: Artifact, tmp_path: Path) -> Artifact:
 @pytest.fixture
 def wrong(artifact: Artifact) -> Artifact:
     """The network, taken for one that computes a little more."""
+    return expecting_more(artifact)
+
+
+def expecting_more(artifact: Artifact) -> Artifact:
     first, *rest = artifact.program.expected
     return replace(artifact, program=replace(artifact.program, expected=(first + 0.01, *rest)))
+
+
+@pytest.fixture(scope="session")
+def arm64_artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """A convolution, built as the farm does, that every arm64 CPU runs."""
+    from farm.compile.artifacts import ArtifactStore
+    from farm.compile.build import build
+    from tests.compile.conftest import conv_model
+
+    need(aarch64_linux_gnu_ld="binutils-aarch64-linux-gnu")
+    arm64.need_root()
+    store = ArtifactStore(tmp_path_factory.mktemp("arm64"))
+    return build(conv_model(), PROFILES["cortex-a53"].target, store)
+
+
+@pytest.fixture
+def arm64_faulty(arm64_artifact: Artifact, tmp_path: Path) -> Callable[[str], Artifact]:
+    """The network of `arm64_artifact`, with a fault of the conformance suite."""
+
+    def build(fault: str) -> Artifact:
+        if fault == "wrong_output":
+            return expecting_more(arm64_artifact)
+        if fault == "artifact":
+            return half_of(arm64_artifact, tmp_path / "half.so")
+        library = arm64.misbehaving(fault, arm64_artifact.library, tmp_path)
+        return artifact_of(library, arm64_artifact.program)
+
+    return build

@@ -59,7 +59,16 @@ def fake(fault: str | None, request: pytest.FixtureRequest) -> Case:  # noqa: AR
     return Case(name, kind("fake1", kind.options(fault=fault, fault_times=1)), None, None)
 
 
-KINDS = [cpu, fake]
+def insn_clock(fault: str | None, request: pytest.FixtureRequest) -> Case:
+    good = request.getfixturevalue("arm64_artifact")
+    faulty = request.getfixturevalue("arm64_faulty")(fault) if fault else None
+    kind = agent_class("insn-clock")
+    # Without caches it starts in half the time.
+    profile = {"cpu": "cortex-a53", "clock_hz": 1e9, "width": 1.0}
+    return Case("insn-clock", kind("clock1", kind.options(profile=profile)), good, faulty)
+
+
+KINDS = [cpu, fake, insn_clock]
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)

@@ -1,0 +1,1 @@
+"""Devices that are computed: nobody needs the hardware, and every host gets the same numbers."""

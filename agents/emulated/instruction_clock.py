@@ -1,0 +1,124 @@
+"""A CPU whose clock counts instructions and cache misses: exact, and the same on every host."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agents import linux
+from agents.bundle import bundle, bundle_versions
+from agents.cpu import CpuOptions, _checked, choose_cores
+from agents.emulated import guest
+from agents.emulated.profiles import PROFILES, Counts, Profile, seconds
+from agents.pipes import result_of
+from agents.runner import read_files
+from farm.hosts import host_name
+from farm.types import Artifact, DeviceFacts, Measurement, MeasureSpec, Network
+
+START_S = 120.0
+"""For QEMU and Python to start, on a host that does much else."""
+
+
+class InstructionClockOptions(BaseModel):
+    """profile: one of `PROFILES`, or a CPU of one's own, described as a `Profile`.
+    core: the host's logical CPU that the emulation keeps busy; the last one by default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    profile: Literal["cortex-a53", "cortex-a72", "cortex-a76"] | Profile = "cortex-a72"
+    core: int | None = Field(None, ge=0)
+
+
+class InstructionClockAgent:
+    """Runs the same artifact and runtime as an arm64 device, under QEMU, one thread."""
+
+    options: ClassVar[type[BaseModel]] = InstructionClockOptions
+
+    def __init__(self, name: str, options: InstructionClockOptions) -> None:
+        self._name = name
+        self._core = options.core
+        named = options.profile
+        self._profile = named if isinstance(named, Profile) else PROFILES[named]
+        self._started = False
+        self._cores: tuple[int, ...] = ()
+        self._facts: DeviceFacts | None = None
+
+    def __enter__(self) -> Self:
+        if self._started:
+            raise RuntimeError(f"{self._name} is started already; leave its `with` block first")
+        wanted = CpuOptions(threads=1, cores=None if self._core is None else (self._core,))
+        self._cores = choose_cores(wanted, os.sched_getaffinity(0))
+        self._started = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._started = False
+
+    def facts(self) -> DeviceFacts:
+        """See `agents.Agent.facts`."""
+        self._must_be_started()
+        if self._facts is None:
+            self._facts = DeviceFacts(
+                device=self._name,
+                host=host_name(),
+                cores=linux.with_siblings(read_files(list(linux.FACT_FILES)), self._cores),
+                target=self._profile.target,
+                identity=self._identity(),
+            )
+        return self._facts
+
+    def _identity(self) -> dict[str, str]:
+        return {
+            "profile": self._profile.model_dump_json(),
+            **guest.versions(),
+            **bundle_versions(bundle("aarch64", guest.PYTHON)),
+        }
+
+    def measure(
+        self, network: Network, artifact: Artifact | None, spec: MeasureSpec
+    ) -> Measurement:
+        """See `agents.Agent.measure`."""
+        facts = self.facts()
+        artifact = _checked(artifact, network)
+        started_s = time.monotonic()
+        counts = self._count(artifact, spec)
+        latency_s = seconds(counts, self._profile)
+        return Measurement(
+            network=network,
+            device=self._name,
+            fingerprint=facts.fingerprint,
+            build_key=artifact.build_key,
+            spec=spec,
+            samples_s=((latency_s,) * spec.min_samples,) * spec.rounds,
+            runs_per_sample=1,
+            warmup_s=(latency_s,),
+            witness=_witness(counts),
+            device_s=time.monotonic() - started_s,
+            measured_at=datetime.now(UTC).isoformat(),
+        )
+
+    def _count(self, artifact: Artifact, spec: MeasureSpec) -> Counts:
+        request: dict[str, Any] = {
+            "op": "count",
+            "library": guest.NETWORK,
+            "program": artifact.program.to_json(),
+            "cores": self._cores,
+            "seed": spec.seed,
+            "timeout_s": spec.timeout_s,
+        }
+        with guest.counting(self._profile, artifact.library) as pipe:
+            result = result_of(pipe.request(request, spec.timeout_s + START_S))
+        return Counts.from_words(result["counts"], len(self._profile.caches))
+
+    def _must_be_started(self) -> None:
+        if not self._started:
+            raise RuntimeError(f"{self._name} is not started; use it in a `with` block")
+
+
+def _witness(counts: Counts) -> dict[str, float]:
+    misses = {f"l{level}_misses": n for level, n in enumerate(counts.misses, start=1)}
+    return {"instructions": counts.instructions, "accesses": counts.accesses, **misses}

@@ -16,7 +16,7 @@ from typing import Any
 from tvm import tirx
 
 from farm.compile.codegen.pack import Packing, Problem, Source, as_it_is
-from farm.compile.codegen.steps import Output, parameters
+from farm.compile.codegen.steps import Output, interface
 from farm.compile.codegen.tiling import (
     L1_FLOATS,
     Tile,
@@ -58,8 +58,7 @@ _TAPS_IN_LINE = 4
 
 def conv2d(group: Group, isa: Isa) -> Any:
     """The kernel of a convolution of any kind; operands: image, weight, then those of the steps."""
-    tensors = parameters(group)
-    output = Output(group, tensors)
+    tensors, output = interface(group)
     choices = schedules(group, isa)
     schedule = group.schedule or choices[0]
     if schedule not in choices:

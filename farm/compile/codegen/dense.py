@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from farm.compile.codegen.steps import Output, parameters
+from farm.compile.codegen.steps import Output, interface
 from farm.compile.codegen.tiling import vector_lanes, vector_starts
 from farm.compile.codegen.tir import (
     Expr,
@@ -28,8 +28,7 @@ _VECTORS = 8
 
 def dense(group: Group, isa: Isa) -> Any:
     """The kernel of x @ weight, or of x @ weight.T where the group's weight is transposed."""
-    tensors = parameters(group)
-    output = Output(group, tensors)
+    tensors, output = interface(group)
     rows = _by_outputs if group.transposed else _by_terms
     body = partial(rows, tensors[0].flat, tensors[1].flat, output, group.operands[0][1], isa)
     return function(tensors, [loop(output.batch, body)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from farm.compile.codegen.steps import Output, parameters
+from farm.compile.codegen.steps import interface
 from farm.compile.codegen.tiling import vector_lanes, vector_starts
 from farm.compile.codegen.tir import (
     Expr,
@@ -27,8 +27,7 @@ _UNROLLED = 8
 
 def elementwise(group: Group, isa: Isa) -> Any:
     """The kernel of a group's steps on its first operand, or on a constant (`Fill`)."""
-    tensors = parameters(group)
-    output = Output(group, tensors)
+    tensors, output = interface(group)
     lanes = vector_lanes(output.pixels, isa)
 
     def vectors(channel: Expr, start: Expr) -> Stmt:
@@ -54,8 +53,7 @@ def elementwise(group: Group, isa: Isa) -> Any:
 
 def global_average_pool(group: Group, isa: Isa) -> Any:
     """The kernel of the mean over each channel."""
-    tensors = parameters(group)
-    output = Output(group, tensors)
+    tensors, output = interface(group)
     batch, channels, pixels = levels(group.operands[0])
     lanes = vector_lanes(pixels, isa)
 

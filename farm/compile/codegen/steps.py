@@ -10,17 +10,18 @@ from farm.compile.codegen.tir import Expr, Stmt, Tensor, load, splat, store
 from farm.compile.groups import Group, Step, levels
 
 
-def parameters(group: Group) -> list[Tensor]:
-    """The parameters of a group's kernel: its operands, then the output."""
+def interface(group: Group) -> tuple[list[Tensor], Output]:
+    """The parameters of a group's kernel, its operands and then the output; how that is stored."""
     shapes = [*group.operands, group.output]
-    return [Tensor.named(f"x{index}", shape) for index, shape in enumerate(shapes)]
+    tensors = [Tensor.named(f"x{index}", shape) for index, shape in enumerate(shapes)]
+    return tensors, Output(group, tensors)
 
 
 class Output:
     """Stores values of a group's anchor after its steps."""
 
     def __init__(self, group: Group, tensors: Sequence[Tensor]) -> None:
-        """tensors: as `parameters` makes them."""
+        """tensors: the parameters of the group's kernel."""
         self._steps = group.steps
         self._operands = tensors[:-1]
         self._tensor = tensors[-1]

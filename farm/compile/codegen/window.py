@@ -12,7 +12,7 @@ from itertools import product
 from typing import Any
 
 from farm.compile.codegen.plane import SCRATCH, Plane
-from farm.compile.codegen.steps import Output, parameters
+from farm.compile.codegen.steps import Output, interface
 from farm.compile.codegen.tiling import largest_factor, vector_starts
 from farm.compile.codegen.tir import (
     Expr,
@@ -35,25 +35,25 @@ from farm.compile.target import Isa
 
 def depthwise_conv2d(group: Group, isa: Isa) -> Any:
     """The kernel of a convolution with one input channel for each output channel."""
-    tensors = parameters(group)
+    tensors, output = interface(group)
     weight = tensors[1].flat
     height, width = group.operands[1][2:]
 
     def weighted(channel: Expr, tap: int, value: Expr, lanes: int) -> Expr:
         return value * splat(load(weight, channel * height * width + tap, 1), lanes)
 
-    return _kernel(group, tensors, isa, weighted, None)
+    return _kernel(group, tensors, output, isa, weighted, None)
 
 
 def average_pool2d(group: Group, isa: Isa) -> Any:
     """The kernel of an average pooling whose padding does not count."""
-    tensors = parameters(group)
+    tensors, output = interface(group)
 
     def as_it_is(_channel: Expr, _tap: int, value: Expr, _lanes: int) -> Expr:
         return value
 
     assert group.window is not None
-    return _kernel(group, tensors, isa, as_it_is, _Counts(group))
+    return _kernel(group, tensors, output, isa, as_it_is, _Counts(group))
 
 
 class _Counts:
@@ -75,11 +75,11 @@ class _Counts:
 def _kernel(
     group: Group,
     tensors: list[Tensor],
+    output: Output,
     isa: Isa,
     term: Callable[[Expr, int, Expr, int], Expr],
     counts: _Counts | None,
 ) -> Any:
-    output = Output(group, tensors)
     plane = Plane.of(group, isa, banded=counts is None)
     total = output.batch * output.channels
     # Small channels are several: a vector that is read right after its parts were written waits

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from benchmarks import published
-from benchmarks.methods import Case, Method, Prediction
+from benchmarks.methods import Case, FewShot, Method, Prediction
 from benchmarks.published import Table
 from benchmarks.tasks import Task
 from farm.errors import UsageError
@@ -45,7 +45,6 @@ class Options:
     SEEDS, or what a method says. optional: methods that cannot work on a table are left out."""
 
     samples: tuple[int, ...]
-    select: str
     entries: tuple[Entry, ...]
     pretrain: int | None = None
     seeds: int | None = None
@@ -70,6 +69,7 @@ class Outcome:
     task: str
     group: str
     method: str
+    select: str
     device: str
     samples: int
     seed: int
@@ -85,14 +85,26 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A task with its references learnt. tests: networks to judge by, before a protocol's cuts."""
+    """A task with its references learnt. tests: networks to judge by, before a protocol's cuts.
+
+    choices, methods: what was chosen and pretrained so far, each with the seconds that it took.
+    """
 
     case: Case
     task: Task
     options: Options
     tests: IntArray
     pretrain_s: float
-    choices: dict[tuple[int, bytes], tuple[IntArray, float]]
+    choices: dict[tuple[str, int, bytes], tuple[IntArray, float]]
+    methods: dict[str, tuple[FewShot, float]]
+
+    def method(self, entry: Entry) -> tuple[FewShot, float]:
+        """Pretrained, at most once. Raises UsageError where the table lacks what it needs."""
+        if entry.name not in self.methods:
+            start = time.perf_counter()
+            few_shot = entry.method.prepare(self.case, entry.encoding)
+            self.methods[entry.name] = few_shot, time.perf_counter() - start
+        return self.methods[entry.name]
 
     @classmethod
     def of(cls, table: Table, task: Task, options: Options) -> Prepared:
@@ -102,7 +114,7 @@ class Prepared:
             _check_target(table, task, device, options)
         start = time.perf_counter()
         case = Case.of(table, references, options.seed)
-        return cls(case, task, options, tests, time.perf_counter() - start, {})
+        return cls(case, task, options, tests, time.perf_counter() - start, {}, {})
 
 
 def _references(table: Table, task: Task, options: Options) -> tuple[References, IntArray]:
@@ -147,27 +159,25 @@ def _check_target(table: Table, task: Task, device: str, options: Options) -> No
         )
 
 
-def evaluate(prepared: Prepared, entry: Entry) -> Iterator[Outcome]:
+def evaluate(prepared: Prepared, entry: Entry, select: str) -> Iterator[Outcome]:
     """One method on every test device, from nested samples.
 
     Raises UsageError for a method that cannot work on this table.
     """
-    start = time.perf_counter()
-    few_shot = entry.method.prepare(prepared.case, entry.encoding)
-    pretrain_s = prepared.pretrain_s + time.perf_counter() - start
-    task, options = prepared.task, prepared.options
+    few_shot, prepare_s = prepared.method(entry)
+    task, options, pretrain_s = prepared.task, prepared.options, prepared.pretrain_s + prepare_s
     for device in task.test:
         measured_s = prepared.case.table.column(device)
         barred, judged = _protocol(prepared, measured_s)
         constant = bool(np.ptp(measured_s[judged]) == 0)
         for seed in options.seeds_of(entry.method):
-            chosen, choose_s = _choose(prepared, seed, barred)
+            chosen, choose_s = _choose(prepared, select, seed, barred)
             for n in options.samples:
                 start = time.perf_counter()
                 predicted = few_shot(chosen[:n], measured_s[chosen[:n]], seed)
                 spent_s = choose_s + time.perf_counter() - start
                 scores = _scores(predicted, measured_s, np.setdiff1d(judged, chosen[:n]))
-                keys = (task.name, task.group, entry.name, device, n, seed)
+                keys = (task.name, task.group, entry.name, select, device, n, seed)
                 yield Outcome(*keys, *scores, spent_s, pretrain_s, constant)
 
 
@@ -183,13 +193,13 @@ def _protocol(prepared: Prepared, measured_s: FloatArray) -> tuple[IntArray, Int
     return barred, np.intersect1d(prepared.tests, measured)
 
 
-def _choose(prepared: Prepared, seed: int, barred: IntArray) -> tuple[IntArray, float]:
+def _choose(prepared: Prepared, select: str, seed: int, barred: IntArray) -> tuple[IntArray, float]:
     """(samples, seconds): the same for every method, by our model's prior, or by chance."""
-    key = (seed, barred.tobytes())
+    key = (select, seed, barred.tobytes())
     if key not in prepared.choices:
         start = time.perf_counter()
         prior, n = prepared.case.mixture, max(prepared.options.samples)
-        pick = variance if prepared.options.select == "active" else random
+        pick = variance if select == "active" else random
         try:
             chosen = pick(prior.features, (), n, seed, prior=prior, barred=barred)
         except ValueError as error:
@@ -219,27 +229,24 @@ METRICS = ("spearman", "kendall", "within_5", "within_10", "coverage_95", "fit_c
 def rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """One for each task, method, device and number of samples: means over seeds."""
     found = []
-    for key, same in _grouped(outcomes, lambda o: (o.task, o.method, o.device, o.samples)).items():
+    keys = ("task", "method", "select", "device", "samples")
+    for key, same in grouped(outcomes, *keys).items():
         means = {name: _mean(getattr(o, name) for o in same) for name in METRICS}
-        named = zip(("task", "method", "device", "samples"), key, strict=True)
+        named = zip(keys, key, strict=True)
         found.append({**dict(named), "seeds": len(same), **means})
     return found
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """mean_spearman: over a task's devices and seeds; a method that cannot rank counts as 0, a
-    device whose latencies are all the same does not count.
+    """mean_spearman: over a task's devices and seeds, or over all splits of a table.
 
     fit_choose_s, pretrain_s: of our method where it took part, else of the slowest: the mean for
     one target over all networks of a table, and of the slowest task.
     """
     spearman: dict[str, dict[str, dict[str, float | None]]] = {}
-    for (method, group, n), same in _grouped(
-        outcomes, lambda o: (o.method, o.group, o.samples)
-    ).items():
-        found = _mean(o.spearman or 0.0 for o in same if not o.constant)
-        spearman.setdefault(method, {}).setdefault(group, {})[str(n)] = found
-    by_method = _grouped(outcomes, lambda o: o.method)
+    for (method, group, n), same in grouped(outcomes, "method", "group", "samples").items():
+        spearman.setdefault(method, {}).setdefault(group, {})[str(n)] = mean_spearman(same)
+    by_method = {method: own for (method,), own in grouped(outcomes, "method").items()}
     coverage = {m: _mean(o.coverage_95 for o in own) for m, own in by_method.items()}
     seconds = {
         m: (_mean(o.fit_choose_s for o in own) or 0.0, max(o.pretrain_s for o in own))
@@ -254,12 +261,16 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-def _grouped(
-    outcomes: Sequence[Outcome], key: Callable[[Outcome], Any]
-) -> Mapping[Any, list[Outcome]]:
-    found: dict[Any, list[Outcome]] = {}
+def mean_spearman(outcomes: Sequence[Outcome]) -> float | None:
+    """A method that cannot rank counts as 0, a device that nothing can rank does not count."""
+    return _mean(o.spearman or 0.0 for o in outcomes if not o.constant)
+
+
+def grouped(outcomes: Sequence[Outcome], *fields: str) -> Mapping[tuple[Any, ...], list[Outcome]]:
+    """Outcomes by the values of some fields, in the order in which they come first."""
+    found: dict[tuple[Any, ...], list[Outcome]] = {}
     for outcome in outcomes:
-        found.setdefault(key(outcome), []).append(outcome)
+        found.setdefault(tuple(getattr(outcome, f) for f in fields), []).append(outcome)
     return found
 
 

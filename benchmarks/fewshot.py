@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import published, tasks
-from benchmarks.evaluate import SEEDS, Entry, Options, Outcome, Prepared, evaluate, rows, summary
+from benchmarks.evaluate import SEEDS, Entry, Options, Outcome, rows, summary
+from benchmarks.fewshot_run import Done, Found, run, say
 from benchmarks.methods import METHODS
 from benchmarks.published import Table
 from benchmarks.report import finish
@@ -33,51 +33,37 @@ from farm.errors import FarmError, UnknownName, UsageError
 from predictors import metrics
 from predictors.encodings import ENCODINGS
 
-Found = list[tuple[Task, Path]]
-"""Tasks, each with the file of its table."""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. 2 for words that it does not know and files that do not fit, 0 otherwise."""
     parsed = _parser().parse_args(arguments)
     try:
         options = _options(parsed)
-        outcomes = list(run(_tasks(parsed, options), options))
+        if parsed.write:
+            outcomes = _written(parsed, options)
+        else:
+            outcomes = list(run(_tasks(parsed, options), options, (parsed.select,)))
     except FarmError as error:
-        _say(f"fewshot: {error}")
+        say(f"fewshot: {error}")
         return error.exit_code
     finish("fewshot", rows(outcomes), summary(outcomes), parsed.json)
     return 0
 
 
-def run(found: Found, options: Options) -> Iterator[Outcome]:
-    """Every method on every task. Raises UsageError for what does not fit together."""
-    told: set[str] = set()
-    for task, path in found:
-        table = published.load(path, options.analytic)
-        for note in [n for n in table.notes if n not in told]:
-            _say(f"{path.name}: {note}")
-        told.update(table.notes)
-        prepared = Prepared.of(table, task, options)
-        _say(f"{task.name}: references learnt in {prepared.pretrain_s:.1f} s")
-        for entry in options.entries:
-            yield from _one(prepared, entry)
+def _written(parsed: argparse.Namespace, options: Options) -> list[Outcome]:
+    """Every study of the report, its files, and the outcomes with actively chosen samples."""
+    from benchmarks import fewshot_report, studies
 
-
-def _one(prepared: Prepared, entry: Entry) -> list[Outcome]:
-    """One method on one task, with a line about it."""
-    start = time.perf_counter()
-    try:
-        outcomes = list(evaluate(prepared, entry))
-    except UsageError as error:
-        if not prepared.options.optional:
-            raise
-        _say(f"{prepared.task.name} {entry.name}: left out: {error}")
-        return []
-    by_samples = summary(outcomes)["mean_spearman"][entry.name][prepared.task.group]
-    told = " ".join("–" if rho is None else f"{rho:.3f}" for rho in by_samples.values())
-    _say(f"{prepared.task.name} {entry.name}: {told} in {time.perf_counter() - start:.1f} s")
-    return outcomes
+    if parsed.train or parsed.splits or parsed.protocol == "help" or parsed.data:
+        raise UsageError("`--write` is for the published tasks: leave out all but their names")
+    made = studies.of(_published(parsed, published.folder()), published.folder(), options)
+    done = Done.kept(parsed.write / "fewshot.partial.jsonl")
+    results = [
+        (study, list(run(study.found, study.options, study.selects, done))) for study in made
+    ]
+    fewshot_report.write(results, parsed.write, parsed.readme)
+    done.finish()
+    return [outcome for outcome in results[0][1] if outcome.select == "active"]
 
 
 def _tasks(parsed: argparse.Namespace, options: Options) -> Found:
@@ -147,7 +133,6 @@ def _options(parsed: argparse.Namespace) -> Options:
     encodings = parsed.encoding or (["all"] if everything else [])
     options = Options(
         samples=tuple(sorted(set(parsed.samples))),
-        select=parsed.select,
         entries=tuple(entry for word in words for entry in _entries(word, encodings)),
         pretrain=parsed.pretrain,
         seeds=parsed.seeds,
@@ -212,6 +197,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--protocol", choices=("all", "help"), default="all", help="whose samples and tests")
     add("--without-analytic", action="store_true", help="use nothing that follows from a graph")
+    add("--write", type=Path, metavar="DIR", help="run every study, write tables and plots there")
+    add("--readme", type=Path, metavar="FILE", help="with --write: also renew the table in FILE")
     add("--json", action="store_true", help="one JSON object on stdout")
     return parser
 
@@ -246,10 +233,6 @@ def _counts(text: str) -> list[int]:
 
 def _pretrain(text: str) -> int | None:
     return None if text == "paper" else _positive(text)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -175,8 +175,8 @@ METHODS: dict[str, Method] = {
     "nearest": Method(nearest),
     "lookup": Method(lookup),
     "ridge": Method(partial(regression, rule=lambda _: Ridge()), _ALL),
-    "forest": Method(partial(regression, rule=RandomForest), _ALL, seeds=3),
-    "xgboost": Method(partial(regression, rule=BoostedTrees), _ALL, seeds=3),
+    "forest": Method(partial(regression, rule=RandomForest), _ALL, seeds=1),
+    "xgboost": Method(partial(regression, rule=BoostedTrees), _ALL, seeds=1),
     "gp": Method(gp),
     "mixture": Method(mixture),
 }

@@ -24,7 +24,7 @@ UNSEEN_LOG_S = float(np.log(1e-2))
 UNSEEN_STD = 3.0
 """Log-seconds; level of a device that was never measured: 20 us to 4 s within two deviations."""
 
-FOLDS = 5
+FOLDS = 3
 """Parts that the samples are left out in, to see how wrong a rule is."""
 
 EXPECTED_ERROR = 0.3

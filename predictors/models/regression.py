@@ -14,7 +14,7 @@ from predictors.models.plain import Fitted
 
 PENALTIES = np.logspace(-4, 2, 13)
 
-TREES = 50
+TREES = 40
 ROUNDS, DEPTH, RATE = 60, 3, 0.15
 
 

@@ -1,0 +1,195 @@
+"""The report of few-shot prediction: tables, learning curves, and the table of the README."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.anchors import PUBLISHED
+from benchmarks.evaluate import Outcome, grouped, mean_spearman, rows, summary
+from benchmarks.fewshot_plot import plot_task
+from benchmarks.report import machine, versions
+from benchmarks.studies import Study
+from farm.errors import UsageError
+
+Results = Sequence[tuple[Study, Sequence[Outcome]]]
+
+BEGIN = "<!-- fewshot: written by benchmarks.fewshot --write -->"
+END = "<!-- fewshot: end -->"
+
+COMMAND = (
+    "python -m benchmarks.fewshot --task all --method all "
+    "--write benchmarks/results --readme README.md"
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a table: what one method reached. cells: {task: "5/10/20" as Spearman}."""
+
+    method: str
+    select: str
+    seeds: int
+    cells: dict[str, str]
+    coverage: float | None
+
+
+def write(results: Results, folder: Path, readme: Path | None) -> None:
+    """Write `fewshot.md`, `.csv`, `.json` and a plot for each task to `folder`.
+
+    readme: a file in which everything between BEGIN and END is replaced. Raises UsageError where
+    it has no such place.
+    """
+    text = readme.read_text() if readme else ""
+    if readme and not (BEGIN in text and END in text):
+        raise UsageError(f"{readme} has no place for the table: {BEGIN!r} and {END!r}, in order")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "fewshot.md").write_text(_document(results))
+    _write_rows(results, folder / "fewshot.csv")
+    (folder / "fewshot.json").write_text(json.dumps(_figures(results), indent=1) + "\n")
+    first = results[0][1]
+    for (task,), outcomes in grouped(first, "group").items():
+        plot_task(task, outcomes, folder / f"fewshot-{task}.png")
+    if readme:
+        before, _, rest = text.partition(BEGIN)
+        block = _short(first, Path(os.path.relpath(folder, readme.parent)))
+        readme.write_text(f"{before}{BEGIN}\n{block}\n{END}{rest.partition(END)[2]}")
+
+
+def _figures(results: Results) -> dict[str, Any]:
+    whole = {"benchmark": "fewshot", "machine": machine(), "versions": versions()}
+    studies = {
+        study.title: {
+            select: summary([o for o in outcomes if o.select == select]) for select in study.selects
+        }
+        for study, outcomes in results
+    }
+    return {**whole, "command": COMMAND, "studies": studies}
+
+
+def _write_rows(results: Results, path: Path) -> None:
+    """A line for each study, task, method, device and number of samples."""
+    found = [{"study": study.title, **row} for study, own in results for row in rows(own)]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(found[0])
+        writer.writerows([_figure(v) for v in row.values()] for row in found)
+
+
+def _figure(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+def _document(results: Results) -> str:
+    parts = [
+        "# Few-shot latency prediction",
+        f"Written by `{COMMAND}` on {machine()['date']}. Every cell is the mean Spearman over a "
+        "task's test devices and the seeds, from 5, 10 and 20 samples of the target. Coverage: "
+        "share of measured latencies inside their 95 % intervals. Per-device figures with "
+        "Kendall's tau-b, errors and seconds are in `fewshot.csv`.",
+    ]
+    for study, outcomes in results:
+        parts += [f"## {study.title}", study.note, _table(list(_lines(outcomes)))]
+    parts += ["## Published by others", _published_table(list(_tasks_of(results[0][1])))]
+    sources = dict.fromkeys(p.source for p in PUBLISHED)
+    parts += ["Sources: " + "; ".join(f"({i}) {s}" for i, s in enumerate(sources, 1)) + "."]
+    parts += [f"![{task}](fewshot-{task}.png)" for task in _tasks_of(results[0][1])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _tasks_of(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    return iter(dict.fromkeys(o.group for o in outcomes))
+
+
+def _lines(outcomes: Sequence[Outcome]) -> Iterator[Line]:
+    for (method, select), own in grouped(outcomes, "method", "select").items():
+        cells = {}
+        for (task,), same in grouped(own, "group").items():
+            by_samples = [mean_spearman(some) for some in grouped(same, "samples").values()]
+            cells[task] = "/".join(map(_rho, by_samples))
+        coverage = summary(own)["coverage_95"].get(method)
+        yield Line(method, select, len({o.seed for o in own}), cells, coverage)
+
+
+def _rho(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}".replace("0.", ".", 1)
+
+
+def _table(lines: Sequence[Line]) -> str:
+    names = list(dict.fromkeys(task for line in lines for task in line.cells))
+    head = ["method", "samples chosen", "seeds", *names, "coverage"]
+    body = [
+        [
+            line.method,
+            line.select,
+            str(line.seeds),
+            *(line.cells.get(name, "–") for name in names),
+            "–" if line.coverage is None else f"{100 * line.coverage:.1f} %",
+        ]
+        for line in lines
+    ]
+    return _markdown(head, body)
+
+
+def _published_table(names: Sequence[str]) -> str:
+    sources = list(dict.fromkeys(p.source for p in PUBLISHED))
+    body = [
+        [
+            p.method,
+            str(p.samples),
+            *(_rho(p.spearman[name]) if name in p.spearman else "–" for name in names),
+            f"({sources.index(p.source) + 1})",
+        ]
+        for p in PUBLISHED
+    ]
+    return _markdown(["method", "samples", *names, "source"], body)
+
+
+def _markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *body]]
+    return "\n".join(lines)
+
+
+def _short(outcomes: Sequence[Outcome], folder: Path) -> str:
+    """The table of the README: each method as it does best, with its plots' place."""
+    lines = list(_lines(outcomes))
+    names = list(_tasks_of(outcomes))
+    body = [[_called(line), *(line.cells.get(n, "–") for n in names)] for line in _best(lines)]
+    for p in PUBLISHED:
+        if len(p.spearman) == len(names):
+            cells = [_rho(p.spearman[n]) for n in names]
+            body.append([f"{p.method}, published, {p.samples} samples", *cells])
+    table = _markdown(["method", *names], body)
+    links = ", ".join(f"[{n}]({folder / f'fewshot-{n}.png'})" for n in names)
+    return f"{table}\n\nLearning curves: {links}. All methods, splits and sources: " + (
+        f"[{folder / 'fewshot.md'}]({folder / 'fewshot.md'})."
+    )
+
+
+def _called(line: Line) -> str:
+    chosen = "" if line.select == "active" else ", random samples"
+    return f"{line.method}{chosen}"
+
+
+def _best(lines: Sequence[Line]) -> Iterator[Line]:
+    """Of a method with several encodings, the best on average at the most samples; ours twice."""
+    kept: dict[tuple[str, str], Line] = {}
+    for line in lines:
+        key = (line.method.partition(":")[0], line.select)
+        if key not in kept or _mean_of(line) > _mean_of(kept[key]):
+            kept[key] = line
+    for (name, select), line in kept.items():
+        if select == "active" or name == "mixture" or (name, "active") not in kept:
+            yield line
+
+
+def _mean_of(line: Line) -> float:
+    last = [cell.split("/")[-1] for cell in line.cells.values()]
+    return sum(float(cell) for cell in last if cell != "–") / max(len(last), 1)

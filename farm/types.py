@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -133,7 +133,7 @@ class Program:
     entry: str = "main"
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**vars(self), "inputs": [dict(vars(spec)) for spec in self.inputs]}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Program:

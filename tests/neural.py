@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from predictors import FloatArray, Predictor
+from predictors.encodings.graph import OperationGraph
 from predictors.encodings.hwl import References
 from predictors.encodings.normalisation import Standardisation, TrainingRows
-from predictors.models import multi_predict
+from predictors.encodings.vec import one_hot
+from predictors.models import brp_nas, help, multi_predict, nasflat
+from predictors.models.brp_nas import BrpNas
+from predictors.models.help import Help
 from predictors.models.multi_predict import MultiPredict, SpaceTransfer, TransferSettings
+from predictors.models.nasflat import Nasflat
 from predictors.models.plain import PlainModel, Rule
+
+Build = TypeVar("Build", bound=Callable[..., Any])
 
 SIZE = 4
 """Column of the made-up pool that grows with a network's work."""
@@ -28,6 +36,20 @@ QUICK = multi_predict.Settings(
 )
 
 
+def once(build: Build) -> Build:
+    """Trains once for all tests: they share one pool, and nothing changes what was trained."""
+    trained: dict[object, Any] = {}
+
+    @wraps(build)
+    def found(pool: FloatArray, *settings: Any, **named: Any) -> Any:
+        key = (settings, tuple(named.items()))
+        if key not in trained:
+            trained[key] = build(pool, *settings, **named)
+        return trained[key]
+
+    return cast(Build, found)
+
+
 def references(pool: FloatArray, rows: TrainingRows | None = None) -> References:
     """Latencies (N, 3), seconds: each device favours one of the pool's counts."""
     latency_s = 1e-9 * pool[:, [SIZE]] * [1.0, 0.5, 2.0] + 1e-3 * pool[:, :3] * [0.5, 1.0, 1.5]
@@ -38,10 +60,12 @@ def standardised(pool: FloatArray) -> FloatArray:
     return Standardisation.fit(pool, TrainingRows.every(pool)).apply(pool)
 
 
+@once
 def multi(pool: FloatArray, settings: multi_predict.Settings = QUICK) -> MultiPredict:
     return MultiPredict.pretrained(standardised(pool), references(pool), settings)
 
 
+@once
 def transfer(pool: FloatArray, epochs: int = 40) -> SpaceTransfer:
     """From a space whose networks are those of the pool at 64 times the resolution."""
     latency_s = references(pool).latency_s
@@ -54,6 +78,53 @@ def hwl(pool: FloatArray) -> FloatArray:
     """On seven reference devices, some of which the target is like."""
     others_s = 1e-3 * (1 + pool[:, :4])
     return standardised(np.sqrt(np.column_stack([references(pool).latency_s, others_s])))
+
+
+def operations(pool: FloatArray) -> FloatArray:
+    """(200, 120): the four counts and the switch as operations at five positions, none of which
+    occurs at two."""
+    ops = np.column_stack([pool[:, :SIZE], pool[:, SIZE + 1]]).astype(np.intp)
+    return one_hot(ops + 6 * np.arange(5), 30)
+
+
+def chain(pool: FloatArray) -> OperationGraph:
+    return OperationGraph.of(operations(pool))
+
+
+QUICK_HELP = help.Settings(
+    width=32, episodes=80, devices=3, queries=40, learning_rate=5e-3, draws=3, convolutions=2
+)
+QUICK_BRP = brp_nas.Settings(
+    width=32,
+    depth=2,
+    dropout=0.0,
+    training=replace(brp_nas.TRAINING, epochs=60, learning_rate=1e-2),
+)
+QUICK_NASFLAT = nasflat.Settings(
+    embedding=12,
+    state=16,
+    refining=(16,),
+    passing=(24, 24),
+    out=(32,),
+    dropout=0.0,
+    pretraining=replace(nasflat.PRETRAINING, epochs=20, learning_rate=5e-3),
+    tuning=replace(nasflat.TUNING, epochs=15),
+)
+
+
+@once
+def meta(pool: FloatArray, with_graph: bool, settings: help.Settings = QUICK_HELP) -> Help:
+    graph = chain(pool) if with_graph else None
+    return Help.pretrained(operations(pool), references(pool), settings, graph=graph)
+
+
+def graph_alone(pool: FloatArray) -> BrpNas:
+    return BrpNas(chain(pool), QUICK_BRP)
+
+
+@once
+def flat(pool: FloatArray, settings: nasflat.Settings = QUICK_NASFLAT) -> Nasflat:
+    return Nasflat.pretrained(operations(pool), references(pool), chain(pool), settings)
 
 
 def subject(
@@ -77,5 +148,9 @@ NEURAL: dict[str, Callable[[FloatArray], tuple[Predictor, FloatArray]]] = {
         encode=standardised,
     ),
     "space_transfer": partial(subject, rule=transfer, encode=hwl),
+    "help": partial(subject, rule=partial(meta, with_graph=False), encode=operations),
+    "help_graph": partial(subject, rule=partial(meta, with_graph=True), encode=operations),
+    "brp_nas": partial(subject, rule=graph_alone, encode=operations),
+    "nasflat": partial(subject, rule=flat, encode=operations),
 }
 """By name, for `SUBJECTS` of the conformance suite."""

@@ -21,8 +21,8 @@ from predictors.models.plain import Fitted
 SMALLEST_ROOT = 0.02
 """Square roots of latency below this share of the median's bend away from zero."""
 
-PRIOR_SAMPLES = 0.25
-"""Samples that a training device's spread counts for, where a target's is estimated."""
+PRIOR_SAMPLES = 0.5
+"""Samples that a training device's spread counts for beside one of a target; less beside more."""
 
 SMALLEST_SPREAD = 0.01
 """Of values: samples that a network finds alike say little about a device's spread."""
@@ -52,9 +52,9 @@ class Scale:
             return self
         ratio = float(roots.mean() / self.roots(values).mean())
         known, variance = self.span * ratio, float(values.var()) + SMALLEST_SPREAD**2
-        weights = len(roots) - 1 + PRIOR_SAMPLES
-        squares = (len(roots) - 1) * float(roots.var()) + PRIOR_SAMPLES * known**2 * variance
-        span = float(np.sqrt(squares / (weights * variance)))
+        free, prior = len(roots) - 1, PRIOR_SAMPLES / len(roots)
+        squares = free * float(roots.var()) + prior * known**2 * variance
+        span = float(np.sqrt(squares / ((free + prior) * variance)))
         return Scale(float(roots.mean() - span * values.mean()), span)
 
 

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from predictors import FloatArray
 
+CHUNK = 1024
+"""Networks that are predicted at once."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -84,7 +87,14 @@ def layers(sizes: Iterable[int], last: nn.Module | None = None) -> nn.Sequential
     return nn.Sequential(*steps, *([] if last is None else [last]))
 
 
-def predicted(network: nn.Module, features: FloatArray) -> FloatArray:
-    """(M, F) -> (M, D), float64."""
+def predicted(network: Callable[[Tensor], Tensor], features: FloatArray) -> FloatArray:
+    """(M, F) -> (M, D), or (M,), by a network in float64."""
     with repeatable(0), torch.no_grad():
-        return np.asarray(network(torch.tensor(np.ascontiguousarray(features))).numpy())
+        parts = [network(torch.tensor(part)).numpy() for part in chunks(features)]
+    return np.concatenate(parts)
+
+
+def chunks(features: FloatArray) -> Iterator[FloatArray]:
+    """(M, F) in parts that stay in the cache; one empty part where M is 0."""
+    for start in range(0, max(len(features), 1), CHUNK):
+        yield np.ascontiguousarray(features[start : start + CHUNK])

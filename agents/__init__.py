@@ -5,6 +5,7 @@ A new kind is one file and one line in `AGENTS`; `tests/agents/test_conformance.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
@@ -13,7 +14,7 @@ from farm.errors import UnknownName
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from farm.types import Artifact, DeviceFacts, Measurement, MeasureSpec, Network
+    from farm.types import DeviceFacts, Job, MeasureSpec, Session
 
 AGENTS = {
     "cpu": "agents.cpu:CpuAgent",
@@ -43,14 +44,12 @@ class Agent(Protocol):
     def facts(self) -> DeviceFacts:
         """What the device is. Raises DeviceError where it cannot be used as configured."""
 
-    def measure(
-        self, network: Network, artifact: Artifact | None, spec: MeasureSpec
-    ) -> Measurement:
-        """Measures a network once, with every raw sample.
+    def session(self, jobs: Sequence[Job], spec: MeasureSpec, number: int) -> list[Session]:
+        """Times the networks of `jobs` in one fresh process, in rounds; one result for each job.
 
-        artifact: the network compiled for `facts().target`; None where that is None.
-        Raises the DeviceError that says why there is no measurement. After any of them the agent
-        can be asked again.
+        number: of the session; it decides the order of blocks and nothing else.
+        Raises the DeviceError that says why there is no result, and for which network where that
+        is known (`DeviceError.network`). After any of them the agent can be asked again.
         """
 
 

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from typing import Any
 
 Files = Mapping[str, str]
 
@@ -81,47 +82,73 @@ def witness_files(cores: Iterable[int]) -> list[str]:
     """Patterns of the files that `witness` reads."""
     each = ("cpufreq/scaling_cur_freq", "thermal_throttle/core_throttle_count")
     return [
-        "/proc/stat",
         "/proc/loadavg",
         "/sys/class/thermal/thermal_zone*/temp",
+        _PI_THROTTLED,
         *(f"{_CPUS}/cpu{core}/{name}" for core in cores for name in each),
     ]
 
 
-def witness(before: Files, after: Files, cores: Collection[int]) -> dict[str, float]:
-    """States before and after, and by how much counters rose in between.
+_PI_THROTTLED = "/sys/devices/platform/soc/soc:firmware/get_throttled"
+"""Of a Raspberry Pi, what `vcgencmd get_throttled` says: a hexadecimal number."""
 
-    temp_c_before, temp_c_after: the hottest thermal zone; clock_hz_*: the slowest of `cores`;
-    load1_*: load average over a minute; steal_s: time that a hypervisor took from `cores`;
-    throttles: how often `cores` were slowed down for their heat.
+_NOW = 0xF
+"""The bits of it that say what is so now: low voltage, capped clock, throttled, hot."""
+
+_TEMPERATURES_C = (-40.0, 130.0)
+
+
+def witness(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, float]:
+    """What two readings of the runner say of the block between them.
+
+    elapsed_s, utc_elapsed_s: by the monotonic and by the wall clock; cpu_s: of all threads;
+    waited_s: ready to run, but without a core; steal_s: taken by a hypervisor;
+    involuntary_switches: how often the network was put off its core;
+    clock_probe_s, memory_probe_s: seconds for fixed pieces of work, see `agents.timing.probes`;
+    temp_c: the hottest thermal zone; temp_implausible: how many zones say what no chip bears;
+    clock_hz: of the slowest core; load1: load average over a minute;
+    throttles: how often the cores were slowed down for their heat; throttled: a Pi's flags.
     """
-    states = {"before": _states(before), "after": _states(after)}
-    counters = _counters(before, cores), _counters(after, cores)
-    return {
-        **{f"{name}_{when}": v for when, known in states.items() for name, v in known.items()},
-        **{name: counters[1][name] - v for name, v in counters[0].items() if name in counters[1]},
+    rises = {
+        "elapsed_s": "time_s",
+        "utc_elapsed_s": "utc_s",
+        "cpu_s": "cpu_s",
+        "waited_s": "waited_s",
+        "involuntary_switches": "involuntary_switches",
     }
+    seen = {
+        name: after[key] - before[key]
+        for name, key in rises.items()
+        if before.get(key) is not None and after.get(key) is not None
+    }
+    if before.get("steal_ticks") is not None and after.get("steal_ticks") is not None:
+        seen["steal_s"] = (after["steal_ticks"] - before["steal_ticks"]) * _TICK_S
+    for probe in ("clock_probe_s", "memory_probe_s"):
+        seen[probe] = min(before[probe], after[probe])
+    throttles = [sum(_throttle_counts(reading["files"])) for reading in (before, after)]
+    if _throttle_counts(after["files"]):
+        seen["throttles"] = throttles[1] - throttles[0]
+    return {**seen, **_states(after["files"])}
 
 
 def _states(files: Files) -> dict[str, float]:
-    zones = _numbers(files, "/sys/class/thermal/", "/temp")
+    zones = [value / 1000 for value in _numbers(files, "/sys/class/thermal/", "/temp")]
+    low_c, high_c = _TEMPERATURES_C
+    possible = [zone for zone in zones if low_c < zone < high_c and zone != 0]
     clocks = _numbers(files, _CPUS, "/scaling_cur_freq")
     loads = _numbers(files, "/proc/loadavg")
+    flags = files.get(_PI_THROTTLED)
     return {
-        **({"temp_c": max(zones) / 1000} if zones else {}),
+        **({"temp_c": max(possible)} if possible else {}),
+        **({"temp_implausible": len(zones) - len(possible)} if len(possible) < len(zones) else {}),
         **({"clock_hz": min(clocks) * 1000} if clocks else {}),
         **({"load1": loads[0]} if loads else {}),
+        **({"throttled": int(flags, 16) & _NOW} if flags else {}),
     }
 
 
-def _counters(files: Files, cores: Collection[int]) -> dict[str, float]:
-    throttles = _numbers(files, _CPUS, "/core_throttle_count")
-    lines = [line.split() for line in files.get("/proc/stat", "").splitlines()]
-    steal = [int(line[8]) for line in lines if line[0] in {f"cpu{core}" for core in cores}]
-    return {
-        **({"throttles": sum(throttles)} if throttles else {}),
-        **({"steal_s": sum(steal) * _TICK_S} if steal else {}),
-    }
+def _throttle_counts(files: Files) -> list[float]:
+    return _numbers(files, _CPUS, "/core_throttle_count")
 
 
 def _numbers(files: Files, start: str, end: str = "") -> list[float]:

@@ -35,6 +35,9 @@ _END_S = 2.0
 
 RUNNER = Path(__file__).with_name("runner.py")
 
+DEVICE_FILES = (RUNNER, RUNNER.with_name("timing.py"))
+"""What goes to a device beside the slim runtime; the runner finds the other in its own folder."""
+
 RUNNER_ERRORS: Mapping[str, type[DeviceError]] = {
     "artifact": BadArtifact,
     "bad_request": DeviceError,
@@ -87,8 +90,10 @@ def result_of(reply: Mapping[str, Any]) -> dict[str, Any]:
     """The result in a reply. Raises the DeviceError that stands there instead."""
     if "result" in reply:
         return dict(reply["result"])
-    error = reply["error"]
-    raise RUNNER_ERRORS[error["kind"]](error["message"])
+    said = reply["error"]
+    error = RUNNER_ERRORS[said["kind"]](said["message"])
+    error.network = said.get("network")
+    raise error
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import cache
 from io import BytesIO
@@ -24,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from farm.errors import DeviceUnfit, MeasureTimeout
-from farm.types import Artifact, DeviceFacts, Measurement, MeasureSpec, Network
+from farm.errors import DeviceUnfit, MeasureTimeout, blaming
+from farm.types import Block, DeviceFacts, Job, MeasureSpec, Network, Session
 
 SPACES = {"fbnet": "fbnet32"}
 """The search space of a published table, where that is not its file name: FBNet's is for CIFAR."""
@@ -145,36 +144,30 @@ class ReplayAgent:
             "noise": str(self._options.noise),
             "seed": str(self._options.seed),
         }
-        return DeviceFacts(self._name, "replay", (), None, identity)
+        exact = self._options.noise == 0
+        return DeviceFacts(self._name, "replay", (), None, identity, exact=exact)
 
-    def measure(
-        self,
-        network: Network,
-        artifact: Artifact | None,  # noqa: ARG002 - a table has no use for it
-        spec: MeasureSpec,
-    ) -> Measurement:
-        """See `agents.Agent.measure`."""
+    def session(self, jobs: Sequence[Job], spec: MeasureSpec, number: int) -> list[Session]:
+        """See `agents.Agent.session`."""
+        sessions = []
+        for index, job in enumerate(jobs):
+            with blaming(index):
+                sessions.append(self._session(job.network, spec, number))
+        return sessions
+
+    def _session(self, network: Network, spec: MeasureSpec, number: int) -> Session:
         latency_s = self._latency_s(network)
-        rng = self._rng(network, spec)
+        rng = self._rng(network, spec, number)
         runs = max(1, math.ceil(spec.sample_s / latency_s))
-        count = max(spec.min_samples, math.ceil(spec.round_s / (runs * latency_s)))
-        rounds_s = tuple(self._round(latency_s, count, rng) for _ in range(spec.rounds))
-        warmup_s = self._round(latency_s, 1, rng)
-        device_s = spec.warmup_s + sum(map(sum, rounds_s)) * runs + spec.pause_s * (spec.rounds - 1)
-        self._take(device_s, spec.timeout_s)
-        return Measurement(
-            network=network,
-            device=self._name,
-            fingerprint=self.facts().fingerprint,
-            build_key=None,
-            spec=spec,
-            samples_s=rounds_s,
-            runs_per_sample=runs,
-            warmup_s=warmup_s,
-            witness={"published_s": latency_s},
-            device_s=device_s,
-            measured_at=datetime.now(UTC).isoformat(),
+        count = max(spec.min_samples, math.ceil(spec.block_s / (runs * latency_s)))
+        witness = {"published_s": latency_s}
+        blocks = tuple(
+            Block(self._round(latency_s, count, rng), runs, witness) for _ in range(spec.rounds)
         )
+        pauses_s = spec.pause_s * (spec.rounds - 1)
+        device_s = spec.warmup_s + sum(block.timed_s for block in blocks) + pauses_s
+        self._take(device_s, spec.timeout_s)
+        return Session(self._round(latency_s, 1, rng), blocks, device_s)
 
     def _table(self) -> Table:
         """The table, which has our column."""
@@ -199,8 +192,8 @@ class ReplayAgent:
             raise DeviceUnfit(f"{self._path} has no latency of {network.id} on {self._column}")
         return latency_s
 
-    def _rng(self, network: Network, spec: MeasureSpec) -> np.random.Generator:
-        text = f"{self._options.seed}/{self._column}/{network.id}/{spec.seed}"
+    def _rng(self, network: Network, spec: MeasureSpec, session: int) -> np.random.Generator:
+        text = f"{self._options.seed}/{self._column}/{network.id}/{spec.seed}/{session}"
         return np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
 
     def _round(self, latency_s: float, count: int, rng: np.random.Generator) -> tuple[float, ...]:

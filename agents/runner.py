@@ -1,21 +1,24 @@
 """Runs compiled networks on a device: `python -I -S runner.py --runtime BUNDLE`.
 
-Needs Linux, Python 3.9 and the slim runtime (`agents/bundle.py`), nothing else of the farm, so
-that this file alone can be sent to a device. It is a fork server: the parent maps the runtime but
-never starts a thread or loads a network, and a forked child does the work of each request. A
-network that crashes or hangs takes nothing but its child with it.
+Needs Linux, Python 3.9, `agents/timing.py` beside it and the slim runtime (`agents/bundle.py`),
+nothing else of the farm, so that the two files can be sent to a device. It is a fork server: the
+parent maps the runtime but never starts a thread or loads a network, and a forked child does the
+work of each request. A network that crashes or hangs takes nothing but its child with it.
 
 Requests and replies are JSON objects, one a line, on stdin and stdout. `program` and `spec` are
 those of `farm.types`, `read` names files whose text is wanted, `kind` is one of `ERROR_KINDS`;
-a request that names no `timeout_s` has 60 s:
+`network` is the number of the one that it happened to, where that is known:
 
     {"id": 1, "op": "facts", "read": ["/proc/cpuinfo"]}
-    {"id": 2, "op": "run", "library": "a.so", "program": {...}, "threads": 1, "cores": [1],
-     "seed": 0, "timeout_s": 60}
-    {"id": 3, "op": "measure", "spec": {...}, "read": ["/proc/stat"], ... and the keys of run}
+    {"id": 2, "op": "run", "networks": [{"library": "a.so", "program": {...}}], "threads": 1,
+     "cores": [1], "seed": 0, "timeout_s": 60}
+    {"id": 3, "op": "session", "spec": {...}, "order": 7, "read": ["/proc/stat"], ... as run}
 
     {"id": 1, "result": {...}}
-    {"id": 2, "error": {"kind": "crash", "message": "the network died of SIGSEGV"}}
+    {"id": 2, "error": {"kind": "crash", "message": "died of SIGSEGV", "network": 0}}
+
+Each network has `timeout_s` (60 if not given) for what it does at a stretch, to load or to be
+timed for a block, and all of them together as many times more.
 
 The runner ends when its stdin ends, or when the process that started it does.
 """
@@ -25,243 +28,27 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
-import hashlib
 import json
-import math
 import os
 import resource
 import selectors
 import signal
-import struct
 import sys
 import time
-from array import array
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING or __package__:
+    from agents.timing import OPERATIONS, Refused, load_runtime, one_line
+else:  # on a device, where there is no package
+    sys.path.insert(0, str(Path(__file__).parent))
+    from timing import OPERATIONS, Refused, load_runtime, one_line
 
 ERROR_KINDS = ("artifact", "bad_request", "crash", "timeout", "unfit", "wrong_output")
 
 Json = dict[str, Any]
-
-
-class Refused(Exception):
-    """A request that ends in an error reply of this kind (one of `ERROR_KINDS`)."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.reply: Json = {"error": {"kind": kind, "message": message}}
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
-
-
-_BLOCK = 8191
-"""Values before the sequence repeats: a prime, so that no two rows of a tensor are alike."""
-
-_BOUNDS = (2.0**-100, 2.0**100)
-"""Bounds whose smallest value is still a normal float32, and whose largest is finite."""
-
-
-def seeded_values(seed: int, index: int, count: int, bound: float) -> array[float]:
-    """Argument number `index` of a network: (count,) float32 in (-bound, bound), never zero.
-
-    The same on every host and Python: SHAKE-256 of (seed, index) gives 16-bit integers h, and
-    (2 h + 1 - 2^16) / 2^16 is a uniform grid without a zero. Raises ValueError for a bound whose
-    values would be denormal or infinite.
-    """
-    if not _BOUNDS[0] <= bound <= _BOUNDS[1]:
-        raise ValueError(f"`bound` must lie in [2^-100, 2^100], got {bound!r}")
-    block = min(count, _BLOCK)
-    random_bytes = hashlib.shake_256(f"{seed}/{index}".encode()).digest(2 * block)
-    grid = struct.unpack(f"<{block}H", random_bytes)
-    values = array("f", [(2 * h - 65535) / 65536 * bound for h in grid])
-    return (values * (count // block + 1))[:count] if count > block else values
-
-
-def load_runtime(bundle: Path) -> None:
-    """Maps the runtime into this process, which starts no thread; again is no work."""
-    try:
-        sys.path.insert(0, str(bundle))
-        import tvm_ffi  # noqa: F401 - the runtime library needs its symbols
-
-        ctypes.CDLL(str(bundle / "lib/libtvm_runtime.so"), ctypes.RTLD_GLOBAL)
-    except (OSError, ImportError) as e:
-        raise Refused("unfit", f"no runtime in {bundle} loads: {_one_line(e)}") from e
-
-
-_CPU, _POOLED = 1, 2
-"""Device type and kind of allocator, as Relax's virtual machine numbers them."""
-
-
-class LoadedNetwork:
-    """A network that is loaded, with its arguments filled."""
-
-    def __init__(self, library: str, program: Json, seed: int) -> None:
-        """Raises `Refused` where `library` is not one that this device can load."""
-        import tvm_ffi
-
-        self._ffi = tvm_ffi
-        self._entry = program["entry"]
-        try:
-            self._vm = tvm_ffi.load_module(library)["vm_load_executable"]()
-            self._vm["vm_initialization"](_CPU, 0, _POOLED)
-        except (RuntimeError, AttributeError) as e:
-            raise Refused("artifact", f"{library} does not load: {_one_line(e)}") from e
-        inputs = enumerate(program["inputs"])
-        self._arguments = [self._filled(spec, seed, index) for index, spec in inputs]
-        self._vm["save_function"](self._entry, "timed", True, *self._arguments)
-
-    def _filled(self, spec: Json, seed: int, index: int) -> Any:
-        values = seeded_values(seed, index, math.prod(spec["shape"]), spec["bound"])
-        shape, dtype = self._ffi.Shape(spec["shape"]), self._ffi.dtype(spec["dtype"])
-        allocate = self._ffi.get_global_func("runtime.TVMTensorAllocWithScope")
-        tensor = allocate(shape, dtype, self._ffi.device("cpu", 0), None)
-        self._copy("runtime.TVMTensorCopyFromBytes", tensor, values)
-        return tensor
-
-    def _copy(self, function: str, tensor: Any, values: array[float]) -> None:
-        address = ctypes.c_void_p(values.buffer_info()[0])
-        self._ffi.get_global_func(function)(tensor, address, 4 * len(values))
-
-    def output(self) -> array[float]:
-        """Runs once; the flattened output, float32."""
-        tensor = self._vm[self._entry](*self._arguments)
-        values = array("f", bytes(4 * tensor.numel()))
-        self._copy("runtime.TVMTensorCopyToBytes", tensor, values)
-        return values
-
-    def sample(self, runs: int, count: int) -> list[float]:
-        """(count,) seconds per run, each over `runs` runs timed in C++; one run comes before."""
-        evaluator = self._ffi.get_global_func("runtime.RPCTimeEvaluator")
-        as_they_come = (0, 100, 0, 1, 0, "")
-        blob = bytes(evaluator(self._vm, "timed", _CPU, 0, runs, count, *as_they_come)())
-        return list(struct.unpack(f"@{count}d", blob))
-
-
-def _prepare_threads(threads: int, cores: list[int]) -> None:
-    """Must come before TVM's pool starts, which would bind itself over the caller's cores."""
-    os.environ["TVM_BIND_THREADS"] = "0"
-    os.environ["TVM_NUM_THREADS"] = str(threads)
-    with contextlib.suppress(OSError):  # where none of them is there; what is given says it
-        os.sched_setaffinity(0, cores or os.sched_getaffinity(0))
-    given = sorted(os.sched_getaffinity(0))
-    if cores and given != sorted(cores):
-        raise Refused("unfit", f"asked for the cores {sorted(cores)}, this host gives {given}")
-
-
-def _bind_threads(threads: int, cores: list[int]) -> list[list[int]]:
-    """Once the pool runs: a core for each thread, if there are as many; all affinities."""
-    ids = sorted(int(path.name) for path in Path("/proc/self/task").iterdir())
-    if threads == len(cores):
-        for thread, core in zip(ids, cores):
-            os.sched_setaffinity(thread, {core})
-    return [sorted(os.sched_getaffinity(thread)) for thread in ids]
-
-
-def check_output(output: array[float], program: Json, seed: int) -> float | None:
-    """The largest deviation from the expected output; None where `seed` is not the program's.
-
-    Raises `Refused` for the output of another network, and for NaN and infinity.
-    """
-    if not all(map(math.isfinite, output)):
-        raise Refused("wrong_output", "the output holds NaN or infinity")
-    if seed != program["seed"]:
-        return None
-    if len(output) < len(program["expected"]):
-        raise Refused("wrong_output", f"the output has only {len(output)} values")
-    allowed: float = program["tolerance"]
-    deviation = max((abs(a - b) for a, b in zip(output, program["expected"])), default=0.0)
-    if deviation > allowed:
-        raise Refused("wrong_output", f"the output is off by {deviation:g}, allowed is {allowed:g}")
-    return deviation
-
-
-def _warm_up(network: LoadedNetwork, spec: Json) -> tuple[list[float], int]:
-    """All warm-up samples, and how many runs it takes until a sample lasts `sample_s`."""
-    samples_s: list[float] = []
-    runs, needed, spent_s = 0, 1, 0.0
-    while runs < needed or spent_s < spec["warmup_s"]:
-        runs = needed
-        samples_s += network.sample(runs, 1)
-        spent_s += samples_s[-1] * runs
-        needed = max(runs, math.ceil(spec["sample_s"] / max(min(samples_s), 1e-9)))
-    return samples_s, runs
-
-
-def _rounds(network: LoadedNetwork, spec: Json, runs: int, run_s: float) -> list[list[float]]:
-    """(rounds, samples) seconds per run; `run_s` is about how long a run takes."""
-    count = max(spec["min_samples"], math.ceil(spec["round_s"] / (runs * run_s)))
-    rounds_s = []
-    for index in range(spec["rounds"]):
-        time.sleep(spec["pause_s"] if index else 0)
-        rounds_s.append(network.sample(runs, count))
-    return rounds_s
-
-
-def read_files(patterns: list[str]) -> dict[str, str]:
-    """The text of every file that an absolute pattern matches; the unreadable are left out."""
-    texts = {}
-    for path in [path for pattern in patterns for path in Path("/").glob(pattern[1:])]:
-        with contextlib.suppress(OSError):
-            texts[str(path)] = path.read_text(errors="replace").strip("\0\n ")
-    return texts
-
-
-def _readings(request: Json) -> Json:
-    switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-    return {"involuntary_switches": switches, "files": read_files(request.get("read", []))}
-
-
-def facts(request: Json, bundle: Path) -> Json:
-    """The host as it is; what its files mean is for the farm to find out."""
-    load_runtime(bundle)
-    return {
-        "uname": list(os.uname()),
-        "python": sys.version.split()[0],
-        "affinity": sorted(os.sched_getaffinity(0)),
-        "files": read_files(request.get("read", [])),
-    }
-
-
-def _loaded(request: Json, bundle: Path) -> tuple[LoadedNetwork, float]:
-    started_s = time.monotonic()
-    load_runtime(bundle)
-    _prepare_threads(request["threads"], request["cores"])
-    network = LoadedNetwork(request["library"], request["program"], request["seed"])
-    return network, time.monotonic() - started_s
-
-
-def run(request: Json, bundle: Path) -> Json:
-    """Loads and runs once; `output` is the first 16 values of the flattened output."""
-    network, load_s = _loaded(request, bundle)
-    return {"output": list(network.output()[:16]), "load_s": load_s}
-
-
-def measure(request: Json, bundle: Path) -> Json:
-    """Loads, checks the output, warms up and takes all rounds of samples."""
-    spec = request["spec"]
-    network, load_s = _loaded(request, bundle)
-    output = network.output()
-    deviation = check_output(output, request["program"], request["seed"])
-    affinity = _bind_threads(request["threads"], request["cores"])
-    warmup_s, runs = _warm_up(network, spec)
-    before = _readings(request)
-    rounds_s = _rounds(network, spec, runs, max(min(warmup_s), 1e-9))
-    return {
-        "samples_s": rounds_s,
-        "runs_per_sample": runs,
-        "warmup_s": warmup_s,
-        "before": before,
-        "after": _readings(request),
-        "output": list(output[:16]),
-        "deviation": deviation,
-        "affinity": affinity,
-        "load_s": load_s,
-    }
-
-
-OPERATIONS = {"facts": facts, "run": run, "measure": measure}
+Lines = list[bytes]
 
 
 def _detach(parent: int) -> None:
@@ -275,21 +62,29 @@ def _detach(parent: int) -> None:
 
 
 def _work(request: Json, bundle: Path, parent: int, result: int) -> NoReturn:
-    """The whole life of a child: it writes one reply to the descriptor `result`."""
+    """The whole life of a child. It writes lines to the descriptor `result`: the number of a
+    network each time that it begins something with it, and in the end one reply."""
     try:
         _detach(parent)
-        reply = {"result": OPERATIONS[request["op"]](request, bundle)}
-    except Refused as e:
-        reply = e.reply
-    except (KeyError, TypeError, ValueError) as e:
-        reply = Refused("bad_request", f"the request does not fit: {_one_line(e)}").reply
-    except BaseException as e:  # noqa: BLE001 - whatever a network raises is its own end
-        reply = Refused("crash", f"the network raised {_one_line(e)}").reply
-    try:
-        with open(result, "w") as pipe:
-            json.dump(reply, pipe)
+        with open(result, "w", buffering=1) as pipe:
+            json.dump(_reply(request, bundle, lambda number: print(number, file=pipe)), pipe)
     finally:
         os._exit(0)
+
+
+def _reply(request: Json, bundle: Path, begin: Callable[[int], Any]) -> Json:
+    try:
+        return {"result": OPERATIONS[request["op"]](request, bundle, begin)}
+    except Refused as e:
+        return error_reply(e.kind, str(e))
+    except (KeyError, TypeError, ValueError) as e:
+        return error_reply("bad_request", f"the request does not fit: {one_line(e)}")
+    except BaseException as e:  # noqa: BLE001 - whatever a network raises is its own end
+        return error_reply("crash", f"the network raised {one_line(e)}")
+
+
+def error_reply(kind: str, message: str) -> Json:
+    return {"error": {"kind": kind, "message": message}}
 
 
 def _end(child: int) -> str:
@@ -342,13 +137,11 @@ class Server:
             number = request["id"]
             timeout_s = float(request.get("timeout_s", 60))
             return {"id": number, **self._in_child(request, timeout_s)}
-        except Refused as e:
-            return {"id": number, **e.reply}
         except (KeyError, TypeError, ValueError) as e:
-            problem = Refused("bad_request", f"this is no request: {_one_line(e)}")
-            return {"id": number, **problem.reply}
+            return {"id": number, **error_reply("bad_request", f"no request: {one_line(e)}")}
 
     def _in_child(self, request: Json, timeout_s: float) -> Json:
+        """The reply of a child, or why there is none, with the network that it was busy with."""
         result, child_result = os.pipe()
         parent, child = os.getpid(), os.fork()
         if child == 0:
@@ -358,29 +151,50 @@ class Server:
         with contextlib.suppress(OSError):  # whoever comes first, the group is there to be killed
             os.setpgid(child, child)
         self._selector.register(result, selectors.EVENT_READ, "child")
+        total_s = timeout_s * max(1, len(request.get("networks", ())))
+        late, lines = None, [b""]
         try:
-            text = self._collect(result, timeout_s)
+            late, lines = self._collect(result, timeout_s, total_s)
         finally:
             ending = _end(child)
             self._selector.unregister(result)
             os.close(result)
-        try:
-            return dict(json.loads(text))
-        except ValueError:
-            raise Refused("crash", f"the network {ending}") from None
+        return _read(lines, late or error_reply("crash", f"the network {ending}"))
 
-    def _collect(self, result: int, timeout_s: float) -> bytes:
-        """All that a child writes to the descriptor `result` in `timeout_s`."""
-        deadline_s = time.monotonic() + timeout_s
+    def _collect(self, result: int, timeout_s: float, total_s: float) -> tuple[Json | None, Lines]:
+        """What a child writes to the descriptor `result`, until it is late with the next line."""
+        end_s = time.monotonic() + total_s
         text, chunk = b"", b"-"
         while chunk:
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0:
-                raise Refused("timeout", f"no result within {timeout_s:g} s")
+            left_s = min(timeout_s, end_s - time.monotonic())
+            if left_s <= 0 or not self._said_something(left_s):
+                reason = f"no result within {timeout_s:g} s"
+                return error_reply("timeout", reason), text.splitlines()
+            chunk = os.read(result, 1 << 16)
+            text += chunk
+        return None, text.splitlines()
+
+    def _said_something(self, timeout_s: float) -> bool:
+        """Whether the child does within `timeout_s`; requests that come meanwhile only wait."""
+        deadline_s = time.monotonic() + timeout_s
+        while (left_s := deadline_s - time.monotonic()) > 0:
             if self._wait(left_s):
-                chunk = os.read(result, 1 << 16)
-                text += chunk
-        return text
+                return True
+        return False
+
+
+def _read(lines: Lines, otherwise: Json) -> Json:
+    """The reply in the last of a child's lines; else `otherwise`. The line before, or the last,
+    names the network that an error happened to."""
+    reply = otherwise
+    with contextlib.suppress(ValueError, IndexError):
+        last = json.loads(lines[-1])
+        if isinstance(last, dict):
+            reply = last
+    begun = [int(line) for line in lines if line.isdigit()]
+    if "error" in reply and begun:
+        reply["error"]["network"] = begun[-1]
+    return reply
 
 
 def main() -> None:

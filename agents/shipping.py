@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from agents.pipes import RUNNER, Pipe, result_of
+from agents.pipes import DEVICE_FILES, Pipe, result_of
 
 _PIECE_BYTES = 48 * 1024
 """A link of 5 kB/s takes one within the time that a device may be silent."""
@@ -43,7 +43,7 @@ def library(data: bytes) -> Parcel:
 @cache
 def runner() -> Parcel:
     """The files of the runner."""
-    return _archive({path.name: path for path in (RUNNER,)})
+    return _archive({path.name: path for path in DEVICE_FILES})
 
 
 @cache

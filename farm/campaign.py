@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from farm.compile.artifacts import ArtifactStore
-from farm.dispatch import Dispatcher
+from farm.dispatch import BATCH, Dispatcher
 from farm.executor import Executor
 from farm.learn import Chooser
 from farm.schedule import eta_s
@@ -19,15 +19,15 @@ from farm.spaces import space
 from farm.store import Store
 from farm.types import Network
 
-CHOOSE_AHEAD = 4
+CHOOSE_AHEAD = 2 * BATCH
 """Networks asked for at a time: with half of them left, compilers and devices stay busy."""
 
 
 @dataclass(frozen=True)
 class DeviceProgress:
-    """doing: the code of the network that is being measured now, if any."""
+    """doing: the codes of the networks that are being measured now."""
 
-    doing: str | None
+    doing: tuple[str, ...]
     measured: int
     failed: int
     wanted: int
@@ -103,6 +103,7 @@ class Campaign:
         return Progress(self.name, devices, len(self._work.building), elapsed_s, left_s)
 
     def _device_progress(self, device: str, measured: int, failed: int) -> DeviceProgress:
-        request = self._work.measuring.get(device)
+        requests = self._work.measuring.get(device, ())
         wanted = self.plan.budget + self.plan.holdout
-        return DeviceProgress(request.network.code if request else None, measured, failed, wanted)
+        doing = tuple(request.network.code for request in requests)
+        return DeviceProgress(doing, measured, failed, wanted)

@@ -41,7 +41,7 @@ from farm.executor import (
 )
 from farm.hosts import cache_folder, host_name, set_affinity
 from farm.schedule import Place, housekeeping_cores
-from farm.types import Artifact, DeviceFacts, Failure, Measurement, Target
+from farm.types import Artifact, DeviceFacts, Target
 
 BUILD_TIMEOUT_S = 600.0
 """A network builds in seconds; a compiler that is silent for so long has lost itself."""
@@ -90,14 +90,14 @@ class DeviceActor:
         """What the agent found. Raises DeviceError for one that cannot work."""
         return self._started().facts()
 
-    def measure(self, job: MeasureJob, library: bytes) -> Measurement | Failure:
-        if job.artifact is not None:
-            job = replace(job, artifact=self._localised(job.artifact, library))
+    def measure(self, jobs: Sequence[MeasureJob], libraries: Sequence[bytes]) -> list[Measured]:
+        """libraries: the bytes of each artifact's, for a computer that does not have them."""
         try:
             agent = self._started()
         except DeviceError as e:
-            return failure(job, e)
-        return attempt_measure(agent, job)
+            return [Measured(job, failure(job, e)) for job in jobs]
+        here = [self._localised(job, lib) for job, lib in zip(jobs, libraries, strict=True)]
+        return attempt_measure(agent, here)
 
     def _started(self) -> Agent:
         """The agent; started here and not before, as Ray may have started this actor again."""
@@ -107,12 +107,14 @@ class DeviceActor:
             self._agent = agent
         return self._agent
 
-    def _localised(self, artifact: Artifact, library: bytes) -> Artifact:
-        """The artifact with a library that is on this computer."""
-        if artifact.library.exists():
-            return artifact
+    def _localised(self, job: MeasureJob, library: bytes) -> MeasureJob:
+        """The job, with an artifact whose library is on this computer."""
+        artifact = job.artifact
+        if artifact is None or artifact.library.exists():
+            return job
         cache = ArtifactStore(cache_folder() / "artifacts")
-        return cache.put(artifact.build_key, library, artifact.program, artifact.build_s)
+        key, program, build_s = artifact.build_key, artifact.program, artifact.build_s
+        return replace(job, artifact=cache.put(key, library, program, build_s))
 
     def stop(self) -> None:
         if self._agent is not None:
@@ -123,7 +125,7 @@ class DeviceActor:
 class _Flight:
     """Something that goes on in an actor."""
 
-    job: BuildJob | MeasureJob
+    work: BuildJob | Sequence[MeasureJob]
     actor: Any
     deadline_s: float
 
@@ -185,25 +187,25 @@ class RayExecutor:
         ref = actor.build.remote(job, sorted(slot.cores))
         self._flights[ref] = _Flight(job, actor, time.monotonic() + BUILD_TIMEOUT_S)
 
-    def measure(self, job: MeasureJob) -> None:
-        actor = self._agents[job.request.device]
-        library = job.artifact.library.read_bytes() if job.artifact else b""
-        ref = actor.measure.remote(job, library)
-        deadline_s = time.monotonic() + job.spec.timeout_s + GRACE_S
-        self._flights[ref] = _Flight(job, actor, deadline_s)
+    def measure(self, jobs: Sequence[MeasureJob]) -> None:
+        actor = self._agents[jobs[0].request.device]
+        libraries = [job.artifact.library.read_bytes() if job.artifact else b"" for job in jobs]
+        ref = actor.measure.remote(jobs, libraries)
+        spec = jobs[0].spec
+        longest_s = spec.timeout_s * len(jobs) * spec.max_sessions
+        self._flights[ref] = _Flight(jobs, actor, time.monotonic() + longest_s + GRACE_S)
 
     def wait(self, timeout_s: float) -> list[Built | Measured]:
         if not self._flights:
             return []
         ready, _ = ray.wait(list(self._flights), num_returns=1, timeout=timeout_s)
         late = [ref for ref, f in self._flights.items() if f.deadline_s < time.monotonic()]
-        return [self._landed(ref) for ref in ready] + [
-            self._overdue(ref) for ref in late if ref not in ready
-        ]
+        landed = [ended for ref in ready for ended in self._landed(ref)]
+        return landed + [e for ref in late if ref not in ready for e in self._overdue(ref)]
 
     # Landing
 
-    def _landed(self, ref: Any) -> Built | Measured:
+    def _landed(self, ref: Any) -> Sequence[Built | Measured]:
         flight = self._flights.pop(ref)
         try:
             result = ray.get(ref)
@@ -213,9 +215,9 @@ class RayExecutor:
             return self._lost(flight, str(e.cause))
         except RayError as e:
             return self._lost(flight, str(e).splitlines()[0])
-        if isinstance(flight.job, BuildJob):
-            return self._built(flight.job, *result)
-        return Measured(flight.job, result)
+        if isinstance(flight.work, BuildJob):
+            return [self._built(flight.work, *result)]
+        return list(result)
 
     def _built(self, job: BuildJob, built: Artifact | BuildError, library: bytes) -> Built:
         if isinstance(built, BuildError):
@@ -223,18 +225,18 @@ class RayExecutor:
         kept = self._artifacts.put(job.build_key, library, built.program, built.build_s)
         return Built(job, kept)
 
-    def _overdue(self, ref: Any) -> Built | Measured:
+    def _overdue(self, ref: Any) -> Sequence[Built | Measured]:
         flight = self._flights.pop(ref)
         ray.kill(flight.actor, no_restart=False)
         return self._lost(flight, "no answer in time")
 
-    def _lost(self, flight: _Flight, reason: str) -> Built | Measured:
-        job = flight.job
-        if isinstance(job, BuildJob):
-            network = job.network.id
-            return Built(job, BuildError(f"the compiler died while it built {network}: {reason}"))
-        lost = DeviceLost(f"the agent of {job.request.device} died: {reason}")
-        return Measured(job, failure(job, lost))
+    def _lost(self, flight: _Flight, reason: str) -> Sequence[Built | Measured]:
+        work = flight.work
+        if isinstance(work, BuildJob):
+            died = f"the compiler died while it built {work.network.id}: {reason}"
+            return [Built(work, BuildError(died))]
+        lost = DeviceLost(f"the agent of {work[0].request.device} died: {reason}")
+        return [Measured(job, failure(job, lost)) for job in work]
 
     # Starting and stopping
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,8 +15,11 @@ from farm.spaces import space
 from farm.store import Request, Store
 from farm.types import Artifact, Failure, Measurement, MeasureSpec, Network, Target
 
-LOOK_AHEAD = 32
-"""Pending requests, oldest first, that are looked at for something to do: bounds a step's work."""
+BATCH = 8
+"""Networks that a device measures together: their blocks take turns in the same sessions."""
+
+LOOK_AHEAD = 4 * BATCH
+"""Pending requests of a device, oldest first, that are looked at: bounds a step's work."""
 
 ATTEMPTS = 3
 """How often a request is tried while its failures are retryable."""
@@ -58,7 +62,7 @@ class Dispatcher:
         self._builds: dict[tuple[Network, str], _Build] = {}
         self._building: dict[str, tuple[BuildJob, Place]] = {}
         self._incumbents: dict[str, str] = {}
-        self.measuring: dict[str, Request] = {}
+        self.measuring: dict[str, list[Request]] = {}
         self.ended = 0
         for facts in executor.facts.values():
             store.see(facts)
@@ -77,12 +81,19 @@ class Dispatcher:
         """Start all that the schedule allows now."""
         ready: dict[str, list[MeasureJob]] = {device: [] for device in self._specs}
         missing: dict[str, BuildJob] = {}
-        for request in self._waiting()[:LOOK_AHEAD]:
+        incomplete = set()
+        for request in self._next():
             job = self._job(request)
             if isinstance(job, MeasureJob):
                 ready[request.device].append(job)
-            elif job.build_key not in self._building:
+                continue
+            incomplete.add(request.device)
+            if job.build_key not in self._building:
                 missing[job.build_key] = job
+        for device in incomplete:
+            # Networks that are measured together are measured better: wait for the builds.
+            if len(ready[device]) < BATCH:
+                ready[device].clear()
         starts = next_starts(
             devices=self._places,
             ready={device: len(jobs) for device, jobs in ready.items()},
@@ -92,7 +103,7 @@ class Dispatcher:
             incumbents=self._incumbents,
         )
         for device in starts.devices:
-            self._measure(ready[device][0])
+            self._measure(device, ready[device][:BATCH])
         for slot, job in zip(starts.slots, missing.values(), strict=False):
             self._building[job.build_key] = (job, slot)
             self._executor.build(job, slot)
@@ -111,8 +122,18 @@ class Dispatcher:
         return bool(all_ended)
 
     def _waiting(self) -> list[Request]:
-        busy = {request.id for request in self.measuring.values()}
+        busy = {request.id for requests in self.measuring.values() for request in requests}
         return [request for request in self._pending() if request.id not in busy]
+
+    def _next(self) -> list[Request]:
+        """The oldest waiting requests of each device."""
+        taken = Counter[str]()
+        requests = []
+        for request in self._waiting():
+            taken[request.device] += 1
+            if taken[request.device] <= LOOK_AHEAD:
+                requests.append(request)
+        return requests
 
     def _running(self) -> list[Running]:
         builds = [Running(slot) for _, slot in self._building.values()]
@@ -137,18 +158,22 @@ class Dispatcher:
             self._builds[network, device] = _Build(key, data)
         return self._builds[network, device]
 
-    def _measure(self, job: MeasureJob) -> None:
-        request = job.request
-        if job.artifact is not None and request.campaign is not None:
-            self._store.use_build(request.campaign, job.artifact.build_key)
-        self.measuring[request.device] = request
-        self._incumbents[self._places[request.device].host] = request.device
-        self._executor.measure(job)
+    def _measure(self, device: str, jobs: Sequence[MeasureJob]) -> None:
+        for job in jobs:
+            if job.artifact is not None and job.request.campaign is not None:
+                self._store.use_build(job.request.campaign, job.artifact.build_key)
+        self.measuring[device] = [job.request for job in jobs]
+        self._incumbents[self._places[device].host] = device
+        self._executor.measure(jobs)
 
     def _collect_measurement(self, ended: Measured) -> None:
         request = ended.job.request
+        if ended.facts is not None:
+            self._store.see(ended.facts)
         self._record(request, ended.outcome)
-        del self.measuring[request.device]
+        self.measuring[request.device].remove(request)
+        if not self.measuring[request.device]:
+            del self.measuring[request.device]
 
     def _collect_build(self, ended: Built) -> None:
         """A build that failed is the end of every request that waits for it."""

@@ -25,7 +25,8 @@ FarmError
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -83,8 +84,21 @@ class BuildError(FarmError):
 
 
 class DeviceError(FarmError):
+    """network: the number of the one in the session that it happened to, where that is known."""
+
     kind = "device"
     retryable = False
+    network: int | None = None
+
+
+@contextmanager
+def blaming(network: int) -> Iterator[None]:
+    """Says of a DeviceError from within which network of the session it happened to."""
+    try:
+        yield
+    except DeviceError as e:
+        e.network = network
+        raise
 
 
 class DeviceLost(DeviceError):

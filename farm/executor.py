@@ -20,9 +20,19 @@ from farm.compile.kernels import KernelCache
 from farm.config import Device
 from farm.errors import BuildError, DeviceError, FarmError
 from farm.hosts import host_name
+from farm.measuring import measure
 from farm.schedule import Place
 from farm.store import Request
-from farm.types import Artifact, DeviceFacts, Failure, Measurement, MeasureSpec, Network, Target
+from farm.types import (
+    Artifact,
+    DeviceFacts,
+    Failure,
+    Job,
+    Measurement,
+    MeasureSpec,
+    Network,
+    Target,
+)
 
 
 @dataclass(frozen=True)
@@ -52,8 +62,11 @@ class Built:
 
 @dataclass(frozen=True)
 class Measured:
+    """facts: of the device while it measured; None where it could not say."""
+
     job: MeasureJob
     outcome: Measurement | Failure
+    facts: DeviceFacts | None = None
 
 
 class Executor(Protocol):
@@ -80,8 +93,8 @@ class Executor(Protocol):
         """Start a build in a slot that is free."""
         ...
 
-    def measure(self, job: MeasureJob) -> None:
-        """Start a measurement on a device that is idle."""
+    def measure(self, jobs: Sequence[MeasureJob]) -> None:
+        """Start to measure networks together on one device that is idle, all by one spec."""
         ...
 
     def wait(self, timeout_s: float) -> list[Built | Measured]:
@@ -95,7 +108,7 @@ class InlineExecutor:
     def __init__(self, devices: Sequence[Device], artifacts: ArtifactStore) -> None:
         self._devices = devices
         self._artifacts = artifacts
-        self._queue: deque[tuple[BuildJob, Place] | MeasureJob] = deque()
+        self._queue: deque[tuple[BuildJob, Place] | Sequence[MeasureJob]] = deque()
         self._agents: dict[str, Agent] = {}
         self._stack = ExitStack()
         self.facts: Mapping[str, DeviceFacts] = {}
@@ -118,18 +131,18 @@ class InlineExecutor:
     def build(self, job: BuildJob, slot: Place) -> None:
         self._queue.append((job, slot))
 
-    def measure(self, job: MeasureJob) -> None:
-        self._queue.append(job)
+    def measure(self, jobs: Sequence[MeasureJob]) -> None:
+        self._queue.append(jobs)
 
     def wait(self, timeout_s: float) -> list[Built | Measured]:  # noqa: ARG002
         if not self._queue:
             return []
-        job = self._queue.popleft()
-        if isinstance(job, MeasureJob):
-            return [Measured(job, attempt_measure(self._agents[job.request.device], job))]
-        return [
-            Built(job[0], attempt_build(job[0], self._artifacts, kernel_cache(self._artifacts)))
-        ]
+        work = self._queue.popleft()
+        if isinstance(work, tuple):
+            job, _ = work
+            kernels = kernel_cache(self._artifacts)
+            return [Built(job, attempt_build(job, self._artifacts, kernels))]
+        return list(attempt_measure(self._agents[work[0].request.device], work))
 
 
 def make_agent(device: Device) -> Agent:
@@ -137,21 +150,29 @@ def make_agent(device: Device) -> Agent:
     return agent_class(device.kind)(device.name, device.options)
 
 
-def attempt_measure(agent: Agent, job: MeasureJob) -> Measurement | Failure:
+def attempt_measure(agent: Agent, jobs: Sequence[MeasureJob]) -> list[Measured]:
     """Measure; whatever goes wrong becomes a Failure, so that a campaign goes on."""
-    network, device = job.request.network, job.request.device
     try:
-        return agent.measure(network, job.artifact, job.spec)
+        timed = [Job(job.request.network, job.artifact) for job in jobs]
+        facts, outcomes = measure(agent, timed, jobs[0].spec)
     except DeviceError as e:
-        return failure(job, e)
+        return [Measured(job, failure(job, e)) for job in jobs]
     except Exception as e:  # noqa: BLE001 - the one place where the unforeseen becomes a row
-        return Failure(network, device, "internal", f"{type(e).__name__}: {e}", retryable=False)
+        unforeseen = f"{type(e).__name__}: {e}"
+        return [Measured(job, _failure(job, "internal", unforeseen, False)) for job in jobs]
+    return [
+        Measured(job, failure(job, o) if isinstance(o, DeviceError) else o, facts)
+        for job, o in zip(jobs, outcomes, strict=True)
+    ]
 
 
 def failure(job: MeasureJob, error: DeviceError) -> Failure:
     """What is stored of an error."""
-    request = job.request
-    return Failure(request.network, request.device, error.kind, str(error), error.retryable)
+    return _failure(job, error.kind, str(error), error.retryable)
+
+
+def _failure(job: MeasureJob, kind: str, message: str, retryable: bool) -> Failure:
+    return Failure(job.request.network, job.request.device, kind, message, retryable)
 
 
 def attempt_build(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -46,19 +47,26 @@ _SCHEMA = pa.schema(
         ("low_s", pa.float64()),
         ("high_s", pa.float64()),
         ("verdict", pa.string()),
-        ("runs_per_sample", pa.int64()),
+        ("rejected_blocks", pa.int64()),
         ("device_s", pa.float64()),
         ("measured_at", pa.string()),
         ("build_key", pa.string()),
         ("samples_s", pa.string()),
+        ("blocks", pa.string()),
     ]
 )
-"""samples_s: JSON, a list for each round."""
+"""samples_s: JSON, a list for each block that counts; blocks: JSON, all, with their witnesses."""
 
 
 def _row(request: Request, m: Measurement) -> dict[str, object]:
     low_s, high_s = m.interval_s
-    derived = {"low_s": low_s, "high_s": high_s, "samples_s": json.dumps(m.samples_s)}
+    derived = {
+        "low_s": low_s,
+        "high_s": high_s,
+        "rejected_blocks": sum(block.rejected is not None for block in m.blocks),
+        "samples_s": json.dumps(m.samples_s),
+        "blocks": json.dumps([asdict(block) for block in m.blocks], default=dict),
+    }
     asked = {"campaign": request.campaign, "purpose": request.purpose, "network": m.network.id}
     own = {name: getattr(m, name) for name in _SCHEMA.names if name not in {*derived, *asked}}
     return {**asked, **own, **derived}

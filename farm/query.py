@@ -87,7 +87,7 @@ class Encoding:
                     "device": r.device,
                     "latency_s": r.latency_s,
                     "low_s": r.low_s,
-                    "high_s": r.high_s,
+                    "high_s": r.high_s if r.high_s != np.inf else None,
                     "source": r.source,
                     "samples": r.samples,
                     **({"reason": r.reason} if r.reason else {}),

@@ -1,41 +1,84 @@
-"""Statistics of raw latency samples. Everything here is a pure function."""
+"""Statistics of raw latency samples. Everything here is a pure function.
+
+`minima` are the fastest samples of blocks, in seconds, a row for each session (a fresh process).
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
-NOISY_HALF_WIDTH = 0.05
-"""Relative half-width of the 95 % interval beyond which a measurement is called noisy."""
+QUANTILE = 0.25
+"""Where the latency lies among the minima of blocks."""
 
-_RESAMPLES = 1000
+_RESAMPLES = 500
 
 
-def latency(samples_s: Sequence[Sequence[float]]) -> float:
-    """The median over rounds of each round's minimum, in seconds.
+def latency(minima: Sequence[Sequence[float]]) -> float:
+    """The lower quartile of the blocks' minima, in seconds.
 
-    The minimum drops what the host did in between; the median over rounds, which are apart in
-    time, drops a lucky or unlucky round. samples_s: rounds of samples, possibly of unequal length.
+    A busy host only adds time, so the minimum of a block drops what came in between, and the
+    quartile bears that three blocks in four were slowed down throughout. The least of all blocks
+    would repeat worse: it goes after moments in which the host's clock was higher than usual.
     """
-    return float(np.median(_round_minima(samples_s)))
+    return float(np.quantile(_pooled(minima), QUANTILE))
 
 
-def interval(samples_s: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """A 95 % percentile-bootstrap interval of `latency`, resampled over rounds, in seconds.
+def interval(minima: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """A 95 % interval of `latency`, in seconds.
 
-    The generator is seeded: the same samples give the same interval.
+    The standard error is a bootstrap's over sessions and then over the blocks of each; with n
+    sessions it is widened as the percentile interval of a few groups must be (Hesterberg, What
+    Teachers Should Know About the Bootstrap, arXiv 1411.5279, section 4.5): by sqrt(n / (n - 1))
+    and Student's t of n - 1 degrees. One session is resampled by its blocks. A single block says
+    nothing about its spread: its interval is (0, inf). The generator is seeded, so that the same
+    samples give the same interval.
     """
-    minima = _round_minima(samples_s)
+    groups = [list(row) for row in minima] if len(minima) > 1 else [[m] for m in _pooled(minima)]
+    n = len(groups)
+    if n == 1:
+        return 0.0, math.inf
+    error_s = float(np.std(_resampled(groups), ddof=1))
+    half_s = _student(n - 1) * math.sqrt(n / (n - 1)) * error_s
+    middle_s = latency(minima)
+    return max(0.0, middle_s - half_s), middle_s + half_s
+
+
+def _resampled(groups: Sequence[Sequence[float]]) -> np.ndarray:
+    """(_RESAMPLES,) values of `latency` over resampled groups of resampled blocks."""
     rng = np.random.default_rng(0)
-    resampled = minima[rng.integers(0, len(minima), (_RESAMPLES, len(minima)))]
-    low, high = np.percentile(np.median(resampled, axis=1), [2.5, 97.5])
-    return float(low), float(high)
+    sizes = np.array([len(group) for group in groups])
+    widest = int(sizes.max())
+    padded = np.array([[*group, *[math.inf] * (widest - len(group))] for group in groups])
+    chosen = rng.integers(0, len(groups), (_RESAMPLES, len(groups)))
+    blocks = (rng.random((*chosen.shape, widest)) * sizes[chosen][..., None]).astype(int)
+    drawn = padded[chosen[..., None], blocks]
+    drawn[np.arange(widest) >= sizes[chosen][..., None]] = math.inf
+    return _quantiles(np.sort(drawn.reshape(_RESAMPLES, -1)), sizes[chosen].sum(axis=1))
 
 
-def _round_minima(samples_s: Sequence[Sequence[float]]) -> np.ndarray:
-    if not samples_s or not all(samples_s):
-        raise ValueError(
-            f"every round must hold a sample, got rounds of {[len(r) for r in samples_s]}"
-        )
-    return np.array([min(row) for row in samples_s])
+def _quantiles(ordered: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """As np.quantile of the first `counts` values of each sorted row."""
+    place = QUANTILE * (counts - 1)
+    below = np.floor(place).astype(int)
+    above = np.minimum(below + 1, counts - 1)
+    rows = np.arange(len(ordered))
+    low, high = ordered[rows, below], ordered[rows, above]
+    return np.asarray(low + (place - below) * (high - low))
+
+
+@cache
+def _student(degrees: int) -> float:
+    """The 97.5 % point of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, 0.975))
+
+
+def _pooled(minima: Sequence[Sequence[float]]) -> list[float]:
+    if not minima or not all(minima):
+        raise ValueError(f"every session must have a block, got {[len(row) for row in minima]}")
+    return [value for row in minima for value in row]

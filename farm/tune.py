@@ -15,7 +15,7 @@ from farm.compile.artifacts import ArtifactStore
 from farm.compile.groups import Group
 from farm.errors import DeviceUnfit
 from farm.executor import kernel_cache, make_agent
-from farm.types import Artifact, DeviceFacts, MeasureSpec, Network, Target
+from farm.types import Artifact, DeviceFacts, Job, MeasureSpec, Network, Target
 
 if TYPE_CHECKING:
     import onnx
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from farm.compile.tuning import Choice
     from farm.config import Device
 
-SPEC = MeasureSpec(warmup_s=0.005, rounds=2, round_s=0.01, min_samples=3, pause_s=0.0)
+SPEC = MeasureSpec(warmup_s=0.005, rounds=2, block_s=0.01)
 """A kernel runs for microseconds, and is measured in several passes (`tuning.PASSES`)."""
 
 
@@ -110,5 +110,6 @@ def tune_device(
 
 def _seconds(agent: Agent, artifact: Artifact) -> float:
     """The fastest of all samples: of one kernel, what is slower was disturbed."""
-    network = Network("kernel", artifact.build_key[:16])
-    return min(map(min, agent.measure(network, artifact, SPEC).samples_s))
+    job = Job(Network("kernel", artifact.build_key[:16]), artifact)
+    (session,) = agent.session([job], SPEC, 0)
+    return min(sample for block in session.blocks for sample in block.samples_s)

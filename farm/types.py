@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from farm import statistics
+from farm import quality, statistics
 
 Target = str | Mapping[str, Any]
 """What TVM takes as a target: a tag such as `raspberry-pi/4b-aarch64`, or a target dict."""
@@ -46,36 +47,69 @@ class Network:
 class MeasureSpec:
     """How one network is measured on one device.
 
-    warmup_s: the network runs for at least this long before anything counts.
-    rounds: timed rounds; the statistic of record is the median of the rounds' minima.
-    round_s: time inside timed samples in each round.
-    min_samples: samples in a round, however slow the network is.
+    A session is a fresh process on the device, which times the networks of a batch in rounds: a
+    block of samples of each, in random order. Sessions go on until the 95 % interval of the
+    latency is narrow enough.
+
+    half_width: relative half-width of the interval that is good enough.
+    min_sessions, max_sessions: bounds of how many sessions a network takes part in.
+    budget_s: after so many seconds of device time for it a network gets no further session.
+    rounds: blocks of each network in a session.
+    block_s: time inside timed samples in each block.
+    min_samples: samples in a block, however slow the network is.
     sample_s: a sample repeats the network until it lasts at least this long, so that
         the timer's resolution and overhead stay far below the sample.
-    pause_s: pause between two rounds, which spreads them over the host's moods.
+    warmup_s: longest warm-up; it ends as soon as the median of its blocks is flat.
+    pause_s: pause between two rounds.
+    flush_bytes: so much memory is written before each sample, which is then a single run with
+        cold caches; 0 measures with warm ones.
+    batch: batch size of the network's input; the latency is of the whole batch.
     seed: of the weights and the input.
-    timeout_s: limit for the whole measurement, loading included.
+    timeout_s: limit for what a network does at a stretch: to load, to warm up, a block.
     """
 
-    warmup_s: float = 0.2
-    rounds: int = 5
-    round_s: float = 0.1
-    min_samples: int = 5
+    half_width: float = 0.01
+    min_sessions: int = 3
+    max_sessions: int = 6
+    budget_s: float = 20.0
+    rounds: int = 4
+    block_s: float = 0.03
+    min_samples: int = 3
     sample_s: float = 1e-3
-    pause_s: float = 0.02
+    warmup_s: float = 0.5
+    pause_s: float = 0.0
+    flush_bytes: int = 0
+    batch: int = 1
     seed: int = 0
     timeout_s: float = 60.0
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        for name in ("warmup_s", "pause_s", "round_s", "sample_s", "timeout_s"):
+        for name in ("half_width", "budget_s", "block_s", "timeout_s", "warmup_s", "pause_s"):
             value = getattr(self, name)
             if not (value > 0 or (value == 0 and name in ("warmup_s", "pause_s"))):
-                raise ValueError(f"`{name}` must be a positive number of seconds, got {value!r}")
-        for name in ("rounds", "min_samples"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)!r}")
+                unit = "number" if name == "half_width" else "number of seconds"
+                raise ValueError(f"`{name}` must be a positive {unit}, got {value!r}")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)!r}")
+        if not self.sample_s >= SHORTEST_SAMPLE_S:
+            raise ValueError(
+                f"`sample_s` must be at least {SHORTEST_SAMPLE_S:g} s, a thousand times what it "
+                f"costs to read the timer, got {self.sample_s!r}"
+            )
+        if self.max_sessions < self.min_sessions:
+            raise ValueError(
+                f"`max_sessions` must be at least `min_sessions`, {self.min_sessions}, "
+                f"got {self.max_sessions!r}"
+            )
+
+
+SHORTEST_SAMPLE_S = 1e-4
+"""The runner's timer is read twice a sample, for a tenth of a microsecond on any device."""
+
+_LEAST = {"min_sessions": 1, "rounds": 1, "min_samples": 1, "batch": 1, "flush_bytes": 0}
 
 
 @dataclass(frozen=True)
@@ -88,6 +122,8 @@ class DeviceFacts:
     target: what to compile for, or None for a device that needs no artifact.
     identity: what a latency depends on; a change of any of these changes the fingerprint.
     info: worth keeping, but no part of the fingerprint.
+    exact: whether the same network always takes the same time, as where instructions are counted
+        or a table is read: one block says it all.
     """
 
     device: str
@@ -96,6 +132,7 @@ class DeviceFacts:
     target: Target | None
     identity: Mapping[str, str]
     info: Mapping[str, str] = field(default_factory=dict)
+    exact: bool = False
 
     @cached_property
     def fingerprint(self) -> str:
@@ -132,6 +169,11 @@ class Program:
     tolerance: float
     entry: str = "main"
 
+    @property
+    def size_bytes(self) -> int:
+        """Of all arguments, in memory."""
+        return sum(4 * math.prod(tensor.shape) for tensor in self.inputs)
+
     def to_json(self) -> dict[str, Any]:
         return {**vars(self), "inputs": [dict(vars(spec)) for spec in self.inputs]}
 
@@ -160,13 +202,52 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class Job:
+    """A network to be timed. artifact: None for a device that needs none."""
+
+    network: Network
+    artifact: Artifact | None
+
+
+@dataclass(frozen=True)
+class Block:
+    """A network timed without a break.
+
+    samples_s: raw samples, each in seconds for a single run.
+    runs_per_sample: how often a sample ran the network.
+    witness: readings around it, see `agents.linux.witness`: `waited_s`, `temp_c`, `steal_s`...
+    session: the number of the session that it was in.
+    rejected: why it does not count; None for a good one.
+    """
+
+    samples_s: tuple[float, ...]
+    runs_per_sample: int
+    witness: Mapping[str, float]
+    session: int = 0
+    rejected: str | None = None
+
+    @property
+    def timed_s(self) -> float:
+        """Seconds inside timed samples."""
+        return sum(self.samples_s) * self.runs_per_sample
+
+
+@dataclass(frozen=True)
+class Session:
+    """What one network did in one session. device_s: its share of the device's time."""
+
+    warmup_s: tuple[float, ...]
+    blocks: tuple[Block, ...]
+    device_s: float
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One network, measured once on one device, with everything that was seen.
 
-    samples_s: a row of raw samples for each round, each in seconds for a single run.
-    runs_per_sample: how often a sample ran the network.
-    warmup_s: the raw warm-up samples.
-    witness: readings around the measurement: `temp_c_before`, `clock_hz_after`, `load1_before`...
+    blocks: in the order in which they were timed, those that do not count included.
+    warmup_s: raw samples of the warm-up of each session, as rows, in seconds for a single run.
+    exact: see `DeviceFacts`.
     device_s: how long the device was busy with it.
     measured_at: UTC, ISO 8601.
     """
@@ -176,29 +257,52 @@ class Measurement:
     fingerprint: str
     build_key: str | None
     spec: MeasureSpec
-    samples_s: tuple[tuple[float, ...], ...]
-    runs_per_sample: int
-    warmup_s: tuple[float, ...]
-    witness: Mapping[str, float]
+    blocks: tuple[Block, ...]
+    warmup_s: tuple[tuple[float, ...], ...]
+    exact: bool
     device_s: float
     measured_at: str
 
     @cached_property
     def latency_s(self) -> float:
-        """The statistic of record: the median over rounds of each round's minimum."""
-        return statistics.latency(self.samples_s)
+        """The statistic of record, see `statistics.latency`."""
+        return statistics.latency(self._minima())
 
     @cached_property
     def interval_s(self) -> tuple[float, float]:
         """A 95 % interval of `latency_s`."""
-        return statistics.interval(self.samples_s)
+        if self.exact:
+            return self.latency_s, self.latency_s
+        return statistics.interval(self._minima())
 
     @property
-    def verdict(self) -> str:
-        """`ok`, or `noisy` where the interval is wider than `statistics.NOISY_HALF_WIDTH`."""
+    def half_width(self) -> float:
+        """Half of `interval_s`, relative to `latency_s`."""
         low_s, high_s = self.interval_s
-        half_width = (high_s - low_s) / 2 / self.latency_s
-        return "ok" if half_width <= statistics.NOISY_HALF_WIDTH else "noisy"
+        return (high_s - low_s) / 2 / self.latency_s
+
+    @cached_property
+    def verdict(self) -> str:
+        """One of `farm.quality.VERDICTS`."""
+        return quality.verdict(self)
+
+    @property
+    def samples_s(self) -> tuple[tuple[float, ...], ...]:
+        """The samples that count, a row for each block."""
+        return tuple(block.samples_s for block in self.counted)
+
+    @property
+    def counted(self) -> tuple[Block, ...]:
+        """The blocks that count; where all were rejected there is nothing better than all."""
+        return tuple(b for b in self.blocks if b.rejected is None) or self.blocks
+
+    def _minima(self) -> list[list[float]]:
+        """The fastest sample of each block that counts, a row for each session."""
+        sessions = sorted({block.session for block in self.counted})
+        return [
+            [min(block.samples_s) for block in self.counted if block.session == session]
+            for session in sessions
+        ]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import hashlib
 import random
 import re
 import time
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,8 +21,9 @@ from farm.errors import (
     MeasureTimeout,
     NetworkCrashed,
     WrongOutput,
+    blaming,
 )
-from farm.types import Artifact, DeviceFacts, Measurement, MeasureSpec, Network, Target
+from farm.types import Block, DeviceFacts, Job, MeasureSpec, Network, Session, Target
 
 _ERRORS: dict[str, type[DeviceError]] = {
     "artifact": BadArtifact,
@@ -98,30 +99,29 @@ class FakeAgent:
         identity = {"seed": str(options.seed), "latency_s": str(options.latency_s)}
         return DeviceFacts(self._name, options.host, options.cores, options.target, identity)
 
-    def measure(
-        self, network: Network, artifact: Artifact | None, spec: MeasureSpec
-    ) -> Measurement:
-        """See `agents.Agent.measure`."""
+    def session(self, jobs: Sequence[Job], spec: MeasureSpec, number: int) -> list[Session]:
+        """See `agents.Agent.session`."""
         self._must_be_started()
-        self._strike(network, spec)
-        if self._options.target is not None and artifact is None:
-            raise BadArtifact(f"{network.id} must be compiled to be measured here")
+        sessions = []
+        for index, job in enumerate(jobs):
+            with blaming(index):
+                sessions.append(self._session(job, spec, number))
+        return sessions
+
+    def _session(self, job: Job, spec: MeasureSpec, number: int) -> Session:
+        self._strike(job.network, spec)
+        if self._options.target is not None and job.artifact is None:
+            raise BadArtifact(f"{job.network.id} must be compiled to be measured here")
         started_s = time.monotonic()
         time.sleep(self._options.slow_s)
-        rng = random.Random(f"{self._options.seed}/{self._name}/{network.id}/{spec.seed}")
-        rounds = [self._samples(network, spec.min_samples, rng) for _ in range(spec.rounds)]
-        return Measurement(
-            network=network,
-            device=self._name,
-            fingerprint=self.facts().fingerprint,
-            build_key=artifact.build_key if artifact else None,
-            spec=spec,
-            samples_s=tuple(rounds),
-            runs_per_sample=1,
-            warmup_s=self._samples(network, 1, rng),
-            witness={"started_s": started_s, "ended_s": time.monotonic()},
+        seeds = (self._options.seed, self._name, job.network.id, spec.seed, number)
+        rng = random.Random("/".join(map(str, seeds)))
+        witness = {"started_s": started_s, "ended_s": time.monotonic()}
+        rounds = [self._samples(job.network, spec.min_samples, rng) for _ in range(spec.rounds)]
+        return Session(
+            warmup_s=self._samples(job.network, 1, rng),
+            blocks=tuple(Block(samples_s, 1, witness) for samples_s in rounds),
             device_s=self._options.slow_s + sum(map(sum, rounds)),
-            measured_at=datetime.now(UTC).isoformat(),
         )
 
     def _must_be_started(self) -> None:

@@ -22,7 +22,7 @@ devices:
     kind: cpu
     threads: 2
     cores: [0, 1]
-    measure: {round_s: 0.5}
+    measure: {block_s: 0.5}
 """
 
 
@@ -46,8 +46,8 @@ def test_everything_comes_out_typed(tmp_path):
     assert config.ray is None
     b = config.device("b")
     assert (b.kind, b.options.threads, b.options.cores) == ("cpu", 2, (0, 1))
-    assert (b.spec.rounds, b.spec.round_s) == (7, 0.5)
-    assert config.device("a").spec.round_s == 0.1
+    assert (b.spec.rounds, b.spec.block_s) == (7, 0.5)
+    assert config.device("a").spec.block_s == 0.03
 
 
 def test_an_unknown_device_offers_the_nearest(tmp_path):
@@ -70,7 +70,7 @@ def test_the_shipped_file_is_good_and_names_two_cpu_devices():
         ("rounds: 7", "rounds: 0", "`rounds` must be at least 1, got 0"),
         ("rounds: 7", "rounds: many", "4: measure.rounds: input should be a valid integer"),
         ("rounds: 7", "runs: 7", "4: measure.runs: unknown key `runs`"),
-        ("round_s: 0.5", "round_s: -1", "13: devices.b.measure: `round_s` must be"),
+        ("block_s: 0.5", "block_s: -1", "13: devices.b.measure: `block_s` must be"),
         ("kind: cpu\n    threads: 1", "threads: 1", "6: devices.a: a device needs a `kind`"),
         ("    kind: cpu\n    threads: 1", "    kind: cpux", "7: devices.a.kind: no kind"),
         ("references: [a]", "references: [c]", "2: references.0: no device 'c'; known: a, b"),
@@ -93,7 +93,7 @@ def test_a_mistake_is_named_with_its_line(tmp_path, old, new, line):
 
 
 def test_all_mistakes_come_at_once_in_the_order_of_their_lines(tmp_path):
-    text = GOOD.replace("threads: 1", "threads: x").replace("round_s", "rounds_s")
+    text = GOOD.replace("threads: 1", "threads: x").replace("block_s", "blocks_s")
     found = mistakes(tmp_path, text.replace("references: [a]", "references: [z]"))
     assert [line.split(":")[0] for line in found] == ["2", "8", "13"]
 

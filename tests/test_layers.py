@@ -9,16 +9,32 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-BASE = {"farm.types", "farm.errors", "farm.statistics", "farm.targets", "farm.hosts"}
+BASE = {
+    "farm.types",
+    "farm.errors",
+    "farm.statistics",
+    "farm.quality",
+    "farm.targets",
+    "farm.hosts",
+}
 SCHEDULED = {"farm.schedule", "farm.store", "farm.spaces", "farm.config", "farm.compile", "agents"}
-LEARNING = {"farm.learn", "farm.executor", "farm.dispatch", "farm.campaign", "farm.query"}
+LEARNING = {
+    "farm.learn",
+    "farm.measuring",
+    "farm.executor",
+    "farm.dispatch",
+    "farm.campaign",
+    "farm.query",
+}
 ABOVE = {"farm.summary", "farm.export", "farm.doctor", "farm.farm"}
 
 # For each part, what it may import beyond itself.
 ALLOWED = {
-    "farm.types": {"farm.statistics"},
+    "farm.types": {"farm.statistics", "farm.quality"},
     "farm.errors": set(),
     "farm.statistics": set(),
+    "farm.quality": {"farm.types"},
+    "farm.measuring": BASE | {"agents"},
     "farm.targets": set(),
     "farm.hosts": set(),
     "farm.spaces": BASE,
@@ -32,7 +48,7 @@ ALLOWED = {
     "farm.encode": BASE | {"farm.spaces", "predictors"},
     "farm.proxies": BASE | {"farm.spaces", "predictors"},
     "farm.learn": BASE | {"farm.encode", "farm.spaces", "farm.store", "predictors"},
-    "farm.executor": BASE | SCHEDULED,
+    "farm.executor": BASE | SCHEDULED | {"farm.measuring"},
     "farm.dispatch": BASE | SCHEDULED | {"farm.executor"},
     "farm.campaign": BASE | SCHEDULED | LEARNING,
     "farm.query": BASE | SCHEDULED | LEARNING,

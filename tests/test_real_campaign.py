@@ -11,7 +11,8 @@ from farm.farm import Farm
 CLUSTER = """\
 store: results
 references: [cpu1]
-measure: {warmup_s: 0.02, rounds: 3, round_s: 0.01, min_samples: 2, pause_s: 0}
+measure:
+  {warmup_s: 0.02, rounds: 3, block_s: 0.01, min_samples: 2, min_sessions: 1, max_sessions: 1}
 devices:
   cpu1: {kind: cpu, threads: 1}
   again: {kind: cpu, threads: 1}

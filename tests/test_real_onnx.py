@@ -13,7 +13,8 @@ from tests.onnx_models import cnn, model
 CLUSTER = """\
 store: results
 references: [cpu1]
-measure: {warmup_s: 0.02, rounds: 3, round_s: 0.01, min_samples: 2, pause_s: 0}
+measure:
+  {warmup_s: 0.02, rounds: 3, block_s: 0.01, min_samples: 2, min_sessions: 1, max_sessions: 1}
 devices:
   cpu1: {kind: cpu, threads: 1}
 """

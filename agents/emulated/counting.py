@@ -1,10 +1,10 @@
 """Counts what one run of a network does: `agents/runner.py` with one more operation.
 
 It runs in an arm64 process that QEMU emulates with the plugin `insnclock.c`, with nothing of the
-farm but the runner. A request is a `run` with `"op": "count"`; the result has `counts`, the
-plugin's words from the instructions on, for one run after another one that started with empty
-caches and was checked. What the call from Python costs is counted, too: some ten thousand
-instructions.
+farm but the runner. A request is a `run` of one network with `"op": "count"`; the result has
+`counts`, the plugin's words from the instructions on, for one run after another one that started
+with empty caches and was checked. What the call from Python costs is counted, too: some ten
+thousand instructions.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from __future__ import annotations
 import gc
 import mmap
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agents import runner
+from agents import runner, timing
 
 PAGE = "counters"
 """The plugin's page, in the working folder."""
@@ -39,19 +40,21 @@ class Counters:
         return _WORDS.unpack_from(self._page, 8)
 
 
-class _Network(runner.LoadedNetwork):
+class _Network(timing.LoadedNetwork):
     def run(self) -> None:
         self._vm["timed"]()
 
 
-def count(request: dict[str, Any], bundle: Path) -> dict[str, Any]:
+def count(request: dict[str, Any], bundle: Path, begin: Callable[[int], None]) -> dict[str, Any]:
     """See the module."""
-    runner.load_runtime(bundle)
-    runner._prepare_threads(1, request["cores"])
+    begin(0)
+    timing.load_runtime(bundle)
+    timing.prepare_threads(1, request["cores"])
     counters = Counters(Path(PAGE))
-    network = _Network(request["library"], request["program"], request["seed"])
+    given, seed = request["networks"][0], request["seed"]
+    network = _Network(given["library"], given["program"], seed)
     counters.restart()
-    deviation = runner.check_output(network.output(), request["program"], request["seed"])
+    deviation = timing.check_output(network.output(), given["program"], seed)
     gc.disable()
     before = counters.read()
     network.run()
@@ -61,5 +64,5 @@ def count(request: dict[str, Any], bundle: Path) -> dict[str, Any]:
 
 def main() -> None:
     """The runner with the operation `count`."""
-    runner.OPERATIONS["count"] = count
+    timing.OPERATIONS["count"] = count
     runner.main()

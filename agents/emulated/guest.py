@@ -20,7 +20,7 @@ from agents.emulated.counting import PAGE
 from agents.emulated.plugin import QEMU, plugin, qemu_version
 from agents.emulated.profiles import Profile
 from agents.emulated.userland import arm64_root, rename_unless_there
-from agents.pipes import RUNNER, LocalPipe
+from agents.pipes import DEVICE_FILES, RUNNER, LocalPipe
 from farm.errors import DeviceUnfit
 from farm.hosts import cache_folder
 
@@ -31,7 +31,7 @@ NETWORK = "./network.so"
 """The guest's name for the library; the loader looks for names without a slash elsewhere."""
 
 _PACKAGE = RUNNER.parent
-_SCRIPTS = ("runner.py", "emulated/counting.py")
+_SCRIPTS = (*(path.name for path in DEVICE_FILES), "emulated/counting.py")
 """In the package `agents`, which is these files alone in the guest."""
 
 _START = "from agents.emulated import counting; counting.main()"

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from agents import linux
 from agents.bundle import bundle, bundle_versions
-from agents.cpu import CpuOptions, _checked, choose_cores
+from agents.cpu import CpuOptions, choose_cores
+from agents.driving import checked
 from agents.emulated import guest
 from agents.emulated.profiles import PROFILES, Counts, Profile, seconds
 from agents.pipes import result_of
-from agents.runner import read_files
+from agents.timing import read_files
+from farm.errors import blaming
 from farm.hosts import host_name
-from farm.types import Artifact, DeviceFacts, Measurement, MeasureSpec, Network
+from farm.types import Artifact, Block, DeviceFacts, Job, MeasureSpec, Session
 
 START_S = 120.0
 """For QEMU and Python to start, on a host that does much else."""
@@ -68,6 +70,7 @@ class InstructionClockAgent:
                 cores=linux.with_siblings(read_files(list(linux.FACT_FILES)), self._cores),
                 target=self._profile.target,
                 identity=self._identity(),
+                exact=True,
             )
         return self._facts
 
@@ -78,34 +81,26 @@ class InstructionClockAgent:
             **bundle_versions(bundle("aarch64", guest.PYTHON)),
         }
 
-    def measure(
-        self, network: Network, artifact: Artifact | None, spec: MeasureSpec
-    ) -> Measurement:
-        """See `agents.Agent.measure`."""
-        facts = self.facts()
-        artifact = _checked(artifact, network)
+    def session(self, jobs: Sequence[Job], spec: MeasureSpec, number: int) -> list[Session]:  # noqa: ARG002
+        """See `agents.Agent.session`. One run is exact, so that a block is one sample."""
+        self._must_be_started()
+        sessions = []
+        for index, artifact in enumerate(checked(jobs)):
+            with blaming(index):
+                sessions.append(self._session(artifact, spec))
+        return sessions
+
+    def _session(self, artifact: Artifact, spec: MeasureSpec) -> Session:
         started_s = time.monotonic()
         counts = self._count(artifact, spec)
         latency_s = seconds(counts, self._profile)
-        return Measurement(
-            network=network,
-            device=self._name,
-            fingerprint=facts.fingerprint,
-            build_key=artifact.build_key,
-            spec=spec,
-            samples_s=((latency_s,) * spec.min_samples,) * spec.rounds,
-            runs_per_sample=1,
-            warmup_s=(latency_s,),
-            witness=_witness(counts),
-            device_s=time.monotonic() - started_s,
-            measured_at=datetime.now(UTC).isoformat(),
-        )
+        block = Block((latency_s,), 1, _witness(counts))
+        return Session((latency_s,), (block,) * spec.rounds, time.monotonic() - started_s)
 
     def _count(self, artifact: Artifact, spec: MeasureSpec) -> Counts:
         request: dict[str, Any] = {
             "op": "count",
-            "library": guest.NETWORK,
-            "program": artifact.program.to_json(),
+            "networks": [{"library": guest.NETWORK, "program": artifact.program.to_json()}],
             "cores": self._cores,
             "seed": spec.seed,
             "timeout_s": spec.timeout_s,

@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from farm.campaign import Progress, Watch
+from farm.campaign import DeviceProgress, Progress, Watch
 
 _LINE_EVERY_S = 10.0
 
@@ -46,7 +46,7 @@ def line(progress: Progress) -> str:
     devices = progress.devices.values()
     ended, wanted = sum(d.measured + d.failed for d in devices), sum(d.wanted for d in devices)
     failed = sum(d.failed for d in devices)
-    doing = [f"{name}: {d.doing}" for name, d in progress.devices.items() if d.doing]
+    doing = [f"{name}: {_doing(d)}" for name, d in progress.devices.items() if d.doing]
     parts = [
         f"{progress.campaign}: {ended} of {wanted}",
         f"{failed} failed" if failed else "",
@@ -67,12 +67,20 @@ def table(progress: Progress) -> Group:
             ProgressBar(total=device.wanted, completed=ended, width=24),
             f"{ended}/{device.wanted}",
             Text(f"{device.failed} failed", style="red") if device.failed else "",
-            Text(device.doing or "waiting", style="" if device.doing else "dim", no_wrap=True),
+            Text(_doing(device), style="" if device.doing else "dim", no_wrap=True),
         )
     building = f"{progress.building} building" if progress.building else "nothing to build"
     elapsed = f"{duration(progress.elapsed_s)} gone"
     status = f"{progress.campaign}: {building}, {elapsed}, {_left(progress.left_s)}"
     return Group(grid, Text(status, style="dim"))
+
+
+def _doing(device: DeviceProgress) -> str:
+    """What a device measures, in words: the first network's code and how many are with it."""
+    if not device.doing:
+        return "waiting"
+    first, *others = device.doing
+    return f"{first} and {len(others)} more" if others else first
 
 
 def duration(seconds: float) -> str:

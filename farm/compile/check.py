@@ -38,8 +38,7 @@ def output(library: Path, program: Program, runner: Pipe) -> list[float]:
     """The first values of what a library computes on `runner`; raises BuildError, DeviceLost."""
     request = {
         "op": "run",
-        "library": str(library),
-        "program": program.to_json(),
+        "networks": [{"library": str(library), "program": program.to_json()}],
         "threads": 1,
         "cores": [],
         "seed": program.seed,
@@ -48,7 +47,7 @@ def output(library: Path, program: Program, runner: Pipe) -> list[float]:
     reply = runner.request(request, timeout_s=_TIMEOUT_S + 10)
     if "error" in reply:
         raise BuildError(f"the compiled network does not run: {reply['error']['message']}")
-    return [float(value) for value in reply["result"]["output"]]
+    return [float(value) for value in reply["result"]["networks"][0]["output"]]
 
 
 def pid() -> int | None:

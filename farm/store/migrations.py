@@ -6,6 +6,9 @@ final failure. Latencies are derived from raw samples when they are read.
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
@@ -84,3 +87,40 @@ def m003_builds(db: Database) -> None:
             campaign TEXT NOT NULL REFERENCES campaigns(id), build_key TEXT NOT NULL,
             PRIMARY KEY (campaign, build_key)) STRICT"""
     )
+
+
+@migrations()
+def m004_blocks(db: Database) -> None:
+    """Samples in blocks, each with its own witness; specs in the words of sessions and blocks.
+
+    A round of before is a block of session 0, and what was seen around all rounds stays with it.
+    """
+    rows = list(db.query("SELECT * FROM measurements ORDER BY id"))
+    db.conn.execute("ALTER TABLE measurements RENAME COLUMN samples_s TO blocks")
+    db.conn.execute("ALTER TABLE measurements ADD COLUMN exact INTEGER NOT NULL DEFAULT 0")
+    for name in ("runs_per_sample", "witness"):
+        db.conn.execute(f"ALTER TABLE measurements DROP COLUMN {name}")
+    for row in rows:
+        values = (_blocks(row), f"[{row['warmup_s']}]", _session_spec(row["spec"]), row["id"])
+        sql = "UPDATE measurements SET blocks = ?, warmup_s = ?, spec = ? WHERE id = ?"
+        db.conn.execute(sql, values)
+    for row in list(db.query("SELECT id, plan FROM campaigns")):
+        plan = json.loads(row["plan"])
+        plan["specs"] = [json.loads(_session_spec(json.dumps(spec))) for spec in plan["specs"]]
+        db.conn.execute("UPDATE campaigns SET plan = ? WHERE id = ?", (json.dumps(plan), row["id"]))
+
+
+def _blocks(row: dict[str, Any]) -> str:
+    witness, runs = json.loads(row["witness"]), row["runs_per_sample"]
+    common = {"runs_per_sample": runs, "witness": witness, "session": 0, "rejected": None}
+    return json.dumps([{"samples_s": s, **common} for s in json.loads(row["samples_s"])])
+
+
+def _session_spec(spec: str) -> str:
+    """A spec of rounds as one of sessions; what it did not say is left to today's defaults."""
+    values = json.loads(spec)
+    if "round_s" in values:
+        values["block_s"] = values.pop("round_s")
+        values |= {"min_sessions": 1, "max_sessions": 1}
+        values["sample_s"] = max(values["sample_s"], 1e-4)
+    return json.dumps(values)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from farm.store.values import Request
-from farm.types import Failure, Measurement, MeasureSpec, Network
+from farm.types import Block, Failure, Measurement, MeasureSpec, Network
 
 
 def now() -> str:
@@ -29,10 +29,9 @@ def measurement_row(request: int, m: Measurement) -> dict[str, Any]:
         "fingerprint": m.fingerprint,
         "build_key": m.build_key,
         "spec": json.dumps(asdict(m.spec)),
-        "samples_s": json.dumps(m.samples_s),
-        "runs_per_sample": m.runs_per_sample,
+        "blocks": json.dumps([asdict(block) for block in m.blocks], default=dict),
         "warmup_s": json.dumps(m.warmup_s),
-        "witness": json.dumps(dict(m.witness)),
+        "exact": int(m.exact),
         "device_s": m.device_s,
         "measured_at": m.measured_at,
     }
@@ -45,13 +44,16 @@ def measurement(row: dict[str, Any]) -> Measurement:
         fingerprint=row["fingerprint"],
         build_key=row["build_key"],
         spec=MeasureSpec(**json.loads(row["spec"])),
-        samples_s=tuple(map(tuple, json.loads(row["samples_s"]))),
-        runs_per_sample=row["runs_per_sample"],
-        warmup_s=tuple(json.loads(row["warmup_s"])),
-        witness=json.loads(row["witness"]),
+        blocks=tuple(_block(block) for block in json.loads(row["blocks"])),
+        warmup_s=tuple(map(tuple, json.loads(row["warmup_s"]))),
+        exact=bool(row["exact"]),
         device_s=row["device_s"],
         measured_at=row["measured_at"],
     )
+
+
+def _block(value: dict[str, Any]) -> Block:
+    return Block(**{**value, "samples_s": tuple(value["samples_s"])})
 
 
 def failure(row: dict[str, Any]) -> Failure:

@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agents import Agent
 from agents.emulated.profiles import PROFILES
-from agents.runner import seeded_values
-from farm.types import Artifact, MeasureSpec, Program, TensorSpec
+from agents.timing import seeded_values
+from farm.errors import DeviceError
+from farm.measuring import measure
+from farm.types import Artifact, Job, Measurement, MeasureSpec, Network, Program, TensorSpec
 from tests import arm64
 from tests.system import need
 
@@ -40,7 +43,19 @@ __attribute__((constructor)) static void misbehave(void) { %s }
 
 @pytest.fixture
 def quick() -> MeasureSpec:
-    return MeasureSpec(warmup_s=0.0, rounds=3, round_s=1e-3, sample_s=1e-4, pause_s=0.0)
+    return MeasureSpec(
+        min_sessions=1, max_sessions=1, warmup_s=0.0, rounds=3, block_s=1e-3, sample_s=1e-4
+    )
+
+
+def measure_one(
+    agent: Agent, network: Network, artifact: Artifact | None, spec: MeasureSpec
+) -> Measurement:
+    """A network alone, as the farm measures it. Raises what the farm would record."""
+    _, (outcome,) = measure(agent, [Job(network, artifact)], spec)
+    if isinstance(outcome, DeviceError):
+        raise outcome
+    return outcome
 
 
 @pytest.fixture(scope="session")

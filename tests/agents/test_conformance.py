@@ -19,7 +19,8 @@ from farm.errors import (
     NetworkCrashed,
     WrongOutput,
 )
-from farm.types import Artifact, Network
+from farm.types import Artifact, Job, Network
+from tests.agents.conftest import measure_one
 
 FAULTS: dict[str, type[DeviceError]] = {
     "artifact": BadArtifact,
@@ -106,18 +107,27 @@ def test_a_measurement_keeps_everything(case, quick):
     spec = replace(quick, rounds=4, min_samples=7)
     with case.agent as agent:
         facts = agent.facts()
-        found = agent.measure(NETWORK, case.good, spec)
+        found = measure_one(agent, NETWORK, case.good, spec)
     assert (found.network, found.device, found.spec) == (NETWORK, facts.device, spec)
     assert found.fingerprint == facts.fingerprint
     assert found.build_key == (case.good.build_key if case.good else None)
-    assert len(found.samples_s) == 4
-    assert all(len(row) >= 7 for row in found.samples_s)
-    assert all(sample > 0 for row in (*found.samples_s, found.warmup_s) for sample in row)
-    assert found.runs_per_sample >= 1
-    assert found.warmup_s
-    assert found.device_s >= sum(map(sum, found.samples_s)) * found.runs_per_sample
-    assert found.witness
+    assert len(found.blocks) == 4
+    assert len(found.warmup_s) == 1
+    assert all(len(block.samples_s) >= (1 if facts.exact else 7) for block in found.blocks)
+    rows = (*(block.samples_s for block in found.blocks), *found.warmup_s)
+    assert all(sample > 0 for row in rows for sample in row)
+    assert all(block.runs_per_sample >= 1 for block in found.blocks)
+    assert found.device_s >= sum(block.timed_s for block in found.blocks)
+    assert all(block.witness for block in found.blocks)
     assert found.measured_at.endswith("+00:00")
+
+
+def test_a_session_has_a_result_for_each_network(case, quick):
+    jobs = [Job(NETWORK, case.good), Job(replace(NETWORK), case.good)]
+    with case.agent as agent:
+        sessions = [agent.session(jobs, quick, number) for number in range(2)]
+    assert [len(session) for session in sessions] == [2, 2]
+    assert all(len(one.blocks) == quick.rounds for session in sessions for one in session)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -127,17 +137,17 @@ def test_a_fault_has_its_name_and_the_next_network_is_measured(case_of, fault, q
     impatient = replace(quick, timeout_s=0.5 if fault == "hang" else 60.0)
     with case.agent as agent:
         with pytest.raises(DeviceError) as caught:
-            agent.measure(NETWORK, case.faulty, impatient)
+            measure_one(agent, NETWORK, case.faulty, impatient)
         assert type(caught.value) is FAULTS[fault]
         assert "\n" not in str(caught.value)
-        assert agent.measure(NETWORK, case.good, quick).latency_s > 0
+        assert measure_one(agent, NETWORK, case.good, quick).latency_s > 0
 
 
 def test_a_second_start_is_refused_and_harms_nothing(case, quick):
     with case.agent as agent:
         with pytest.raises(RuntimeError, match="started already"):
             agent.__enter__()
-        assert agent.measure(NETWORK, case.good, quick).latency_s > 0
+        assert measure_one(agent, NETWORK, case.good, quick).latency_s > 0
 
 
 @pytest.mark.usefixtures("children")
@@ -146,9 +156,9 @@ def test_is_of_use_only_while_it_is_started(case, quick):
         with pytest.raises(RuntimeError, match="not started"):
             case.agent.facts()
         with case.agent as agent:
-            assert agent.measure(NETWORK, case.good, quick).latency_s > 0
+            assert measure_one(agent, NETWORK, case.good, quick).latency_s > 0
     with pytest.raises(RuntimeError, match="not started"):
-        case.agent.measure(NETWORK, case.good, quick)
+        measure_one(case.agent, NETWORK, case.good, quick)
 
 
 @pytest.mark.usefixtures("children")

@@ -11,10 +11,11 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
-from agents import cpu
+from agents import driving
 from agents.cpu import CpuAgent, CpuOptions, choose_cores
 from farm.errors import BadArtifact, DeviceLost, DeviceUnfit
 from farm.types import Network
+from tests.agents.conftest import measure_one
 
 NETWORK = Network("test", "conv")
 CORES = sorted(os.sched_getaffinity(0))
@@ -105,49 +106,52 @@ class TestFacts:
 class TestArtifacts:
     def test_there_must_be_one(self, quick):
         with CpuAgent("cpu", CpuOptions()) as agent, pytest.raises(BadArtifact, match="test/conv"):
-            agent.measure(NETWORK, None, quick)
+            measure_one(agent, NETWORK, None, quick)
 
     def test_a_missing_library_is_named(self, artifact, quick, tmp_path):
         lost = replace(artifact, library=tmp_path / "gone.so")
         with CpuAgent("cpu", CpuOptions()) as agent, pytest.raises(BadArtifact, match=r"gone\.so"):
-            agent.measure(NETWORK, lost, quick)
+            measure_one(agent, NETWORK, lost, quick)
 
 
 class TestLoss:
     def test_a_frozen_runner_is_given_up_and_started_again(self, artifact, quick, monkeypatch):
-        monkeypatch.setattr(cpu, "MARGIN_S", 0.1)
+        monkeypatch.setattr(driving, "MARGIN_S", 0.1)
         with CpuAgent("cpu", CpuOptions()) as agent:
             agent.facts()
             frozen = psutil.Process(agent._pipe.pid)
             frozen.send_signal(signal.SIGSTOP)
             with pytest.raises(DeviceLost, match="silent"):
-                agent.measure(NETWORK, artifact, replace(quick, timeout_s=0.1))
+                measure_one(agent, NETWORK, artifact, replace(quick, timeout_s=0.1))
             assert not frozen.is_running()
             monkeypatch.undo()
-            assert agent.measure(NETWORK, artifact, quick).latency_s > 0
+            assert measure_one(agent, NETWORK, artifact, quick).latency_s > 0
 
     def test_a_runner_that_died_in_between_is_started_again(self, artifact, quick):
         with CpuAgent("cpu", CpuOptions()) as agent:
             agent.facts()
             os.kill(agent._pipe.pid, signal.SIGKILL)
             with pytest.raises(DeviceLost, match="ended with -9"):
-                agent.measure(NETWORK, artifact, quick)
-            assert agent.measure(NETWORK, artifact, quick).latency_s > 0
+                measure_one(agent, NETWORK, artifact, quick)
+            assert measure_one(agent, NETWORK, artifact, quick).latency_s > 0
 
 
 def test_another_seed_is_measured_without_a_reference(artifact, quick):
     with CpuAgent("cpu", CpuOptions()) as agent:
-        assert agent.measure(NETWORK, artifact, replace(quick, seed=9)).latency_s > 0
+        assert measure_one(agent, NETWORK, artifact, replace(quick, seed=9)).latency_s > 0
 
 
 def test_rounds_are_apart(artifact, quick):
     with CpuAgent("cpu", CpuOptions()) as agent:
-        found = agent.measure(NETWORK, artifact, replace(quick, rounds=3, pause_s=0.3))
+        found = measure_one(agent, NETWORK, artifact, replace(quick, rounds=3, pause_s=0.3))
     assert found.device_s >= 2 * 0.3
 
 
 def test_a_witness_counts_what_disturbed_the_network(artifact, quick):
     with CpuAgent("cpu", CpuOptions()) as agent:
-        witness = agent.measure(NETWORK, artifact, quick).witness
-    assert witness["involuntary_switches"] >= 0
-    assert {"load1_before", "load1_after", "steal_s"} <= set(witness)
+        blocks = measure_one(agent, NETWORK, artifact, quick).blocks
+    counters = ("involuntary_switches", "waited_s", "steal_s", "cpu_s")
+    assert all(block.witness[name] >= 0 for block in blocks for name in counters)
+    assert all(block.witness["elapsed_s"] >= block.timed_s for block in blocks)
+    assert all(block.witness["clock_probe_s"] > 0 for block in blocks)
+    assert {"load1", "memory_probe_s", "utc_elapsed_s"} <= set(blocks[0].witness)

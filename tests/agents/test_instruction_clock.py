@@ -14,6 +14,7 @@ from agents.emulated.instruction_clock import InstructionClockAgent, Instruction
 from agents.emulated.profiles import PROFILES, Cache, Counts, Profile, seconds
 from farm.errors import DeviceUnfit
 from farm.types import Network
+from tests.agents.conftest import measure_one
 from tests.system import need
 
 NETWORK = Network("test", "conv")
@@ -100,8 +101,8 @@ class TestDevice:
         def measure(profile):
             options = InstructionClockOptions(profile=profile)
             with InstructionClockAgent("clock", options) as agent:
-                found = agent.measure(NETWORK, arm64_artifact, quick)
-            return found.witness, found.latency_s
+                found = measure_one(agent, NETWORK, arm64_artifact, quick)
+            return found.blocks[0].witness, found.latency_s
 
         return measure
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from agents import linux
-from agents.runner import read_files
+from agents.timing import Witness, read_files
 
 CPUS = "/sys/devices/system/cpu"
 
@@ -32,9 +32,7 @@ XEON = {
     f"{CPUS}/cpu1/cpufreq/scaling_governor": "powersave",
 }
 
-BEFORE = {
-    "/proc/stat": "cpu  9 9 9 9 9 9 9 900 0 0\ncpu0 1 1 1 1 1 1 1 500 0 0\n"
-    "cpu1 1 1 1 1 1 1 1 7 0 0\nintr 5",
+FILES = {
     "/proc/loadavg": "0.52 0.40 0.30 1/100 4242",
     "/sys/class/thermal/thermal_zone0/temp": "41000",
     "/sys/class/thermal/thermal_zone1/temp": "52500",
@@ -43,12 +41,34 @@ BEFORE = {
     f"{CPUS}/cpu1/thermal_throttle/core_throttle_count": "3",
 }
 
+BEFORE = {
+    "time_s": 100.0,
+    "utc_s": 1.8e9,
+    "involuntary_switches": 7,
+    "cpu_s": 1.0,
+    "waited_s": 0.25,
+    "steal_ticks": 500,
+    "clock_probe_s": 5e-5,
+    "memory_probe_s": 3e-4,
+    "files": FILES,
+}
+
 AFTER = {
-    **BEFORE,
-    "/proc/stat": "cpu0 1 1 1 1 1 1 1 900 0 0\ncpu1 1 1 1 1 1 1 1 32 0 0",
-    "/sys/class/thermal/thermal_zone1/temp": "60000",
-    f"{CPUS}/cpu1/cpufreq/scaling_cur_freq": "600000",
-    f"{CPUS}/cpu1/thermal_throttle/core_throttle_count": "5",
+    "time_s": 100.5,
+    "utc_s": 1.8e9 + 0.5,
+    "involuntary_switches": 9,
+    "cpu_s": 1.5,
+    "waited_s": 0.375,
+    "steal_ticks": 525,
+    "clock_probe_s": 4e-5,
+    "memory_probe_s": 4e-4,
+    "files": {
+        **FILES,
+        "/sys/class/thermal/thermal_zone1/temp": "60000",
+        f"{CPUS}/cpu1/cpufreq/scaling_cur_freq": "600000",
+        f"{CPUS}/cpu1/thermal_throttle/core_throttle_count": "5",
+        "/sys/devices/platform/soc/soc:firmware/get_throttled": "50005",
+    },
 }
 
 
@@ -73,37 +93,51 @@ def test_invents_nothing_on_a_host_that_shows_nothing():
     assert (linux.cpu_model({}), linux.memory_bytes({}), linux.governor({}, [0])) == (None,) * 3
     assert linux.cpu_flags({}) == frozenset()
     assert linux.with_siblings({}, [1]) == (1,)
-    assert linux.witness({}, {}, [0, 1]) == {}
+    nothing = {"files": {}, "clock_probe_s": 1.0, "memory_probe_s": 1.0, "waited_s": None}
+    assert set(linux.witness(nothing, nothing)) == {"clock_probe_s", "memory_probe_s"}
 
 
-def test_a_witness_has_states_before_and_after_and_what_counters_rose_by():
-    assert linux.witness(BEFORE, AFTER, [1]) == pytest.approx(
+def test_a_witness_has_states_and_what_counters_rose_by():
+    assert linux.witness(BEFORE, AFTER) == pytest.approx(
         {
-            "temp_c_before": 52.5,
-            "temp_c_after": 60.0,
-            "clock_hz_before": 1.5e9,
-            "clock_hz_after": 6e8,
-            "load1_before": 0.52,
-            "load1_after": 0.52,
+            "elapsed_s": 0.5,
+            "utc_elapsed_s": 0.5,
+            "cpu_s": 0.5,
+            "waited_s": 0.125,
+            "involuntary_switches": 2,
             "steal_s": 0.25,
+            "clock_probe_s": 4e-5,
+            "memory_probe_s": 3e-4,
             "throttles": 2,
+            "temp_c": 60.0,
+            "clock_hz": 6e8,
+            "load1": 0.52,
+            "throttled": 0x5,
         }
     )
 
 
 def test_a_sensor_that_vanishes_is_left_out_from_then_on():
-    gone = {path: text for path, text in AFTER.items() if "thermal" not in path}
-    found = linux.witness(BEFORE, gone, [1])
-    assert "temp_c_before" in found
-    assert not {"temp_c_after", "throttles"} & set(found)
+    gone = {path: text for path, text in FILES.items() if "thermal" not in path}
+    found = linux.witness(BEFORE, {**AFTER, "files": gone})
+    assert not {"temp_c", "throttles"} & set(found)
+
+
+@pytest.mark.parametrize("lie", ["0", "-274000", "6553500"])
+def test_a_sensor_that_lies_is_counted_and_not_believed(lie):
+    files = {**FILES, "/sys/class/thermal/thermal_zone1/temp": lie}
+    found = linux.witness(BEFORE, {**AFTER, "files": files})
+    assert (found["temp_c"], found["temp_implausible"]) == (41.0, 1)
 
 
 def test_agrees_with_psutil_on_this_host():
     files = read_files([*linux.FACT_FILES, *linux.witness_files([0])])
     assert linux.memory_bytes(files) == psutil.virtual_memory().total
     assert 0 in linux.with_siblings(files, [0])
-    assert linux.witness(files, files, [0])["steal_s"] == 0
-    assert linux.witness(files, files, [0])["load1_after"] >= 0
+    witness = Witness(linux.witness_files([0]), [0])
+    before, after = witness.reading(), witness.reading()
+    assert linux.witness(before, after)["steal_s"] >= 0
+    assert linux.witness(before, after)["load1"] == pytest.approx(os.getloadavg()[0], abs=2)
     assert os.sysconf("SC_CLK_TCK") == round(1 / linux._TICK_S)
     assert Path("/proc/cpuinfo").read_text().strip().startswith(files["/proc/cpuinfo"][:100])
 

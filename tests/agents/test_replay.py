@@ -15,6 +15,7 @@ from farm.config import load as load_config
 from farm.errors import DeviceUnfit, MeasureTimeout
 from farm.farm import Farm
 from farm.types import MeasureSpec, Network
+from tests.agents.conftest import measure_one
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 CELL = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"
@@ -24,7 +25,7 @@ HEAVY, LIGHT = (CELL.format(*[op] * 6) for op in ("nor_conv_3x3", "skip_connect"
 CLUSTER = """\
 store: results
 references: [near]
-measure: {rounds: 3, min_samples: 2, round_s: 1.0e-4}
+measure: {rounds: 3, min_samples: 2, block_s: 1.0e-4}
 devices:
   near: {kind: replay, noise: 0.01}
   far: {kind: replay, noise: 0.01}
@@ -72,7 +73,7 @@ def agent(name: str = "near", **options) -> ReplayAgent:
 
 def measured(code: str, spec: MeasureSpec, name: str = "near", **options):
     with agent(name, **options) as device:
-        return device.measure(Network("nb201", code), None, spec)
+        return measure_one(device, Network("nb201", code), None, spec)
 
 
 class TestLatencies:
@@ -80,13 +81,13 @@ class TestLatencies:
         found = measured(HEAVY, quick, noise=0.0)
         assert len({sample for row in found.samples_s for sample in row}) == 1
         assert found.latency_s == pytest.approx(10.7e-3, rel=1e-6)
-        assert found.latency_s == found.witness["published_s"]
+        assert found.latency_s == found.blocks[0].witness["published_s"]
         assert found.interval_s == (found.latency_s, found.latency_s)
         assert found.build_key is None
 
     def test_have_noise_of_their_own(self, quick):
         found = [measured(HEAVY, quick, noise=0.02, seed=seed) for seed in range(40)]
-        ratios = np.array([m.latency_s / m.witness["published_s"] for m in found])
+        ratios = np.array([m.latency_s / m.blocks[0].witness["published_s"] for m in found])
         assert 0.005 < ratios.std() < 0.03
         assert abs(np.median(ratios) - 1) < 0.02
         assert len(set(ratios)) == 40
@@ -105,17 +106,25 @@ class TestLatencies:
 
     def test_of_rows_of_operations_are_found_by_their_digits(self, quick):
         with agent("phone", table="fbnet", noise=0.0) as device:
-            found = device.measure(Network("fbnet32", "0" * 22), None, quick)
+            found = measure_one(device, Network("fbnet32", "0" * 22), None, quick)
         assert found.latency_s == pytest.approx(1e-3)
 
 
 class TestTime:
-    spec = MeasureSpec(warmup_s=1.0, rounds=2, round_s=3.0, sample_s=0.1, pause_s=0.5)
+    spec = MeasureSpec(
+        min_sessions=1,
+        max_sessions=1,
+        warmup_s=1.0,
+        rounds=2,
+        block_s=3.0,
+        sample_s=0.1,
+        pause_s=0.5,
+    )
 
     def test_is_recorded_and_not_spent(self):
         started_s = time.monotonic()
         found = measured(LIGHT, self.spec, noise=0.0)
-        assert found.runs_per_sample * found.samples_s[0][0] >= 0.1
+        assert found.blocks[0].runs_per_sample * found.samples_s[0][0] >= 0.1
         assert found.device_s == pytest.approx(1.0 + 2 * 3.0 + 0.5, rel=0.05)
         assert time.monotonic() - started_s < found.device_s
 
@@ -169,13 +178,13 @@ class TestWhatIsNotThere:
     def test_a_latency(self, code, quick):
         with agent("phone", table="fbnet") as device:
             with pytest.raises(DeviceUnfit, match=f"no latency of fbnet32/{code} on phone"):
-                device.measure(Network("fbnet32", code), None, quick)
-            assert device.measure(Network("fbnet32", "0" * 22), None, quick).latency_s > 0
+                measure_one(device, Network("fbnet32", code), None, quick)
+            assert measure_one(device, Network("fbnet32", "0" * 22), None, quick).latency_s > 0
 
     @pytest.mark.parametrize("network", [Network("nb201", "|none~0|"), Network("fbnet32", LIGHT)])
     def test_a_network(self, network, quick):
         with agent() as device, pytest.raises(DeviceUnfit, match=r"15625 networks of nb201, and"):
-            device.measure(network, None, quick)
+            measure_one(device, network, None, quick)
 
 
 class TestFacts:
@@ -210,7 +219,7 @@ def test_a_campaign_over_tables_learns_their_truth(tmp_path):
     assert (summary.built, summary.cached) == (0, 0)
     with farm.store() as store:
         for m in store.measurements():
-            assert m.latency_s == pytest.approx(m.witness["published_s"], rel=0.05)
+            assert m.latency_s == pytest.approx(m.blocks[0].witness["published_s"], rel=0.05)
     for judgement in summary.judgements.values():
         assert judgement.spearman > 0.6
     (reference,) = farm.hwl(f"nb201/{HEAVY}").references
@@ -230,5 +239,5 @@ def test_the_published_tables_are_devices(published, monkeypatch, quick):
         code = str(data["arch_str"][7]) if "arch_str" in data else "".join(map(str, data["ops"][7]))
         for column, latency_ms in zip(data["devices"], data["latency_ms"][:, 7], strict=True):
             with agent(str(column), table=name, noise=0.0) as device:
-                found = device.measure(Network(space, code), None, quick)
+                found = measure_one(device, Network(space, code), None, quick)
             assert found.latency_s == pytest.approx(float(latency_ms) * 1e-3)

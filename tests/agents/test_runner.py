@@ -21,8 +21,9 @@ import psutil
 import pytest
 
 from agents.bundle import host_bundle
-from agents.pipes import RUNNER, RUNNER_ERRORS, LocalPipe, local_runner
-from agents.runner import ERROR_KINDS, Refused, check_output, seeded_values
+from agents.pipes import DEVICE_FILES, RUNNER, RUNNER_ERRORS, LocalPipe, local_runner
+from agents.runner import ERROR_KINDS
+from agents.timing import Refused, check_output, seeded_values
 from farm.types import Artifact, MeasureSpec
 
 Found = TypeVar("Found")
@@ -36,12 +37,11 @@ def runner() -> Iterator[LocalPipe]:
         yield pipe
 
 
-def message(artifact: Artifact, **changes) -> dict:
-    """A request to run a network once."""
+def message(*artifacts: Artifact, **changes) -> dict:
+    """A request to run networks once."""
     request = {
         "op": "run",
-        "library": str(artifact.library),
-        "program": artifact.program.to_json(),
+        "networks": [given(artifact) for artifact in artifacts],
         "threads": 1,
         "cores": ALL_CORES[-1:],
         "seed": 0,
@@ -50,8 +50,20 @@ def message(artifact: Artifact, **changes) -> dict:
     return {**request, **changes}
 
 
-def measuring(artifact: Artifact, spec: MeasureSpec, **changes) -> dict:
-    return message(artifact, op="measure", spec=asdict(spec), **changes)
+def given(artifact: Artifact, **changes) -> dict:
+    library, program = str(artifact.library), artifact.program.to_json()
+    return {"library": library, "program": program, **changes}
+
+
+def timing(*artifacts: Artifact, spec: MeasureSpec, **changes) -> dict:
+    """A request for a session."""
+    return message(*artifacts, **{"op": "session", "order": 0, "spec": asdict(spec), **changes})
+
+
+def only(reply: dict) -> dict:
+    """What a reply says of its one network."""
+    (network,) = reply["result"]["networks"]
+    return network
 
 
 def error_of(reply: dict) -> str:
@@ -122,17 +134,21 @@ class TestProgram:
         assert set(RUNNER_ERRORS) == set(ERROR_KINDS)
 
     def test_is_python_3_9_and_needs_nothing_but_the_runtime(self):
-        tree = ast.parse(RUNNER.read_text(), feature_version=(3, 9))
-        nodes = list(ast.walk(tree))
+        trees = [ast.parse(path.read_text(), feature_version=(3, 9)) for path in DEVICE_FILES]
+        nodes = [node for tree in trees for node in ast.walk(tree)]
         names = {
             alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names
         }
         names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
-        assert {name.split(".")[0] for name in names} - sys.stdlib_module_names == {"tvm_ffi"}
+        assert {name.split(".")[0] for name in names} - sys.stdlib_module_names == {
+            "agents",  # for whom reads the types; not imported on a device
+            "timing",
+            "tvm_ffi",
+        }
 
     def test_maps_the_slim_runtime_and_nothing_more(self, runner, artifact, quick):
-        reply = runner.request(measuring(artifact, quick, read=["/proc/self/maps"]), 60)
-        maps = reply["result"]["after"]["files"]["/proc/self/maps"]
+        reply = runner.request(timing(artifact, spec=quick, read=["/proc/self/maps"]), 60)
+        maps = only(reply)["blocks"][0]["after"]["files"]["/proc/self/maps"]
         assert f"{host_bundle()}/lib/libtvm_runtime.so" in maps
         assert not [word for word in ("libtvm_compiler", "numpy", "site-packages") if word in maps]
 
@@ -143,9 +159,9 @@ class TestProgram:
 
 class TestRun:
     def test_computes_what_the_network_computes(self, runner, artifact):
-        result = runner.request(message(artifact), 60)["result"]
+        result = only(runner.request(message(artifact), 60))
         assert result["output"] == pytest.approx(artifact.program.expected, abs=1e-5)
-        other = runner.request(message(artifact, seed=1), 60)["result"]
+        other = only(runner.request(message(artifact, seed=1), 60))
         assert other["output"] != pytest.approx(artifact.program.expected, abs=1e-2)
 
     def test_is_refused_cores_that_are_not_there(self, runner, artifact):
@@ -156,17 +172,21 @@ class TestRun:
         ("change", "says"),
         [
             ({"op": "sing"}, "bad_request: the request does not fit: KeyError: 'sing'"),
-            ({"timeout_s": "soon"}, "bad_request: this is no request: ValueError"),
-            ({"program": {}}, "bad_request: the request does not fit: KeyError: 'entry'"),
+            ({"timeout_s": "soon"}, "bad_request: no request: ValueError"),
+            ({"networks": [{}]}, "bad_request: the request does not fit: KeyError: 'library'"),
             ({"cores": "1"}, "bad_request: the request does not fit: TypeError"),
-            ({"library": "/nowhere.so"}, "artifact: /nowhere.so does not load"),
-            ({"library": __file__}, f"artifact: {__file__} does not load"),
             ({"timeout_s": 0}, "timeout: no result within 0 s"),
         ],
     )
     def test_names_what_is_wrong_with_a_request(self, runner, artifact, change, says):
         assert error_of(runner.request(message(artifact, **change), 60)).startswith(says)
         assert "result" in runner.request(message(artifact), 60)
+
+    @pytest.mark.parametrize("library", ["/nowhere.so", __file__])
+    def test_names_a_library_that_is_none(self, runner, artifact, library):
+        reply = runner.request(message(networks=[given(artifact, library=library)]), 60)
+        assert error_of(reply).startswith(f"artifact: {library} does not load")
+        assert reply["error"]["network"] == 0
 
     def test_answers_lines_that_are_no_requests(self):
         argv = [sys.executable, "-I", "-S", RUNNER, "--runtime", host_bundle()]
@@ -208,14 +228,14 @@ class TestFaults:
         assert eventually(lambda: not any(maps(p, hanging.library) for p in psutil.process_iter()))
 
     def test_what_a_network_prints_is_no_reply(self, runner, misbehaving, quick):
-        reply = runner.request(measuring(misbehaving("noise"), quick), 60)
-        assert len(reply["result"]["samples_s"]) == quick.rounds
+        reply = runner.request(timing(misbehaving("noise"), spec=quick), 60)
+        assert len(only(reply)["blocks"]) == quick.rounds
 
     def test_infinite_output_is_wrong(self, runner, artifact, quick):
         program = artifact.program
         huge = tuple(replace(tensor, bound=2.0**100) for tensor in program.inputs)
         overflowing = replace(artifact, program=replace(program, inputs=huge, seed=1))
-        reply = runner.request(measuring(overflowing, quick), 60)
+        reply = runner.request(timing(overflowing, spec=quick), 60)
         assert error_of(reply) == "wrong_output: the output holds NaN or infinity"
 
     def test_arguments_of_another_shape_are_the_networks_crash(self, runner, artifact):
@@ -233,45 +253,71 @@ def maps(process: psutil.Process, library: Path) -> bool:
 
 class TestMeasure:
     def test_keeps_every_sample(self, runner, artifact, quick):
-        spec = replace(quick, rounds=4, min_samples=9, warmup_s=2e-3)
-        result = runner.request(measuring(artifact, spec), 60)["result"]
-        count = len(result["samples_s"][0])
-        assert [len(row) for row in result["samples_s"]] == [count] * 4
-        assert count >= 9
-        assert sum(result["warmup_s"]) * result["runs_per_sample"] >= spec.warmup_s
-        fastest_s = min(result["warmup_s"])
-        assert result["runs_per_sample"] * fastest_s >= spec.sample_s * (1 - 1e-9)
-        assert count * result["runs_per_sample"] * fastest_s >= spec.round_s * (1 - 1e-9)
+        spec = replace(quick, rounds=4, min_samples=9)
+        found = only(runner.request(timing(artifact, spec=spec), 60))
+        samples_s = [block["samples_s"] for block in found["blocks"]]
+        runs = found["blocks"][0]["runs_per_sample"]
+        assert [len(row) for row in samples_s] == [len(samples_s[0])] * 4
+        assert len(samples_s[0]) >= 9
+        fastest_s = min(found["warmup_s"])
+        assert runs * fastest_s >= spec.sample_s * (1 - 1e-9)
+        assert len(samples_s[0]) * runs * fastest_s >= spec.block_s * (1 - 1e-9)
 
     def test_a_long_network_is_sampled_run_by_run(self, runner, artifact, quick):
-        spec = replace(quick, sample_s=1e-9, round_s=1e-9, min_samples=3)
-        result = runner.request(measuring(artifact, spec), 60)["result"]
-        assert result["runs_per_sample"] == 1
-        assert [len(row) for row in result["samples_s"]] == [3, 3, 3]
+        spec = {**asdict(quick), "sample_s": 1e-9, "block_s": 1e-9, "min_samples": 3}
+        found = only(runner.request({**timing(artifact, spec=quick), "spec": spec}, 60))
+        assert [block["runs_per_sample"] for block in found["blocks"]] == [1, 1, 1]
+        assert [len(block["samples_s"]) for block in found["blocks"]] == [3, 3, 3]
+
+    def test_cold_caches_are_slower_and_a_run_each(self, runner, artifact, quick):
+        spec = replace(quick, min_samples=20)
+        warm = only(runner.request(timing(artifact, spec=spec), 60))["blocks"]
+        flushed = replace(spec, flush_bytes=64 << 20)
+        cold = only(runner.request(timing(artifact, spec=flushed), 60))["blocks"]
+        assert [block["runs_per_sample"] for block in cold] == [1, 1, 1]
+        fastest = [min(s for b in blocks for s in b["samples_s"]) for blocks in (warm, cold)]
+        assert fastest[0] < fastest[1]
+
+    def test_networks_take_turns_in_an_order_of_their_own(self, runner, artifact, quick):
+        spec = replace(quick, rounds=6)
+        request = timing(*[artifact] * 4, spec=spec)
+        orders = [turns(runner.request({**request, "order": n}, 60)) for n in (1, 1, 2)]
+        assert orders[0] == orders[1] != orders[2]
+        rounds = [orders[0][i : i + 4] for i in range(0, 24, 4)]
+        assert all(sorted(numbers) == [0, 1, 2, 3] for numbers in rounds)
+        assert len({tuple(numbers) for numbers in rounds}) > 1
+
+    def test_an_error_names_the_network(self, runner, artifact, wrong, misbehaving, quick):
+        for bad, kind in ((wrong, "wrong_output"), (misbehaving("crash"), "crash")):
+            reply = runner.request(timing(artifact, artifact, bad, spec=quick), 60)
+            assert (reply["error"]["kind"], reply["error"]["network"]) == (kind, 2)
+        hanging = timing(artifact, misbehaving("hang"), spec=quick, timeout_s=2.0)
+        reply = runner.request(hanging, 60)
+        assert (reply["error"]["kind"], reply["error"]["network"]) == ("timeout", 1)
 
     def test_checks_the_output_against_its_own_seed_only(self, runner, wrong, artifact, quick):
-        reply = runner.request(measuring(wrong, quick), 60)
+        reply = runner.request(timing(wrong, spec=quick), 60)
         assert error_of(reply).startswith("wrong_output: the output is off by 0.01")
-        assert runner.request(measuring(wrong, quick, seed=5), 60)["result"]["deviation"] is None
-        right = runner.request(measuring(artifact, quick), 60)["result"]
+        assert only(runner.request(timing(wrong, spec=quick, seed=5), 60))["deviation"] is None
+        right = only(runner.request(timing(artifact, spec=quick), 60))
         assert right["deviation"] <= artifact.program.tolerance
         assert right["output"] == pytest.approx(artifact.program.expected, abs=1e-5)
 
     def test_threads_are_where_they_should_be(self, runner, artifact, quick):
         """The first thread is the network's own; the pool adds the others."""
-        one = runner.request(measuring(artifact, quick), 60)["result"]
+        one = runner.request(timing(artifact, spec=quick), 60)["result"]
         assert one["affinity"] == [ALL_CORES[-1:]]
-        anywhere = runner.request(measuring(artifact, quick, cores=[]), 60)["result"]
+        anywhere = runner.request(timing(artifact, spec=quick, cores=[]), 60)["result"]
         assert anywhere["affinity"] == [ALL_CORES]
 
     @pytest.mark.skipif(len(ALL_CORES) < 2, reason="two threads need two cores")
     def test_two_threads_have_a_core_each(self, runner, artifact, quick):
         cores = ALL_CORES[-2:]
-        two = runner.request(measuring(artifact, quick, threads=2, cores=cores), 60)["result"]
+        two = runner.request(timing(artifact, spec=quick, threads=2, cores=cores), 60)["result"]
         assert two["affinity"] == [[cores[0]], [cores[1]]]
-        free = runner.request(measuring(artifact, quick, threads=2, cores=[]), 60)["result"]
+        free = runner.request(timing(artifact, spec=quick, threads=2, cores=[]), 60)["result"]
         assert free["affinity"] == [ALL_CORES] * 2
-        loose = runner.request(measuring(artifact, quick, cores=cores), 60)["result"]
+        loose = runner.request(timing(artifact, spec=quick, cores=cores), 60)["result"]
         assert loose["affinity"] == [cores]
 
     def test_reads_files_before_and_after(self, runner, artifact, quick, tmp_path):
@@ -279,9 +325,17 @@ class TestMeasure:
         (tmp_path / "zone0/temp").write_text("41000\n")
         (tmp_path / "link").symlink_to("zone0")
         patterns = [f"{tmp_path}/*/temp", f"{tmp_path}/nothing", f"{tmp_path}/zone0"]
-        result = runner.request(measuring(artifact, quick, read=patterns), 60)["result"]
+        found = only(runner.request(timing(artifact, spec=quick, read=patterns), 60))
         expected = {f"{tmp_path}/{name}/temp": "41000" for name in ("zone0", "link")}
-        assert result["before"]["files"] == result["after"]["files"] == expected
+        block = found["blocks"][0]
+        assert block["before"]["files"] == block["after"]["files"] == expected
+
+
+def turns(reply: dict) -> list[int]:
+    """The numbers of the networks in the order in which their blocks were timed."""
+    networks = reply["result"]["networks"]
+    starts = [(b["before"]["time_s"], n) for n, one in enumerate(networks) for b in one["blocks"]]
+    return [number for _, number in sorted(starts)]
 
 
 HOLDER = """\

@@ -66,7 +66,7 @@ def test_outputs_equal_onnxruntime(
 ) -> None:
     artifact = build(model_of(network.id), PI4, store, kernels)
     program = artifact.program
-    output = request(artifact, pi4, op="run")["output"]
+    output = request(artifact, pi4, op="run")["networks"][0]["output"]
     assert output == pytest.approx(program.expected, rel=0, abs=program.tolerance)
     assert max(map(abs, program.expected)) > 10 * program.tolerance
 
@@ -76,10 +76,11 @@ def test_other_devices(
     target: Target, cpu: str, python: str, store: ArtifactStore, kernels: KernelCache
 ) -> None:
     """The runner itself checks the output before it measures."""
-    spec = MeasureSpec(warmup_s=0, rounds=2, round_s=1e-3, sample_s=1e-4, pause_s=0)
+    spec = MeasureSpec(warmup_s=0, rounds=2, block_s=1e-3, sample_s=1e-4)
     artifact = build(conv_model(), target, store, kernels)
     with arm64.runner(python, cpu) as pipe:
-        result = request(artifact, pipe, op="measure", spec=asdict(spec), threads=2)
-    assert 0 <= result["deviation"] <= artifact.program.tolerance
-    assert len(result["samples_s"]) == spec.rounds
-    assert min(map(min, result["samples_s"])) > 0
+        result = request(artifact, pipe, op="session", order=0, spec=asdict(spec), threads=2)
+    (network,) = result["networks"]
+    assert 0 <= network["deviation"] <= artifact.program.tolerance
+    assert len(network["blocks"]) == spec.rounds
+    assert min(min(block["samples_s"]) for block in network["blocks"]) > 0

@@ -15,7 +15,16 @@ import pytest
 
 from farm.errors import StoreBusy, StoreError, StoreFull, StoreNewer, UnknownName
 from farm.store import Plan, Store, StoreLock
-from farm.types import Artifact, DeviceFacts, Failure, Measurement, MeasureSpec, Network, Program
+from farm.types import (
+    Artifact,
+    Block,
+    DeviceFacts,
+    Failure,
+    Measurement,
+    MeasureSpec,
+    Network,
+    Program,
+)
 
 A, B = Network("nb201", "a"), Network("nb201", "b/with a slash")
 SPEC = MeasureSpec(rounds=2)
@@ -39,10 +48,12 @@ def measurement(network=A, device="cpu1", latency_s=0.001, device_s=0.5):
         fingerprint=FACTS.fingerprint,
         build_key="k",
         spec=SPEC,
-        samples_s=((latency_s, 2 * latency_s), (latency_s, 3 * latency_s, 1 / 3)),
-        runs_per_sample=4,
-        warmup_s=(0.1, 0.05),
-        witness={"temp_c_before": 41.5},
+        blocks=(
+            Block((latency_s, 2 * latency_s), 4, {"temp_c": 41.5}),
+            Block((latency_s, 3 * latency_s, 1 / 3), 4, {}, session=1, rejected="contended: so"),
+        ),
+        warmup_s=((0.1, 0.05), (0.2,)),
+        exact=False,
         device_s=device_s,
         measured_at="2026-01-02T03:04:05.678+00:00",
     )
@@ -220,7 +231,7 @@ def test_a_full_disk_loses_nothing(tmp_path):
         store.record(requests[0], measurement())
         pages = store._db.execute("PRAGMA page_count").fetchone()[0]
         store._db.execute(f"PRAGMA max_page_count = {pages}")
-        long = replace(measurement(B), samples_s=((0.5,) * 10_000,))
+        long = replace(measurement(B), blocks=(Block((0.5,) * 10_000, 1, {}),))
         with pytest.raises(StoreFull, match="free some space, then run"):
             store.record(requests[2], long)
         assert store.measurements(campaign=name) == [measurement()]

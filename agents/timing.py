@@ -1,0 +1,352 @@
+"""Loads compiled networks and times them; goes to the device together with `agents/runner.py`.
+
+Python 3.9, the standard library and the slim runtime. Whether a block of samples counts, and
+whether there are enough of them, is for the farm to decide: this file only times and witnesses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import math
+import os
+import random
+import resource
+import statistics
+import struct
+import sys
+import time
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+
+
+class Refused(Exception):
+    """A request that ends in an error reply of this kind (`agents.runner.ERROR_KINDS`)."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
+
+
+_PERIOD = 8191
+"""Values before the sequence repeats: a prime, so that no two rows of a tensor are alike."""
+
+_BOUNDS = (2.0**-100, 2.0**100)
+"""Bounds whose smallest value is still a normal float32, and whose largest is finite."""
+
+
+def seeded_values(seed: int, index: int, count: int, bound: float) -> array[float]:
+    """Argument number `index` of a network: (count,) float32 in (-bound, bound), never zero.
+
+    The same on every host and Python: SHAKE-256 of (seed, index) gives 16-bit integers h, and
+    (2 h + 1 - 2^16) / 2^16 is a uniform grid without a zero. Raises ValueError for a bound whose
+    values would be denormal or infinite.
+    """
+    if not _BOUNDS[0] <= bound <= _BOUNDS[1]:
+        raise ValueError(f"`bound` must lie in [2^-100, 2^100], got {bound!r}")
+    block = min(count, _PERIOD)
+    random_bytes = hashlib.shake_256(f"{seed}/{index}".encode()).digest(2 * block)
+    grid = struct.unpack(f"<{block}H", random_bytes)
+    values = array("f", [(2 * h - 65535) / 65536 * bound for h in grid])
+    return (values * (count // block + 1))[:count] if count > block else values
+
+
+def load_runtime(bundle: Path) -> None:
+    """Maps the runtime into this process, which starts no thread; again is no work."""
+    try:
+        sys.path.insert(0, str(bundle))
+        import tvm_ffi  # noqa: F401 - the runtime library needs its symbols
+
+        ctypes.CDLL(str(bundle / "lib/libtvm_runtime.so"), ctypes.RTLD_GLOBAL)
+    except (OSError, ImportError) as e:
+        raise Refused("unfit", f"no runtime in {bundle} loads: {one_line(e)}") from e
+
+
+_CPU, _POOLED = 1, 2
+"""Device type and kind of allocator, as Relax's virtual machine numbers them."""
+
+
+class LoadedNetwork:
+    """A network that is loaded, with its arguments filled."""
+
+    def __init__(self, library: str, program: Json, seed: int) -> None:
+        """Raises `Refused` where `library` is not one that this device can load."""
+        import tvm_ffi
+
+        self._ffi = tvm_ffi
+        self._entry = program["entry"]
+        try:
+            self._vm = tvm_ffi.load_module(library)["vm_load_executable"]()
+            self._vm["vm_initialization"](_CPU, 0, _POOLED)
+        except (RuntimeError, AttributeError) as e:
+            raise Refused("artifact", f"{library} does not load: {one_line(e)}") from e
+        inputs = enumerate(program["inputs"])
+        self._arguments = [self._filled(spec, seed, index) for index, spec in inputs]
+        self._vm["save_function"](self._entry, "timed", True, *self._arguments)
+
+    def _filled(self, spec: Json, seed: int, index: int) -> Any:
+        values = seeded_values(seed, index, math.prod(spec["shape"]), spec["bound"])
+        shape, dtype = self._ffi.Shape(spec["shape"]), self._ffi.dtype(spec["dtype"])
+        allocate = self._ffi.get_global_func("runtime.TVMTensorAllocWithScope")
+        tensor = allocate(shape, dtype, self._ffi.device("cpu", 0), None)
+        self._copy("runtime.TVMTensorCopyFromBytes", tensor, values)
+        return tensor
+
+    def _copy(self, function: str, tensor: Any, values: array[float]) -> None:
+        address = ctypes.c_void_p(values.buffer_info()[0])
+        self._ffi.get_global_func(function)(tensor, address, 4 * len(values))
+
+    def output(self) -> array[float]:
+        """Runs once; the flattened output, float32."""
+        tensor = self._vm[self._entry](*self._arguments)
+        values = array("f", bytes(4 * tensor.numel()))
+        self._copy("runtime.TVMTensorCopyToBytes", tensor, values)
+        return values
+
+    def sample(self, runs: int, count: int, flush_bytes: int = 0) -> list[float]:
+        """(count,) seconds per run, each over `runs` runs timed in C++; one run comes before.
+
+        flush_bytes: so much memory is written before each sample, to empty the caches.
+        """
+        evaluator = self._ffi.get_global_func("runtime.RPCTimeEvaluator")
+        as_they_come = (0, 100, 0, 1, flush_bytes, "")
+        blob = bytes(evaluator(self._vm, "timed", _CPU, 0, runs, count, *as_they_come)())
+        return list(struct.unpack(f"@{count}d", blob))
+
+
+def prepare_threads(threads: int, cores: list[int]) -> None:
+    """Must come before TVM's pool starts, which would bind itself over the caller's cores."""
+    os.environ["TVM_BIND_THREADS"] = "0"
+    os.environ["TVM_NUM_THREADS"] = str(threads)
+    with contextlib.suppress(OSError):  # where none of them is there; what is given says it
+        os.sched_setaffinity(0, cores or os.sched_getaffinity(0))
+    given = sorted(os.sched_getaffinity(0))
+    if cores and given != sorted(cores):
+        raise Refused("unfit", f"asked for the cores {sorted(cores)}, this host gives {given}")
+
+
+def bind_threads(threads: int, cores: list[int]) -> list[list[int]]:
+    """Once the pool runs: a core for each thread, if there are as many; all affinities."""
+    ids = sorted(int(path.name) for path in Path("/proc/self/task").iterdir())
+    if threads == len(cores):
+        for thread, core in zip(ids, cores):
+            os.sched_setaffinity(thread, {core})
+    return [sorted(os.sched_getaffinity(thread)) for thread in ids]
+
+
+def check_output(output: array[float], program: Json, seed: int) -> float | None:
+    """The largest deviation from the expected output; None where `seed` is not the program's.
+
+    Raises `Refused` for the output of another network, and for NaN and infinity.
+    """
+    if not all(map(math.isfinite, output)):
+        raise Refused("wrong_output", "the output holds NaN or infinity")
+    if seed != program["seed"]:
+        return None
+    if len(output) < len(program["expected"]):
+        raise Refused("wrong_output", f"the output has only {len(output)} values")
+    allowed: float = program["tolerance"]
+    deviation = max((abs(a - b) for a, b in zip(output, program["expected"])), default=0.0)
+    if deviation > allowed:
+        raise Refused("wrong_output", f"the output is off by {deviation:g}, allowed is {allowed:g}")
+    return deviation
+
+
+_FLAT = 0.01
+"""Warm-up ends when the medians of two blocks in a row differ by less, relatively."""
+
+
+def warm_up(network: LoadedNetwork, spec: Json) -> tuple[list[float], int]:
+    """All warm-up samples, and how many runs it takes until a sample lasts `sample_s`.
+
+    Blocks of at least `block_s` / 2 run until their median is flat, for `warmup_s` at most.
+    """
+    samples_s: list[float] = []
+    runs, needed, before_s = 0, 1, math.inf
+    started_s = time.monotonic()
+    while True:
+        runs = needed
+        count = _count(runs * min(samples_s, default=math.inf), spec["block_s"] / 2, 1)
+        block_s = network.sample(runs, count, spec["flush_bytes"])
+        samples_s += block_s
+        fastest_s = max(min(samples_s), 1e-9)
+        needed = 1 if spec["flush_bytes"] else max(runs, math.ceil(spec["sample_s"] / fastest_s))
+        median_s = statistics.median(block_s)
+        flat = abs(median_s - before_s) <= _FLAT * median_s
+        late = time.monotonic() - started_s >= spec["warmup_s"]
+        if runs == needed and (flat or late):
+            return samples_s, runs
+        before_s = median_s
+
+
+def _count(sample_s: float, block_s: float, least: int) -> int:
+    """How many samples make a block."""
+    return max(least, math.ceil(block_s / sample_s))
+
+
+_CLOCK_PROBE = bytes(range(256)) * 256
+_MEMORY_PROBE = memoryview(bytearray(6 << 20))
+
+
+def _fastest_s(work: Callable[[], Any]) -> float:
+    times = []
+    for _ in range(3):
+        started_s = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started_s)
+    return min(times)
+
+
+def _copy_half() -> None:
+    half = len(_MEMORY_PROBE) // 2
+    _MEMORY_PROBE[:half] = _MEMORY_PROBE[half:]
+
+
+def probes() -> Json:
+    """Seconds for two fixed pieces of work, where a guest or a container is shown no counters:
+    hashing in the first-level cache is the core's clock, copying 3 MB what neighbours leave of
+    the shared cache and the memory."""
+    return {
+        "clock_probe_s": _fastest_s(lambda: hashlib.sha256(_CLOCK_PROBE).digest()),
+        "memory_probe_s": _fastest_s(_copy_half),
+    }
+
+
+def _paths(patterns: list[str]) -> list[Path]:
+    return [path for pattern in patterns for path in Path("/").glob(pattern[1:])]
+
+
+def _texts(paths: list[Path]) -> dict[str, str]:
+    texts = {}
+    for path in paths:
+        with contextlib.suppress(OSError):
+            texts[str(path)] = path.read_text(errors="replace").strip("\0\n ")
+    return texts
+
+
+def read_files(patterns: list[str]) -> dict[str, str]:
+    """The text of every file that an absolute pattern matches; the unreadable are left out."""
+    return _texts(_paths(patterns))
+
+
+class Witness:
+    """What is seen around a block. Counters come as they are, and the farm takes differences."""
+
+    def __init__(self, patterns: list[str], cores: list[int]) -> None:
+        self._paths = _paths(patterns)
+        self._cores = {f"cpu{core}" for core in cores}
+
+    def reading(self) -> Json:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return {
+            "time_s": time.monotonic(),
+            "utc_s": time.time(),
+            "involuntary_switches": usage.ru_nivcsw,
+            "cpu_s": usage.ru_utime + usage.ru_stime,
+            "waited_s": _waited_s(),
+            "steal_ticks": self._steal_ticks(),
+            **probes(),
+            "files": _texts(self._paths),
+        }
+
+    def _steal_ticks(self) -> int | None:
+        """Of our cores, in units of the kernel's USER_HZ."""
+        with contextlib.suppress(OSError, IndexError):
+            lines = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
+            return sum(int(line[8]) for line in lines if line and line[0] in self._cores)
+        return None
+
+
+def _waited_s() -> float | None:
+    """Seconds that this process's first thread was ready to run and did not."""
+    with contextlib.suppress(OSError, IndexError):
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    return None
+
+
+class Timed:
+    """A network in a session: loaded, checked, warmed up, and timed block after block."""
+
+    def __init__(self, number: int, request: Json) -> None:
+        """number: which network of the request."""
+        self._spec = request["spec"]
+        self._network_given = request["networks"][number]
+        started_s = time.monotonic()
+        program = self._network_given["program"]
+        self._network = LoadedNetwork(self._network_given["library"], program, request["seed"])
+        self.result: Json = {"load_s": time.monotonic() - started_s, "blocks": []}
+        output = self._network.output()
+        self.result["output"] = list(output[:16])
+        self.result["deviation"] = check_output(output, program, request["seed"])
+
+    def warm_up(self) -> None:
+        self.result["warmup_s"], self._runs = warm_up(self._network, self._spec)
+        fastest_s = max(min(self.result["warmup_s"]), 1e-9)
+        least = self._spec["min_samples"]
+        self._count = _count(self._runs * fastest_s, self._spec["block_s"], least)
+
+    def block(self, witness: Witness) -> None:
+        before = witness.reading()
+        samples_s = self._network.sample(self._runs, self._count, self._spec["flush_bytes"])
+        block = {"samples_s": samples_s, "runs_per_sample": self._runs}
+        self.result["blocks"].append({**block, "before": before, "after": witness.reading()})
+
+
+def session(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:
+    """Loads all networks, and times them in rounds: a block of each, in random order.
+
+    begin: told the number of a network before anything is done with it.
+    """
+    load_runtime(bundle)
+    prepare_threads(request["threads"], request["cores"])
+    networks = []
+    for number in range(len(request["networks"])):
+        begin(number)
+        networks.append(Timed(number, request))
+    affinity = bind_threads(request["threads"], request["cores"])
+    for number, network in enumerate(networks):
+        begin(number)
+        network.warm_up()
+    witness = Witness(request.get("read", []), request["cores"])
+    order = random.Random(request["order"])
+    for index in range(request["spec"]["rounds"]):
+        time.sleep(request["spec"]["pause_s"] if index else 0)
+        for number in order.sample(range(len(networks)), len(networks)):
+            begin(number)
+            networks[number].block(witness)
+    return {"networks": [network.result for network in networks], "affinity": affinity}
+
+
+def run(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:
+    """Loads and runs each network once; `output` is the first 16 values of the flattened output."""
+    load_runtime(bundle)
+    prepare_threads(request["threads"], request["cores"])
+    outputs = []
+    for number, given in enumerate(request["networks"]):
+        begin(number)
+        network = LoadedNetwork(given["library"], given["program"], request["seed"])
+        outputs.append({"output": list(network.output()[:16])})
+    return {"networks": outputs}
+
+
+def facts(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:  # noqa: ARG001
+    """The host as it is; what its files mean is for the farm to find out."""
+    load_runtime(bundle)
+    return {
+        "uname": list(os.uname()),
+        "python": sys.version.split()[0],
+        "affinity": sorted(os.sched_getaffinity(0)),
+        "files": read_files(request.get("read", [])),
+    }
+
+
+OPERATIONS = {"facts": facts, "run": run, "session": session}

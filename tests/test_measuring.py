@@ -1,0 +1,257 @@
+"""Sessions until a latency is known: who takes part, what counts, and what it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from farm import quality
+from farm.errors import DeviceLost, NetworkCrashed, WrongOutput, blaming
+from farm.measuring import batches, difference, measure
+from farm.types import (
+    Artifact,
+    Block,
+    DeviceFacts,
+    Job,
+    Measurement,
+    MeasureSpec,
+    Network,
+    Program,
+    Session,
+    TensorSpec,
+)
+
+NETWORKS = [Network("test", code) for code in "abcd"]
+JOBS = [Job(network, None) for network in NETWORKS]
+FACTS = DeviceFacts("d", "host", (), None, {"governor": "performance"})
+SPEC = MeasureSpec(rounds=4)
+
+QUIET = {
+    "elapsed_s": 0.03,
+    "utc_elapsed_s": 0.03,
+    "waited_s": 0.0,
+    "steal_s": 0.0,
+    "involuntary_switches": 0,
+    "clock_probe_s": 4e-5,
+}
+
+Script = Callable[[str, int, int], Block]
+"""The block of a network's code, in a session and a round."""
+
+
+def block(latency_s: float = 1e-3, samples: int = 20, **seen: float) -> Block:
+    return Block((latency_s,) * samples, 1, {**QUIET, **seen})
+
+
+class Scripted:
+    """An agent that answers by a script, and remembers who took part in which session."""
+
+    def __init__(self, script: Script, facts: Sequence[DeviceFacts] = (FACTS,)) -> None:
+        self._script = script
+        self._facts = list(facts)
+        self.sessions: list[str] = []
+
+    def facts(self) -> DeviceFacts:
+        return self._facts.pop(0) if len(self._facts) > 1 else self._facts[0]
+
+    def session(self, jobs: Sequence[Job], spec: MeasureSpec, number: int) -> list[Session]:
+        self.sessions.append("".join(job.network.code for job in jobs))
+        found = []
+        for index, job in enumerate(jobs):
+            with blaming(index):
+                code = job.network.code
+                blocks = tuple(self._script(code, number, r) for r in range(spec.rounds))
+            found.append(Session((1e-3,), blocks, device_s=1.0))
+        return found
+
+
+def measured(script: Script, spec: MeasureSpec = SPEC) -> tuple[Measurement, Scripted]:
+    """The first network alone."""
+    agent = Scripted(script)
+    _, (outcome,) = measure(agent, JOBS[:1], spec)
+    assert isinstance(outcome, Measurement)
+    return outcome, agent
+
+
+class TestSessions:
+    def test_end_with_the_fewest_where_all_agree(self):
+        found, agent = measured(lambda *_: block())
+        assert agent.sessions == ["a"] * 3
+        assert (found.verdict, found.latency_s) == ("ok", 1e-3)
+        assert found.half_width < 1e-9
+        assert [b.session for b in found.blocks] == [0] * 4 + [1] * 4 + [2] * 4
+
+    def test_go_on_for_those_that_are_not_known_yet(self):
+        def script(code: str, session: int, _round: int) -> Block:
+            return block(1e-3 * (1 + 0.02 * (session % 2)) if code == "b" else 1e-3)
+
+        agent = Scripted(script)
+        _, outcomes = measure(agent, JOBS[:3], SPEC)
+        assert agent.sessions == ["abc"] * 3 + ["b"] * 3
+        assert [o.verdict for o in outcomes] == ["ok", "noisy", "ok"]
+
+    def test_end_with_the_budget(self):
+        spec = replace(SPEC, min_sessions=1, budget_s=2.0)
+        found, agent = measured(lambda _c, s, r: block(1e-4 * (1 + s + 0.1 * r)), spec)
+        assert len(agent.sessions) == 2
+        assert found.verdict == "unresolved"
+
+    def test_of_an_exact_device_are_one(self):
+        agent = Scripted(lambda *_: block(), [replace(FACTS, exact=True)])
+        _, (found,) = measure(agent, JOBS[:1], replace(SPEC, rounds=1))
+        assert agent.sessions == ["a"]
+        assert (found.verdict, found.interval_s) == ("ok", (1e-3, 1e-3))
+
+    def test_leave_out_what_does_not_fit_into_memory_together(self):
+        def job(megabytes: int) -> Job:
+            tensor = TensorSpec("x", (megabytes << 18,), 1.0)
+            program = Program((tensor,), 0, (), 0.0)
+            return Job(NETWORKS[0], Artifact("", None, "", 0, 0.0, program))
+
+        facts = replace(FACTS, info={"memory_bytes": str(100 << 20)})
+        jobs = [job(10), job(10), job(10), job(90), job(1)]
+        assert [len(batch) for batch in batches(jobs, facts)] == [2, 1, 1, 1]
+        assert [len(batch) for batch in batches(jobs, FACTS)] == [5]
+
+
+class TestFaults:
+    def test_of_one_network_leave_the_others_alone(self):
+        def script(code: str, session: int, _round: int) -> Block:
+            if code == "b":
+                raise WrongOutput("off by 3")
+            if code == "c" and session == 1:
+                raise NetworkCrashed("died of SIGSEGV")
+            return block()
+
+        agent = Scripted(script)
+        _, outcomes = measure(agent, JOBS, SPEC)
+        assert [type(o) for o in outcomes] == [
+            Measurement,
+            WrongOutput,
+            NetworkCrashed,
+            Measurement,
+        ]
+        assert agent.sessions == ["abcd", "acd", "acd", "ad", "ad"]
+
+    def test_of_the_device_are_everybodys_who_has_not_ended(self):
+        def script(code: str, session: int, _round: int) -> Block:
+            if session == 3:
+                raise DeviceLost("silent")
+            return block(1e-3 * (1 + 0.1 * session) if code == "a" else 1e-3)
+
+        class Lost(Scripted):
+            def session(self, jobs, spec, number):
+                try:
+                    return super().session(jobs, spec, number)
+                except DeviceLost as e:
+                    e.network = None
+                    raise
+
+        _, outcomes = measure(Lost(script), JOBS[:2], SPEC)
+        assert [type(o) for o in outcomes] == [DeviceLost, Measurement]
+
+    def test_a_device_that_changes_meanwhile_is_measured_again(self):
+        slower = replace(FACTS, identity={"governor": "powersave"})
+        agent = Scripted(lambda *_: block(), [FACTS, slower])
+        facts, (outcome,) = measure(agent, JOBS[:1], SPEC)
+        assert facts == slower
+        assert outcome.retryable
+        assert "governor was 'performance' and is 'powersave'" in str(outcome)
+
+    def test_a_change_of_target_is_told_too(self):
+        told = difference(replace(FACTS, target="llvm"), replace(FACTS, target="cuda"))
+        assert told == "its target was 'llvm' and is 'cuda'"
+
+
+DISTURBANCES = {
+    "throttled: the clock was 20.0% below its usual": block(clock_probe_s=5e-5),
+    "throttled: the device reports flags 0x4": block(throttled=4),
+    "throttled: slowed down 2 times for its heat": block(throttles=2),
+    "contended: waited for its core 10.0% of the time": block(
+        waited_s=3e-3, involuntary_switches=20
+    ),
+    "contended: a hypervisor took 0.02 of 0.03 s": block(steal_s=0.02),
+    "clock: 0.400 s were timed within 0.030 s": block(0.02),
+    "clock: the device's time jumped by +3600.00 s": block(utc_elapsed_s=3600.03),
+}
+
+
+class TestRejection:
+    @pytest.mark.parametrize("reason", DISTURBANCES)
+    def test_says_why(self, reason):
+        assert quality.rejection(DISTURBANCES[reason], 4e-5) == reason
+
+    @pytest.mark.parametrize(
+        "good",
+        [
+            block(),
+            block(waited_s=3e-3, involuntary_switches=19),
+            block(waited_s=1e-4, involuntary_switches=40),
+            block(clock_probe_s=4.1e-5),
+            Block((1.0,), 1, {}),
+        ],
+    )
+    def test_leaves_what_at_least_one_sample_was_spared(self, good):
+        assert quality.rejection(good, 4e-5) is None
+
+    def test_a_rejected_block_is_kept_and_does_not_count(self):
+        slow = block(2e-3, clock_probe_s=8e-5)
+        found, _ = measured(lambda _c, s, r: slow if (s, r) in ((0, 1), (1, 3)) else block())
+        assert (found.verdict, found.latency_s) == ("ok", 1e-3)
+        assert len(found.blocks) == 12
+        assert [b.rejected is not None for b in found.blocks].count(True) == 2
+        assert len(found.samples_s) == 10
+
+    @pytest.mark.parametrize(
+        ("bad", "verdict"),
+        [(block(clock_probe_s=8e-5), "throttled"), (block(steal_s=0.02), "contended")],
+    )
+    def test_too_many_make_the_verdict(self, bad, verdict):
+        found, agent = measured(lambda _c, _s, r: bad if r % 2 else block())
+        assert found.verdict == verdict
+        assert len(agent.sessions) == SPEC.max_sessions
+
+    def test_where_nothing_is_left_all_count_and_nothing_is_ok(self):
+        found, _ = measured(lambda *_: block(throttled=4))
+        assert (found.verdict, found.latency_s) == ("throttled", 1e-3)
+
+
+class TestVerdicts:
+    @pytest.mark.parametrize(
+        ("spread", "verdict"), [(0.0, "ok"), (0.02, "noisy"), (0.2, "unresolved")]
+    )
+    def test_follow_the_interval(self, spread, verdict):
+        found, _ = measured(lambda _c, s, _r: block(1e-3 * (1 + spread * (s % 2))))
+        assert found.verdict == verdict
+
+    def test_of_a_clock_that_cannot_be_believed_is_unresolved(self):
+        found, _ = measured(lambda *_: block(utc_elapsed_s=3600.0))
+        assert found.verdict == "unresolved"
+
+    def test_of_a_single_block_is_unresolved(self):
+        spec = replace(SPEC, min_sessions=1, max_sessions=1, rounds=1)
+        found, _ = measured(lambda *_: block(), spec)
+        assert found.verdict == "unresolved"
+        assert found.interval_s == (0.0, float("inf"))
+
+    def test_are_all_known(self):
+        assert {"ok", "noisy", "unresolved", "throttled", "contended"} == set(quality.VERDICTS)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"sample_s": 1e-6}, "`sample_s` must be at least 0.0001 s"),
+        ({"half_width": 0.0}, "`half_width` must be a positive number, got 0.0"),
+        ({"half_width": float("nan")}, "`half_width` must be a positive number"),
+        ({"max_sessions": 2}, "`max_sessions` must be at least `min_sessions`, 3, got 2"),
+        ({"rounds": 0}, "`rounds` must be at least 1, got 0"),
+        ({"batch": 0}, "`batch` must be at least 1, got 0"),
+        ({"block_s": -1.0}, "`block_s` must be a positive number of seconds, got -1.0"),
+    ],
+)
+def test_a_spec_that_cannot_be_measured_by_is_refused(change, says):
+    with pytest.raises(ValueError, match=says.replace("(", r"\(")):
+        MeasureSpec(**change)

@@ -23,9 +23,9 @@ HELP_TESTS = 1000
 HELP_TRIM = 0.1
 """HELP's loader: tests after the training networks, and the share cut off at either end."""
 
-UNITS_APART = 300.0
+UNITS_APART = 100.0
 """A device whose typical latency is so many times that of every reference is in another unit: in
-published tables it is 14 times at most, and seconds are 1,000 milliseconds."""
+published tables it is 10 times at most, and seconds are 1,000 milliseconds."""
 
 SEEDS = 10
 
@@ -110,8 +110,15 @@ class Prepared:
     def of(cls, table: Table, task: Task, options: Options) -> Prepared:
         """Raises UsageError for devices that the table lacks or that cannot be used."""
         references, tests = _references(table, task, options)
+        if not np.ptp(table.structure[references.rows.indices], axis=0).any():
+            raise UsageError(
+                f"the {len(references.rows.indices)} training networks of {table.name!r} are all "
+                "the same: `ops`, `arch_str` or `features` must tell them apart"
+            )
         for device in task.test:
-            _check_target(table, task, device, options)
+            _check_target(table, device, options)
+        for device in (*task.train, *task.test):
+            _check_unit(table, task, device)
         start = time.perf_counter()
         case = Case.of(table, references, options.seed)
         return cls(case, task, options, tests, time.perf_counter() - start, {}, {})
@@ -141,7 +148,7 @@ def _references(table: Table, task: Task, options: Options) -> tuple[References,
     return references, tests
 
 
-def _check_target(table: Table, task: Task, device: str, options: Options) -> None:
+def _check_target(table: Table, device: str, options: Options) -> None:
     measured = int(np.isfinite(table.column(device)).sum())
     needed = max(options.samples) + metrics.FEWEST
     if measured < needed:
@@ -149,8 +156,13 @@ def _check_target(table: Table, task: Task, device: str, options: Options) -> No
             f"{device!r} has {measured} measured networks; {max(options.samples)} samples and "
             f"{metrics.FEWEST} to judge by need {needed}: ask for fewer `--samples`"
         )
+
+
+def _check_unit(table: Table, task: Task, device: str) -> None:
     typical = float(np.nanmedian(table.column(device)))
-    others = [float(np.nanmedian(table.column(d))) for d in task.train]
+    others = [float(np.nanmedian(table.column(d))) for d in task.train if d != device]
+    if not others:
+        return
     ratio = min((typical / other for other in others), key=lambda r: abs(np.log(r)))
     if not 1 / UNITS_APART < ratio < UNITS_APART:
         raise UsageError(

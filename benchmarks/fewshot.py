@@ -54,9 +54,13 @@ def _written(parsed: argparse.Namespace, options: Options) -> list[Outcome]:
     """Every study of the report, its files, and the outcomes with actively chosen samples."""
     from benchmarks import fewshot_report, studies
 
-    if parsed.train or parsed.splits or parsed.protocol == "help" or parsed.data:
-        raise UsageError("`--write` is for the published tasks: leave out all but their names")
-    made = studies.of(_published(parsed, published.folder()), published.folder(), options)
+    data = published.folder(parsed.data)
+    if parsed.train or parsed.splits or parsed.protocol == "help" or data.is_file():
+        raise UsageError(
+            "`--write` is of the published tasks, all in one folder, and has its own "
+            "splits and protocols: leave out `--train`, `--splits`, `--protocol`"
+        )
+    made = studies.of(_published(parsed, data), data, options)
     done = Done.kept(parsed.write / "fewshot.partial.jsonl")
     results = [
         (study, list(run(study.found, study.options, study.selects, done))) for study in made
@@ -232,7 +236,13 @@ def _counts(text: str) -> list[int]:
 
 
 def _pretrain(text: str) -> int | None:
-    return None if text == "paper" else _positive(text)
+    if text == "paper":
+        return None
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number, 1 or more, or paper, got {text!r}"
+        )
+    return int(text)
 
 
 if __name__ == "__main__":

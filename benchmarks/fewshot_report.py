@@ -163,7 +163,7 @@ def _short(outcomes: Sequence[Outcome], folder: Path) -> str:
     names = list(_tasks_of(outcomes))
     body = [[_called(line), *(line.cells.get(n, "–") for n in names)] for line in _best(lines)]
     for p in PUBLISHED:
-        if len(p.spearman) == len(names):
+        if set(names) <= set(p.spearman):
             cells = [_rho(p.spearman[n]) for n in names]
             body.append([f"{p.method}, published, {p.samples} samples", *cells])
     table = _markdown(["method", *names], body)

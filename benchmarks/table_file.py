@@ -77,7 +77,7 @@ def _fields(path: Path) -> Fields:
     if not path.is_file():
         raise UsageError(f"no table {path}; `--space` is the name of a .npz file in `--data`")
     try:
-        with np.load(path) as data:
+        with path.open("rb") as file, np.load(file) as data:
             return {name: data[name] for name in data.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         raise UsageError(

@@ -3,12 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from farm.errors import UnknownName
 from predictors import FloatArray, metrics
+from predictors.encodings import encode
 from predictors.encodings.analytic import VirtualDevices
 from predictors.encodings.hwl import CLIP, HardwareLatencies, References
 from predictors.encodings.normalisation import TrainingRows
 from predictors.encodings.vec import counts, one_hot
-from predictors.models.surrogate import GRID, predict_columns
+from predictors.models.surrogate import GRID, deviations, predict_columns
 
 OPS = np.array([[0, 2, 2], [1, 0, 2]])
 
@@ -131,3 +133,53 @@ def test_a_surrogate_is_the_dense_posterior_mean_of_its_best_point(pool: FloatAr
         evidence.append(-fit - np.linalg.slogdet(inside)[1])
     best = candidates[int(np.argmax(evidence))]
     np.testing.assert_allclose(predict_columns(pool, rows, column), best, atol=1e-6)
+
+
+def test_what_is_predicted_has_a_standard_deviation(
+    pool: FloatArray, latency_s: FloatArray
+) -> None:
+    """None where measured, more where less was measured, and of the size of the errors."""
+    partial = latency_s * np.exp(np.random.default_rng(0).normal(0, 0.02, latency_s.shape))
+    partial[:100, 1] = np.nan
+    hwl = HardwareLatencies.of(References(partial, ("a", "b"), ROWS), pool, with_std=True)
+    assert hwl.std is not None
+    assert not hwl.std[hwl.mask == 1].any()
+    assert (hwl.std[hwl.mask == 0] > 0).all()
+    assert hwl.std[120:, 1].mean() > hwl.std[120:, 0].mean()
+    truth = HardwareLatencies.of(References(latency_s, ("a", "b"), TrainingRows.every(pool)), pool)
+    errors = np.log(hwl.latency_s / truth.latency_s)[120:]
+    assert np.median(np.abs(errors)) < 0.1
+    assert HardwareLatencies.of(References(partial, ("a", "b"), ROWS), pool).std is None
+
+
+def test_latencies_are_measured_or_predicted_seconds(
+    pool: FloatArray, latency_s: FloatArray
+) -> None:
+    hwl = HardwareLatencies.of(References(latency_s, ("a", "b"), ROWS), pool)
+    np.testing.assert_array_equal(hwl.latency_s[:120], latency_s[:120])
+    np.testing.assert_allclose(hwl.latency_s[120:, 0], latency_s[120:, 0], rtol=0.2)
+
+
+def test_deviations_are_the_dense_posteriors(pool: FloatArray) -> None:
+    rows, column = np.arange(50), np.sin(pool[:50, [0]]) + 0.3 * pool[:50, [3]]
+    z = (pool - pool[rows].mean(0)) / pool[rows].std(0)
+    apart = ((z[:, None] - z[None]) ** 2).sum(2) / z.shape[1]
+    candidates = []
+    for a, b, noise in GRID:
+        kernel = 1 + a * z @ z.T / z.shape[1] + b * np.exp(-apart / 2)
+        inside = np.linalg.inv(kernel[:50, :50] + noise * np.eye(50))
+        candidates.append(np.diag(kernel - kernel[:, :50] @ inside @ kernel[:50]))
+    found = deviations(pool, rows, column)[:, 0]
+    assert any(np.allclose(found, np.sqrt(np.maximum(c, 0)), atol=1e-6) for c in candidates)
+
+
+def test_an_encoding_is_its_parts_standardised_on_training_rows(pool: FloatArray) -> None:
+    rows = TrainingRows.of(np.arange(120), held_out=np.arange(120, 200))
+    parts = {"hwl": pool[:, :2], "vec": np.column_stack([pool[:, 2:], np.ones(len(pool))])}
+    encoded = encode("hwlvec", parts.__getitem__, rows)
+    assert encoded.shape == (200, 6)
+    np.testing.assert_allclose(encoded[:120].mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(encoded[:120].std(0), 1)
+    np.testing.assert_array_equal(encode("hwl", parts.__getitem__, rows), encoded[:, :2])
+    with pytest.raises(UnknownName, match="no encoding 'hlw'; did you mean 'hwl'"):
+        encode("hlw", parts.__getitem__, rows)

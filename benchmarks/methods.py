@@ -168,7 +168,16 @@ def regression(case: Case, encoding: str, rule: Callable[[int], Rule]) -> FewSho
     return of_predictor(PlainModel.over(rule(case.seed), features), features)
 
 
+def neural(case: Case, encoding: str, name: str, **settings: str) -> FewShot:
+    """A published neural predictor; torch is loaded for those alone."""
+    from benchmarks import neural as published
+
+    prepare: Callable[..., FewShot] = getattr(published, name)
+    return prepare(case, encoding, **settings)
+
+
 _ALL = tuple(ENCODINGS)
+_MULTI = partial(neural, name="multi_predict")
 
 METHODS: dict[str, Method] = {
     "flops": Method(flops),
@@ -177,6 +186,12 @@ METHODS: dict[str, Method] = {
     "ridge": Method(partial(regression, rule=lambda _: Ridge()), _ALL),
     "forest": Method(partial(regression, rule=RandomForest), _ALL, seeds=1),
     "xgboost": Method(partial(regression, rule=BoostedTrees), _ALL, seeds=1),
+    "multi_predict": Method(_MULTI, ("vec", "zcpvec", "hwlvec"), seeds=3),
+    "multi_predict_sample": Method(partial(_MULTI, embedding="sample"), ("vec",), seeds=3),
+    "multi_predict_index": Method(partial(_MULTI, embedding="index"), ("vec",), seeds=3),
+    "help": Method(partial(neural, name="help"), seeds=3),
+    "brp_nas": Method(partial(neural, name="brp_nas"), seeds=1),
+    "nasflat": Method(partial(neural, name="nasflat"), ("vec", "zcpvec"), seeds=1),
     "gp": Method(gp),
     "mixture": Method(mixture),
 }

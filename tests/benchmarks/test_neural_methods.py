@@ -1,0 +1,68 @@
+"""The published neural predictors as methods of the benchmark, with training for seconds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from benchmarks import neural
+from benchmarks.methods import METHODS
+from predictors.models import brp_nas, help
+from tests.benchmarks.conftest import Run
+from tests.neural import QUICK_NASFLAT
+
+NEURAL = ("multi_predict", "multi_predict_sample", "multi_predict_index", "help", "nasflat")
+
+
+@pytest.fixture(autouse=True)
+def seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training enough to rank a made-up table."""
+    quick = neural.Budget(
+        multi_predict_steps=300,
+        nasflat_steps=60,
+        help=help.Settings(width=32, episodes=60, queries=40, learning_rate=5e-3, draws=2),
+        brp_nas=brp_nas.Settings(width=16, training=replace(brp_nas.TRAINING, epochs=10)),
+        nasflat=QUICK_NASFLAT,
+    )
+    monkeypatch.setattr(neural, "BUDGET", quick)
+
+
+@pytest.mark.parametrize("method", NEURAL)
+def test_they_learn_from_training_devices(run: Run, method: str) -> None:
+    found = run("--method", method)["summary"]["mean_spearman"][method]
+    assert found["own:new"]["8"] > 0.75
+
+
+def test_one_that_knows_no_other_device_runs_too(run: Run) -> None:
+    found = run("--method", "brp_nas")["summary"]
+    assert found["mean_spearman"]["brp_nas"]["own:new"]["8"] is not None
+    assert 0 <= found["coverage_95"]["brp_nas"] <= 1
+
+
+def test_how_long_they_were_trained_is_said(run: Run) -> None:
+    notes = run("--method", "multi_predict,nasflat")["notes"]
+    assert "multi_predict: 150 of the paper's 250 epochs" in notes
+    assert "nasflat: 30 of the paper's 150 epochs" in notes
+
+
+def test_graphs_of_cells_are_those_of_the_published_table(
+    published: Callable[[str], Mapping[str, Any]],
+) -> None:
+    """The order of operations in the file decides which edge each is on."""
+    edges = published("nb201.npz")["edges"]
+    named = [tuple(map(int, str(edge).split("->"))) for edge in edges]
+    assert named == list(neural.EDGES["nb201"])
+
+
+def test_torch_is_loaded_for_them_alone() -> None:
+    code = "import sys, benchmarks.fewshot; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_slow_methods_have_few_draws() -> None:
+    assert all(METHODS[name].seeds in (1, 3) for name in (*NEURAL, "brp_nas"))

@@ -32,8 +32,8 @@ class Table:
     """One file.
 
     latency_s: (N, D) seconds, NaN where nothing was measured. ops: (N, P), each an index into
-    `op_names`. vec: (N, P * kinds) of 0 and 1. structure: (N, S), all that is known of a network
-    without measuring. costs: (N, C) analytic, not negative; C may be 0. zcp: (N, Z) zero-cost
+    `op_names`. texts: how the file spells the networks, if it does. vec: (N, P * kinds) of 0
+    and 1. structure: (N, S), all that is known of a network without measuring. costs: (N, C) analytic, not negative; C may be 0. zcp: (N, Z) zero-cost
     proxies, NaN where unknown; Z may be 0. notes: what was left out, a sentence each.
     """
 
@@ -42,6 +42,7 @@ class Table:
     latency_s: FloatArray
     ops: IntArray
     op_names: tuple[str, ...]
+    texts: tuple[str, ...] | None
     vec: FloatArray
     structure: FloatArray
     costs: FloatArray
@@ -89,6 +90,7 @@ def load(path: Path, analytic: bool = True) -> Table:
         file.latency_s,
         file.ops,
         file.op_names,
+        file.texts,
         vec,
         structure,
         costs,

@@ -33,8 +33,9 @@ class Table:
 
     latency_s: (N, D) seconds, NaN where nothing was measured. ops: (N, P), each an index into
     `op_names`. texts: how the file spells the networks, if it does. vec: (N, P * kinds) of 0
-    and 1. structure: (N, S), all that is known of a network without measuring. costs: (N, C) analytic, not negative; C may be 0. zcp: (N, Z) zero-cost
-    proxies, NaN where unknown; Z may be 0. notes: what was left out, a sentence each.
+    and 1. structure: (N, S), all that is known of a network without measuring. costs: (N, C)
+    analytic, not negative; C may be 0. zcp: (N, Z) zero-cost proxies, NaN where unknown; Z may
+    be 0. notes: what was left out, a sentence each.
     """
 
     name: str

@@ -53,12 +53,6 @@ class Conditioned:
         reduction = solve_triangular(self.factor, cross, lower=True)
         return reduction.T @ self.whitened, reduction
 
-    def whitening(self) -> FloatArray:
-        """L^-1, (n, n)."""
-        if not len(self.factor):
-            return self.factor
-        return np.asarray(solve_triangular(self.factor, np.eye(len(self.factor)), lower=True))
-
     def solve(self, whitened: FloatArray) -> FloatArray:
         """L^-T (n, K): a whitened column becomes a solution of the covariance."""
         if not len(whitened):
@@ -105,7 +99,7 @@ def average(
     Covariances are made twice rather than kept: a grid of a hundred would fill the memory.
     """
     evidence = [Conditioned.on(covariance(t), residuals).log_evidence() for t in range(points)]
-    weights = _without_negligible(softmax(np.stack(evidence) + log_prior))
+    weights = without_negligible(softmax(np.stack(evidence) + log_prior))
     hypotheses = []
     for t in np.flatnonzero(weights.any(1)):
         columns = np.flatnonzero(weights[t])
@@ -114,7 +108,7 @@ def average(
     return hypotheses
 
 
-def _without_negligible(weights: FloatArray) -> FloatArray:
+def without_negligible(weights: FloatArray) -> FloatArray:
     """The same, with the smallest entries, NEGLIGIBLE together, set to 0; sums to 1."""
     order = np.argsort(weights, axis=None, kind="stable")
     dropped = order[np.cumsum(weights.ravel()[order]) < NEGLIGIBLE]
@@ -127,6 +121,22 @@ def softmax(log_weights: FloatArray) -> FloatArray:
     """exp, normalised to sum 1 over all entries; safe for large and small logarithms."""
     weights = np.exp(log_weights - log_weights.max())
     return np.asarray(weights / weights.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Weighed:
+    """H covariances, each of n residuals from J mean functions, weighed by evidence.
+
+    weight: (H, J), summing to 1. inverse: (H, n, n), of the covariance, noise included. solved:
+    (H, n, J), inverse times residuals. components: (H, C), weights of the kernels. scale: (H,),
+    by which samples were divided.
+    """
+
+    weight: FloatArray
+    inverse: FloatArray
+    solved: FloatArray
+    components: FloatArray
+    scale: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,31 +156,24 @@ class Collapsed:
     prior: FloatArray
 
     @classmethod
-    def of(
-        cls, hypotheses: list[Hypothesis], components: FloatArray, scales: FloatArray, j: int
-    ) -> Collapsed:
-        """components: (points, C), weights of the kernels at each grid point. scales: (A,), by
-        which residual columns, in A groups of `j` mean functions, were divided."""
-        n, c = len(hypotheses[0].conditioned.whitened), components.shape[1]
-        shares, coefficients = [], []
-        explained, prior = np.zeros((c * n, c * n)), np.zeros(c)
-        for h in hypotheses:
-            group, function = np.divmod(h.columns, j)
-            square = float(h.weight @ scales[group] ** 2)
-            kernels, conditioned = components[h.index], h.conditioned
-            on_samples = np.kron(kernels[:, None], conditioned.solve(conditioned.whitened))
-            one = np.concatenate([np.eye(j)[:, function], on_samples])
-            coefficients.append(scales[group] * one)
-            shares.append(h.weight)
-            explained += square * np.kron(
-                np.outer(kernels, kernels), conditioned.solve(conditioned.whitening())
-            )
-            prior += square * kernels
-        share, each = np.concatenate(shares), np.concatenate(coefficients, axis=1)
+    def of(cls, weighed: Weighed) -> Collapsed:
+        """From all hypotheses; what `weighed` holds of each is next to nothing for the others."""
+        j, n, c = weighed.weight.shape[1], weighed.inverse.shape[1], weighed.components.shape[1]
+        at, function = np.nonzero(weighed.weight)
+        share, scale, kernels = (a[at] for a in (weighed.weight, weighed.scale, weighed.components))
+        share = share[np.arange(len(at)), function]
+        on_samples = kernels[:, :, None] * weighed.solved[at, :, function][:, None]
+        each = np.concatenate([np.eye(j)[function], on_samples.reshape(len(at), c * n)], axis=1)
+        each = (each * scale[:, None]).T
         mean = each @ share
         less = -((each - mean[:, None]) * share) @ (each - mean[:, None]).T
-        less[j:, j:] += explained
-        return cls(mean, less, prior)
+        squares = weighed.weight.sum(1) * weighed.scale**2
+        pairs = (
+            squares[:, None, None] * weighed.components[:, :, None] * weighed.components[:, None]
+        )
+        explained = np.tensordot(pairs, weighed.inverse, ((0,), (0,)))
+        less[j:, j:] += explained.transpose(0, 2, 1, 3).reshape(c * n, c * n)
+        return cls(mean, less, squares @ weighed.components)
 
     def predict(
         self, functions: FloatArray, between: FloatArray, own: FloatArray

@@ -4,9 +4,8 @@ A new device runs networks somewhat as a known one does, real or virtual, or as 
 them. Each of these is a mean function. Around it, a Gaussian process on the square root of
 latency is linear in what all known devices say, with corrections that are smooth in that and in
 the network's structure. Mean functions, amplitudes and a grid of variances are averaged by
-evidence. The likelihood is Student's t, by reweighting (Lange, Little & Taylor, Robust
-Statistical Modeling Using the t Distribution, JASA 1989, section 3): some devices report whole
-milliseconds with spikes.
+evidence, and with them which samples were disturbed: some devices report whole milliseconds with
+spikes (`predictors.models.contamination`).
 
 Devices are predicted apart from each other; what they share is in the encoding.
 """
@@ -22,7 +21,7 @@ import numpy as np
 from predictors import FloatArray, Observations, Posterior
 from predictors.encodings.hwl import root
 from predictors.encodings.normalisation import Standardisation, TrainingRows
-from predictors.models import evidence
+from predictors.models import contamination, evidence
 from predictors.models.kernels import squared_distances
 
 AMPLITUDES = np.array([0.5, 1.0, 2.0])
@@ -30,12 +29,6 @@ AMPLITUDES = np.array([0.5, 1.0, 2.0])
 
 TYPICAL_SPREAD = 0.15
 """Of the square root of latency, relative to its median, where no reference says better."""
-
-FREEDOM = 4.0
-"""Degrees of freedom of the likelihood: one sample in a hundred is 4.6 scales off."""
-
-REWEIGHTINGS = 2
-"""Passes that settle how much more noise each sample has."""
 
 RELEVANCE_RIDGE = 0.02
 """Penalty, for each training row, of the fit that says which structure columns matter."""
@@ -75,8 +68,16 @@ class Hyperparameters:
 
 GRID = tuple(
     Hyperparameters(*point)
-    for point in product((0.02, 0.15, 1.0), (0.02, 0.15, 1.0), (0.01, 0.05, 0.3), (0.02, 0.1, 0.4))
+    for point in product(
+        (0.02, 0.15, 1.0), (0.02, 0.15, 1.0), (0.01, 0.05, 0.3), (0.004, 0.03, 0.2, 1.0)
+    )
 )
+
+
+_WEIGHTS = np.array([point.weights for point in GRID])
+_NOISE = np.array([point.noise for point in GRID])
+_COARSE = np.array([point.real == point.virtual == 0.15 for point in GRID])
+"""Enough of the grid to tell spikes by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,13 +225,8 @@ class Target:
         view, n = model.view(features), len(latency_s)
         unit_s = float(np.median(latency_s)) if n else float(np.exp(UNSEEN_LOG_S))
         relative = (root(latency_s / unit_s) - 1) / model.spread
-        scaled = relative[:, None, None] / AMPLITUDES[:, None] - view.means[:, None, :]
-        residuals = scaled.reshape(n, AMPLITUDES.size * view.means.shape[1])
-        log_prior = -n * np.log(np.repeat(AMPLITUDES, view.means.shape[1]))
-        hypotheses = _hypotheses(view.kernels(view), residuals, log_prior)
-        components = np.array([point.weights for point in GRID] * 2)
-        collapsed = evidence.Collapsed.of(hypotheses, components, AMPLITUDES, view.means.shape[1])
-        noise = _noise_variance(hypotheses, view.means.shape[1])
+        weighed, noise = _weigh(view, relative, model.spread)
+        collapsed = evidence.Collapsed.of(weighed)
         return cls(view, unit_s, 0.0 if n else UNSEEN_STD, noise, collapsed)
 
     def predict(self, view: Views, joint: bool) -> tuple[FloatArray, FloatArray]:
@@ -272,74 +268,39 @@ class FittedMixtureGP:
         return replace(margins, std=np.sqrt(np.diag(covariance)), covariance=covariance)
 
 
-def _hypotheses(
-    kernels: FloatArray, residuals: FloatArray, log_prior: FloatArray
-) -> list[evidence.Hypothesis]:
-    """Average over the grid twice: with normal noise (index below len(GRID)), and with spikes."""
-    signal = [np.tensordot(point.weights, kernels, 1) for point in GRID]
-    spiky = [
-        _excess(matrix, point.noise, residuals, log_prior)
-        for matrix, point in zip(signal, GRID, strict=True)
-    ]
-    excess = [np.ones(len(residuals))] * len(GRID) + spiky
-    penalty = np.array([0.0] * len(GRID) + [_log_prior_of(scales) for scales in spiky])
-
-    def covariance(t: int) -> FloatArray:
-        k = t % len(GRID)
-        return np.asarray(signal[k] + GRID[k].noise * np.diag(excess[t]))
-
-    return evidence.average(covariance, len(excess), residuals, penalty[:, None] + log_prior)
-
-
-def _noise_variance(hypotheses: list[evidence.Hypothesis], functions: int) -> float:
-    """Of one sample, averaged; Student's t has heavier tails than its scale says."""
-    total = 0.0
-    for hypothesis in hypotheses:
-        spikes, point = divmod(hypothesis.index, len(GRID))
-        tails = FREEDOM / (FREEDOM - 2) if spikes else 1.0
-        squares = hypothesis.weight @ AMPLITUDES[hypothesis.columns // functions] ** 2
-        total += float(squares) * tails * GRID[point].noise
-    return total
+def _weigh(view: Views, relative: FloatArray, spread: float) -> tuple[evidence.Weighed, float]:
+    """All of GRID at all AMPLITUDES, for each likely set of spikes; and the variance of one sample,
+    averaged, and wide enough for the spikes that are still to come. relative: (n,)."""
+    point = np.repeat(np.arange(len(GRID)), len(AMPLITUDES))
+    amplitude = np.tile(AMPLITUDES, len(GRID))
+    covariance = np.tensordot(_WEIGHTS, view.kernels(view), 1)
+    covariance += _NOISE[:, None, None] * np.eye(len(relative))
+    setting = contamination.Setting(covariance[point], amplitude, spread, relative, view.means)
+    sets = contamination.search(setting.only(np.flatnonzero(_COARSE[point])))
+    log_evidence = [contamination.Given.of(setting, spikes).log_evidence for spikes in sets]
+    shares = evidence.without_negligible(evidence.softmax(np.stack(log_evidence)))
+    weighed = _weighed(setting, sets, shares, _WEIGHTS[point])
+    variance = float(shares.sum((0, 2)) @ (_NOISE[point] * amplitude**2))
+    rates = [contamination.expected_rate(len(relative), len(spikes)) for spikes in sets]
+    rate = float(shares.sum((1, 2)) @ rates)
+    return weighed, contamination.noise_scale(np.sqrt(variance), rate, spread) ** 2
 
 
-def _excess(
-    signal: FloatArray, noise: float, residuals: FloatArray, log_prior: FloatArray
-) -> FloatArray:
-    """(n,), noise variance of each sample relative to `noise`: the scale of Student's t.
-
-    It starts from what the other samples say of each, so that a spike cannot vouch for itself,
-    and goes on by expectation and maximisation (Lange, Little & Taylor, section 3).
-    """
-    normal = evidence.Conditioned.on(signal + noise * np.eye(len(signal)), residuals)
-    apart, _ = normal.leave_one_out()
-    excess = _scale(apart**2 @ _shares(normal, log_prior) / noise)
-    for _ in range(REWEIGHTINGS):
-        own = noise * excess
-        spiky = evidence.Conditioned.on(signal + np.diag(own), residuals)
-        apart, variance = spiky.leave_one_out()
-        left = (apart * (own / variance)[:, None]) ** 2 @ _shares(spiky, log_prior)
-        excess = _scale((left + own - own**2 / variance) / noise)
-    return excess
-
-
-def _scale(squares: FloatArray) -> FloatArray:
-    return np.asarray((FREEDOM + squares) / (FREEDOM + 1))
-
-
-def _shares(conditioned: evidence.Conditioned, log_prior: FloatArray) -> FloatArray:
-    """(J,), the evidence of each mean function under one covariance."""
-    return evidence.softmax(conditioned.log_evidence() + log_prior)
-
-
-def _log_prior_of(excess: FloatArray) -> float:
-    """What scales cost in log evidence, each chosen at its best rather than integrated over.
-
-    The log density of their logarithms relative to that of the likeliest scale, 1, under the
-    inverse gamma distribution whose mixture of normals is Student's t; and Laplace's factor for
-    each, since a sample makes its scale's posterior narrower than the prior.
-    """
-    density = -FREEDOM / 2 * (np.log(excess) + 1 / excess - 1)
-    return float((density - 0.5 * np.log((FREEDOM + 1) / FREEDOM)).sum())
+def _weighed(
+    setting: contamination.Setting,
+    sets: list[contamination.Spikes],
+    shares: FloatArray,
+    components: FloatArray,
+) -> evidence.Weighed:
+    """What is left with a share of the evidence. shares: (sets, P, J); components: (P, C)."""
+    parts = []
+    for spikes, share in zip(sets, shares, strict=True):
+        kept = np.flatnonzero(share.any(1))
+        some = setting.only(kept)
+        inverse, residuals = some.inverse(spikes), some.residuals(spikes)
+        solved = inverse @ residuals
+        parts.append((share[kept], inverse, solved, components[kept], some.amplitude))
+    return evidence.Weighed(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def _mean_functions(real: FloatArray, virtual: FloatArray) -> FloatArray:

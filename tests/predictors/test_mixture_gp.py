@@ -8,7 +8,7 @@ import pytest
 from predictors import FloatArray, Observations, metrics
 from predictors.encodings.normalisation import TrainingRows
 from predictors.models import evidence
-from predictors.models.mixture_gp import GRID, MixtureGP, _excess, _hypotheses
+from predictors.models.mixture_gp import MixtureGP
 
 SIZE = 4
 
@@ -54,34 +54,6 @@ def test_spikes_are_not_believed(model: MixtureGP, pool: FloatArray) -> None:
     assert spoilt > clean - 0.05
 
 
-def test_a_spike_gets_more_noise_and_an_ordinary_sample_does_not() -> None:
-    residuals = np.array([0.1, -0.1, 0.05, 0.0, 0.1, 6.0, -0.05, 0.02])[:, None]
-    excess = _excess(0.1 * np.eye(8), 0.02, residuals, np.zeros(1))
-    assert excess[5] > 20
-    assert np.delete(excess, 5).max() < 1.5
-
-
-def share_of_spikes(model: MixtureGP, draws: int, tail: float) -> float:
-    """Mean evidence for spikes in 30 samples drawn from a grid point, with Student or normal
-    noise."""
-    view, point, shares = model.view(model.features[:30]), GRID[40], []
-    kernels = view.kernels(view)
-    signal = np.tensordot(point.weights, kernels, 1)
-    for seed in range(draws):
-        rng = np.random.default_rng(seed)
-        noise = np.sqrt(point.noise) * rng.standard_t(tail, 30)
-        drawn = rng.multivariate_normal(np.zeros(30), signal) + noise
-        found = _hypotheses(kernels, drawn[:, None], np.zeros(1))
-        shares.append(sum(float(h.weight.sum()) for h in found if h.index >= len(GRID)))
-    return float(np.mean(shares))
-
-
-def test_spikes_are_assumed_where_there_are_some(model: MixtureGP) -> None:
-    normal, heavy = (share_of_spikes(model, draws=10, tail=t) for t in (1e6, 2.0))
-    assert normal < 0.5
-    assert heavy > 0.75
-
-
 def test_diagonals_are_those_of_the_kernels(model: MixtureGP) -> None:
     view = model.view(model.features[:9])
     expected = np.diagonal(view.kernels(view), axis1=1, axis2=2)
@@ -123,22 +95,25 @@ def test_collapsing_hypotheses_changes_nothing() -> None:
     def covariance(t: int) -> FloatArray:
         return np.tensordot(components[t], kernels(samples, samples), 1) + 0.1 * np.eye(5)
 
-    found = evidence.average(covariance, 4, residuals, np.zeros(6))
-    means, covariances = [], []
-    for h in found:
-        scale, between = scales[h.columns // 3], kernels(samples, points)
-        mean, reduction = h.conditioned.explain(np.tensordot(components[h.index], between, 1))
-        own = np.tensordot(components[h.index], kernels(points, points), 1)
-        means.append(scale * (functions[:, h.columns % 3] + mean))
-        square = h.weight @ scale**2 / h.weight.sum()
-        covariances.append(square * (own - reduction.T @ reduction))
-    weights = [h.weight for h in found]
-    expected_mean, expected = evidence.moments(weights, means, covariances)
-    collapsed = evidence.Collapsed.of(found, components, scales, 3)
-    joint = kernels(points, points)
-    mean, covariance_ = collapsed.predict(functions, kernels(samples, points), joint)
+    scale = np.repeat(scales, 4)
+    covariances = np.stack([covariance(t) for t in range(4)] * 2)
+    each = residuals.reshape(5, 2, 3).transpose(1, 0, 2)[[0] * 4 + [1] * 4]
+    inverse = np.linalg.inv(covariances)
+    weight = evidence.without_negligible(evidence.softmax(rng.normal(scale=4, size=(8, 3))))
+    means, own = [], []
+    between, joint = kernels(samples, points), kernels(points, points)
+    for inside, r, parts, s in zip(inverse, each, [*components] * 2, scale, strict=True):
+        cross = np.tensordot(parts, between, 1)
+        means.append(s * (functions + cross.T @ inside @ r))
+        own.append(s**2 * (np.tensordot(parts, joint, 1) - cross.T @ inside @ cross))
+    expected_mean, expected = evidence.moments(list(weight), means, own)
+    components = np.tile(components, (2, 1))
+    collapsed = evidence.Collapsed.of(
+        evidence.Weighed(weight, inverse, inverse @ each, components, scale)
+    )
+    mean, covariance_ = collapsed.predict(functions, between, joint)
     np.testing.assert_allclose(mean, expected_mean)
     np.testing.assert_allclose(covariance_, expected, atol=1e-10)
     margins = np.diagonal(joint, axis1=1, axis2=2)
-    _, variance = collapsed.predict(functions, kernels(samples, points), margins)
+    _, variance = collapsed.predict(functions, between, margins)
     np.testing.assert_allclose(variance, np.diag(expected), atol=1e-10)

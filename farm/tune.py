@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,7 @@ def tune_device(
 ) -> Tuning:
     """Measures the schedules of all kernels of some networks on a device.
 
-    Takes half a second of the device for each kernel. Raises DeviceError, BuildError.
+    Takes about a second of the device for each kernel. Raises DeviceError, BuildError.
     """
     from farm.compile import cuda
     from farm.compile.target import untuned
@@ -99,17 +100,18 @@ def tune_device(
         if facts.target is None or cuda.is_cuda(facts.target):
             raise DeviceUnfit(f"only CPUs run kernels that can be tuned, {device.name} is another")
         target = untuned(facts.target)
+        numbers = count()
 
-        def measure(artifact: Artifact) -> float:
-            return _seconds(agent, artifact)
+        def measure(candidates: Sequence[Artifact]) -> list[float]:
+            return _seconds(agent, candidates, next(numbers))
 
         found = tuple(tune(counts, target, measure, artifacts, kernel_cache(artifacts)))
     uses = tuple(counts[choice.group] for choice in found)
     return Tuning(facts, found, uses, tuned_target(target, found))
 
 
-def _seconds(agent: Agent, artifact: Artifact) -> float:
-    """The fastest of all samples: of one kernel, what is slower was disturbed."""
-    job = Job(Network("kernel", artifact.build_key[:16]), artifact)
-    (session,) = agent.session([job], SPEC, 0)
-    return min(sample for block in session.blocks for sample in block.samples_s)
+def _seconds(agent: Agent, artifacts: Sequence[Artifact], number: int) -> list[float]:
+    """The fastest sample of each: of one kernel, what is slower was disturbed."""
+    jobs = [Job(Network("kernel", a.build_key[:16]), a) for a in artifacts]
+    sessions = agent.session(jobs, SPEC, number)
+    return [min(min(block.samples_s) for block in session.blocks) for session in sessions]

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from hashlib import sha256
-from itertools import product
 from typing import Any
 
 from farm.compile import target as targets
@@ -28,10 +27,10 @@ MARGIN = 0.03
 """A candidate must be so much faster than the rule's choice, in both halves of the passes."""
 
 PASSES = 4
-"""Times that all candidates of a kernel are measured, in turns."""
+"""Times that all candidates of a kernel are measured."""
 
-Measure = Callable[[Artifact], float]
-"""Seconds of a run of a compiled network, measured on the device."""
+Measure = Callable[[Sequence[Artifact]], Sequence[float]]
+"""Seconds of a run of each of some compiled networks, measured on the device in turns."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +64,12 @@ def tune(
         candidates = compiler().schedules(group, target)
         if len(candidates) < 2:
             continue
-        alone = {
-            schedule: artifact(replace(group, schedule=schedule), target, store, kernels)
+        alone = [
+            artifact(replace(group, schedule=schedule), target, store, kernels)
             for schedule in candidates
-        }
-        samples: dict[Schedule, list[float]] = {schedule: [] for schedule in candidates}
-        for _, schedule in product(range(PASSES), candidates):
-            samples[schedule].append(measure(alone[schedule]))
-        samples_s = {schedule: tuple(seconds) for schedule, seconds in samples.items()}
+        ]
+        passes = [measure(alone) for _ in range(PASSES)]
+        samples_s = dict(zip(candidates, zip(*passes, strict=True), strict=True))
         yield Choice(group, samples_s, choose(samples_s))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,8 @@ def last_is_fastest(group: Group, target: Any) -> tuple[tuning.Measure, list[Sch
     candidates = list(compiler().schedules(group, target))
     seconds: dict[Path, float] = {}
 
-    def measure(artifact: Artifact) -> float:
-        return seconds.setdefault(artifact.library, 1.0 / (1 + len(seconds)))
+    def measure(alone: Sequence[Artifact]) -> list[float]:
+        return [seconds.setdefault(a.library, 1.0 / (1 + len(seconds))) for a in alone]
 
     return measure, candidates
 
@@ -136,7 +137,7 @@ def test_what_has_one_schedule_is_not_measured(
     copy = Group("Copy", (shape,), shape, (Step("Relu"),))
     depthwise = replace(GROUP, operands=((1, 24, 14, 14), (24, 1, 3, 3)), groups=24, steps=())
 
-    def measure(_: Artifact) -> float:
+    def measure(_: Sequence[Artifact]) -> list[float]:
         raise AssertionError("nothing to choose from")
 
     assert list(tuning.tune([copy, depthwise], host_target, measure, store, kernels)) == []

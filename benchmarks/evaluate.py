@@ -42,7 +42,8 @@ class Entry:
 @dataclass(frozen=True)
 class Options:
     """What is asked for; see `--help`. pretrain: None for each task's own number. seeds: None for
-    SEEDS, or what a method says. optional: methods that cannot work on a table are left out."""
+    SEEDS, or what a method says. optional: methods that cannot work on a table, or are not meant
+    for a task, are left out."""
 
     samples: tuple[int, ...]
     entries: tuple[Entry, ...]

@@ -100,12 +100,14 @@ class Method:
 
     encodings: which ones it can be given, the first one where nothing is said; empty for a method
     that has its own. seeds: so many draws of samples unless the user asks for more, where each
-    takes a training.
+    takes a training. tasks: the ones that it is run on among all methods, where that takes long;
+    all where none is named.
     """
 
     prepare: Callable[[Case, str], FewShot]
     encodings: tuple[str, ...] = ()
     seeds: int | None = None
+    tasks: tuple[str, ...] = ()
 
 
 def of_predictor(predictor: Predictor, features: FloatArray) -> FewShot:
@@ -179,6 +181,9 @@ def neural(case: Case, encoding: str, name: str, **settings: str) -> FewShot:
 _ALL = tuple(ENCODINGS)
 _MULTI = partial(neural, name="multi_predict")
 
+DEFAULT = ("ND", "FD")
+"""HELP's tasks, which all papers have."""
+
 METHODS: dict[str, Method] = {
     "flops": Method(flops),
     "nearest": Method(nearest),
@@ -186,12 +191,16 @@ METHODS: dict[str, Method] = {
     "ridge": Method(partial(regression, rule=lambda _: Ridge()), _ALL),
     "forest": Method(partial(regression, rule=RandomForest), _ALL, seeds=1),
     "xgboost": Method(partial(regression, rule=BoostedTrees), _ALL, seeds=1),
-    "multi_predict": Method(_MULTI, ("vec", "zcpvec", "hwlvec"), seeds=3),
-    "multi_predict_sample": Method(partial(_MULTI, embedding="sample"), ("vec",), seeds=3),
-    "multi_predict_index": Method(partial(_MULTI, embedding="index"), ("vec",), seeds=3),
-    "help": Method(partial(neural, name="help"), seeds=3),
-    "brp_nas": Method(partial(neural, name="brp_nas"), seeds=1),
-    "nasflat": Method(partial(neural, name="nasflat"), ("vec", "zcpvec"), seeds=1),
+    "multi_predict": Method(_MULTI, ("vec", "zcpvec", "hwlvec"), seeds=1, tasks=DEFAULT),
+    "multi_predict_sample": Method(
+        partial(_MULTI, embedding="sample"), ("vec",), seeds=1, tasks=DEFAULT
+    ),
+    "multi_predict_index": Method(
+        partial(_MULTI, embedding="index"), ("vec",), seeds=1, tasks=DEFAULT
+    ),
+    "help": Method(partial(neural, name="help"), seeds=1, tasks=DEFAULT),
+    "brp_nas": Method(partial(neural, name="brp_nas"), seeds=1, tasks=DEFAULT),
+    "nasflat": Method(partial(neural, name="nasflat"), ("vec", "zcpvec"), seeds=1, tasks=DEFAULT),
     "gp": Method(gp),
     "mixture": Method(mixture),
 }

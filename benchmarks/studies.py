@@ -44,8 +44,9 @@ def of(found: Found, data: Path, options: Options) -> list[Study]:
         Study(
             "The published tasks",
             "Training devices with as many networks as in the papers: 900 of NAS-Bench-201, 4,000 "
-            "of FBNet. Tested on all other networks. Methods that train at target time, and those "
-            "with fewer than 10 seeds, have random samples only, as published.",
+            "of FBNet. Tested on all other networks. Methods that take a training for every target "
+            "have random samples, as published, and fewer seeds; neural ones only two tasks, and "
+            "training cut to what two CPU cores do in minutes (`benchmarks/neural.py`).",
             found,
             options,
             ("active", "random"),

@@ -43,6 +43,8 @@ ALLOWED = {
     "farm.store": BASE,
     "farm.schedule": BASE,
     "agents": BASE,
+    # Estimated devices read the layers of a network from its graph.
+    "agents.emulated": BASE | {"agents", "farm.spaces"},
     "predictors": {"farm.errors"},
     "farm.config": BASE | {"agents"},
     "farm.encode": BASE | {"farm.spaces", "predictors"},

@@ -20,7 +20,7 @@ from agents.emulated.counting import PAGE
 from agents.emulated.plugin import QEMU, plugin, qemu_version
 from agents.emulated.profiles import Profile
 from agents.emulated.userland import arm64_root, rename_unless_there
-from agents.pipes import DEVICE_FILES, RUNNER, LocalPipe
+from agents.pipes import DEVICE_FILES, LocalPipe
 from farm.errors import DeviceUnfit
 from farm.hosts import cache_folder
 
@@ -30,7 +30,7 @@ PYTHON = "3.11"
 NETWORK = "./network.so"
 """The guest's name for the library; the loader looks for names without a slash elsewhere."""
 
-_PACKAGE = RUNNER.parent
+_PACKAGE = Path(__file__).parents[1]
 _SCRIPTS = (*(path.name for path in DEVICE_FILES), "emulated/counting.py")
 """In the package `agents`, which is these files alone in the guest."""
 

@@ -1,0 +1,193 @@
+"""What devices that are estimated have in common: no artifact, one exact value for each network."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agents import linux
+from agents.cpu import CpuOptions, choose_cores
+from agents.timing import read_files
+from farm.errors import DeviceLost, DeviceUnfit, MeasureTimeout, blaming
+from farm.hosts import host_name, set_affinity
+from farm.spaces import SPACES, space
+from farm.spaces.graph import Graph
+from farm.types import Block, DeviceFacts, Job, MeasureSpec, Network, Session
+
+
+class EstimatorOptions(BaseModel):
+    """core: the host's logical CPU that the estimator works on; the last one by default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    core: int | None = Field(None, ge=0)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """seen: what the estimator says besides, as the measurement's witness."""
+
+    latency_s: float
+    seen: Mapping[str, float]
+
+
+class Model(Protocol):
+    """An estimator of one piece of hardware."""
+
+    def identity(self) -> Mapping[str, str]:
+        """What a latency depends on. Raises DeviceUnfit where the estimator is not installed."""
+
+    def estimate(self, graph: Graph, run: Run) -> Estimate:
+        """The latency of a network. Raises DeviceError."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Runs the programs of one estimate: on one core, with one deadline for all of them."""
+
+    core: int
+    deadline_s: float
+
+    def __call__(self, argv: Sequence[str], folder: Path, text: str = "") -> Finished:
+        """Runs a program in `folder`; text: its stdin.
+
+        Raises MeasureTimeout at the deadline, and DeviceLost for a program that was killed.
+        """
+        process = subprocess.Popen(
+            argv,
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        set_affinity([self.core], process.pid)
+        try:
+            left_s = self.deadline_s - time.monotonic()
+            out, errors = process.communicate(text, timeout=max(left_s, 0))
+        except subprocess.TimeoutExpired as e:
+            raise MeasureTimeout(f"no estimate in time; {argv[0]} was stopped") from e
+        finally:
+            _end(process)
+        if process.returncode < 0:
+            name = signal.Signals(-process.returncode).name
+            raise DeviceLost(f"the estimator died of {name}; it is started again for the next")
+        return Finished(process.returncode, out, errors)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A program that ended by itself."""
+
+    status: int
+    out: str
+    errors: str
+
+    @property
+    def last_words(self) -> str:
+        lines = (self.errors.strip() or self.out.strip()).splitlines() or ["no message"]
+        return lines[-1].strip()
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+
+
+def installed_version(distribution: str, extra: str) -> str:
+    """The version of an estimator. Raises DeviceUnfit where it is not installed."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError as e:
+        raise DeviceUnfit(
+            f"{distribution} is not installed; run: pip install 'latency-farm[{extra}]'"
+        ) from e
+
+
+class EstimatorAgent:
+    """An agent around a `Model`. A kind is a subclass with its options and `_model`."""
+
+    options: ClassVar[type[BaseModel]] = EstimatorOptions
+
+    def __init__(self, name: str, options: Any) -> None:
+        self._name = name
+        self._options = options
+        self._model: Model = self._make_model(options)
+        self._started = False
+        self._cores: tuple[int, ...] = ()
+        self._facts: DeviceFacts | None = None
+
+    def _make_model(self, options: Any) -> Model:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        if self._started:
+            raise RuntimeError(f"{self._name} is started already; leave its `with` block first")
+        core = self._options.core
+        wanted = CpuOptions(threads=1, cores=None if core is None else (core,))
+        self._cores = choose_cores(wanted, os.sched_getaffinity(0))
+        self._started = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._started = False
+
+    def facts(self) -> DeviceFacts:
+        """See `agents.Agent.facts`."""
+        if not self._started:
+            raise RuntimeError(f"{self._name} is not started; use it in a `with` block")
+        if self._facts is None:
+            self._facts = DeviceFacts(
+                device=self._name,
+                host=host_name(),
+                cores=linux.with_siblings(read_files(list(linux.FACT_FILES)), self._cores),
+                target=None,
+                identity=self._model.identity(),
+                exact=True,
+            )
+        return self._facts
+
+    def session(self, jobs: Sequence[Job], spec: MeasureSpec, number: int) -> list[Session]:  # noqa: ARG002
+        """See `agents.Agent.session`. An estimate is exact, so that a block is one sample."""
+        self.facts()
+        sessions = []
+        for index, job in enumerate(jobs):
+            with blaming(index):
+                sessions.append(self._session(job.network, spec))
+        return sessions
+
+    def _session(self, network: Network, spec: MeasureSpec) -> Session:
+        started_s = time.monotonic()
+        run = Run(self._cores[0], started_s + spec.timeout_s)
+        found = self._model.estimate(graph_of(network), run)
+        block = Block((found.latency_s,), 1, found.seen)
+        blocks = (block,) * spec.rounds
+        device_s = max(time.monotonic() - started_s, sum(block.timed_s for block in blocks))
+        return Session((found.latency_s,), blocks, device_s)
+
+
+def graph_of(network: Network) -> Graph:
+    """The layers of a network. Raises DeviceUnfit for one that is not of a space with graphs."""
+    if network.space not in SPACES:
+        raise DeviceUnfit(
+            f"{network.id}: an estimated device reads layers from a search space's own graphs, "
+            f"and takes networks of {', '.join(SPACES)}"
+        )
+    found: Any = space(network.space)
+    graph: Graph = found.graph(network)
+    return graph

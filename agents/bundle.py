@@ -57,9 +57,9 @@ _FFI_PATTERNS = (
 )
 
 
-def host_bundle() -> Path:
-    """The `bundle` for this host and its Python."""
-    return bundle(host.machine(), _HOST_PYTHON)
+def host_bundle(accelerator: str = "") -> Path:
+    """The `bundle` for this host and its Python. accelerator: `cuda`, or none for the CPU."""
+    return bundle("-".join(filter(None, (host.machine(), accelerator))), _HOST_PYTHON)
 
 
 def bundle(platform: str, python: str) -> Path:

@@ -61,6 +61,7 @@ class CpuAgent:
     """Measures on CPUs of this host, in a runner that is a child process."""
 
     options: ClassVar[type[BaseModel]] = CpuOptions
+    _accelerator: ClassVar[str] = ""
 
     def __init__(self, name: str, options: CpuOptions) -> None:
         self._name = name
@@ -84,8 +85,11 @@ class CpuAgent:
     def facts(self) -> DeviceFacts:
         """See `agents.Agent.facts`."""
         request = {"op": "facts", "read": linux.FACT_FILES, "timeout_s": driving.FACTS_TIMEOUT_S}
-        seen = self._ask(request, driving.FACTS_TIMEOUT_S + driving.MARGIN_S)
-        threads, versions = self._options.threads, bundle_versions(host_bundle())
+        return self._described(self._ask(request, driving.FACTS_TIMEOUT_S + driving.MARGIN_S))
+
+    def _described(self, seen: Mapping[str, Any]) -> DeviceFacts:
+        """What a runner's facts say of the device."""
+        threads, versions = self._options.threads, bundle_versions(host_bundle(self._accelerator))
         return DeviceFacts(
             device=self._name,
             host=seen["uname"][1],
@@ -116,7 +120,7 @@ class CpuAgent:
         if not self._started:
             raise RuntimeError(f"{self._name} is not started; use it in a `with` block")
         if self._pipe is None:
-            self._pipe = local_runner()
+            self._pipe = local_runner(self._accelerator)
         return self._pipe
 
     def _stop_runner(self) -> None:

@@ -68,8 +68,19 @@ def _block(said: Mapping[str, Any]) -> Block:
     return Block(
         samples_s=tuple(said["samples_s"]),
         runs_per_sample=said["runs_per_sample"],
-        witness=linux.witness(said["before"], said["after"]),
+        witness={
+            **linux.witness(said["before"], said["after"]),
+            **gpu_witness(said["before"].get("gpu", {}), said["after"].get("gpu", {})),
+        },
     )
+
+
+def gpu_witness(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """What two readings of `agents.nvidia.Gpu` say: the state after the block, and `throttled`,
+    flags of everything that held the clock down before it or after it."""
+    states = {f"gpu_{name}": value for name, value in after.items() if name != "throttled"}
+    flags = [int(reading["throttled"]) for reading in (before, after) if "throttled" in reading]
+    return {**states, **({"throttled": float(flags[0] | flags[-1])} if flags else {})}
 
 
 def _taken_s(network: Mapping[str, Any]) -> float:

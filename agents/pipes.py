@@ -35,8 +35,8 @@ _END_S = 2.0
 
 RUNNER = Path(__file__).with_name("runner.py")
 
-DEVICE_FILES = (RUNNER, RUNNER.with_name("timing.py"))
-"""What goes to a device beside the slim runtime; the runner finds the other in its own folder."""
+DEVICE_FILES = (RUNNER, RUNNER.with_name("timing.py"), RUNNER.with_name("nvidia.py"))
+"""What goes to a device beside the slim runtime; the runner finds the others in its own folder."""
 
 RUNNER_ERRORS: Mapping[str, type[DeviceError]] = {
     "artifact": BadArtifact,
@@ -104,10 +104,10 @@ def _parsed(line: bytes) -> dict[str, Any]:
     raise DeviceLost(f"the runner must answer with JSON objects, got {line[:80]!r}")
 
 
-def local_runner() -> LocalPipe:
-    """A runner on this computer. Raises DeviceUnfit where its runtime is not installed."""
+def local_runner(accelerator: str = "") -> LocalPipe:
+    """A runner on this computer. accelerator: as in `host_bundle`, which may raise DeviceUnfit."""
     python = [sys.executable, "-I", "-S"]
-    return LocalPipe([*python, str(RUNNER), "--runtime", str(host_bundle())])
+    return LocalPipe([*python, str(RUNNER), "--runtime", str(host_bundle(accelerator))])
 
 
 class LocalPipe:

@@ -20,7 +20,12 @@ import time
 from array import array
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING or __package__:
+    from agents import nvidia
+else:  # on a device, where there is no package
+    import nvidia
 
 Json = dict[str, Any]
 
@@ -71,22 +76,28 @@ def load_runtime(bundle: Path) -> None:
         raise Refused("unfit", f"no runtime in {bundle} loads: {one_line(e)}") from e
 
 
-_CPU, _POOLED = 1, 2
-"""Device type and kind of allocator, as Relax's virtual machine numbers them."""
+_CPU, _CUDA, _POOLED = 1, 2, 2
+"""Types of devices and a kind of allocator, as Relax's virtual machine numbers them."""
 
 
 class LoadedNetwork:
     """A network that is loaded, with its arguments filled."""
 
-    def __init__(self, library: str, program: Json, seed: int) -> None:
-        """Raises `Refused` where `library` is not one that this device can load."""
+    def __init__(self, library: str, program: Json, seed: int, gpu: int | None = None) -> None:
+        """gpu: which one it runs on; None for the CPU.
+
+        Raises `Refused` where `library` is not one that this device can load.
+        """
         import tvm_ffi
 
         self._ffi = tvm_ffi
         self._entry = program["entry"]
+        self._device = (_CPU, 0) if gpu is None else (_CUDA, gpu)
+        on_cpu = (_CPU, 0, _POOLED)  # where shapes are computed
         try:
             self._vm = tvm_ffi.load_module(library)["vm_load_executable"]()
-            self._vm["vm_initialization"](_CPU, 0, _POOLED)
+            own = () if gpu is None else (*self._device, _POOLED)
+            self._vm["vm_initialization"](*own, *on_cpu)
         except (RuntimeError, AttributeError) as e:
             raise Refused("artifact", f"{library} does not load: {one_line(e)}") from e
         inputs = enumerate(program["inputs"])
@@ -97,7 +108,7 @@ class LoadedNetwork:
         values = seeded_values(seed, index, math.prod(spec["shape"]), spec["bound"])
         shape, dtype = self._ffi.Shape(spec["shape"]), self._ffi.dtype(spec["dtype"])
         allocate = self._ffi.get_global_func("runtime.TVMTensorAllocWithScope")
-        tensor = allocate(shape, dtype, self._ffi.device("cpu", 0), None)
+        tensor = allocate(shape, dtype, self._ffi.device(*self._device), None)
         self._copy("runtime.TVMTensorCopyFromBytes", tensor, values)
         return tensor
 
@@ -107,7 +118,14 @@ class LoadedNetwork:
 
     def output(self) -> array[float]:
         """Runs once; the flattened output, float32."""
-        tensor = self._vm[self._entry](*self._arguments)
+        return self.values(self.start())
+
+    def start(self) -> Any:
+        """Runs once; its output, which a GPU may still be computing."""
+        return self._vm[self._entry](*self._arguments)
+
+    def values(self, tensor: Any) -> array[float]:
+        """A tensor of the device, once it is computed: flattened, float32."""
         values = array("f", bytes(4 * tensor.numel()))
         self._copy("runtime.TVMTensorCopyToBytes", tensor, values)
         return values
@@ -115,12 +133,33 @@ class LoadedNetwork:
     def sample(self, runs: int, count: int, flush_bytes: int = 0) -> list[float]:
         """(count,) seconds per run, each over `runs` runs timed in C++; one run comes before.
 
+        On a GPU by events, which are recorded on the device before and after the runs.
+
         flush_bytes: so much memory is written before each sample, to empty the caches.
         """
         evaluator = self._ffi.get_global_func("runtime.RPCTimeEvaluator")
         as_they_come = (0, 100, 0, 1, flush_bytes, "")
-        blob = bytes(evaluator(self._vm, "timed", _CPU, 0, runs, count, *as_they_come)())
+        blob = bytes(evaluator(self._vm, "timed", *self._device, runs, count, *as_they_come)())
         return list(struct.unpack(f"@{count}d", blob))
+
+
+def prepare(request: Json, bundle: Path) -> nvidia.Gpu | None:
+    """Makes this process ready to load networks; the GPU that they run on, if it is one."""
+    load_runtime(bundle)
+    prepare_threads(request["threads"], request["cores"])
+    return find_gpu(request, bundle)
+
+
+def find_gpu(request: Json, bundle: Path) -> nvidia.Gpu | None:
+    """The GPU that a request names by its number, with its runtime loaded."""
+    if request.get("gpu") is None:
+        return None
+    try:
+        gpu = nvidia.Gpu(request["gpu"])
+        nvidia.load_cuda(bundle)
+    except nvidia.NoGpu as e:
+        raise Refused("unfit", str(e)) from e
+    return gpu
 
 
 def prepare_threads(threads: int, cores: list[int]) -> None:
@@ -241,7 +280,10 @@ def read_files(patterns: list[str]) -> dict[str, str]:
 class Witness:
     """What is seen around a block. Counters come as they are, and the farm takes differences."""
 
-    def __init__(self, patterns: list[str], cores: list[int]) -> None:
+    def __init__(
+        self, patterns: list[str], cores: list[int], gpu: nvidia.Gpu | None = None
+    ) -> None:
+        self._gpu = gpu
         self._paths = _paths(patterns)
         self._cores = {f"cpu{core}" for core in cores}
 
@@ -255,6 +297,7 @@ class Witness:
             "waited_s": _waited_s(),
             "steal_ticks": self._steal_ticks(),
             **probes(),
+            **({} if self._gpu is None else {"gpu": self._gpu.reading()}),
             "files": _texts(self._paths),
         }
 
@@ -273,6 +316,11 @@ def _waited_s() -> float | None:
     return None
 
 
+def loaded(given: Json, request: Json) -> LoadedNetwork:
+    """A network of a request, on the device that the request names."""
+    return LoadedNetwork(given["library"], given["program"], request["seed"], request.get("gpu"))
+
+
 class Timed:
     """A network in a session: loaded, checked, warmed up, and timed block after block."""
 
@@ -282,7 +330,7 @@ class Timed:
         self._network_given = request["networks"][number]
         started_s = time.monotonic()
         program = self._network_given["program"]
-        self._network = LoadedNetwork(self._network_given["library"], program, request["seed"])
+        self._network = loaded(self._network_given, request)
         self.result: Json = {"load_s": time.monotonic() - started_s, "blocks": []}
         output = self._network.output()
         self.result["output"] = list(output[:16])
@@ -306,8 +354,7 @@ def session(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:
 
     begin: told the number of a network before anything is done with it.
     """
-    load_runtime(bundle)
-    prepare_threads(request["threads"], request["cores"])
+    gpu = prepare(request, bundle)
     networks = []
     for number in range(len(request["networks"])):
         begin(number)
@@ -316,7 +363,7 @@ def session(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:
     for number, network in enumerate(networks):
         begin(number)
         network.warm_up()
-    witness = Witness(request.get("read", []), request["cores"])
+    witness = Witness(request.get("read", []), request["cores"], gpu)
     order = random.Random(request["order"])
     for index in range(request["spec"]["rounds"]):
         time.sleep(request["spec"]["pause_s"] if index else 0)
@@ -328,12 +375,11 @@ def session(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:
 
 def run(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:
     """Loads and runs each network once; `output` is the first 16 values of the flattened output."""
-    load_runtime(bundle)
-    prepare_threads(request["threads"], request["cores"])
+    prepare(request, bundle)
     outputs = []
     for number, given in enumerate(request["networks"]):
         begin(number)
-        network = LoadedNetwork(given["library"], given["program"], request["seed"])
+        network = loaded(given, request)
         outputs.append({"output": list(network.output()[:16])})
     return {"networks": outputs}
 
@@ -341,11 +387,13 @@ def run(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:
 def facts(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:  # noqa: ARG001
     """The host as it is; what its files mean is for the farm to find out."""
     load_runtime(bundle)
+    gpu = find_gpu(request, bundle)
     return {
         "uname": list(os.uname()),
         "python": sys.version.split()[0],
         "affinity": sorted(os.sched_getaffinity(0)),
         "files": read_files(request.get("read", [])),
+        **({} if gpu is None else {"gpu": gpu.facts()}),
     }
 
 

@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents import Agent
+from agents import Agent, cpu, pipes
 from agents.emulated.profiles import PROFILES
 from agents.timing import seeded_values
-from farm.errors import DeviceError
+from farm.errors import DeviceError, DeviceUnfit
 from farm.measuring import measure
 from farm.types import Artifact, Job, Measurement, MeasureSpec, Network, Program, TensorSpec
 from tests import arm64
-from tests.system import need
+from tests.agents import cuda_stand_in
+from tests.system import lack, need
 
 INPUTS = (TensorSpec("input", (1, 4, 8, 8), 1.0), TensorSpec("weight", (8, 4, 3, 3), 0.2))
 
@@ -111,15 +112,16 @@ def _convolution(seed: int) -> tuple[float, ...]:
 def misbehaving(artifact: Artifact, tmp_path: Path) -> Callable[[str], Artifact]:
     """The network in a library that first does what `MISBEHAVIOUR` says."""
 
-    def build(name: str) -> Artifact:
-        source = tmp_path / "misbehaving.c"
-        source.write_text(SOURCE % MISBEHAVIOUR[name])
-        library = source.with_suffix(".so")
-        needs = ["-Wl,--no-as-needed", str(artifact.library)]
-        subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source, *needs], check=True)
-        return artifact_of(library, artifact.program)
+    return lambda name: misbehaving_like(artifact, name, tmp_path)
 
-    return build
+
+def misbehaving_like(artifact: Artifact, name: str, folder: Path) -> Artifact:
+    source = folder / "misbehaving.c"
+    source.write_text(SOURCE % MISBEHAVIOUR[name])
+    library = source.with_suffix(".so")
+    needs = ["-Wl,--no-as-needed", str(artifact.library)]
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source, *needs], check=True)
+    return artifact_of(library, artifact.program)
 
 
 @pytest.fixture
@@ -170,3 +172,39 @@ def arm64_faulty(arm64_artifact: Artifact, tmp_path: Path) -> Callable[[str], Ar
         return artifact_of(library, arm64_artifact.program)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def gpu_artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """A convolution in the machine code of an H100."""
+    from farm.compile.artifacts import ArtifactStore
+    from farm.compile.build import build
+    from tests.compile.conftest import conv_model
+
+    need(nvcc="the CUDA toolkit", cc="gcc", nm="binutils", readelf="binutils")
+    store = ArtifactStore(tmp_path_factory.mktemp("cuda"))
+    return build(conv_model(), {"kind": "cuda", "arch": "sm_90"}, store)
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The slim runtime of a GPU that computes nothing; its driver is in the folder above."""
+    need(gcc="gcc")
+    try:
+        return cuda_stand_in.build(tmp_path_factory.mktemp("stand-in"))
+    except DeviceUnfit as error:
+        lack(str(error))
+
+
+@pytest.fixture
+def stand_in_here(stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the stand-in the GPU of this computer."""
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(stand_in.parent))
+    for module in (cpu, pipes):
+        monkeypatch.setattr(module, "host_bundle", lambda _: stand_in)
+
+
+def expecting_zeros(artifact: Artifact) -> Artifact:
+    """A network as the stand-in computes it."""
+    zeros = (0.0,) * len(artifact.program.expected)
+    return replace(artifact, program=replace(artifact.program, expected=zeros))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import psutil
 import pytest
 from pydantic import ValidationError
@@ -20,7 +21,14 @@ from farm.errors import (
     WrongOutput,
 )
 from farm.types import Artifact, Job, Network
-from tests.agents.conftest import measure_one
+from tests.agents.conftest import (
+    expecting_more,
+    expecting_zeros,
+    half_of,
+    measure_one,
+    misbehaving_like,
+)
+from tests.agents.cuda_stand_in import driver_here
 
 FAULTS: dict[str, type[DeviceError]] = {
     "artifact": BadArtifact,
@@ -35,12 +43,16 @@ NETWORK = Network("test", "conv|3x3")
 
 @dataclass(frozen=True)
 class Case:
-    """An agent, an artifact that it measures, and one that makes it fail as wanted."""
+    """An agent, an artifact that it measures, and one that makes it fail as wanted.
+
+    network: one that the device knows.
+    """
 
     kind: str
     agent: Agent
     good: Artifact | None
     faulty: Artifact | None
+    network: Network = NETWORK
 
 
 def cpu(fault: str | None, request: pytest.FixtureRequest) -> Case:
@@ -69,17 +81,43 @@ def insn_clock(fault: str | None, request: pytest.FixtureRequest) -> Case:
     return Case("insn-clock", kind("clock1", kind.options(profile=profile)), good, faulty)
 
 
-KINDS = [cpu, fake, insn_clock]
+def gpu(fault: str | None, request: pytest.FixtureRequest) -> Case:
+    """Where there is no GPU, one that computes zeros stands in for it: kernels are not tested."""
+    good: Artifact = request.getfixturevalue("gpu_artifact")
+    if not driver_here():
+        request.getfixturevalue("stand_in_here")
+        good = expecting_zeros(good)
+    folder = request.getfixturevalue("tmp_path")
+    faulty = good
+    if fault in ("crash", "hang", "lost"):
+        faulty = misbehaving_like(good, fault, folder)
+    elif fault == "artifact":
+        faulty = half_of(good, folder / "half.so")
+    elif fault == "wrong_output":
+        faulty = expecting_more(good)
+    kind = agent_class("gpu")
+    return Case("gpu", kind("gpu1", kind.options()), good, faulty)
+
+
+def replay(fault: str | None, request: pytest.FixtureRequest) -> Case:  # noqa: ARG001
+    table = request.getfixturevalue("tmp_path") / "test.npz"
+    np.savez(table, devices=["slow"], latency_ms=[[100.0]], arch_str=[NETWORK.code])
+    kind = agent_class("replay")
+    return Case("replay", kind("slow", kind.options(table=str(table))), None, None)
+
+
+KINDS = [cpu, fake, gpu, insn_clock, replay]
+
+FAULTS_OF = {replay: ("hang",)}
+"""What can go wrong with a kind that runs no network; with the others all of `FAULTS`."""
+
+KINDS_AND_FAULTS = [(kind, fault) for kind in KINDS for fault in FAULTS_OF.get(kind, FAULTS)]
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
-def case_of(request: pytest.FixtureRequest) -> Callable[[str | None], Case]:
-    return lambda fault: request.param(fault, request)
-
-
-@pytest.fixture
-def case(case_of: Callable[[str | None], Case]) -> Case:
-    return case_of(None)
+def case(request: pytest.FixtureRequest) -> Case:
+    made: Case = request.param(None, request)
+    return made
 
 
 @pytest.fixture
@@ -107,8 +145,8 @@ def test_a_measurement_keeps_everything(case, quick):
     spec = replace(quick, rounds=4, min_samples=7)
     with case.agent as agent:
         facts = agent.facts()
-        found = measure_one(agent, NETWORK, case.good, spec)
-    assert (found.network, found.device, found.spec) == (NETWORK, facts.device, spec)
+        found = measure_one(agent, case.network, case.good, spec)
+    assert (found.network, found.device, found.spec) == (case.network, facts.device, spec)
     assert found.fingerprint == facts.fingerprint
     assert found.build_key == (case.good.build_key if case.good else None)
     assert len(found.blocks) == 4
@@ -123,31 +161,33 @@ def test_a_measurement_keeps_everything(case, quick):
 
 
 def test_a_session_has_a_result_for_each_network(case, quick):
-    jobs = [Job(NETWORK, case.good), Job(replace(NETWORK), case.good)]
+    jobs = [Job(case.network, case.good), Job(replace(case.network), case.good)]
     with case.agent as agent:
         sessions = [agent.session(jobs, quick, number) for number in range(2)]
     assert [len(session) for session in sessions] == [2, 2]
     assert all(len(one.blocks) == quick.rounds for session in sessions for one in session)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    ("kind", "fault"), KINDS_AND_FAULTS, ids=lambda v: v if isinstance(v, str) else v.__name__
+)
 @pytest.mark.usefixtures("children")
-def test_a_fault_has_its_name_and_the_next_network_is_measured(case_of, fault, quick):
-    case = case_of(fault)
+def test_a_fault_has_its_name_and_the_next_network_is_measured(kind, fault, quick, request):
+    case = kind(fault, request)
     impatient = replace(quick, timeout_s=0.5 if fault == "hang" else 60.0)
     with case.agent as agent:
         with pytest.raises(DeviceError) as caught:
-            measure_one(agent, NETWORK, case.faulty, impatient)
+            measure_one(agent, case.network, case.faulty, impatient)
         assert type(caught.value) is FAULTS[fault]
         assert "\n" not in str(caught.value)
-        assert measure_one(agent, NETWORK, case.good, quick).latency_s > 0
+        assert measure_one(agent, case.network, case.good, quick).latency_s > 0
 
 
 def test_a_second_start_is_refused_and_harms_nothing(case, quick):
     with case.agent as agent:
         with pytest.raises(RuntimeError, match="started already"):
             agent.__enter__()
-        assert measure_one(agent, NETWORK, case.good, quick).latency_s > 0
+        assert measure_one(agent, case.network, case.good, quick).latency_s > 0
 
 
 @pytest.mark.usefixtures("children")
@@ -156,9 +196,9 @@ def test_is_of_use_only_while_it_is_started(case, quick):
         with pytest.raises(RuntimeError, match="not started"):
             case.agent.facts()
         with case.agent as agent:
-            assert measure_one(agent, NETWORK, case.good, quick).latency_s > 0
+            assert measure_one(agent, case.network, case.good, quick).latency_s > 0
     with pytest.raises(RuntimeError, match="not started"):
-        measure_one(case.agent, NETWORK, case.good, quick)
+        measure_one(case.agent, case.network, case.good, quick)
 
 
 @pytest.mark.usefixtures("children")

@@ -39,5 +39,5 @@ def test_an_unknown_kind_is_told_what_is_known(kind, says):
 
 def test_the_agents_cost_no_tvm():
     heavy = "{'tvm', 'tvm_ffi', 'torch', 'ray', 'onnx'} & set(sys.modules)"
-    code = f"import sys, agents.cpu; sys.exit(bool({heavy}))"
+    code = f"import sys, agents.cpu, agents.gpu, agents.replay; sys.exit(bool({heavy}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

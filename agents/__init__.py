@@ -21,6 +21,8 @@ AGENTS = {
     "gpu": "agents.gpu:GpuAgent",
     "insn-clock": "agents.emulated.instruction_clock:InstructionClockAgent",
     "replay": "agents.replay:ReplayAgent",
+    "vela": "agents.emulated.vela:VelaAgent",
+    "zigzag": "agents.emulated.zigzag:ZigzagAgent",
 }
 """Where the class of each kind is: package.module:Class."""
 

@@ -39,6 +39,7 @@ FAULTS: dict[str, type[DeviceError]] = {
 }
 
 NETWORK = Network("test", "conv|3x3")
+CELL = Network("nb201", "|none~0|+|none~0|none~1|+|none~0|none~1|skip_connect~2|")
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,28 @@ def replay(fault: str | None, request: pytest.FixtureRequest) -> Case:  # noqa: 
     return Case("replay", kind("slow", kind.options(table=str(table))), None, None)
 
 
-KINDS = [cpu, fake, gpu, insn_clock, replay]
+def vela(fault: str | None, request: pytest.FixtureRequest) -> Case:
+    return _estimator("vela", fault, request)
 
-FAULTS_OF = {replay: ("hang",)}
-"""What can go wrong with a kind that runs no network; with the others all of `FAULTS`."""
+
+def zigzag(fault: str | None, request: pytest.FixtureRequest) -> Case:
+    return _estimator("zigzag", fault, request)
+
+
+def _estimator(name: str, fault: str | None, request: pytest.FixtureRequest) -> Case:
+    if fault == "hang":  # what is known already takes no time
+        folder = request.getfixturevalue("tmp_path")
+        request.getfixturevalue("monkeypatch").setenv("XDG_CACHE_HOME", str(folder))
+    kind = agent_class(name)
+    return Case(name, kind("npu1", kind.options()), None, None, CELL)
+
+
+KINDS = [cpu, fake, gpu, insn_clock, replay, vela, zigzag]
+
+FAULTS_OF = {replay: ("hang",), vela: ("hang",), zigzag: ("hang",)}
+"""What can go wrong with a kind that runs no network: it takes no artifact, and nothing of the
+network crashes, ends its runner or computes something else. (An estimator that is killed is a lost
+device, in test_estimators.py.) With the other kinds, all of `FAULTS`."""
 
 KINDS_AND_FAULTS = [(kind, fault) for kind in KINDS for fault in FAULTS_OF.get(kind, FAULTS)]
 

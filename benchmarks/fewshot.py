@@ -208,7 +208,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+    """Words between commas, each once."""
+    return list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
 
 
 def _words(text: str) -> list[str]:

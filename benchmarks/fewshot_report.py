@@ -57,7 +57,7 @@ def write(results: Results, folder: Path, readme: Path | None) -> None:
         plot_task(task, outcomes, folder / f"fewshot-{task}.png")
     if readme:
         before, _, rest = text.partition(BEGIN)
-        block = _short(first, Path(os.path.relpath(folder, readme.parent)))
+        block = _short(results, Path(os.path.relpath(folder, readme.parent)))
         readme.write_text(f"{before}{BEGIN}\n{block}\n{END}{rest.partition(END)[2]}")
 
 
@@ -157,8 +157,9 @@ def _markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def _short(outcomes: Sequence[Outcome], folder: Path) -> str:
+def _short(results: Results, folder: Path) -> str:
     """The table of the README: each method as it does best, with its plots' place."""
+    outcomes = results[0][1]
     lines = list(_lines(outcomes))
     names = list(_tasks_of(outcomes))
     body = [[_called(line), *(line.cells.get(n, "–") for n in names)] for line in _best(lines)]
@@ -168,9 +169,19 @@ def _short(outcomes: Sequence[Outcome], folder: Path) -> str:
             body.append([f"{p.method}, published, {p.samples} samples", *cells])
     table = _markdown(["method", *names], body)
     links = ", ".join(f"[{n}]({folder / f'fewshot-{n}.png'})" for n in names)
-    return f"{table}\n\nLearning curves: {links}. All methods, splits and sources: " + (
+    more = "".join(_remark(study, own) for study, own in results[1:])
+    return f"{table}\n\n{more}Learning curves: {links}. All methods, splits and sources: " + (
         f"[{folder / 'fewshot.md'}]({folder / 'fewshot.md'})."
     )
+
+
+def _remark(study: Study, outcomes: Sequence[Outcome]) -> str:
+    """What our method reached in another study, as a sentence of the README."""
+    ours = next((line for line in _lines(outcomes) if line.method == "mixture"), None)
+    if ours is None:
+        return ""
+    reached = ", ".join(f"{task} {cell}" for task, cell in ours.cells.items())
+    return f"{study.title}, `mixture`: {reached}.\n\n"
 
 
 def _called(line: Line) -> str:

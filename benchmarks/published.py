@@ -70,13 +70,18 @@ def folder(data: Path | None = None) -> Path:
     return path
 
 
-@lru_cache(maxsize=4)
 def load(path: Path, analytic: bool = True) -> Table:
-    """Read one table; the last few are kept.
+    """Read one table; the last few are kept, as long as their files do not change.
 
     analytic: False leaves out all that follows from a network's graph, as if there were no
     builder and no `features`. Raises UsageError for a file that is missing or does not fit.
     """
+    return _load(path, path.stat().st_mtime_ns if path.exists() else 0, analytic)
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path, changed_ns: int, analytic: bool) -> Table:
+    del changed_ns
     file = read(path)
     kinds = len(file.op_names)
     vec, tallies = one_hot(file.ops, kinds), counts(file.ops, kinds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +15,13 @@ from farm.types import Failure
 
 @dataclass(frozen=True)
 class Summary:
-    """counts: measured and failed, by device."""
+    """counts: measured and failed, by device; verdicts: how many measurements have each."""
 
     campaign: StoredCampaign
     built: int
     cached: int
     counts: Mapping[str, tuple[int, int]]
+    verdicts: Mapping[str, Mapping[str, int]]
     judgements: Mapping[str, Judgement]
     failures: tuple[tuple[Request, Failure], ...]
 
@@ -54,6 +56,7 @@ class Summary:
         return {
             "measured": measured,
             "failed": failed,
+            "verdicts": dict(self.verdicts[device]),
             "spearman": judgement.spearman,
             "kendall": judgement.kendall,
             "heldout": len(judgement.predictions),
@@ -73,6 +76,10 @@ def summarise(store: Store, name: str) -> Summary:
         built=built,
         cached=cached,
         counts=store.counts(stored.id),
+        verdicts={
+            device: Counter(m.verdict for m in (*learnt, *heldout) if m.device == device)
+            for device in stored.plan.devices
+        },
         judgements=judge(stored.plan, searched, learnt, heldout),
         failures=tuple(store.failures(stored.id)),
     )

@@ -287,6 +287,12 @@ class Measurement:
         return quality.verdict(self)
 
     @property
+    def timed_s(self) -> float:
+        """Seconds inside the timed samples of all blocks and the warm-ups before them."""
+        warmup_s = sum(map(sum, self.warmup_s))
+        return warmup_s + sum(block.timed_s for block in self.blocks)
+
+    @property
     def samples_s(self) -> tuple[tuple[float, ...], ...]:
         """The samples that count, a row for each block."""
         return tuple(block.samples_s for block in self.counted)

@@ -26,7 +26,7 @@ LEARNING = {
     "farm.campaign",
     "farm.query",
 }
-ABOVE = {"farm.summary", "farm.export", "farm.doctor", "farm.farm"}
+ABOVE = {"farm.compare", "farm.summary", "farm.export", "farm.doctor", "farm.farm"}
 
 # For each part, what it may import beyond itself.
 ALLOWED = {
@@ -56,6 +56,7 @@ ALLOWED = {
     "farm.query": BASE | SCHEDULED | LEARNING,
     "farm.summary": BASE | SCHEDULED | LEARNING,
     "farm.export": BASE | SCHEDULED,
+    "farm.compare": BASE | SCHEDULED,
     "farm.cluster": BASE | SCHEDULED | {"farm.executor"},
     "farm.tune": BASE | SCHEDULED | {"farm.executor"},
     "farm.doctor": BASE | SCHEDULED | {"farm.executor"},

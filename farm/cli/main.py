@@ -191,6 +191,27 @@ def device_show(
 
 
 @app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="A campaign, such as c1.")],
+    second: Annotated[str, typer.Argument(help="A later one, such as c2 or `latest`.")],
+    margin: Annotated[float, typer.Option(help="Relative difference that does not matter.")] = 0.02,
+    config: Config = _CONFIG,
+    store: StoreFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Say of each network whether it got faster or slower. Exit code 1 if any got slower."""
+    from farm.cli import comparison
+    from farm.compare import SLOWER
+    from farm.compare import compare as compared
+
+    with Farm.open(config, store).store() as opened:
+        changes = compared(opened, first, second, margin)
+    _print(as_json, lambda: comparison.to_json(changes), lambda: comparison.text(changes, margin))
+    if any(change.verdict == SLOWER for change in changes):
+        raise typer.Exit(1)
+
+
+@app.command()
 def export(
     output: Annotated[Path | None, typer.Option(help="The file to write.")] = None,
     format: Annotated[str, typer.Option(help="parquet or csv.")] = "csv",

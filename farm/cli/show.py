@@ -39,7 +39,9 @@ def out(text: RenderableType) -> None:
 def summary(s: Summary) -> RenderableType:
     """The table after a campaign: how much was measured and how well the rest is predicted."""
     stored = s.campaign
-    table = _table("device", "measured", "failed", "Spearman", "Kendall", "held out", "busy")
+    table = _table(
+        "device", "measured", "of them", "failed", "Spearman", "Kendall", "held out", "busy"
+    )
     for device in stored.plan.devices:
         measured, failed = s.counts[device]
         judgement = s.judgements[device]
@@ -47,6 +49,7 @@ def summary(s: Summary) -> RenderableType:
         table.add_row(
             device,
             str(measured),
+            ", ".join(f"{n} {verdict}" for verdict, n in sorted(s.verdicts[device].items())),
             str(failed),
             _figure(judgement.spearman),
             _figure(judgement.kendall),

@@ -1,0 +1,256 @@
+"""Do latencies repeat, alone on a host and beside a noisy neighbour?
+
+    python -m benchmarks.fidelity --networks 30 --seed 0 [--reference 12] [--json]
+
+Measures networks of both search spaces twice, in two campaigns with a runner each, as the farm
+does; then as MetaSchedule's runner does, with TVM's time_evaluator (number=3, min_repeat_ms=100, its
+defaults) on one network after the other, for as many device seconds as the farm took. First on
+the host as it is, then while one process copies memory and computes in random bursts. A longer
+run of `--reference` sessions, half of it between the campaigns and half after, is what the
+intervals should cover.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from agents import Agent, agent_class
+from benchmarks import report
+from farm.compile.artifacts import ArtifactStore
+from farm.compile.build import build
+from farm.dispatch import BATCH
+from farm.errors import DeviceError
+from farm.executor import kernel_cache
+from farm.measuring import measure
+from farm.spaces import space
+from farm.types import Job, Measurement, MeasureSpec, Session
+from predictors.metrics import spearman
+
+SPACES = {"nb201": 2, "fbnet": 1}
+"""How many of three networks are of each space."""
+
+METASCHEDULE = MeasureSpec(
+    min_sessions=1, max_sessions=1, rounds=1, min_samples=1, sample_s=0.1, warmup_s=0.0
+)
+"""EvaluatorConfig(number=3, repeat=1, min_repeat_ms=100): a mean over at least 100 ms, and
+repeated until the time is up."""
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What one campaign says of each network: (N,) seconds and what it cost."""
+
+    latency_s: np.ndarray
+    low_s: np.ndarray
+    high_s: np.ndarray
+    device_s: np.ndarray
+    timed_s: np.ndarray
+    verdicts: tuple[str, ...]
+
+
+def jobs(count: int, seed: int, root: Path) -> list[Job]:
+    """`count` random networks, compiled for this computer."""
+    artifacts = ArtifactStore(root)
+    rng = np.random.default_rng(seed)
+    with _device() as device:
+        target = device.facts().target
+    assert target is not None
+    made = []
+    for name, share in SPACES.items():
+        searched = space(name)
+        for network in searched.sample(count * share // sum(SPACES.values()), rng):
+            model = searched.model(network)
+            made.append(Job(network, build(model, target, artifacts, kernel_cache(artifacts))))
+            _say(f"{len(made)} networks compiled")
+    return made
+
+
+def farms_campaign(networks: Sequence[Job], spec: MeasureSpec) -> list[Measurement]:
+    """As the farm measures: batches of networks in sessions."""
+    found: list[Measurement] = []
+    with _device() as device:
+        for start in range(0, len(networks), BATCH):
+            _, outcomes = measure(device, networks[start : start + BATCH], spec)
+            found += [_good(outcome) for outcome in outcomes]
+            _say(f"{len(found)} networks measured")
+    return found
+
+
+def metaschedules_campaign(networks: Sequence[Job], device_s: Sequence[float]) -> list[Session]:
+    """As MetaSchedule's runner measures, for `device_s` (N,) seconds."""
+    found = []
+    with _device() as device:
+        for job, seconds in zip(networks, device_s, strict=True):
+            found += device.session([job], replace(METASCHEDULE, block_s=seconds), 0)
+            _say(f"{len(found)} networks measured by time_evaluator")
+    return found
+
+
+def summarised(measurements: Sequence[Measurement]) -> Campaign:
+    return Campaign(
+        latency_s=np.array([m.latency_s for m in measurements]),
+        low_s=np.array([m.interval_s[0] for m in measurements]),
+        high_s=np.array([m.interval_s[1] for m in measurements]),
+        device_s=np.array([m.device_s for m in measurements]),
+        timed_s=np.array([m.timed_s for m in measurements]),
+        verdicts=tuple(m.verdict for m in measurements),
+    )
+
+
+def reference_s(halves: Sequence[Sequence[Measurement]]) -> np.ndarray:
+    """(N,) seconds: the statistic of record over the blocks of all halves."""
+    joined = []
+    for parts in zip(*halves, strict=True):
+        sessions = [len(part.warmup_s) for part in parts]
+        blocks = [
+            replace(block, session=block.session + sum(sessions[:i]))
+            for i, part in enumerate(parts)
+            for block in part.blocks
+        ]
+        joined.append(replace(parts[0], blocks=tuple(blocks)).latency_s)
+    return np.array(joined)
+
+
+def differences(first_s: np.ndarray, second_s: np.ndarray) -> dict[str, float]:
+    """How far two campaigns are apart."""
+    apart = np.abs(first_s - second_s) / ((first_s + second_s) / 2)
+    return {
+        "median_rel_diff": float(np.median(apart)),
+        "p95_rel_diff": float(np.percentile(apart, 95)),
+        "spearman": float(spearman(first_s, second_s) or np.nan),
+    }
+
+
+def condition(
+    networks: Sequence[Job], sessions: int
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Everything on the host as it is now: what it came to, and a row for each network."""
+    spec = MeasureSpec()
+    half = replace(spec, min_sessions=max(1, sessions // 2), max_sessions=max(1, sessions // 2))
+    first = summarised(farms_campaign(networks, spec))
+    halves = [farms_campaign(networks, half)]
+    second = summarised(farms_campaign(networks, spec))
+    halves.append(farms_campaign(networks, half))
+    truth_s = reference_s(halves)
+    theirs = [metaschedules_campaign(networks, first.device_s.tolist()) for _ in range(2)]
+    means = [np.array([np.mean(s.blocks[0].samples_s) for s in one]) for one in theirs]
+    medians = [np.array([np.median(s.blocks[0].samples_s) for s in one]) for one in theirs]
+    covered = [(c.low_s <= truth_s) & (truth_s <= c.high_s) for c in (first, second)]
+    found = {
+        **differences(first.latency_s, second.latency_s),
+        "time_evaluator_mean": differences(*means),
+        "time_evaluator_median": differences(*medians),
+        "coverage_95": float(np.mean(covered)),
+        "timed_fraction": float(first.timed_s.sum() / first.device_s.sum()),
+        "device_s_per_network": float(first.device_s.mean()),
+        "verdicts": dict(Counter(first.verdicts + second.verdicts)),
+    }
+    rows = [
+        {
+            "network": job.network.id,
+            "first_s": first.latency_s[i],
+            "second_s": second.latency_s[i],
+            "half_width": (first.high_s[i] - first.low_s[i]) / 2 / first.latency_s[i],
+            "verdict": first.verdicts[i],
+            "reference_s": truth_s[i],
+            "mean_first_s": means[0][i],
+            "mean_second_s": means[1][i],
+            "device_s": first.device_s[i],
+        }
+        for i, job in enumerate(networks)
+    ]
+    return found, rows
+
+
+@contextmanager
+def neighbour(seed: int) -> Iterator[None]:
+    """One process that keeps one core and the memory busy, in random bursts."""
+    process = multiprocessing.get_context("spawn").Process(
+        target=_bursts, args=(seed,), daemon=True
+    )
+    process.start()
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _bursts(seed: int) -> None:
+    rng = random.Random(seed)
+    data = np.zeros(4 << 20)
+    while True:
+        end_s = time.monotonic() + rng.uniform(0.05, 1.0)
+        copies = rng.random() < 0.5
+        while time.monotonic() < end_s:
+            if copies:
+                data[:] = data[::-1]
+            else:
+                sum(i * i for i in range(10_000))
+        time.sleep(rng.uniform(0.0, 0.5))
+
+
+def _device() -> Agent:
+    kind = agent_class("cpu")
+    return kind("cpu1", kind.options())
+
+
+def _good(outcome: Measurement | DeviceError) -> Measurement:
+    if isinstance(outcome, DeviceError):
+        raise outcome
+    return outcome
+
+
+def _say(text: str) -> None:
+    print(f"\r{text}  ", end="", file=sys.stderr, flush=True)
+
+
+def summary(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """variation_ratio_metaschedule: how much further apart its two campaigns are, by the median
+    over networks of the mean that it reports, in the worse of the conditions."""
+    ratios = [
+        c["time_evaluator_mean"]["median_rel_diff"] / c["median_rel_diff"] for c in found.values()
+    ]
+    return {
+        **found,
+        "variation_ratio_metaschedule": min(ratios),
+        "coverage_95": float(np.mean([c["coverage_95"] for c in found.values()])),
+        "timed_fraction": min(c["timed_fraction"] for c in found.values()),
+    }
+
+
+def main(argv: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.fidelity", description=__doc__)
+    parser.add_argument("--networks", type=int, default=30)
+    parser.add_argument("--reference", type=int, default=12, help="sessions of the long run")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args(argv)
+    found, rows = {}, []
+    with TemporaryDirectory() as root:
+        networks = jobs(given.networks, given.seed, Path(root))
+        for name in ("idle", "loaded"):
+            if name == "idle":
+                found[name], own = condition(networks, given.reference)
+            else:
+                with neighbour(given.seed):
+                    found[name], own = condition(networks, given.reference)
+            rows += [{"condition": name, **row} for row in own]
+    report.finish("fidelity", rows, summary(found), given.json)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 from farm.errors import UnknownName
 
@@ -20,7 +20,9 @@ AGENTS = {
     "cpu": "agents.cpu:CpuAgent",
     "gpu": "agents.gpu:GpuAgent",
     "insn-clock": "agents.emulated.instruction_clock:InstructionClockAgent",
+    "qemu-pi": "agents.emulated.qemu_pi:QemuPiAgent",
     "replay": "agents.replay:ReplayAgent",
+    "ssh": "agents.ssh:SshAgent",
     "vela": "agents.emulated.vela:VelaAgent",
     "zigzag": "agents.emulated.zigzag:ZigzagAgent",
 }
@@ -54,6 +56,17 @@ class Agent(Protocol):
         Raises the DeviceError that says why there is no result, and for which network where that
         is known (`DeviceError.network`). After any of them the agent can be asked again.
         """
+
+
+@runtime_checkable
+class KeepsFolder(Protocol):
+    """An agent that keeps files on its device."""
+
+    def purge(self) -> None:
+        """Deletes them all. Raises DeviceError."""
+
+    def leave(self) -> None:
+        """Deletes them all if there were none when the device was first reached."""
 
 
 def agent_class(kind: str) -> type[Agent]:

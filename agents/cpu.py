@@ -57,6 +57,12 @@ def choose_cores(options: CpuOptions, available: Collection[int]) -> tuple[int, 
     return options.cores or tuple(sorted(available)[-options.threads :])
 
 
+def own_cores() -> frozenset[int]:
+    """The cores that the farm may use on this computer: TVM may have pinned this process since it
+    began, and the farm may have widened its cores."""
+    return _CORES_AT_IMPORT | os.sched_getaffinity(0)
+
+
 class CpuAgent:
     """Measures on CPUs of this host, in a runner that is a child process."""
 
@@ -73,8 +79,7 @@ class CpuAgent:
     def __enter__(self) -> Self:
         if self._started:
             raise RuntimeError(f"{self._name} is started already; leave its `with` block first")
-        # TVM may have pinned this process since, and the farm may have widened its cores.
-        self._cores = choose_cores(self._options, _CORES_AT_IMPORT | os.sched_getaffinity(0))
+        self._cores = choose_cores(self._options, own_cores())
         self._started = True
         return self
 

@@ -116,7 +116,8 @@ def _checked(job: Job) -> Artifact:
 def own_target(seen: Mapping[str, Any]) -> Target:
     """What to compile for, of a host's facts. Raises DeviceUnfit where there is no target."""
     try:
-        return cpu_target(seen["uname"][4], linux.cpu_flags(seen["files"]))
+        files = seen["files"]
+        return cpu_target(seen["uname"][4], linux.cpu_flags(files), linux.arm_part(files))
     except ValueError as e:
         raise DeviceUnfit(str(e)) from e
 

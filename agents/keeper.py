@@ -1,9 +1,9 @@
 """Keeps a device for the farm: its folder, its lock and its runner. Runs on the device, alone.
 
 Needs Linux and Python 3.9. The farm sends this text to `python3 -c` over SSH, so that a device that
-turns out to be unfit has nothing written on it. It first writes a line that the farm chose (what
-comes before is the login shell's), and then answers as `agents/runner.py` does, with JSON objects,
-one a line:
+turns out to be unfit has nothing written on it. It begins with a line, `keeper` and a word that the
+farm chose (what comes before is the login shell's), and then answers as `agents/runner.py` does,
+with JSON objects, one a line:
 
     {"id": 1, "op": "probe", "folder": ".latency-farm"}
     {"id": 2, "op": "hold", "folder": ".latency-farm", "owner": {"token": "1f", "name": "a@b"},
@@ -222,20 +222,19 @@ class Server:
         self._folder: Folder | None = None
         self._runner: subprocess.Popen[bytes] | None = None
         self._lease_s: float | None = None
+        self._heard_s = time.monotonic()
         self._unread = self._unsent = b""
         self._selector = selectors.DefaultSelector()
         self._selector.register(0, selectors.EVENT_READ, self._receive)
 
     def serve(self) -> None:
         """Returns when the farm is gone; ends the process where the farm or the runner is lost."""
-        heard_s = time.monotonic()
         try:
             while True:
                 for key, _ in self._selector.select(self._lease_s):
-                    if key.data is self._receive:
-                        heard_s = time.monotonic()
                     key.data()
-                if self._lease_s is not None and time.monotonic() - heard_s > self._lease_s:
+                silent_s = time.monotonic() - self._heard_s
+                if self._lease_s is not None and silent_s > self._lease_s:
                     sys.exit(f"nothing was heard of the farm for {self._lease_s:g} s")
         except (EOFError, BrokenPipeError):
             return
@@ -246,6 +245,7 @@ class Server:
         chunk = os.read(0, 1 << 16)
         if not chunk:
             raise EOFError
+        self._heard_s = time.monotonic()
         *lines, self._unread = (self._unread + chunk).split(b"\n")
         for line in lines:
             self._answer(line)
@@ -342,7 +342,7 @@ def _write(data: bytes) -> None:
 
 
 def main() -> None:
-    _write(sys.argv[1].encode() + b"\n")
+    _write(f"keeper {sys.argv[1]}\n".encode())
     Server().serve()
 
 

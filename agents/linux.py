@@ -39,6 +39,12 @@ def cpu_model(files: Files) -> str | None:
     return fields.get("model name") or (f"ARM {arm[0]} {arm[1]}" if all(arm) else None)
 
 
+def arm_part(files: Files) -> str | None:
+    """The number of one of Arm's own cores; None for cores of others."""
+    fields = cpu_fields(files)
+    return fields.get("CPU part") if fields.get("CPU implementer") == "0x41" else None
+
+
 def cpu_flags(files: Files) -> frozenset[str]:
     """Instruction set extensions, as Linux names them."""
     fields = cpu_fields(files)

@@ -72,17 +72,19 @@ class SshOptions(CpuOptions):
 class SshDevice:
     """One connection at a time, with a runner at its other end. For one thread at a time."""
 
-    def __init__(self, reach: Callable[[], SshOptions], own_clock: bool = False) -> None:
+    def __init__(self, reach: Callable[[], SshOptions], patience_s: float = 0.0) -> None:
         """reach: makes sure that the device is on, and says how to reach it.
 
-        own_clock: whether the device's clock has nothing to do with ours.
+        patience_s: how long the device is waited for the first time.
+        was_empty: whether the farm kept nothing on the device when it was first reached.
         """
         self._reach = reach
-        self._own_clock = own_clock
+        self._patience_s = patience_s
         self._token = uuid4().hex
         self._pipe: SshPipe | None = None
         self._was_there = False
-        self.bundle: Path | None = None
+        self.was_empty = False
+        self.bundle = Path()
 
     def pipe(self) -> SshPipe:
         """The way to the runner. Raises DeviceLost and DeviceUnfit.
@@ -90,7 +92,7 @@ class SshDevice:
         Where it was lost, the device is reached again, patiently, as it may be booting.
         """
         if self._pipe is None:
-            patience_s = RECONNECT_S if self._was_there else 0.0
+            patience_s = RECONNECT_S if self._was_there else self._patience_s
             self._pipe = patiently(self._connected, patience_s)
             self._was_there = True
         return self._pipe
@@ -125,7 +127,8 @@ class SshDevice:
         pipe = _open(options)
         try:
             seen = self._probed(pipe, options)
-            must_fit(seen, None if self._own_clock else time.time(), str(options.host))
+            must_fit(seen, time.time(), options.host)
+            self.was_empty |= not self._was_there and not seen["folder_is_there"]
             self.bundle = bundle(seen["uname"][4], seen["python"].rpartition(".")[0])
             self._hold(pipe, options)
             self._start(pipe, shipping.runner(), shipping.runtime(self.bundle))
@@ -145,7 +148,7 @@ class SshDevice:
             folder=options.folder,
             owner=owner,
             limit_bytes=options.cache_bytes,
-            lease_s=None if self._own_clock else LEASE_S,
+            lease_s=LEASE_S,
             patience_s=_PATIENCE_S,
         )
 
@@ -154,10 +157,10 @@ class SshDevice:
         _ask(pipe, "start", runtime=folders[0], runner=f"{folders[1]}/runner.py")
 
 
-def must_fit(seen: Mapping[str, Any], now_s: float | None, host: str) -> None:
+def must_fit(seen: Mapping[str, Any], now_s: float, host: str) -> None:
     """Raises DeviceUnfit for a device that cannot run networks, and says what to do.
 
-    seen: what the keeper's probe says. now_s: our clock, or None where the device's is its own.
+    seen: what the keeper's probe says. now_s: our clock.
     """
     system, machine = seen["uname"][0], seen["uname"][4]
     if system != "Linux" or machine not in _MACHINES:
@@ -172,7 +175,7 @@ def must_fit(seen: Mapping[str, Any], now_s: float | None, host: str) -> None:
             f"{seen['folder']} on {host} is on a disk that runs no programs (noexec); name a "
             "folder on another disk with `folder:`"
         )
-    off_s = seen["clock_s"] - (seen["clock_s"] if now_s is None else now_s)
+    off_s = seen["clock_s"] - now_s
     if abs(off_s) > CLOCK_S:
         way = "ahead" if off_s > 0 else "behind"
         raise DeviceUnfit(

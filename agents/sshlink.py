@@ -18,7 +18,7 @@ from farm.errors import DeviceLost, DeviceUnfit
 if TYPE_CHECKING:
     from paramiko import PKey, Transport
 
-CONNECT_S = 20.0
+CONNECT_S = 30.0
 """For a connection, and again for a login; a Raspberry Pi under load takes two or three seconds."""
 
 _SSH_PORT = 22

@@ -40,7 +40,7 @@ _KEEPER = Path(__file__).with_name("keeper.py")
 _BOOT = (
     "{python} -I -S -c 'import sys;v=sys.version_info;"
     'v<(3,9) and sys.exit("Python 3.9 or later is needed, this is %d.%d" % v[:2]);'
-    "exec(sys.stdin.buffer.read({size}))' {mark}"
+    "exec(sys.stdin.buffer.read({size}))' {word}"
 )
 """Starts the keeper from its text on stdin; every login shell understands it."""
 
@@ -77,16 +77,16 @@ class SshPipe:
 
     def _boot(self, python: str) -> None:
         """Starts the keeper; what the login shell says before it is passed over."""
-        text, mark = _KEEPER.read_bytes(), f"keeper-{secrets.token_hex(8)}"
-        self._channel.exec_command(_BOOT.format(python=python, size=len(text), mark=mark))
+        text, word = _KEEPER.read_bytes(), secrets.token_hex(8)
+        self._channel.exec_command(_BOOT.format(python=python, size=len(text), word=word))
         self._channel.sendall(text)
-        said = b""
-        while (end := said.find(f"{mark}\n".encode())) < 0:
+        said, mark = b"", f"keeper {word}\n".encode()
+        while (end := said.find(mark)) < 0:
             chunk = self._channel.recv(_CHUNK_BYTES)
             if not chunk or len(said) > _NOISE_BYTES:
                 raise self._not_booted(python, said)
             said += chunk
-        self._replies.feed(said[end + len(mark) + 1 :])
+        self._replies.feed(said[end + len(mark) :])
 
     def _not_booted(self, python: str, said: bytes) -> DeviceUnfit:
         status, last = self._ending()

@@ -74,9 +74,12 @@ Location = tuple[str | int, ...]
 Mistake = tuple[Location, str]
 
 
-def load(path: Path) -> FarmConfig:
-    """Read and check cluster.yaml. Raises ConfigError, a line for each mistake."""
-    tree = _parse(path)
+def load(path: Path, text: str | None = None) -> FarmConfig:
+    """Read and check cluster.yaml. Raises ConfigError, a line for each mistake.
+
+    text: what the file would say; by default what it says.
+    """
+    tree = parse(path, text)
     mistakes: list[Mistake] = []
     file = _validated(_File, _plain(tree), (), mistakes)
     if file is None:
@@ -95,9 +98,10 @@ def load(path: Path) -> FarmConfig:
     )
 
 
-def _parse(path: Path) -> CommentedMap:
+def parse(path: Path, text: str | None = None) -> CommentedMap:
+    """The file with the places of everything in it, not checked yet. Raises ConfigError."""
     try:
-        tree = YAML().load(path.read_text())
+        tree = YAML().load(path.read_text() if text is None else text)
     except FileNotFoundError:
         raise ConfigError(
             f"no {path}; start from the cluster.yaml of the farm, or name yours with --config"

@@ -26,7 +26,14 @@ LEARNING = {
     "farm.campaign",
     "farm.query",
 }
-ABOVE = {"farm.compare", "farm.summary", "farm.export", "farm.doctor", "farm.farm"}
+ABOVE = {
+    "farm.compare",
+    "farm.summary",
+    "farm.export",
+    "farm.doctor",
+    "farm.farm",
+    "farm.onboarding",
+}
 
 # For each part, what it may import beyond itself.
 ALLOWED = {
@@ -61,6 +68,8 @@ ALLOWED = {
     "farm.tune": BASE | SCHEDULED | {"farm.executor"},
     "farm.doctor": BASE | SCHEDULED | {"farm.executor"},
     "farm.farm": BASE | SCHEDULED | LEARNING | ABOVE | {"farm.cluster"},
+    "farm.inventory": BASE | {"farm.config"},
+    "farm.onboarding": BASE | SCHEDULED | {"farm.executor", "farm.inventory", "farm.measuring"},
     "farm.cli": BASE | SCHEDULED | LEARNING | ABOVE,
     "farm": {"farm.farm"},
 }

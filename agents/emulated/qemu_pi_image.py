@@ -141,6 +141,10 @@ class Image:
     def key(self) -> Path:
         return self.folder / "key"
 
+    def delete(self) -> None:
+        """It is built again when it is needed; a guest that runs is not disturbed."""
+        shutil.rmtree(self.folder)
+
     @property
     def host_key(self) -> HostKey:
         return HostKey.read(self.folder / "host_key.pub")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
 from farm.cli import show
+from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result
+from farm.cli.device import device_app
 from farm.cli.progress import watching
 from farm.errors import FarmError
 from farm.farm import EXECUTORS, MEASURE, Farm
@@ -25,17 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 campaign_app = typer.Typer(help="Campaigns: list, show, resume, cancel.", no_args_is_help=True)
-device_app = typer.Typer(help="Devices of cluster.yaml: list, show.", no_args_is_help=True)
 app.add_typer(campaign_app, name="campaign")
 app.add_typer(device_app, name="device")
 
-Config = Annotated[
-    Path, typer.Option("--config", envvar="FARM_CONFIG", help="The file that lists the devices.")
-]
-StoreFolder = Annotated[
-    Path | None, typer.Option("--store", help="Folder of results, instead of the file's `store:`.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Executor = Annotated[
     str, typer.Option("--executor", help=f"What carries the work out: {', '.join(EXECUTORS)}.")
 ]
@@ -45,7 +37,6 @@ InputShape = Annotated[
 ]
 CampaignName = Annotated[str, typer.Argument(help="A campaign, such as c1, or `latest`.")]
 
-_CONFIG = Path("cluster.yaml")
 _INTERRUPTED = 130
 """As a shell reports a program that Ctrl-C ended."""
 
@@ -67,7 +58,7 @@ def launch(
     ] = None,
     input_shape: InputShape = None,
     executor: Executor = "ray",
-    config: Config = _CONFIG,
+    config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -87,18 +78,20 @@ def launch(
             watch,
             input_shape,
         )
-    _print(as_json, summary.to_json, lambda: show.summary(summary))
+    print_result(as_json, summary.to_json, lambda: show.summary(summary))
     _must_have_worked(summary)
 
 
 @campaign_app.command("list")
 def campaign_list(
-    config: Config = _CONFIG, store: StoreFolder = None, as_json: Json = False
+    config: Config = CONFIG, store: StoreFolder = None, as_json: Json = False
 ) -> None:
     """List the campaigns of the store."""
     with Farm.open(config, store).store() as opened:
         campaigns = opened.campaigns()
-    _print(as_json, lambda: show.campaigns_json(campaigns), lambda: show.campaign_table(campaigns))
+    print_result(
+        as_json, lambda: show.campaigns_json(campaigns), lambda: show.campaign_table(campaigns)
+    )
 
 
 @campaign_app.command("show")
@@ -107,7 +100,7 @@ def campaign_show(
     plot: Annotated[
         Path | None, typer.Option(help="Write predicted against measured to this PNG or SVG.")
     ] = None,
-    config: Config = _CONFIG,
+    config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -120,14 +113,14 @@ def campaign_show(
         from farm.cli.plot import plot_predictions
 
         plot_predictions(summary, plot)
-    _print(as_json, summary.to_json, lambda: show.predictions(summary, plot))
+    print_result(as_json, summary.to_json, lambda: show.predictions(summary, plot))
 
 
 @campaign_app.command("resume")
 def campaign_resume(
     name: CampaignName = "latest",
     executor: Executor = "ray",
-    config: Config = _CONFIG,
+    config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -135,21 +128,21 @@ def campaign_resume(
     farm = Farm.open(config, store)
     with watching() as watch:
         summary = farm.resume(name, executor, watch)
-    _print(as_json, summary.to_json, lambda: show.summary(summary))
+    print_result(as_json, summary.to_json, lambda: show.summary(summary))
     _must_have_worked(summary)
 
 
 @campaign_app.command("cancel")
 def campaign_cancel(
     name: CampaignName,
-    config: Config = _CONFIG,
+    config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
     """End a campaign, also one that runs in another process; `resume` goes on with it."""
     cancelled = Farm.open(config, store).cancel(name)
     text = f"{cancelled} is cancelled; `farm campaign resume {cancelled}` goes on with it."
-    _print(as_json, lambda: {"campaign": cancelled, "cancelled": True}, lambda: text)
+    print_result(as_json, lambda: {"campaign": cancelled, "cancelled": True}, lambda: text)
 
 
 @app.command()
@@ -162,32 +155,13 @@ def hwl(
     ] = "missing",
     input_shape: InputShape = None,
     executor: Executor = "inline",
-    config: Config = _CONFIG,
+    config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
     """The HWL encoding of a network: its latencies on the reference devices."""
     encoding = Farm.open(config, store).hwl(network, measure, executor, input_shape)
-    _print(as_json, encoding.to_json, lambda: show.encoding(encoding))
-
-
-@device_app.command("list")
-def device_list(config: Config = _CONFIG, store: StoreFolder = None, as_json: Json = False) -> None:
-    """List the devices of cluster.yaml."""
-    farm = Farm.open(config, store)
-    _print(as_json, lambda: show.devices_json(farm), lambda: show.device_table(farm))
-
-
-@device_app.command("show")
-def device_show(
-    name: Annotated[str, typer.Argument(help="The name of a device.")],
-    config: Config = _CONFIG,
-    store: StoreFolder = None,
-    as_json: Json = False,
-) -> None:
-    """Ask a device what it is: its fingerprint, its cores, what is compiled for it."""
-    facts = Farm.open(config, store).facts(name)
-    _print(as_json, lambda: show.facts_json(facts), lambda: show.facts_table(facts))
+    print_result(as_json, encoding.to_json, lambda: show.encoding(encoding))
 
 
 @app.command()
@@ -216,7 +190,7 @@ def export(
     output: Annotated[Path | None, typer.Option(help="The file to write.")] = None,
     format: Annotated[str, typer.Option(help="parquet or csv.")] = "csv",
     campaign: Annotated[str | None, typer.Option(help="Only this campaign.")] = None,
-    config: Config = _CONFIG,
+    config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -226,7 +200,7 @@ def export(
     path = output or Path(f"measurements.{format}")
     with Farm.open(config, store).store() as opened:
         rows = write(opened, path, format, campaign)
-    _print(
+    print_result(
         as_json,
         lambda: {"path": str(path), "rows": rows},
         lambda: f"{rows} measurements written to {path}",
@@ -234,12 +208,12 @@ def export(
 
 
 @app.command()
-def doctor(config: Config = _CONFIG, store: StoreFolder = None, as_json: Json = False) -> None:
+def doctor(config: Config = CONFIG, store: StoreFolder = None, as_json: Json = False) -> None:
     """Look at what is installed, what is missing, and what to do about it."""
     from farm.doctor import examine
 
     checks = examine(config, store)
-    _print(as_json, lambda: show.checks_json(checks), lambda: show.check_table(checks))
+    print_result(as_json, lambda: show.checks_json(checks), lambda: show.check_table(checks))
     if any(check.state == "missing" for check in checks):
         raise typer.Exit(1)
 
@@ -275,10 +249,3 @@ def _fail(message: str, exit_code: int) -> NoReturn:
     for line in message.splitlines():
         typer.echo(f"farm: {line}", err=True)
     sys.exit(exit_code)
-
-
-def _print(as_json: bool, data: Callable[[], dict[str, Any]], text: Callable[[], Any]) -> None:
-    if as_json:
-        typer.echo(json.dumps(data(), allow_nan=False))
-    else:
-        show.out(text())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rich.text import Text
 from farm.cli.progress import duration
 from farm.doctor import Check
 from farm.farm import Farm
+from farm.onboarding import Added
 from farm.query import Encoding
 from farm.store import StoredCampaign
 from farm.summary import Summary
@@ -170,9 +172,44 @@ def facts_json(facts: DeviceFacts) -> dict[str, Any]:
 
 def facts_table(facts: DeviceFacts) -> RenderableType:
     """What an agent found."""
-    table = _table("", "")
-    table.show_header = False
-    rows = {
+    return _pairs(_facts_rows(facts))
+
+
+def added_json(added: Added) -> dict[str, Any]:
+    """What `farm device add --json` prints."""
+    m = added.measurement
+    known = m and {
+        "network": m.network.id,
+        "latency_s": m.latency_s,
+        "interval_s": [end if math.isfinite(end) else None for end in m.interval_s],
+        "verdict": m.verdict,
+    }
+    return {
+        "device": added.device.name,
+        "kind": added.device.kind,
+        "options": added.device.options.model_dump(mode="json"),
+        "facts": facts_json(added.facts),
+        "known": known,
+        "wall_s": added.wall_s,
+    }
+
+
+def added_table(added: Added) -> RenderableType:
+    """A device that was added, and what a network takes there that computes what it should."""
+    rows = _facts_rows(added.facts)
+    m = added.measurement
+    if m is not None:
+        low_s, high_s = m.interval_s
+        interval = f"{_ms(low_s)} to {_ms(high_s)} ms"
+        rows["known network"] = f"{_ms(m.latency_s)} ms ({interval}), {m.verdict}, the right output"
+        witness = m.blocks[-1].witness
+        rows |= {name: f"{witness[name]:g}" for name in ("temp_c", "throttled") if name in witness}
+    head = f"{added.device.name} is in the farm, {duration(added.wall_s)} after it was asked for."
+    return Group(head, _pairs(rows))
+
+
+def _facts_rows(facts: DeviceFacts) -> dict[str, str]:
+    return {
         "device": facts.device,
         "fingerprint": facts.fingerprint,
         "host": facts.host,
@@ -181,6 +218,11 @@ def facts_table(facts: DeviceFacts) -> RenderableType:
         **facts.identity,
         **facts.info,
     }
+
+
+def _pairs(rows: Mapping[str, str]) -> Table:
+    table = _table("", "")
+    table.show_header = False
     for key, value in rows.items():
         table.add_row(key, value)
     return table

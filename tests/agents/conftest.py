@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from farm.measuring import measure
 from farm.types import Artifact, Job, Measurement, MeasureSpec, Network, Program, TensorSpec
 from tests import arm64
 from tests.agents import cuda_stand_in
+from tests.sshd import Sshd, sshd
 from tests.system import lack, need
 
 INPUTS = (TensorSpec("input", (1, 4, 8, 8), 1.0), TensorSpec("weight", (8, 4, 3, 3), 0.2))
@@ -40,6 +43,30 @@ SOURCE = """\
 #include <unistd.h>
 __attribute__((constructor)) static void misbehave(void) { %s }
 """
+
+
+@pytest.fixture(scope="session")
+def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """An SSH server on this computer."""
+    with sshd(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
+
+
+@pytest.fixture
+def ssh_entry(ssh_server: Sshd) -> Iterator[dict[str, str]]:
+    """What cluster.yaml says of a device there, which has never been used before."""
+    yield entry_of(ssh_server)
+    shutil.rmtree(ssh_server.home)
+    ssh_server.home.mkdir()
+
+
+def entry_of(server: Sshd) -> dict[str, str]:
+    return {
+        "host": str(server.address),
+        "key": str(server.key),
+        "host_key": str(server.host_key),
+        "python": sys.executable,
+    }
 
 
 @pytest.fixture

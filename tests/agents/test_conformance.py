@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import psutil
@@ -47,6 +48,7 @@ class Case:
     """An agent, an artifact that it measures, and one that makes it fail as wanted.
 
     network: one that the device knows.
+    entry: what its kind needs to have in cluster.yaml.
     """
 
     kind: str
@@ -54,17 +56,27 @@ class Case:
     good: Artifact | None
     faulty: Artifact | None
     network: Network = NETWORK
+    entry: Mapping[str, Any] = field(default_factory=dict)
+
+
+def on_this_cpu(fault: str | None, request: pytest.FixtureRequest) -> tuple[Artifact, Artifact]:
+    """A good artifact and a faulty one, for any runner on this computer."""
+    good = request.getfixturevalue("artifact")
+    if fault in ("crash", "hang", "lost"):
+        return good, request.getfixturevalue("misbehaving")(fault)
+    names = {"artifact": "truncated", "wrong_output": "wrong", None: "artifact"}
+    return good, request.getfixturevalue(names[fault])
 
 
 def cpu(fault: str | None, request: pytest.FixtureRequest) -> Case:
-    good = request.getfixturevalue("artifact")
-    if fault in ("crash", "hang", "lost"):
-        faulty = request.getfixturevalue("misbehaving")(fault)
-    else:
-        names = {"artifact": "truncated", "wrong_output": "wrong", None: "artifact"}
-        faulty = request.getfixturevalue(names[fault])
     kind = agent_class("cpu")
-    return Case("cpu", kind("cpu1", kind.options(threads=1)), good, faulty)
+    return Case("cpu", kind("cpu1", kind.options(threads=1)), *on_this_cpu(fault, request))
+
+
+def ssh(fault: str | None, request: pytest.FixtureRequest) -> Case:
+    kind, entry = agent_class("ssh"), request.getfixturevalue("ssh_entry")
+    good, faulty = on_this_cpu(fault, request)
+    return Case("ssh", kind("ssh1", kind.options(**entry)), good, faulty, entry=entry)
 
 
 def fake(fault: str | None, request: pytest.FixtureRequest) -> Case:  # noqa: ARG001
@@ -123,7 +135,7 @@ def _estimator(name: str, fault: str | None, request: pytest.FixtureRequest) -> 
     return Case(name, kind("npu1", kind.options()), None, None, CELL)
 
 
-KINDS = [cpu, fake, gpu, insn_clock, replay, vela, zigzag]
+KINDS = [cpu, fake, gpu, insn_clock, replay, ssh, vela, zigzag]
 
 FAULTS_OF = {replay: ("hang",), vela: ("hang",), zigzag: ("hang",)}
 """What can go wrong with a kind that runs no network: it takes no artifact, and nothing of the
@@ -141,14 +153,18 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 @pytest.fixture
 def children() -> Iterator[set[int]]:
-    """The processes below this one before the test; after it, there must be no other."""
+    """The processes below this one before the test; after it, there must be no other.
 
-    def now() -> set[int]:
-        return {process.pid for process in psutil.Process().children(recursive=True)}
+    A server on this computer may take a moment to see that somebody has left.
+    """
+
+    def now() -> set[psutil.Process]:
+        return set(psutil.Process().children(recursive=True))
 
     before = now()
-    yield before
-    assert now() <= before
+    yield {process.pid for process in before}
+    _, alive = psutil.wait_procs(now() - before, timeout=5)
+    assert not alive
 
 
 def test_facts_are_of_the_device_and_stay(case):
@@ -229,8 +245,9 @@ def test_stopping_again_does_nothing(case):
 
 def test_options_are_strict_and_travel(case):
     options = agent_class(case.kind).options
-    assert pickle.loads(pickle.dumps(options())) == options()
+    entry = case.entry
+    assert pickle.loads(pickle.dumps(options(**entry))) == options(**entry)
     with pytest.raises(ValidationError, match="treads"):
-        options(treads=1)
+        options(**entry, treads=1)
     with pytest.raises(ValidationError):
-        options(cores="0")
+        options(**{**entry, "cores": "0"})

@@ -1,0 +1,105 @@
+"""A Raspberry Pi that anybody has: an arm64 Debian under QEMU, reached over SSH like a real one."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Collection, Mapping
+from functools import cache
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, Field
+
+from agents import driving, linux
+from agents.bundle import bundle_versions
+from agents.cpu import CpuOptions, choose_cores, own_cores
+from agents.emulated.qemu_pi_guest import QEMU, Guest
+from agents.emulated.qemu_pi_image import USER, Image, image
+from agents.ssh import RemoteAgent
+from agents.sshdevice import RECONNECT_S, SshOptions
+from agents.timing import read_files
+from farm.hosts import host_name
+from farm.types import DeviceFacts
+
+_SLOWEST = 20.0
+"""Seconds that a second of an instruction clock may take: 50 million instructions a second."""
+
+
+class QemuPiOptions(CpuOptions):
+    """cpu: of a Raspberry Pi 3 (cortex-a53), 4 or 5 (cortex-a76); threads: its cores, all used;
+    cores: of this computer, that it runs on; memory_bytes: its own.
+
+    instruction_clock: its clock counts instructions, a nanosecond each, whatever this computer
+    does meanwhile; without it, a latency is that of the emulation on this computer.
+    """
+
+    cpu: Literal["cortex-a53", "cortex-a72", "cortex-a76"] = "cortex-a72"
+    memory_bytes: int = Field(512 * 1024**2, ge=256 * 1024**2)
+    instruction_clock: bool = False
+
+
+class QemuPiAgent(RemoteAgent):
+    """Boots its guest when it is first asked, and switches it off when it is stopped."""
+
+    options: ClassVar[type[BaseModel]] = QemuPiOptions
+
+    def __init__(self, name: str, options: QemuPiOptions) -> None:
+        slowest = _SLOWEST if options.instruction_clock else 1.0
+        super().__init__(name, options, RECONNECT_S, slowest)
+        self._pi = options
+        self._host_cores: tuple[int, ...] = ()
+        self._image: Image | None = None
+        self.guest = Guest(
+            options.cpu, options.threads, options.memory_bytes, options.instruction_clock
+        )
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._host_cores = choose_cores(self._pi, own_cores())
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        super().__exit__(*exception)
+        self.guest.off()
+
+    def purge(self) -> None:
+        """See `agents.KeepsFolder.purge`: the guest itself, which is built again when needed."""
+        self._device.close()
+        self.guest.off()
+        image().delete()
+
+    def _login(self) -> SshOptions:
+        self._image = built = image()
+        port = self.guest.on(built, self._host_cores)
+        login = {"host": f"{USER}@127.0.0.1:{port}", "key": str(built.key)}
+        return SshOptions.model_validate({**login, "host_key": str(built.host_key)})
+
+    def _chosen(self, available: Collection[int]) -> tuple[int, ...]:
+        return tuple(sorted(available))
+
+    def _described(self, seen: Mapping[str, Any]) -> DeviceFacts:
+        here = read_files(list(linux.FACT_FILES))
+        versions = bundle_versions(self._device.bundle)
+        own = {
+            "qemu": _qemu_version(),
+            "guest": self._image.folder.name if self._image else "",
+            "instruction_clock": str(self._pi.instruction_clock).lower(),
+        }
+        emulating = {} if self._pi.instruction_clock else {"host_cpu": linux.cpu_model(here) or ""}
+        return DeviceFacts(
+            device=self._name,
+            host=host_name(),
+            cores=linux.with_siblings(here, self._host_cores),
+            target=self._pi.target or driving.own_target(seen),
+            identity={
+                **driving.identity(seen, self._pi.threads, self._cores, versions),
+                **own,
+                **emulating,
+            },
+            info=driving.info(seen),
+        )
+
+
+@cache
+def _qemu_version() -> str:
+    said = subprocess.run([QEMU, "--version"], check=True, capture_output=True, text=True).stdout
+    return said.splitlines()[0].rpartition("version ")[2]

@@ -1,0 +1,32 @@
+"""What all commands have in common: their options, and how they print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from farm.cli import show
+
+CONFIG = Path("cluster.yaml")
+
+Config = Annotated[
+    Path, typer.Option("--config", envvar="FARM_CONFIG", help="The file that lists the devices.")
+]
+StoreFolder = Annotated[
+    Path | None, typer.Option("--store", help="Folder of results, instead of the file's `store:`.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def print_result(
+    as_json: bool, data: Callable[[], dict[str, Any]], text: Callable[[], Any]
+) -> None:
+    """Prints one JSON object, or what a person wants to read."""
+    if as_json:
+        typer.echo(json.dumps(data(), allow_nan=False))
+    else:
+        show.out(text())

@@ -284,27 +284,42 @@ def _meta_train(
     optimizer = torch.optim.Adam(learned.tensors, lr=settings.learning_rate, fused=True)
     hardware = tensor(normalised(training.values[anchors].T))
     inputs = architecture.inputs(tensor(training.features))
+    values = tensor(training.values)
     for _ in range(settings.episodes):
         devices = torch.randperm(len(hardware), generator=generator)[: settings.devices]
         rows = _episode_rows(training, devices, settings, generator)
-        values = tensor(training.values)[rows, devices[:, None]]
         noise = torch.randn(len(devices), architecture.shifts, generator=generator)
-        parameters, divergence = architecture.modulated(learned, hardware[devices], noise)
-        own, asked = rows[:, : settings.samples], rows[:, settings.samples :]
-        adapted = architecture.adapted(
-            parameters,
-            learned.rates,
-            inputs[own],
+        loss = _episode_loss(
+            architecture,
+            learned,
+            inputs[rows],
             hardware[devices],
-            values[:, : settings.samples],
-            differentiable=True,
+            values[rows, devices[:, None]],
+            noise,
         )
-        found = architecture.forward(adapted, inputs[asked], hardware[devices])
-        loss = ((found - values[:, settings.samples :]) ** 2).mean()
         optimizer.zero_grad()
-        total = loss + settings.kl_weight * divergence / len(devices)
-        total.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+
+
+def _episode_loss(
+    architecture: Architecture,
+    learned: Learned,
+    inputs: Tensor,
+    hardware: Tensor,
+    values: Tensor,
+    noise: Tensor,
+) -> Tensor:
+    """Of T devices with samples first and queries after them: inputs (T, n, ...), values (T, n)."""
+    settings = architecture.settings
+    parameters, divergence = architecture.modulated(learned, hardware, noise)
+    own, asked = slice(None, settings.samples), slice(settings.samples, None)
+    adapted = architecture.adapted(
+        parameters, learned.rates, inputs[:, own], hardware, values[:, own], differentiable=True
+    )
+    off = architecture.forward(adapted, inputs[:, asked], hardware) - values[:, asked]
+    loss: Tensor = (off**2).mean() + settings.kl_weight * divergence / len(hardware)
+    return loss
 
 
 def _episode_rows(

@@ -49,6 +49,7 @@ def test_the_design_names_these_commands():
         "device remove",
         "device show",
         "hwl",
+        "compare",
         "export",
         "doctor",
     }

@@ -169,7 +169,7 @@ def compare(
     first: Annotated[str, typer.Argument(help="A campaign, such as c1.")],
     second: Annotated[str, typer.Argument(help="A later one, such as c2 or `latest`.")],
     margin: Annotated[float, typer.Option(help="Relative difference that does not matter.")] = 0.02,
-    config: Config = _CONFIG,
+    config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -180,7 +180,9 @@ def compare(
 
     with Farm.open(config, store).store() as opened:
         changes = compared(opened, first, second, margin)
-    _print(as_json, lambda: comparison.to_json(changes), lambda: comparison.text(changes, margin))
+    print_result(
+        as_json, lambda: comparison.to_json(changes), lambda: comparison.text(changes, margin)
+    )
     if any(change.verdict == SLOWER for change in changes):
         raise typer.Exit(1)
 

@@ -33,12 +33,17 @@ TYPICAL_SPREAD = 0.15
 RELEVANCE_RIDGE = 0.02
 """Penalty, for each training row, of the fit that says which structure columns matter."""
 
-BROAD_LEVEL = 10.0
-"""Prior variance of a device's level when choosing, in spreads squared: any level will do."""
+LEVEL = 30.0
+"""Prior variance of a device's level, in typical spreads squared. Latencies are relative to the
+median sample, which may be a network on the rim of the space: any level will do."""
 
 UNSEEN_LOG_S = float(np.log(1e-2))
 UNSEEN_STD = 3.0
 """Log-seconds; level of a device that was never measured: 20 us to 4 s within two deviations."""
+
+FEW = 3
+FEW_STD = 0.5
+"""Log-seconds; of the level of a device with fewer samples, which may all be of odd networks."""
 
 SMALLEST_ROOT = 0.02
 """Square roots of latency below this share of the median's bend away from zero."""
@@ -61,9 +66,9 @@ class Hyperparameters:
 
     @property
     def weights(self) -> FloatArray:
-        """Of the components in the order of `Views.kernels`; the level has variance 1."""
+        """Of the components in the order of `Views.kernels`, without the level."""
         smooth = self.structure / 2
-        return np.array([self.real, self.virtual, smooth, self.structure, smooth, 1.0])
+        return np.array([self.real, self.virtual, smooth, self.structure, smooth])
 
 
 GRID = tuple(
@@ -200,8 +205,7 @@ class MixtureGP:
 
     @property
     def _mean_weights(self) -> FloatArray:
-        weights = np.mean([point.weights for point in GRID], axis=0)
-        return np.asarray(np.append(weights[:-1], BROAD_LEVEL))
+        return np.asarray(np.append(_WEIGHTS.mean(0), LEVEL))
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +213,7 @@ class Target:
     """One device, conditioned on its samples.
 
     unit_s: the median sample; square roots are of latencies relative to it.
-    level_std: log-seconds, of the device's level where it has no sample; otherwise 0.
+    level_std: log-seconds, of the device's level where it has next to no sample; otherwise 0.
     noise_variance: of one sample, relative to the typical spread squared.
     """
 
@@ -227,7 +231,8 @@ class Target:
         relative = (root(latency_s / unit_s) - 1) / model.spread
         weighed, noise = _weigh(view, relative, model.spread)
         collapsed = evidence.Collapsed.of(weighed)
-        return cls(view, unit_s, 0.0 if n else UNSEEN_STD, noise, collapsed)
+        level_std = UNSEEN_STD if not n else FEW_STD if n < FEW else 0.0
+        return cls(view, unit_s, level_std, noise, collapsed)
 
     def predict(self, view: Views, joint: bool) -> tuple[FloatArray, FloatArray]:
         """Mean (M,) and variance (M,), or covariance (M, M), of the relative root, less 1."""
@@ -273,13 +278,14 @@ def _weigh(view: Views, relative: FloatArray, spread: float) -> tuple[evidence.W
     averaged, and wide enough for the spikes that are still to come. relative: (n,)."""
     point = np.repeat(np.arange(len(GRID)), len(AMPLITUDES))
     amplitude = np.tile(AMPLITUDES, len(GRID))
-    covariance = np.tensordot(_WEIGHTS, view.kernels(view), 1)
-    covariance += _NOISE[:, None, None] * np.eye(len(relative))
-    setting = contamination.Setting(covariance[point], amplitude, spread, relative, view.means)
+    components = np.column_stack([_WEIGHTS[point], LEVEL / amplitude**2])
+    covariance = np.tensordot(components, view.kernels(view), 1)
+    covariance += _NOISE[point, None, None] * np.eye(len(relative))
+    setting = contamination.Setting(covariance, amplitude, spread, relative, view.means)
     sets = contamination.search(setting.only(np.flatnonzero(_COARSE[point])))
     log_evidence = [contamination.Given.of(setting, spikes).log_evidence for spikes in sets]
     shares = evidence.without_negligible(evidence.softmax(np.stack(log_evidence)))
-    weighed = _weighed(setting, sets, shares, _WEIGHTS[point])
+    weighed = _weighed(setting, sets, shares, components)
     variance = float(shares.sum((0, 2)) @ (_NOISE[point] * amplitude**2))
     rates = [contamination.expected_rate(len(relative), len(spikes)) for spikes in sets]
     rate = float(shares.sum((1, 2)) @ rates)

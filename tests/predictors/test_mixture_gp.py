@@ -117,3 +117,16 @@ def test_collapsing_hypotheses_changes_nothing() -> None:
     margins = np.diagonal(joint, axis1=1, axis2=2)
     _, variance = collapsed.predict(functions, between, margins)
     np.testing.assert_allclose(variance, np.diag(expected), atol=1e-10)
+
+
+@pytest.mark.parametrize("row", ["smallest", "largest", "middle"])
+def test_one_sample_says_little_wherever_it_is(
+    model: MixtureGP, pool: FloatArray, row: str
+) -> None:
+    latency_s = 1e-3 * (1 + pool[:, 1])
+    order = np.argsort(latency_s)
+    chosen = {"smallest": order[0], "largest": order[-1], "middle": order[100]}[row]
+    posterior = model.fit(observe(model, [int(chosen)], latency_s)).posterior(
+        model.features, "target"
+    )
+    assert metrics.coverage(*posterior.interval_s(), latency_s) == pytest.approx(1.0, abs=0.05)

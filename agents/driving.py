@@ -133,6 +133,7 @@ def identity(
         "microcode": linux.cpu_fields(files).get("microcode"),
         "governor": linux.governor(files, cores) or "not visible",
         "kernel": seen["uname"][2],
+        "priority": seen.get("priority"),
         "threads": str(threads),
         "cores": linux.format_cpu_list(cores),
         **versions,

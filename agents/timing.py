@@ -173,6 +173,24 @@ def prepare_threads(threads: int, cores: list[int]) -> None:
         raise Refused("unfit", f"asked for the cores {sorted(cores)}, this host gives {given}")
 
 
+_HIGHEST_PRIORITY = -20
+
+
+def raise_priority() -> str:
+    """Lets nothing of ordinary priority have our cores, where we may: as root, as a rule.
+
+    A kernel that groups processes by session weighs the groups first, sched(7). Returns which
+    priority we have: `raised` or `ordinary`.
+    """
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, _HIGHEST_PRIORITY)
+    except OSError:
+        return "ordinary"
+    with contextlib.suppress(OSError):  # where there are no such groups
+        Path("/proc/self/autogroup").write_text(str(_HIGHEST_PRIORITY))
+    return "raised"
+
+
 def bind_threads(threads: int, cores: list[int]) -> list[list[int]]:
     """Once the pool runs: a core for each thread, if there are as many; all affinities."""
     ids = sorted(int(path.name) for path in Path("/proc/self/task").iterdir())
@@ -355,6 +373,7 @@ def session(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:
     begin: told the number of a network before anything is done with it.
     """
     gpu = prepare(request, bundle)
+    raise_priority()
     networks = []
     for number in range(len(request["networks"])):
         begin(number)
@@ -392,6 +411,7 @@ def facts(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:  #
         "uname": list(os.uname()),
         "python": sys.version.split()[0],
         "affinity": sorted(os.sched_getaffinity(0)),
+        "priority": raise_priority(),
         "files": read_files(request.get("read", [])),
         **({} if gpu is None else {"gpu": gpu.facts()}),
     }

@@ -3,10 +3,9 @@
     python -m benchmarks.fidelity --networks 30 --seed 0 [--reference 12] [--json]
 
 Measures networks of both search spaces twice, in two campaigns with a runner each, as the farm
-does; then as MetaSchedule's runner does, with TVM's time_evaluator (number=3, min_repeat_ms=100, its
-defaults) on one network after the other, for as many device seconds as the farm took. First on
-the host as it is, then while one process copies memory and computes in random bursts. A longer
-run of `--reference` sessions, half of it between the campaigns and half after, is what the
+does; then as MetaSchedule's runner does (`benchmarks/time_evaluator.py`), one network after the
+other, for as many device seconds as the farm took. First on the host as it is, then while one
+process copies memory and computes in random bursts. A longer run of `--reference` sessions, half of it between the campaigns and half after, is what the
 intervals should cover.
 """
 
@@ -29,6 +28,7 @@ import numpy as np
 
 from agents import Agent, agent_class
 from benchmarks import report
+from benchmarks.time_evaluator import evaluated
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build
 from farm.dispatch import BATCH
@@ -36,17 +36,11 @@ from farm.errors import DeviceError
 from farm.executor import kernel_cache
 from farm.measuring import measure
 from farm.spaces import space
-from farm.types import Job, Measurement, MeasureSpec, Session
+from farm.types import Job, Measurement, MeasureSpec
 from predictors.metrics import spearman
 
 SPACES = {"nb201": 2, "fbnet": 1}
 """How many of three networks are of each space."""
-
-METASCHEDULE = MeasureSpec(
-    min_sessions=1, max_sessions=1, rounds=1, min_samples=1, sample_s=0.1, warmup_s=0.0
-)
-"""EvaluatorConfig(number=3, repeat=1, min_repeat_ms=100): a mean over at least 100 ms, and
-repeated until the time is up."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +80,6 @@ def farms_campaign(networks: Sequence[Job], spec: MeasureSpec) -> list[Measureme
             _, outcomes = measure(device, networks[start : start + BATCH], spec)
             found += [_good(outcome) for outcome in outcomes]
             _say(f"{len(found)} networks measured")
-    return found
-
-
-def metaschedules_campaign(networks: Sequence[Job], device_s: Sequence[float]) -> list[Session]:
-    """As MetaSchedule's runner measures, for `device_s` (N,) seconds."""
-    found = []
-    with _device() as device:
-        for job, seconds in zip(networks, device_s, strict=True):
-            found += device.session([job], replace(METASCHEDULE, block_s=seconds), 0)
-            _say(f"{len(found)} networks measured by time_evaluator")
     return found
 
 
@@ -145,9 +129,9 @@ def condition(
     second = summarised(farms_campaign(networks, spec))
     halves.append(farms_campaign(networks, half))
     truth_s = reference_s(halves)
-    theirs = [metaschedules_campaign(networks, first.device_s.tolist()) for _ in range(2)]
-    means = [np.array([np.mean(s.blocks[0].samples_s) for s in one]) for one in theirs]
-    medians = [np.array([np.median(s.blocks[0].samples_s) for s in one]) for one in theirs]
+    theirs = [evaluated(networks, first.device_s.tolist()) for _ in range(2)]
+    means = [np.array([np.mean(results) for results in one]) for one in theirs]
+    medians = [np.array([np.median(results) for results in one]) for one in theirs]
     covered = [(c.low_s <= truth_s) & (truth_s <= c.high_s) for c in (first, second)]
     found = {
         **differences(first.latency_s, second.latency_s),

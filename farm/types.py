@@ -288,8 +288,9 @@ class Measurement:
 
     @property
     def timed_s(self) -> float:
-        """Seconds inside the timed samples of all blocks and the warm-ups before them."""
-        warmup_s = sum(map(sum, self.warmup_s))
+        """Seconds inside the timed samples of all blocks and the warm-ups before them: each
+        session's, and the run that comes before each block."""
+        warmup_s = sum(map(sum, self.warmup_s)) + self.latency_s * len(self.blocks)
         return warmup_s + sum(block.timed_s for block in self.blocks)
 
     @property

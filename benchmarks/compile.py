@@ -339,6 +339,8 @@ def _summary(
     return {
         "warm_networks_per_s": len(warm_s) / sum(warm_s),
         "stock_networks_per_s": 1 / mean(stock_s) if stock_s else None,
+        "warm_cpu_s_per_network": mean(column("warm_cpu_s", networks)),
+        "stock_cpu_s_per_network": mean(stock_s) if stock_s else None,
         "cold_networks": len(networks),
         "cold_s": cold_s,
         "cold_processes": options.processes,

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from farm import statistics
 from farm.errors import UnknownName
 from farm.store import Request, Store
 from farm.store.edge import translated
@@ -47,6 +48,11 @@ _SCHEMA = pa.schema(
         ("low_s", pa.float64()),
         ("high_s", pa.float64()),
         ("verdict", pa.string()),
+        ("median_s", pa.float64()),
+        ("p90_s", pa.float64()),
+        ("p99_s", pa.float64()),
+        ("mad_s", pa.float64()),
+        ("cv", pa.float64()),
         ("rejected_blocks", pa.int64()),
         ("device_s", pa.float64()),
         ("measured_at", pa.string()),
@@ -63,6 +69,7 @@ def _row(request: Request, m: Measurement) -> dict[str, object]:
     derived = {
         "low_s": low_s,
         "high_s": high_s,
+        **statistics.describe([sample for row in m.samples_s for sample in row]),
         "rejected_blocks": sum(block.rejected is not None for block in m.blocks),
         "samples_s": json.dumps(m.samples_s),
         "blocks": json.dumps([asdict(block) for block in m.blocks], default=dict),

@@ -47,6 +47,22 @@ def interval(minima: Sequence[Sequence[float]]) -> tuple[float, float]:
     return max(0.0, middle_s - half_s), middle_s + half_s
 
 
+def describe(samples_s: Sequence[float]) -> dict[str, float]:
+    """What is said beside the latency: of all samples that count, in seconds; `cv` is a ratio.
+
+    mad_s: the median absolute deviation from the median, as it is, not scaled to a normal's.
+    """
+    samples = np.asarray(samples_s)
+    median_s, p90_s, p99_s = np.percentile(samples, [50, 90, 99])
+    return {
+        "median_s": float(median_s),
+        "p90_s": float(p90_s),
+        "p99_s": float(p99_s),
+        "mad_s": float(np.median(np.abs(samples - median_s))),
+        "cv": float(samples.std() / samples.mean()),
+    }
+
+
 def _resampled(groups: Sequence[Sequence[float]]) -> np.ndarray:
     """(_RESAMPLES,) values of `latency` over resampled groups of resampled blocks."""
     rng = np.random.default_rng(0)

@@ -7,8 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
+
+hypothesis.settings.register_profile("farm", deadline=None)
+hypothesis.settings.load_profile("farm")  # no test depends on how fast this computer is
 
 FAKES = """\
 store: results

@@ -75,3 +75,11 @@ def test_covers_the_truth_about_as_often_as_it_says(spread):
 def test_a_session_without_a_block_is_refused(minima):
     with pytest.raises(ValueError, match="every session must have a block"):
         statistics.latency(minima)
+
+
+def test_describes_the_spread_of_samples():
+    found = statistics.describe([1.0, 2.0, 3.0, 4.0, 10.0])
+    assert (found["median_s"], found["mad_s"]) == (3.0, 1.0)
+    assert found["p90_s"] == pytest.approx(7.6)
+    assert 7.6 < found["p99_s"] <= 10.0
+    assert found["cv"] == pytest.approx(np.std([1, 2, 3, 4, 10]) / 4)

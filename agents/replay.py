@@ -50,7 +50,7 @@ class ReplayOptions(BaseModel):
     table: str = "nb201"
     column: str | None = None
     space: str | None = None
-    noise: float = Field(0.02, ge=0, le=1)
+    noise: float = Field(0.005, ge=0, le=1)
     seed: int = 0
     speed_up: float | None = Field(None, gt=0)
 

@@ -69,10 +69,10 @@ class MeasureSpec:
     """
 
     half_width: float = 0.01
-    min_sessions: int = 3
-    max_sessions: int = 6
+    min_sessions: int = 5
+    max_sessions: int = 10
     budget_s: float = 20.0
-    rounds: int = 4
+    rounds: int = 3
     block_s: float = 0.03
     min_samples: int = 3
     sample_s: float = 1e-3

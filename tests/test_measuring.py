@@ -26,7 +26,7 @@ from farm.types import (
 NETWORKS = [Network("test", code) for code in "abcd"]
 JOBS = [Job(network, None) for network in NETWORKS]
 FACTS = DeviceFacts("d", "host", (), None, {"governor": "performance"})
-SPEC = MeasureSpec(rounds=4)
+SPEC = MeasureSpec(rounds=4, min_sessions=3, max_sessions=6)
 
 QUIET = {
     "elapsed_s": 0.03,
@@ -246,7 +246,7 @@ class TestVerdicts:
         ({"sample_s": 1e-6}, "`sample_s` must be at least 0.0001 s"),
         ({"half_width": 0.0}, "`half_width` must be a positive number, got 0.0"),
         ({"half_width": float("nan")}, "`half_width` must be a positive number"),
-        ({"max_sessions": 2}, "`max_sessions` must be at least `min_sessions`, 3, got 2"),
+        ({"max_sessions": 2}, "`max_sessions` must be at least `min_sessions`, 5, got 2"),
         ({"rounds": 0}, "`rounds` must be at least 1, got 0"),
         ({"batch": 0}, "`batch` must be at least 1, got 0"),
         ({"block_s": -1.0}, "`block_s` must be a positive number of seconds, got -1.0"),

@@ -17,9 +17,9 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, object]:
     return summary
 
 
-def test_all_outputs_of_random_networks_are_right(capsys: pytest.CaptureFixture[str]) -> None:
-    summary = run(capsys, "--networks", "3", "--seed", "1")
-    assert summary["host_networks"] == 3
+def test_all_outputs_of_a_random_network_are_right(capsys: pytest.CaptureFixture[str]) -> None:
+    summary = run(capsys, "--networks", "1", "--seed", "1")
+    assert summary["host_networks"] == 1
     assert 0 < float(str(summary["host_worst_deviation"])) < float(str(summary["tolerance"])) / 10
     assert summary["aarch64_networks"] == summary["cuda_networks"] == 0
 

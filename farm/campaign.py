@@ -7,7 +7,7 @@ campaign that died anywhere goes on by running again; what it was doing then is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from farm.compile.artifacts import ArtifactStore
@@ -60,6 +60,10 @@ class Campaign:
         self._chooser = Chooser(self.plan, space(self.plan.space, store.models))
         specs = dict(zip(self.plan.devices, self.plan.specs, strict=True))
         self._work = Dispatcher(store, executor, artifacts, specs, lambda: store.pending(name))
+        self._asked = {
+            purpose: dict.fromkeys(r.network for r in store.requests(name, purpose))
+            for purpose in ("holdout", "learn")
+        }
         self._started_s = time.monotonic()
 
     def run(self) -> None:
@@ -83,16 +87,21 @@ class Campaign:
 
     def _choose(self) -> None:
         """Ask for the holdout first, then for what teaches most, a few networks at a time."""
-        if not self._store.requests(self.name, "holdout"):
+        if not self._asked["holdout"]:
             self._ask(self._chooser.holdout, "holdout")
-        chosen = list(dict.fromkeys(r.network for r in self._store.requests(self.name, "learn")))
-        waiting = {request.network for request in self._store.pending(self.name)}
+        chosen = self._asked["learn"]
         more = min(CHOOSE_AHEAD, self.plan.budget - len(chosen))
-        if more > 0 and len(waiting & set(chosen)) <= CHOOSE_AHEAD // 2:
-            self._ask(self._chooser.choose(chosen, more), "learn")
+        if more > 0 and self._waiting(chosen) <= CHOOSE_AHEAD // 2:
+            self._ask(self._chooser.choose(list(chosen), more), "learn")
+
+    def _waiting(self, networks: Collection[Network]) -> int:
+        """How many of the networks some device has yet to measure."""
+        pending = {request.network for request in self._store.pending(self.name)}
+        return len(pending.intersection(networks))
 
     def _ask(self, networks: list[Network], purpose: str) -> None:
         self._store.add_requests(self.name, networks, self.plan.devices, purpose)
+        self._asked[purpose].update(dict.fromkeys(networks))
 
     def _progress(self) -> Progress:
         counts = self._store.counts(self.name)

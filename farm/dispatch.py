@@ -13,7 +13,7 @@ from farm.executor import BuildJob, Built, Executor, Measured, MeasureJob
 from farm.schedule import Place, Running, next_starts
 from farm.spaces import space
 from farm.store import Request, Store
-from farm.types import Artifact, Failure, Measurement, MeasureSpec, Network, Target
+from farm.types import Artifact, DeviceFacts, Failure, Measurement, MeasureSpec, Network, Target
 
 BATCH = 8
 """Networks that a device measures together: their blocks take turns in the same sessions."""
@@ -62,10 +62,11 @@ class Dispatcher:
         self._builds: dict[tuple[Network, str], _Build] = {}
         self._building: dict[str, tuple[BuildJob, Place]] = {}
         self._incumbents: dict[str, str] = {}
+        self._seen: set[str] = set()
         self.measuring: dict[str, list[Request]] = {}
         self.ended = 0
         for facts in executor.facts.values():
-            store.see(facts)
+            self._see(facts)
 
     @property
     def building(self) -> tuple[Network, ...]:
@@ -83,7 +84,11 @@ class Dispatcher:
         missing: dict[str, BuildJob] = {}
         incomplete = set()
         for request in self._next():
-            job = self._job(request)
+            try:
+                job = self._job(request)
+            except BuildError as e:
+                self._fail_to_build(request, e)
+                continue
             if isinstance(job, MeasureJob):
                 ready[request.device].append(job)
                 continue
@@ -153,7 +158,10 @@ class Dispatcher:
 
     def _build(self, network: Network, device: str, target: Target) -> _Build:
         if (network, device) not in self._builds:
-            model = space(network.space, self._store.models).model(network)
+            from farm.spaces.batch import with_batch  # which imports onnx
+
+            alone = space(network.space, self._store.models).model(network)
+            model = with_batch(alone, self._specs[device].batch)
             key, data = build_key(model, target), model.SerializeToString(deterministic=True)
             self._builds[network, device] = _Build(key, data)
         return self._builds[network, device]
@@ -169,11 +177,17 @@ class Dispatcher:
     def _collect_measurement(self, ended: Measured) -> None:
         request = ended.job.request
         if ended.facts is not None:
-            self._store.see(ended.facts)
+            self._see(ended.facts)
         self._record(request, ended.outcome)
         self.measuring[request.device].remove(request)
         if not self.measuring[request.device]:
             del self.measuring[request.device]
+
+    def _see(self, facts: DeviceFacts) -> None:
+        """Keeps facts, unless their fingerprint was kept already."""
+        if facts.fingerprint not in self._seen:
+            self._store.see(facts)
+            self._seen.add(facts.fingerprint)
 
     def _collect_build(self, ended: Built) -> None:
         """A build that failed is the end of every request that waits for it."""
@@ -181,12 +195,14 @@ class Dispatcher:
         waiting = [r for r in self._waiting() if self._needs(r, job)]
         if isinstance(ended.outcome, BuildError):
             for request in waiting:
-                reason = str(ended.outcome)
-                failure = Failure(request.network, request.device, "build", reason, False)
-                self._record(request, failure)
+                self._fail_to_build(request, ended.outcome)
         elif waiting:
             campaign = waiting[0].campaign
             self._store.add_build(campaign, job.network, job.target, ended.outcome)
+
+    def _fail_to_build(self, request: Request, error: BuildError) -> None:
+        failure = Failure(request.network, request.device, error.kind, str(error), error.retryable)
+        self._record(request, failure)
 
     def _needs(self, request: Request, job: BuildJob) -> bool:
         build = self._builds.get((request.network, request.device))

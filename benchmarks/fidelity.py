@@ -72,13 +72,20 @@ def jobs(count: int, seed: int, root: Path) -> list[Job]:
     return made
 
 
-def farms_campaign(networks: Sequence[Job], spec: MeasureSpec) -> list[Measurement]:
-    """As the farm measures: batches of networks in sessions."""
+def farms_campaign(
+    networks: Sequence[Job], spec: MeasureSpec, clocks: dict[str, float]
+) -> list[Measurement]:
+    """As the farm measures: batches of networks in sessions.
+
+    clocks: the usual clock, by fingerprint, which a store keeps from the first batch on.
+    """
     found: list[Measurement] = []
     with _device() as device:
         for start in range(0, len(networks), BATCH):
-            _, outcomes = measure(device, networks[start : start + BATCH], spec)
+            _, outcomes = measure(device, networks[start : start + BATCH], spec, clocks)
             found += [_good(outcome) for outcome in outcomes]
+            if found[0].clock_probe_s is not None:
+                clocks.setdefault(found[0].fingerprint, found[0].clock_probe_s)
             _say(f"{len(found)} networks measured")
     return found
 
@@ -124,10 +131,10 @@ def condition(
     """Everything on the host as it is now: what it came to, and a row for each network."""
     spec = MeasureSpec()
     half = replace(spec, min_sessions=max(1, sessions // 2), max_sessions=max(1, sessions // 2))
-    first = summarised(farms_campaign(networks, spec))
-    halves = [farms_campaign(networks, half)]
-    second = summarised(farms_campaign(networks, spec))
-    halves.append(farms_campaign(networks, half))
+    first = summarised(farms_campaign(networks, spec, clocks))
+    halves = [farms_campaign(networks, half, clocks)]
+    second = summarised(farms_campaign(networks, spec, clocks))
+    halves.append(farms_campaign(networks, half, clocks))
     truth_s = reference_s(halves)
     theirs = [evaluated(networks, first.device_s.tolist()) for _ in range(2)]
     means = [np.array([np.mean(results) for results in one]) for one in theirs]
@@ -223,15 +230,15 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(argv)
-    found, rows = {}, []
+    found, rows, clocks = {}, [], dict[str, float]()
     with TemporaryDirectory() as root:
         networks = jobs(given.networks, given.seed, Path(root))
         for name in ("idle", "loaded"):
             if name == "idle":
-                found[name], own = condition(networks, given.reference)
+                found[name], own = condition(networks, given.reference, clocks)
             else:
                 with neighbour(given.seed):
-                    found[name], own = condition(networks, given.reference)
+                    found[name], own = condition(networks, given.reference, clocks)
             rows += [{"condition": name, **row} for row in own]
     report.finish("fidelity", rows, summary(found), given.json)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build_key
@@ -63,6 +63,7 @@ class Dispatcher:
         self._building: dict[str, tuple[BuildJob, Place]] = {}
         self._incumbents: dict[str, str] = {}
         self._seen: set[str] = set()
+        self._clocks = {device: store.usual_clocks(device) for device in specs}
         self.measuring: dict[str, list[Request]] = {}
         self.ended = 0
         for facts in executor.facts.values():
@@ -172,13 +173,17 @@ class Dispatcher:
                 self._store.use_build(job.request.campaign, job.artifact.build_key)
         self.measuring[device] = [job.request for job in jobs]
         self._incumbents[self._places[device].host] = device
-        self._executor.measure(jobs)
+        clocks = dict(self._clocks[device])
+        self._executor.measure([replace(job, clock_probe_s=clocks) for job in jobs])
 
     def _collect_measurement(self, ended: Measured) -> None:
         request = ended.job.request
         if ended.facts is not None:
             self._see(ended.facts)
         self._record(request, ended.outcome)
+        if isinstance(ended.outcome, Measurement) and ended.outcome.clock_probe_s is not None:
+            known = self._clocks[request.device]
+            known.setdefault(ended.outcome.fingerprint, ended.outcome.clock_probe_s)
         self.measuring[request.device].remove(request)
         if not self.measuring[request.device]:
             del self.measuring[request.device]

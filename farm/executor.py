@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from agents import Agent, agent_class
@@ -47,11 +47,12 @@ class BuildJob:
 
 @dataclass(frozen=True)
 class MeasureJob:
-    """artifact: None for a device that needs none."""
+    """artifact: None for a device that needs none; clock_probe_s: see `measuring.measure`."""
 
     request: Request
     spec: MeasureSpec
     artifact: Artifact | None
+    clock_probe_s: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def attempt_measure(agent: Agent, jobs: Sequence[MeasureJob]) -> list[Measured]:
     """Measure; whatever goes wrong becomes a Failure, so that a campaign goes on."""
     try:
         timed = [Job(job.request.network, job.artifact) for job in jobs]
-        facts, outcomes = measure(agent, timed, jobs[0].spec)
+        facts, outcomes = measure(agent, timed, jobs[0].spec, jobs[0].clock_probe_s)
     except DeviceError as e:
         return [Measured(job, failure(job, e)) for job in jobs]
     except Exception as e:  # noqa: BLE001 - the one place where the unforeseen becomes a row

@@ -6,9 +6,10 @@ is decided here, on the farm's side.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from agents import Agent
 from farm import quality
@@ -37,15 +38,25 @@ class _Course:
 
 
 def measure(
-    agent: Agent, jobs: Sequence[Job], spec: MeasureSpec
+    agent: Agent,
+    jobs: Sequence[Job],
+    spec: MeasureSpec,
+    clock_probe_s: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[DeviceFacts, list[Measurement | DeviceError]]:
     """Measure all jobs; the device as it was meanwhile, and for each job what came of it.
 
-    A network that fails is left out of the next session, the others go on. Raises DeviceError
-    where the device itself cannot be used.
+    A network that fails is left out of the next session, the others go on.
+    clock_probe_s: what the clock's probe takes at the usual clock, by fingerprint; where that is
+    not known yet, it is what it takes as a rule in these sessions.
+    Raises DeviceError where the device itself cannot be used.
     """
     facts = agent.facts()
-    outcomes = [o for batch in batches(jobs, facts) for o in _batch(agent, facts, batch, spec)]
+    usual_s = clock_probe_s.get(facts.fingerprint)
+    outcomes = [
+        outcome
+        for batch in batches(jobs, facts)
+        for outcome in _batch(agent, facts, batch, spec, usual_s)
+    ]
     after = agent.facts()
     if after.fingerprint != facts.fingerprint:
         changed = DeviceLost(
@@ -82,16 +93,24 @@ def difference(before: DeviceFacts, after: DeviceFacts) -> str:
 
 
 def _batch(
-    agent: Agent, facts: DeviceFacts, jobs: Sequence[Job], spec: MeasureSpec
+    agent: Agent,
+    facts: DeviceFacts,
+    jobs: Sequence[Job],
+    spec: MeasureSpec,
+    usual_s: float | None,
 ) -> list[Measurement | DeviceError]:
     courses = [_Course(job) for job in jobs]
+
+    def so_far(course: _Course) -> Measurement:
+        known_s = usual_s or quality.usual_probe_s([b for c in courses for b in c.blocks])
+        return _measurement(course, facts, spec, known_s)
+
     for number in range(1 if facts.exact else spec.max_sessions):
-        taking_part = [c for c in courses if not _settled(c, spec, facts)]
+        taking_part = [course for course in courses if not _settled(course, spec, so_far)]
         if not taking_part:
             break
         _hold_session(agent, taking_part, spec, number)
-    usual_s = quality.usual_probe_s([block for course in courses for block in course.blocks])
-    return [_outcome(course, facts, spec, usual_s) for course in courses]
+    return [course.error or so_far(course) for course in courses]
 
 
 def _hold_session(agent: Agent, courses: Sequence[_Course], spec: MeasureSpec, number: int) -> None:
@@ -116,7 +135,7 @@ def _blame(left: list[_Course], error: DeviceError) -> None:
         left.remove(course)
 
 
-def _settled(course: _Course, spec: MeasureSpec, facts: DeviceFacts) -> bool:
+def _settled(course: _Course, spec: MeasureSpec, so_far: Callable[[_Course], Measurement]) -> bool:
     """Whether another session of this network would be a waste."""
     if course.error is not None:
         return True
@@ -124,21 +143,14 @@ def _settled(course: _Course, spec: MeasureSpec, facts: DeviceFacts) -> bool:
         return False
     if sum(session.device_s for session in course.sessions) >= spec.budget_s:
         return True
-    usual_s = quality.usual_probe_s(course.blocks)
-    return _measurement(course, facts, spec, usual_s).verdict == "ok"
-
-
-def _outcome(
-    course: _Course, facts: DeviceFacts, spec: MeasureSpec, usual_s: float | None
-) -> Measurement | DeviceError:
-    return course.error or _measurement(course, facts, spec, usual_s)
+    return so_far(course).verdict == "ok"
 
 
 def _measurement(
     course: _Course, facts: DeviceFacts, spec: MeasureSpec, usual_s: float | None
 ) -> Measurement:
     blocks = course.blocks
-    reasons = quality.judged(blocks, usual_s)
+    reasons = [quality.rejection(block, usual_s) for block in blocks]
     artifact = course.job.artifact
     return Measurement(
         network=course.job.network,
@@ -151,4 +163,5 @@ def _measurement(
         exact=facts.exact,
         device_s=sum(session.device_s for session in course.sessions),
         measured_at=datetime.now(UTC).isoformat(),
+        clock_probe_s=usual_s,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ the device ran slower than it can, or was busy with something else."""
 UNRESOLVED = 5.0
 MOST_REJECTED = 0.3
 
-_SLOWER_CLOCK = 1.03
-"""How much longer the clock's probe takes when a block is rejected: more than it ever varies
-between neighbouring steps of a turbo clock."""
+_OTHER_CLOCK = 0.02
+"""Relative difference of the clock's probe from the usual one that is another clock: less than a
+step of a turbo clock, and several times what the probe varies by itself."""
 
 _WAITED = 0.005
 """Share of a block that the network may have waited for its core."""
@@ -36,22 +37,18 @@ _STOLEN = 0.1
 _LATE_S = 0.05
 
 
-def judged(blocks: Sequence[Block], clock_probe_s: float | None) -> list[str | None]:
-    """For each block why it does not count, or None.
-
-    clock_probe_s: what the probe takes at the device's usual clock; None where it is not known.
-    """
-    return [rejection(block, clock_probe_s) for block in blocks]
-
-
 def usual_probe_s(blocks: Sequence[Block]) -> float | None:
-    """What the clock's probe takes on a device at its best: the lower quartile of what it took."""
-    probes = sorted(b.witness["clock_probe_s"] for b in blocks if "clock_probe_s" in b.witness)
-    return probes[len(probes) // 4] if probes else None
+    """What the clock's probe takes on a device as a rule: the median over blocks."""
+    probes = [b.witness["clock_probe_s"] for b in blocks if "clock_probe_s" in b.witness]
+    return median(probes) if probes else None
 
 
 def rejection(block: Block, usual_s: float | None) -> str | None:
-    """Why a block does not count: `kind: reason`, with kind `clock`, `throttled` or `contended`."""
+    """Why a block does not count, or None: `kind: reason`, kind one of `clock`, `throttled`,
+    `contended`.
+
+    usual_s: what the clock's probe takes at the device's usual clock; None where it is not known.
+    """
     seen = block.witness
     return _wrong_clock(block, seen) or _throttled(seen, usual_s) or _contended(block, seen)
 
@@ -74,9 +71,11 @@ def _throttled(seen: Mapping[str, float], usual_s: float | None) -> str | None:
     if seen.get("throttles", 0) > 0:
         return f"throttled: slowed down {int(seen['throttles'])} times for its heat"
     probe_s = seen.get("clock_probe_s")
-    if usual_s is not None and probe_s is not None and probe_s > usual_s * _SLOWER_CLOCK:
+    if usual_s is None or probe_s is None or abs(usual_s / probe_s - 1) <= _OTHER_CLOCK:
+        return None
+    if probe_s > usual_s:
         return f"throttled: the clock was {1 - usual_s / probe_s:.1%} below its usual"
-    return None
+    return f"clock: it was {usual_s / probe_s - 1:.1%} above its usual"
 
 
 def _contended(block: Block, seen: Mapping[str, float]) -> str | None:
@@ -94,11 +93,12 @@ def _contended(block: Block, seen: Mapping[str, float]) -> str | None:
 def verdict(measurement: Measurement) -> str:
     """One of `VERDICTS`. Exact devices are always `ok`."""
     blocks = measurement.blocks
-    rejected = [block.rejected for block in blocks if block.rejected is not None]
-    if len(rejected) > MOST_REJECTED * len(blocks):
-        kind = Counter(reason.partition(":")[0] for reason in rejected).most_common(1)[0][0]
-        return kind if kind in VERDICTS else "unresolved"
-    if measurement.half_width <= measurement.spec.half_width:
-        return "ok"
-    wide = measurement.half_width > UNRESOLVED * measurement.spec.half_width
-    return "unresolved" if wide else "noisy"
+    rejected = Counter(b.rejected.partition(":")[0] for b in blocks if b.rejected is not None)
+    # A clock that is at times above its usual takes nothing from the blocks that are left.
+    disturbed = rejected["throttled"] + rejected["contended"]
+    if disturbed > MOST_REJECTED * len(blocks):
+        return max(("throttled", "contended"), key=lambda kind: rejected[kind])
+    width = measurement.half_width / measurement.spec.half_width
+    if width > UNRESOLVED or rejected.total() == len(blocks):
+        return "unresolved"
+    return "ok" if width <= 1 else "noisy"

@@ -11,20 +11,17 @@ from functools import cache
 
 import numpy as np
 
-QUANTILE = 0.25
-"""Where the latency lies among the minima of blocks."""
-
 _RESAMPLES = 500
 
 
 def latency(minima: Sequence[Sequence[float]]) -> float:
-    """The lower quartile of the blocks' minima, in seconds.
+    """The median of the blocks' minima, in seconds.
 
-    A busy host only adds time, so the minimum of a block drops what came in between, and the
-    quartile bears that three blocks in four were slowed down throughout. The least of all blocks
-    would repeat worse: it goes after moments in which the host's clock was higher than usual.
+    A busy host only adds time, so the minimum of a block drops what came in between; the median
+    over blocks, which are apart in time and in several processes, drops a lucky or unlucky one.
+    The least of all blocks would repeat worse: it goes after moments of a higher clock.
     """
-    return float(np.quantile(_pooled(minima), QUANTILE))
+    return float(np.median(_pooled(minima)))
 
 
 def interval(minima: Sequence[Sequence[float]]) -> tuple[float, float]:
@@ -73,17 +70,14 @@ def _resampled(groups: Sequence[Sequence[float]]) -> np.ndarray:
     blocks = (rng.random((*chosen.shape, widest)) * sizes[chosen][..., None]).astype(int)
     drawn = padded[chosen[..., None], blocks]
     drawn[np.arange(widest) >= sizes[chosen][..., None]] = math.inf
-    return _quantiles(np.sort(drawn.reshape(_RESAMPLES, -1)), sizes[chosen].sum(axis=1))
+    return _medians(np.sort(drawn.reshape(_RESAMPLES, -1)), sizes[chosen].sum(axis=1))
 
 
-def _quantiles(ordered: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """As np.quantile of the first `counts` values of each sorted row."""
-    place = QUANTILE * (counts - 1)
-    below = np.floor(place).astype(int)
-    above = np.minimum(below + 1, counts - 1)
+def _medians(ordered: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Of the first `counts` values of each sorted row."""
     rows = np.arange(len(ordered))
-    low, high = ordered[rows, below], ordered[rows, above]
-    return np.asarray(low + (place - below) * (high - low))
+    low, high = ordered[rows, (counts - 1) // 2], ordered[rows, counts // 2]
+    return np.asarray((low + high) / 2)
 
 
 @cache

@@ -70,8 +70,8 @@ class MeasureSpec:
 
     half_width: float = 0.01
     min_sessions: int = 5
-    max_sessions: int = 10
-    budget_s: float = 20.0
+    max_sessions: int = 20
+    budget_s: float = 10.0
     rounds: int = 3
     block_s: float = 0.03
     min_samples: int = 3
@@ -248,6 +248,8 @@ class Measurement:
     blocks: in the order in which they were timed, those that do not count included.
     warmup_s: raw samples of the warm-up of each session, as rows, in seconds for a single run.
     exact: see `DeviceFacts`.
+    clock_probe_s: what the clock's probe takes at the device's usual clock, by which blocks were
+        judged; None where the device shows no clock.
     device_s: how long the device was busy with it.
     measured_at: UTC, ISO 8601.
     """
@@ -262,6 +264,7 @@ class Measurement:
     exact: bool
     device_s: float
     measured_at: str
+    clock_probe_s: float | None = None
 
     @cached_property
     def latency_s(self) -> float:

@@ -167,6 +167,7 @@ class TestFaults:
 
 DISTURBANCES = {
     "throttled: the clock was 20.0% below its usual": block(clock_probe_s=5e-5),
+    "clock: it was 25.0% above its usual": block(clock_probe_s=3.2e-5),
     "throttled: the device reports flags 0x4": block(throttled=4),
     "throttled: slowed down 2 times for its heat": block(throttles=2),
     "contended: waited for its core 10.0% of the time": block(
@@ -189,7 +190,8 @@ class TestRejection:
             block(),
             block(waited_s=3e-3, involuntary_switches=19),
             block(waited_s=1e-4, involuntary_switches=40),
-            block(clock_probe_s=4.1e-5),
+            block(clock_probe_s=4.07e-5),
+            block(clock_probe_s=3.93e-5),
             Block((1.0,), 1, {}),
         ],
     )
@@ -212,6 +214,20 @@ class TestRejection:
         found, agent = measured(lambda _c, _s, r: bad if r % 2 else block())
         assert found.verdict == verdict
         assert len(agent.sessions) == SPEC.max_sessions
+
+    def test_a_clock_above_its_usual_takes_nothing_from_the_rest(self):
+        fast = block(0.9e-3, clock_probe_s=3.6e-5)
+        found, _ = measured(lambda _c, _s, r: fast if r == 0 else block())
+        assert (found.verdict, found.latency_s, found.clock_probe_s) == ("ok", 1e-3, 4e-5)
+        assert len(found.counted) == 9
+
+    def test_the_usual_clock_of_before_is_what_counts(self):
+        slow = block(1.1e-3, clock_probe_s=4.4e-5)
+        known = {FACTS.fingerprint: 4e-5}
+        _, (found,) = measure(Scripted(lambda *_: slow), JOBS[:1], SPEC, known)
+        assert found.verdict == "throttled"
+        _, (fresh,) = measure(Scripted(lambda *_: slow), JOBS[:1], SPEC)
+        assert (fresh.verdict, fresh.clock_probe_s) == ("ok", 4.4e-5)
 
     def test_where_nothing_is_left_all_count_and_nothing_is_ok(self):
         found, _ = measured(lambda *_: block(throttled=4))

@@ -32,6 +32,7 @@ def measurement_row(request: int, m: Measurement) -> dict[str, Any]:
         "blocks": json.dumps([asdict(block) for block in m.blocks], default=dict),
         "warmup_s": json.dumps(m.warmup_s),
         "exact": int(m.exact),
+        "clock_probe_s": m.clock_probe_s,
         "device_s": m.device_s,
         "measured_at": m.measured_at,
     }
@@ -47,6 +48,7 @@ def measurement(row: dict[str, Any]) -> Measurement:
         blocks=tuple(_block(block) for block in json.loads(row["blocks"])),
         warmup_s=tuple(map(tuple, json.loads(row["warmup_s"]))),
         exact=bool(row["exact"]),
+        clock_probe_s=row["clock_probe_s"],
         device_s=row["device_s"],
         measured_at=row["measured_at"],
     )

@@ -225,6 +225,16 @@ class Store:
         """As `measured`, without the requests."""
         return [m for _, m in self.measured(campaign, purpose, device, network)]
 
+    def usual_clocks(self, device: str) -> dict[str, float]:
+        """What the clock's probe took when a device was first measured, by its fingerprints.
+
+        All its measurements are judged by that clock, so that those of two days compare.
+        """
+        sql = """SELECT fingerprint, clock_probe_s, min(id) FROM measurements
+                 WHERE device = ? AND clock_probe_s IS NOT NULL GROUP BY fingerprint"""
+        found = self._rows(sql, device)
+        return {row["fingerprint"]: row["clock_probe_s"] for row in found}
+
     def latency_matrix(
         self, networks: Sequence[Network], devices: Sequence[str]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

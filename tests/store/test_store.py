@@ -76,6 +76,16 @@ def test_a_measurement_comes_back_with_everything(store):
     assert store.measured(campaign=name) == [(requests[0], measurement())]
 
 
+def test_the_usual_clock_is_that_of_the_first_measurement(store):
+    _, requests = asked(store)
+    assert store.usual_clocks("cpu1") == {}
+    for request, clock_probe_s in zip(requests[::2], (4e-5, 5e-5), strict=True):
+        found = replace(measurement(request.network), clock_probe_s=clock_probe_s)
+        store.record(request, found)
+    assert store.usual_clocks("cpu1") == {FACTS.fingerprint: 4e-5}
+    assert store.usual_clocks("pi") == {}
+
+
 def test_progress_is_requests_minus_outcomes(store):
     name, requests = asked(store)
     store.record(requests[0], measurement())

@@ -5,8 +5,8 @@
 Measures networks of both search spaces twice, in two campaigns with a runner each, as the farm
 does; then as MetaSchedule's runner does (`benchmarks/time_evaluator.py`), one network after the
 other, for as many device seconds as the farm took. First on the host as it is, then while one
-process copies memory and computes in random bursts. A longer run of `--reference` sessions, half of it between the campaigns and half after, is what the
-intervals should cover.
+process copies memory and computes in random bursts. A longer run of `--reference` sessions, half
+of it between the campaigns and half after, is what the intervals should cover.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def differences(first_s: np.ndarray, second_s: np.ndarray) -> dict[str, float]:
 
 
 def condition(
-    networks: Sequence[Job], sessions: int
+    networks: Sequence[Job], sessions: int, clocks: dict[str, float]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Everything on the host as it is now: what it came to, and a row for each network."""
     spec = MeasureSpec()

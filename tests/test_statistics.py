@@ -43,10 +43,10 @@ def test_one_block_says_nothing_of_its_spread():
 
 def test_sessions_that_differ_widen_it_more_than_blocks_that_do():
     """A network may be slower for the life of a process: more blocks of it are no more evidence."""
-    levels = 1 + 0.1 * np.linspace(-1, 1, 16)
-    apart = statistics.interval(levels.reshape(4, 4).tolist())
-    mixed = statistics.interval(levels.reshape(4, 4).T.tolist())
-    assert np.ptp(apart) > 1.5 * np.ptp(mixed) > 0
+    levels = 1 + 0.1 * np.linspace(-1, 1, 32)
+    apart = statistics.interval(levels.reshape(8, 4).tolist())
+    mixed = statistics.interval(levels.reshape(4, 8).T.tolist())
+    assert np.ptp(apart) > 1.2 * np.ptp(mixed) > 0
 
 
 def test_more_sessions_narrow_it():

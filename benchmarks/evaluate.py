@@ -203,7 +203,13 @@ def _protocol(prepared: Prepared, measured_s: FloatArray) -> tuple[IntArray, Int
         measured = np.flatnonzero((measured_s >= low) & (measured_s <= high))
         allowed = np.intersect1d(prepared.case.references.rows.indices, measured)
     barred = np.setdiff1d(np.arange(len(measured_s)), allowed)
-    return barred, np.intersect1d(prepared.tests, measured)
+    judged = np.intersect1d(prepared.tests, measured)
+    if len(judged) < metrics.FEWEST:
+        raise UsageError(
+            f"{len(judged)} of the networks that `--protocol help` tests on were measured on a "
+            f"target, {metrics.FEWEST} are needed; take `--protocol all`"
+        )
+    return barred, judged
 
 
 def _choose(prepared: Prepared, select: str, seed: int, barred: IntArray) -> tuple[IntArray, float]:

@@ -79,6 +79,16 @@ def test_a_target_that_is_measured_here_and_there(save: Save, fields: Fields, ru
     assert all(row["coverage_95"] is not None for row in rows)
 
 
+def test_a_target_that_no_test_network_was_measured_on(
+    save: Save, fields: Fields, refused: Refused
+) -> None:
+    training = np.random.default_rng(0).permutation(300)[:80]
+    latency_ms = fields["latency_ms"].copy()
+    latency_ms[3, np.setdiff1d(np.arange(300), training)] = np.nan
+    save(replaced(fields, latency_ms=latency_ms))
+    assert "0 of the networks that `--protocol help` tests on" in refused("--protocol", "help")
+
+
 @pytest.mark.parametrize("measured", [0, 1, 10])
 def test_a_target_with_too_few_networks_is_named(
     save: Save, fields: Fields, refused: Refused, measured: int

@@ -6,16 +6,20 @@ same networks in every run, in whatever batches it is asked.
 
     choose = ACQUISITIONS["variance"]
     rows = choose(features, taken, n=5, seed=0, prior=gaussian_process)
+
+Where several devices are free, `across_devices` chooses pairs of a network and a device.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from predictors import FloatArray, IntArray
+from predictors.models.kernels import squared_distances
 
 POOL = 500
 """Candidates looked at, drawn by the seed. The most uncertain networks are the odd ones on a
@@ -24,6 +28,12 @@ rank correlation at 5 samples; on quiet ones they gained .02 at most."""
 
 POOL_GROWS_EVERY = 100
 """Choices after which another POOL of candidates is looked at."""
+
+AVERAGED = 300
+"""Networks over which `alc` averages what is left unknown."""
+
+SPREAD_OUT_EVERY = 3
+"""Of so many choices of `robust`, one spreads out over the space whatever the model says."""
 
 
 class Prior(Protocol):
@@ -49,7 +59,7 @@ class Acquisition(Protocol):
     candidates: (N, F), all that could ever be chosen, always in the same order.
     taken: rows that were chosen before, whatever came of them.
     seed: equal arguments give equal rows, and two calls for n/2 give the rows of one for n.
-    prior: what the model expects; only `variance` looks at it.
+    prior: what the model expects; `random` and `kmeans` do not look at it.
     cost_s: (N,), expected device seconds of each; None where all cost the same.
     barred: rows that may not be chosen and teach nothing, such as a held-out set.
 
@@ -105,39 +115,198 @@ def variance(
     1 - 1/e of the best batch for the information gained (Krause, Singh & Guestrin, Near-Optimal
     Sensor Placements in Gaussian Processes, JMLR 2008, section 4).
     """
-    before = np.asarray(taken, np.intp)
-    order = _allowed(len(candidates), barred, seed)
-    _require(n, np.setdiff1d(order, before), len(candidates))
-    opens = np.arange(len(order)) // POOL * POOL_GROWS_EVERY
-    fresh = (opens < len(before) + n) & ~np.isin(order, before)
-    rows = np.concatenate([before, order[fresh]])
-    opens_at = np.concatenate([np.full(len(before), np.inf), opens[fresh]])
-    price = np.ones(len(candidates)) if cost_s is None else _checked(cost_s, len(candidates))
-    return rows[_greedy(prior, candidates[rows], opens_at, n, price[rows])]
+    rows, opens_at = _looked_at(len(candidates), taken, n, seed, barred)
+    price = _price(cost_s, len(candidates))[rows]
+    return rows[_greedy(_Column(prior, candidates[rows]), opens_at, n, price)]
 
 
-def _greedy(
-    prior: Prior, points: FloatArray, opens_at: FloatArray, n: int, price: FloatArray
+def alc(
+    candidates: FloatArray,
+    taken: ArrayLike,
+    n: int,
+    seed: int,
+    *,
+    prior: Prior,
+    cost_s: FloatArray | None = None,
+    barred: ArrayLike = (),
 ) -> IntArray:
-    """Positions (n,) in `points` (P, F), each the best when it is chosen.
+    """Greedily the row that lowers the mean posterior variance most, for each device second.
+
+    Cohn, Neural Network Exploration Using Optimal Experiment Design, NeurIPS 1994, section 3.
+    The mean is over AVERAGED of `candidates`, drawn by the seed.
+    """
+    rows, opens_at = _looked_at(len(candidates), taken, n, seed, barred)
+    others = np.random.default_rng([seed, 1]).permutation(len(candidates))[:AVERAGED]
+    points = np.concatenate([candidates[rows], candidates[others]])
+    price = _price(cost_s, len(candidates))[rows]
+    full = prior.covariance(points, candidates[rows])
+    picks, known = [], int(np.isinf(opens_at).sum())
+    for step in range(known + n):
+        variance_left = np.maximum(np.diag(full[: len(rows)]), 0.0) + prior.noise_variance
+        gain = (full[len(rows) :] ** 2).sum(0) / variance_left / price
+        pick = step if step < known else int(np.argmax(np.where(opens_at <= step, gain, -np.inf)))
+        picks.append(pick)
+        opens_at[pick] = np.inf
+        full = full - np.outer(full[:, pick], full[pick]) / variance_left[pick]
+    return rows[picks[known:]]
+
+
+def kmeans(
+    candidates: FloatArray,
+    taken: ArrayLike,
+    n: int,
+    seed: int,
+    *,
+    prior: Prior | None = None,
+    cost_s: FloatArray | None = None,
+    barred: ArrayLike = (),
+) -> IntArray:
+    """Greedily the row that brings all others nearest to one that is chosen, for each second.
+
+    The distortion of k-means with centres among the candidates, one centre after the other
+    (Likas, Vlassis & Verbeek, The Global k-means Clustering Algorithm, Pattern Recognition 2003),
+    so that a larger batch continues a smaller one. Distances are in standardised features.
+    """
+    del prior
+    rows, opens_at = _looked_at(len(candidates), taken, n, seed, barred)
+    apart = _distances(candidates, rows)
+    price = _price(cost_s, len(candidates))[rows]
+    known = int(np.isinf(opens_at).sum())
+    nearest = apart[:known].min(0, initial=np.inf) if known else np.full(len(rows), apart.max())
+    picks: list[int] = []
+    for step in range(known, known + n):
+        gain = np.maximum(nearest - apart, 0.0).sum(1) / price
+        picks.append(int(np.argmax(np.where(opens_at <= step, gain, -np.inf))))
+        opens_at[picks[-1]] = np.inf
+        nearest = np.minimum(nearest, apart[picks[-1]])
+    return rows[picks]
+
+
+def robust(
+    candidates: FloatArray,
+    taken: ArrayLike,
+    n: int,
+    seed: int,
+    *,
+    prior: Prior,
+    cost_s: FloatArray | None = None,
+    barred: ArrayLike = (),
+) -> IntArray:
+    """`variance`, but for each third choice, which is by `kmeans`: a model that is wrong is wrong
+    about where it is uncertain, too, and never looks where it feels sure."""
+    before = np.asarray(taken, np.intp)
+    _require(n, np.setdiff1d(_allowed(len(candidates), barred, seed), before), len(candidates))
+    known = before
+    while (more := len(before) + n - len(known)) > 0:
+        sure = SPREAD_OUT_EVERY - 1 - len(known) % SPREAD_OUT_EVERY
+        choose: Acquisition = variance if sure else kmeans
+        size = min(max(sure, 1), more)
+        rows = choose(candidates, known, size, seed, prior=prior, cost_s=cost_s, barred=barred)
+        known = np.concatenate([known, rows])
+    return known[len(before) :]
+
+
+def across_devices(
+    candidates: FloatArray,
+    taken: Sequence[tuple[int, int]],
+    n: int,
+    seed: int,
+    *,
+    prior: Prior,
+    relation: FloatArray,
+    cost_s: FloatArray | None = None,
+    barred: ArrayLike = (),
+) -> list[tuple[int, int]]:
+    """(row, device) pairs, greedily the one of largest posterior variance for each device second.
+
+    taken: pairs that were chosen before. relation: (D, D), covariance between devices of one
+    network's relative latency, such as 1 on the diagonal and a share beside it; with 0 beside it
+    nothing is learnt from one device about another. cost_s: (N, D) seconds of each pair.
+    barred: rows that are chosen on no device. Raises ValueError as `variance` does.
+    """
+    devices, count = len(relation), len(candidates)
+    flat = [row * devices + device for row, device in taken]
+    seconds = np.ones((count, devices)) if cost_s is None else cost_s
+    if seconds.shape != (count, devices):
+        raise ValueError(f"`cost_s` must be ({count}, {devices}), got {seconds.shape}")
+    pool = _allowed(count, barred, seed)[: max(POOL // devices, n)]
+    pairs = (pool[:, None] * devices + np.arange(devices)).ravel()
+    free = pairs[~np.isin(pairs, flat)]
+    _require(n, free, count * devices)
+    both = np.concatenate([np.array(flat, np.intp), free])
+    opens_at = np.where(np.arange(len(both)) < len(flat), np.inf, 0.0)
+    column = _Column(prior, candidates[both // devices], both % devices, relation)
+    price = _price(seconds.ravel(), count * devices)[both]
+    chosen = both[_greedy(column, opens_at, n, price)]
+    return [(int(pair // devices), int(pair % devices)) for pair in chosen]
+
+
+class _Column:
+    """Prior covariance of points, column by column: (P, F), on devices (P,) that are related."""
+
+    def __init__(
+        self,
+        prior: Prior,
+        points: FloatArray,
+        device: IntArray | None = None,
+        relation: FloatArray | None = None,
+    ) -> None:
+        self._prior, self._points = prior, points
+        self._device = np.zeros(len(points), np.intp) if device is None else device
+        self._relation = np.ones((1, 1)) if relation is None else relation
+        self.noise_variance = prior.noise_variance
+
+    def diagonal(self) -> FloatArray:
+        """(P,)."""
+        return self._prior.variance(self._points) * np.diag(self._relation)[self._device]
+
+    def __call__(self, point: int) -> FloatArray:
+        """(P,), covariance of one point with all."""
+        related = self._relation[self._device[point], self._device]
+        between = self._prior.covariance(self._points[[point]], self._points)[0]
+        return np.asarray(between * related)
+
+
+def _greedy(column: _Column, opens_at: FloatArray, n: int, price: FloatArray) -> IntArray:
+    """Positions (n,) among P points, each the best when it is chosen.
 
     opens_at: (P,), the number of choices after which a point may be chosen; infinite for points
     that were chosen before, which are the first ones.
     Cholesky pivoting: a choice adds one row to the factor and changes none.
     """
     known = int(np.isinf(opens_at).sum())
-    left, opens_at = prior.variance(points), opens_at.copy()
-    factor = np.empty((0, len(points)))
+    left, opens_at = column.diagonal(), opens_at.copy()
+    factor = np.empty((0, len(price)))
     picks = list(range(known))
     for step in range(known + n):
         if step >= known:
             picks.append(int(np.argmax(np.where(opens_at <= step, left / price, -np.inf))))
         pick = picks[step]
         opens_at[pick] = np.inf
-        column = prior.covariance(points[[pick]], points)[0] - factor[:, pick] @ factor
-        new = column / np.sqrt(max(left[pick], 0.0) + prior.noise_variance)
+        rest = column(pick) - factor[:, pick] @ factor
+        new = rest / np.sqrt(max(left[pick], 0.0) + column.noise_variance)
         factor, left = np.vstack([factor, new]), left - new**2
     return np.array(picks[known:], np.intp)
+
+
+def _looked_at(
+    count: int, taken: ArrayLike, n: int, seed: int, barred: ArrayLike
+) -> tuple[IntArray, FloatArray]:
+    """Rows (P,), those taken before first; and after how many choices each may be chosen."""
+    before = np.asarray(taken, np.intp)
+    order = _allowed(count, barred, seed)
+    _require(n, np.setdiff1d(order, before), count)
+    opens = np.arange(len(order)) // POOL * POOL_GROWS_EVERY
+    fresh = (opens < len(before) + n) & ~np.isin(order, before)
+    opens_at = np.concatenate([np.full(len(before), np.inf), opens[fresh]])
+    return np.concatenate([before, order[fresh]]), opens_at
+
+
+def _distances(candidates: FloatArray, rows: IntArray) -> FloatArray:
+    """(P, P), squared, in features standardised over the candidates; constant ones are nothing."""
+    scale = candidates.std(0)
+    z = candidates[rows][:, scale > 0] / scale[scale > 0]
+    return squared_distances(z, z)
 
 
 def _allowed(count: int, barred: ArrayLike, seed: int) -> IntArray:
@@ -151,10 +320,18 @@ def _require(n: int, free: IntArray, count: int) -> None:
         raise ValueError(f"{n} rows were asked for, but only {len(free)} of {count} are free")
 
 
-def _checked(cost_s: FloatArray, count: int) -> FloatArray:
+def _price(cost_s: FloatArray | None, count: int) -> FloatArray:
+    if cost_s is None:
+        return np.ones(count)
     if cost_s.shape != (count,) or not (cost_s > 0).all():
         raise ValueError(f"`cost_s` must be ({count},) positive seconds, got {cost_s.shape}")
     return cost_s
 
 
-ACQUISITIONS: dict[str, Acquisition] = {"variance": variance, "random": random}
+ACQUISITIONS: dict[str, Acquisition] = {
+    "variance": variance,
+    "alc": alc,
+    "kmeans": kmeans,
+    "robust": robust,
+    "random": random,
+}

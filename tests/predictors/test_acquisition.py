@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from predictors import FloatArray, IntArray
-from predictors.acquisition import ACQUISITIONS, Acquisition, variance
+from predictors.acquisition import ACQUISITIONS, Acquisition, across_devices, alc, kmeans, variance
 from predictors.models.gp import GaussianProcess
 
 
@@ -40,7 +40,7 @@ def test_rows_are_new_and_distinct(
 def test_the_seed_decides(choose: Acquisition, prior: GaussianProcess, pool: FloatArray) -> None:
     first, again, other = (choose(pool, (), 12, s, prior=prior).tolist() for s in (0, 0, 1))
     assert first == again
-    assert choose is variance or first != other
+    assert choose is not ACQUISITIONS["random"] or first != other
 
 
 def test_batches_choose_what_one_call_does(
@@ -129,3 +129,81 @@ def test_chosen_samples_leave_less_unknown_than_random_ones(
         for name, choose in ACQUISITIONS.items()
     }
     assert left["variance"] < 0.9 * left["random"]
+
+
+def test_alc_leaves_the_least_unknown_on_average(prior: GaussianProcess, pool: FloatArray) -> None:
+    """The first choice after two, against all others by the dense formula."""
+    taken = [0, 7]
+    row = int(alc(pool, taken, 1, 0, prior=prior)[0])
+    left = {
+        r: posterior_variance(prior, pool, [*taken, r]).mean()
+        for r in range(0, len(pool), 5)
+        if r not in taken
+    }
+    assert posterior_variance(prior, pool, [*taken, row]).mean() <= min(left.values()) + 1e-9
+
+
+def test_kmeans_takes_one_of_each_cluster() -> None:
+    rng = np.random.default_rng(0)
+    corners = np.array([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0], [9.0, 9.0]])
+    points = np.repeat(corners, 10, axis=0) + 0.1 * rng.normal(size=(40, 2))
+    rows = kmeans(points, (), 4, 0)
+    assert sorted(rows // 10) == [0, 1, 2, 3]
+    assert kmeans(points, [0, 11, 22], 1, 0)[0] // 10 == 3
+
+
+def test_a_sure_and_wrong_model_does_not_stop_robust_choice_from_looking() -> None:
+    """The model sees the first column alone; the second one is where networks differ."""
+    grid = np.array([(a, b) for a in range(10) for b in range(10)], float)
+
+    class FirstColumn:
+        noise_variance = 0.01
+
+        def covariance(self, a: FloatArray, b: FloatArray) -> FloatArray:
+            return np.asarray(1 + np.outer(a[:, 0], b[:, 0]))
+
+        def variance(self, a: FloatArray) -> FloatArray:
+            return np.asarray(1 + a[:, 0] ** 2)
+
+    rows = ACQUISITIONS["robust"](grid, (), 6, 0, prior=FirstColumn())
+    assert np.ptp(grid[rows, 1]) >= 4
+
+
+RELATED = 0.9 * np.ones((3, 3)) + 0.1 * np.eye(3)
+
+
+def test_pairs_are_new_and_continue_a_smaller_batch(
+    prior: GaussianProcess, pool: FloatArray
+) -> None:
+    whole = across_devices(pool, (), 20, 3, prior=prior, relation=RELATED)
+    first = across_devices(pool, (), 20, 3, prior=prior, relation=RELATED)[:8]
+    rest = across_devices(pool, first, 12, 3, prior=prior, relation=RELATED)
+    assert whole == first + rest
+    assert len(set(whole)) == 20
+    barred = [row for row, _ in whole]
+    assert not set(barred) & {
+        row
+        for row, _ in across_devices(pool, (), 9, 3, prior=prior, relation=RELATED, barred=barred)
+    }
+
+
+def test_a_related_device_is_not_asked_the_same_again(
+    prior: GaussianProcess, pool: FloatArray
+) -> None:
+    """Where devices are alike, a second one is asked about other networks; where not, the same."""
+    together = across_devices(pool, (), 6, 0, prior=prior, relation=RELATED)
+    apart = across_devices(pool, (), 6, 0, prior=prior, relation=np.eye(3))
+    assert len({row for row, _ in together}) > len({row for row, _ in apart})
+
+
+def test_slow_devices_are_asked_less(prior: GaussianProcess, pool: FloatArray) -> None:
+    cost_s = np.tile([1.0, 1.0, 50.0], (len(pool), 1))
+    pairs = across_devices(pool, (), 20, 0, prior=prior, relation=np.eye(3), cost_s=cost_s)
+    devices = [device for _, device in pairs]
+    assert devices.count(2) < devices.count(0)
+    assert min(devices.count(0), devices.count(1)) >= 5
+
+
+def test_prices_of_pairs_are_of_every_device(prior: GaussianProcess, pool: FloatArray) -> None:
+    with pytest.raises(ValueError, match=r"`cost_s` must be \(200, 3\)"):
+        across_devices(pool, (), 1, 0, prior=prior, relation=np.eye(3), cost_s=np.ones((200, 2)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from agents import Agent, cpu, pipes
 from agents.emulated.profiles import PROFILES
+from agents.gpu import gpu_target
 from agents.timing import seeded_values
 from farm.errors import DeviceError, DeviceUnfit
 from farm.measuring import measure
@@ -210,7 +212,7 @@ def gpu_artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
     need(nvcc="the CUDA toolkit", cc="gcc", nm="binutils", readelf="binutils")
     store = ArtifactStore(tmp_path_factory.mktemp("cuda"))
-    return build(conv_model(), {"kind": "cuda", "arch": "sm_90"}, store)
+    return build(conv_model(), gpu_target("90", platform.machine()), store)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ that kernels compute what they should, and how long they take: `benchmarks/gpu_c
 
 from __future__ import annotations
 
+import platform
 from dataclasses import replace
 
 import pytest
@@ -47,7 +48,7 @@ class TestFacts:
         with gpu as agent:
             facts = agent.facts()
             assert agent.facts() == facts
-        assert facts.target == gpu_target("90", "x86_64")
+        assert facts.target == gpu_target("90", platform.machine())
         assert facts.identity["gpu_name"] == "NVIDIA H100 80GB HBM3"
         assert facts.identity["gpu_driver"] == "580.159.04"
         assert float(facts.identity["gpu_power_limit_w"]) == 700

@@ -1,35 +1,68 @@
 """Networks of a search space as the predictor sees them.
 
-Without reference devices of the same space, what is known beforehand are virtual devices: costs
-that follow from the graph (multiply-accumulates, parameters, kernels, traffic), each of which some
-real device resembles.
+What is known beforehand are virtual devices: costs that follow from the graph
+(multiply-accumulates, parameters, kernels, traffic), each of which some real device resembles.
+Where other devices were measured, they are references (HWL, Multi-Predict, section 3.2), each of
+which is predicted from the virtual devices where it was not measured.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from farm.spaces import SearchSpace
 from farm.types import Network
+from predictors import FloatArray, IntArray, Observations
 from predictors.encodings.analytic import VirtualDevices
-from predictors.encodings.normalisation import TrainingRows
+from predictors.encodings.hwl import clipped, root
+from predictors.encodings.normalisation import Standardisation, TrainingRows
 from predictors.models.mixture_gp import MixtureGP
 
 _LOG = "log_"
 """How a space marks the columns that are log(1 + cost)."""
 
 
-def predictor(space: SearchSpace, networks: Sequence[Network], pool: int) -> MixtureGP:
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What was measured on another device: rows (n,) of the networks, latency_s (n,) seconds."""
+
+    rows: IntArray
+    latency_s: FloatArray
+
+
+def predictor(
+    space: SearchSpace,
+    networks: Sequence[Network],
+    pool: int,
+    references: Sequence[Reference] = (),
+) -> MixtureGP:
     """The predictor over `networks` (N); row i of its `features` (N, F) encodes networks[i].
 
     pool: scales are fitted on so many of the first networks, which are known without measuring.
+    references: of other devices than the one to be predicted, each with a network or more.
     """
     features = space.features(networks)
     logs = [i for i, name in enumerate(space.feature_names) if name.startswith(_LOG)]
     names = [space.feature_names[i].removeprefix(_LOG) for i in logs]
     rows = TrainingRows.of(np.arange(pool), np.arange(pool, len(networks)))
-    virtual = VirtualDevices.of(np.expm1(features[:, logs]), names, rows)
-    no_references = np.empty((len(networks), 0))
-    return MixtureGP.over(no_references, virtual.values, features, rows, np.empty(0))
+    virtual = VirtualDevices.of(np.expm1(features[:, logs]), names, rows).values
+    none = np.empty((len(networks), 0))
+    alone = MixtureGP.over(none, virtual, features, rows, np.empty(0))
+    if not references:
+        return alone
+    real = np.column_stack([_roots(alone, reference) for reference in references])
+    spread = real[rows.indices].std(0)
+    scaled = clipped(Standardisation.fit(real, rows).apply(real))
+    return MixtureGP.over(scaled, virtual, features, rows, spread)
+
+
+def _roots(alone: MixtureGP, reference: Reference) -> FloatArray:
+    """(N,), square roots of latency relative to the median measured one, of all networks."""
+    device = np.zeros(len(reference.rows), np.intp)
+    measured = alone.features[reference.rows]
+    seen = Observations(measured, device, reference.latency_s, ("reference",))
+    predicted_s = alone.fit(seen).posterior(alone.features, "reference").latency_s
+    return root(predicted_s / np.median(reference.latency_s))

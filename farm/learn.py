@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from farm.encode import predictor
+from farm.encode import Reference, predictor
 from farm.errors import UnknownName, UsageError
 from farm.spaces import SearchSpace
 from farm.store import Plan
 from farm.types import Measurement, Network
 from predictors import Observations, metrics
 from predictors.acquisition import ACQUISITIONS
+from predictors.models.mixture_gp import MixtureGP
 
 POOL = 2000
 """Candidates drawn from a space by the campaign's seed; all of it where it is smaller."""
@@ -100,29 +101,54 @@ def judge(
     learnt: Sequence[Measurement],
     heldout: Sequence[Measurement],
 ) -> Mapping[str, Judgement]:
-    """Fit on `learnt` and predict `heldout`, for each device of `plan`."""
+    """Fit on `learnt` and predict `heldout`, for each device of `plan`.
+
+    Each device learns from its own measurements, and from those of all others as references; they
+    may be of other networks, and of devices that the plan does not name.
+    """
     pool = candidates(plan, space)
     networks = list(dict.fromkeys([*pool, *(m.network for m in [*learnt, *heldout])]))
     row = {network: i for i, network in enumerate(networks)}
-    model = predictor(space, networks, len(pool))
-    observations = Observations(
-        features=model.features[[row[m.network] for m in learnt]],
-        device=np.array([plan.devices.index(m.device) for m in learnt], np.intp),
-        latency_s=np.array([m.latency_s for m in learnt]),
-        devices=plan.devices,
-    )
-    fitted = model.fit(observations)
+    by_device = {
+        device: _reference([m for m in learnt if m.device == device], row)
+        for device in dict.fromkeys([*plan.devices, *(m.device for m in learnt)])
+    }
     judgements = {}
     for device in plan.devices:
+        others = [
+            other
+            for name, other in by_device.items()
+            if name != device and len(other.rows) >= metrics.FEWEST
+        ]
+        model = predictor(space, networks, len(pool), others)
         mine = [m for m in heldout if m.device == device]
-        posterior = fitted.posterior(model.features[[row[m.network] for m in mine]], device)
-        low_s, high_s = posterior.interval_s()
-        predictions = tuple(
-            Prediction(m.network, float(p), float(low), float(high), m.latency_s)
-            for m, p, low, high in zip(mine, posterior.latency_s, low_s, high_s, strict=True)
-        )
-        judgements[device] = _judgement(predictions)
+        judgements[device] = _judge(model, by_device[device], mine, row)
     return judgements
+
+
+def _reference(measurements: Sequence[Measurement], row: Mapping[Network, int]) -> Reference:
+    rows = np.array([row[m.network] for m in measurements], np.intp)
+    return Reference(rows, np.array([m.latency_s for m in measurements]))
+
+
+def _judge(
+    model: MixtureGP,
+    learnt: Reference,
+    heldout: Sequence[Measurement],
+    row: Mapping[Network, int],
+) -> Judgement:
+    """One device, by a model that has the others as references."""
+    device = np.zeros(len(learnt.rows), np.intp)
+    seen = Observations(model.features[learnt.rows], device, learnt.latency_s, ("target",))
+    rows = _reference(heldout, row).rows
+    posterior = model.fit(seen).posterior(model.features[rows], "target")
+    low_s, high_s = posterior.interval_s()
+    return _judgement(
+        tuple(
+            Prediction(m.network, float(p), float(low), float(high), m.latency_s)
+            for m, p, low, high in zip(heldout, posterior.latency_s, low_s, high_s, strict=True)
+        )
+    )
 
 
 def _judgement(predictions: tuple[Prediction, ...]) -> Judgement:

@@ -183,3 +183,16 @@ def test_an_encoding_is_its_parts_standardised_on_training_rows(pool: FloatArray
     np.testing.assert_array_equal(encode("hwl", parts.__getitem__, rows), encoded[:, :2])
     with pytest.raises(UnknownName, match="no encoding 'hlw'; did you mean 'hwl'"):
         encode("hlw", parts.__getitem__, rows)
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1e3, "milliseconds"), (1e-3, "kiloseconds")])
+def test_another_unit_than_seconds_is_told_by_the_references(
+    pool: FloatArray, latency_s: FloatArray, factor: float, unit: str
+) -> None:
+    hwl = HardwareLatencies.of(References(latency_s[:, :1], ("a",), ROWS), pool)
+    rows = np.array([3, 130, 150])
+    target_s = 2 * latency_s[rows, 0]
+    hwl.check_unit("c", rows, target_s)
+    hwl.check_unit("slow", rows, 30 * target_s)
+    with pytest.raises(ValueError, match=f"of 'c' must be seconds, but looks like {unit}"):
+        hwl.check_unit("c", rows, factor * target_s)

@@ -35,13 +35,20 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
+def whole(
+    name: str, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
+) -> dict[str, Any]:
+    """All that a benchmark says, as one object."""
+    where = {"benchmark": name, "machine": machine(), "versions": versions()}
+    return {**where, "rows": list(rows), "summary": summary}
+
+
 def finish(
     name: str, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], as_json: bool
 ) -> None:
     """Print one JSON object, or tables for a person."""
     if as_json:
-        whole = {"benchmark": name, "machine": machine(), "versions": versions()}
-        print(json.dumps({**whole, "rows": list(rows), "summary": summary}))
+        print(json.dumps(whole(name, rows, summary)))
         return
     console = Console(width=_WIDTH, highlight=False)
     console.print(_rows_table(rows))

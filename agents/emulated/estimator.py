@@ -115,7 +115,8 @@ def installed_version(distribution: str, extra: str) -> str:
         return version(distribution)
     except PackageNotFoundError as e:
         raise DeviceUnfit(
-            f"{distribution} is not installed; run: pip install 'latency-farm[{extra}]'"
+            f"{distribution} is not installed; in the farm's folder run: "
+            f"pip install -c constraints.txt -e '.[{extra}]'"
         ) from e
 
 

@@ -258,7 +258,7 @@ class TestDevices:
             raise estimator.PackageNotFoundError(name)
 
         monkeypatch.setattr(estimator, "version", missing)
-        says = rf"pip install 'latency-farm\[{extra}\]'"
+        says = rf"pip install -c constraints.txt -e '.\[{extra}\]'"
         with kind("npu", options()) as agent, pytest.raises(DeviceUnfit, match=says):
             agent.facts()
 

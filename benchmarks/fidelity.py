@@ -12,6 +12,7 @@ of it between the campaigns and half after, is what the intervals should cover.
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import random
 import sys
@@ -240,6 +241,7 @@ def main(argv: Sequence[str]) -> None:
                 with neighbour(given.seed):
                     found[name], own = condition(networks, given.reference, clocks)
             rows += [{"condition": name, **row} for row in own]
+            _say(f"{name}: {json.dumps(found[name])}\n")
     report.finish("fidelity", rows, summary(found), given.json)
 
 

@@ -354,13 +354,22 @@ def main(argv: Sequence[str]) -> int:
         _step()
         return 0
     if options.pack:
-        from benchmarks.gpu_pack import pack
-
-        print(json.dumps(pack(options.pack, options.networks, options.seed, options.arch)))
-        return 0
+        return _packed(options)
     if not (HERE / "packed.json").exists():
         parser.error(f"{HERE} holds no packed networks; make a folder with --pack DIR, and run it")
     return _checked(options.index, options.json)
+
+
+def _packed(options: argparse.Namespace) -> int:
+    from benchmarks.gpu_pack import pack
+    from farm.errors import FarmError
+
+    try:
+        print(json.dumps(pack(options.pack, options.networks, options.seed, options.arch)))
+    except FarmError as e:
+        print(f"gpu_check: {e}", file=sys.stderr)
+        return e.exit_code
+    return 0
 
 
 def _checked(index: int, path: Path | None) -> int:

@@ -89,6 +89,11 @@ class TestPacked:
             gpu_pack.pack(tmp_path / "new", 0, 0, ["sm_90a"])
 
 
+def test_what_cannot_be_packed_is_said(tmp_path, capsys):
+    assert gpu_check.main(["--pack", str(tmp_path)]) == 2
+    assert f"gpu_check: {tmp_path} exists; remove it" in capsys.readouterr().err
+
+
 def test_without_a_gpu_it_says_so(folder):
     if cuda_stand_in.driver_here():
         pytest.skip("this computer has an NVIDIA driver")

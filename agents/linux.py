@@ -110,7 +110,7 @@ def witness(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, fl
     elapsed_s, utc_elapsed_s: by the monotonic and by the wall clock; cpu_s: of all threads;
     waited_s: ready to run, but without a core; steal_s: taken by a hypervisor;
     involuntary_switches: how often the network was put off its core;
-    clock_probe_s, memory_probe_s: seconds for fixed pieces of work, see `agents.timing.probes`;
+    clock_probe_s: seconds for a fixed piece of work, see `agents.timing.clock_probe_s`;
     temp_c: the hottest thermal zone; temp_implausible: how many zones say what no chip bears;
     clock_hz: of the slowest core; load1: load average over a minute;
     throttles: how often the cores were slowed down for their heat; throttled: a Pi's flags.
@@ -129,8 +129,7 @@ def witness(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, fl
     }
     if before.get("steal_ticks") is not None and after.get("steal_ticks") is not None:
         seen["steal_s"] = (after["steal_ticks"] - before["steal_ticks"]) * _TICK_S
-    for probe in ("clock_probe_s", "memory_probe_s"):
-        seen[probe] = min(before[probe], after[probe])
+    seen["clock_probe_s"] = min(before["clock_probe_s"], after["clock_probe_s"])
     throttles = [sum(_throttle_counts(reading["files"])) for reading in (before, after)]
     if _throttle_counts(after["files"]):
         seen["throttles"] = throttles[1] - throttles[0]

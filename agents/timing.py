@@ -251,31 +251,17 @@ def _count(sample_s: float, block_s: float, least: int) -> int:
 
 
 _CLOCK_PROBE = bytes(range(256)) * 256
-_MEMORY_PROBE = memoryview(bytearray(6 << 20))
 
 
-def _fastest_s(work: Callable[[], Any]) -> float:
+def clock_probe_s() -> float:
+    """Seconds for a fixed piece of work in the first-level cache, the fastest of three: the
+    core's clock, seen from inside, where a guest or a container is shown none."""
     times = []
     for _ in range(3):
         started_s = time.perf_counter()
-        work()
+        hashlib.sha256(_CLOCK_PROBE).digest()
         times.append(time.perf_counter() - started_s)
     return min(times)
-
-
-def _copy_half() -> None:
-    half = len(_MEMORY_PROBE) // 2
-    _MEMORY_PROBE[:half] = _MEMORY_PROBE[half:]
-
-
-def probes() -> Json:
-    """Seconds for two fixed pieces of work, where a guest or a container is shown no counters:
-    hashing in the first-level cache is the core's clock, copying 3 MB what neighbours leave of
-    the shared cache and the memory."""
-    return {
-        "clock_probe_s": _fastest_s(lambda: hashlib.sha256(_CLOCK_PROBE).digest()),
-        "memory_probe_s": _fastest_s(_copy_half),
-    }
 
 
 def _paths(patterns: list[str]) -> list[Path]:
@@ -314,7 +300,7 @@ class Witness:
             "cpu_s": usage.ru_utime + usage.ru_stime,
             "waited_s": _waited_s(),
             "steal_ticks": self._steal_ticks(),
-            **probes(),
+            "clock_probe_s": clock_probe_s(),
             **({} if self._gpu is None else {"gpu": self._gpu.reading()}),
             "files": _texts(self._paths),
         }
@@ -360,11 +346,13 @@ class Timed:
         least = self._spec["min_samples"]
         self._count = _count(self._runs * fastest_s, self._spec["block_s"], least)
 
-    def block(self, witness: Witness) -> None:
-        before = witness.reading()
+    def block(self, before: Json, witness: Witness) -> Json:
+        """Times a block; the reading after it. before: the reading before it."""
         samples_s = self._network.sample(self._runs, self._count, self._spec["flush_bytes"])
+        after = witness.reading()
         block = {"samples_s": samples_s, "runs_per_sample": self._runs}
-        self.result["blocks"].append({**block, "before": before, "after": witness.reading()})
+        self.result["blocks"].append({**block, "before": before, "after": after})
+        return after
 
 
 def session(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:
@@ -386,9 +374,10 @@ def session(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:
     order = random.Random(request["order"])
     for index in range(request["spec"]["rounds"]):
         time.sleep(request["spec"]["pause_s"] if index else 0)
+        reading = witness.reading()
         for number in order.sample(range(len(networks)), len(networks)):
             begin(number)
-            networks[number].block(witness)
+            reading = networks[number].block(reading, witness)
     return {"networks": [network.result for network in networks], "affinity": affinity}
 
 

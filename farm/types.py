@@ -73,7 +73,7 @@ class MeasureSpec:
     max_sessions: int = 12
     budget_s: float = 10.0
     rounds: int = 3
-    block_s: float = 0.03
+    block_s: float = 0.05
     min_samples: int = 3
     sample_s: float = 1e-3
     warmup_s: float = 0.5

@@ -47,7 +47,7 @@ def test_everything_comes_out_typed(tmp_path):
     b = config.device("b")
     assert (b.kind, b.options.threads, b.options.cores) == ("cpu", 2, (0, 1))
     assert (b.spec.rounds, b.spec.block_s) == (7, 0.5)
-    assert config.device("a").spec.block_s == 0.03
+    assert config.device("a").spec.block_s == 0.05
 
 
 def test_an_unknown_device_offers_the_nearest(tmp_path):

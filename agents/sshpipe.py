@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from paramiko import Transport
 
 BEAT_S = 2.0
-SILENCE_S = 12.0
-"""A host that computes on all cores, or swaps, still answers within seconds."""
+SILENCE_S = 30.0
+"""A host that computes on all cores, swaps, or is emulated on a busy one, still answers sooner."""
 
 _CHUNK_BYTES = 1 << 16
 _NOISE_BYTES = 1 << 16

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from agents import driving, linux
 from agents.bundle import bundle_versions
@@ -21,7 +21,7 @@ from farm.hosts import host_name
 from farm.types import DeviceFacts
 
 _SLOWEST = 20.0
-"""Seconds that a second of an instruction clock may take: 50 million instructions a second."""
+"""Our seconds for one of an instruction clock: 50 million instructions in each of ours."""
 
 
 class QemuPiOptions(CpuOptions):
@@ -34,7 +34,16 @@ class QemuPiOptions(CpuOptions):
 
     cpu: Literal["cortex-a53", "cortex-a72", "cortex-a76"] = "cortex-a72"
     memory_bytes: int = Field(512 * 1024**2, ge=256 * 1024**2)
-    instruction_clock: bool = False
+    instruction_clock: bool = True
+
+    @model_validator(mode="after")
+    def _the_clock_is_of_one_core(self) -> Self:
+        if self.instruction_clock and self.threads > 1:
+            raise ValueError(
+                "an instruction clock counts what all cores do as if one did it, so it is for "
+                f"`threads: 1`; write `instruction_clock: false` for {self.threads}"
+            )
+        return self
 
 
 class QemuPiAgent(RemoteAgent):

@@ -15,7 +15,11 @@ import numpy as np
 import pytest
 
 from agents import Agent, cpu, pipes
+from agents.cpu import choose_cores, own_cores
 from agents.emulated.profiles import PROFILES
+from agents.emulated.qemu_pi import QemuPiOptions
+from agents.emulated.qemu_pi_guest import Guest
+from agents.emulated.qemu_pi_image import Image, image
 from agents.gpu import gpu_target
 from agents.timing import seeded_values
 from farm.errors import DeviceError, DeviceUnfit
@@ -24,7 +28,7 @@ from farm.types import Artifact, Job, Measurement, MeasureSpec, Network, Program
 from tests import arm64
 from tests.agents import cuda_stand_in
 from tests.sshd import Sshd, sshd
-from tests.system import lack, need
+from tests.system import lack, need, runtime
 
 INPUTS = (TensorSpec("input", (1, 4, 8, 8), 1.0), TensorSpec("weight", (8, 4, 3, 3), 0.2))
 
@@ -60,6 +64,31 @@ def ssh_entry(ssh_server: Sshd) -> Iterator[dict[str, str]]:
     yield entry_of(ssh_server)
     shutil.rmtree(ssh_server.home)
     ssh_server.home.mkdir()
+
+
+class StandingGuest(Guest):
+    """Stays on when the agents that use it are stopped."""
+
+    def off(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def pi_image() -> Image:
+    """The emulated Raspberry Pi, built if it is not in the cache."""
+    need(qemu_system_aarch64="qemu-system-arm", mke2fs="e2fsprogs", ssh_keygen="openssh-client")
+    runtime("aarch64", "3.11")
+    return image()
+
+
+@pytest.fixture(scope="session")
+def standing_guest(pi_image: Image) -> Iterator[StandingGuest]:
+    """One guest for all tests that do it no harm."""
+    options = QemuPiOptions.model_validate({})
+    guest = StandingGuest(options.cpu, 1, options.memory_bytes, options.instruction_clock)
+    guest.on(pi_image, choose_cores(options, own_cores()))
+    yield guest
+    Guest.off(guest)
 
 
 def entry_of(server: Sshd) -> dict[str, str]:

@@ -127,6 +127,15 @@ def zigzag(fault: str | None, request: pytest.FixtureRequest) -> Case:
     return _estimator("zigzag", fault, request)
 
 
+def qemu_pi(fault: str | None, request: pytest.FixtureRequest) -> Case:
+    good = request.getfixturevalue("arm64_artifact")
+    faulty = request.getfixturevalue("arm64_faulty")(fault) if fault else None
+    kind = agent_class("qemu-pi")
+    agent = kind("emu-pi", kind.options())
+    agent.guest = request.getfixturevalue("standing_guest")
+    return Case("qemu-pi", agent, good, faulty)
+
+
 def _estimator(name: str, fault: str | None, request: pytest.FixtureRequest) -> Case:
     if fault == "hang":  # what is known already takes no time
         folder = request.getfixturevalue("tmp_path")
@@ -135,7 +144,7 @@ def _estimator(name: str, fault: str | None, request: pytest.FixtureRequest) -> 
     return Case(name, kind("npu1", kind.options()), None, None, CELL)
 
 
-KINDS = [cpu, fake, gpu, insn_clock, replay, ssh, vela, zigzag]
+KINDS = [cpu, fake, gpu, insn_clock, qemu_pi, replay, ssh, vela, zigzag]
 
 FAULTS_OF = {replay: ("hang",), vela: ("hang",), zigzag: ("hang",)}
 """What can go wrong with a kind that runs no network: it takes no artifact, and nothing of the
@@ -152,11 +161,13 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @pytest.fixture
-def children() -> Iterator[set[int]]:
+def children(request: pytest.FixtureRequest) -> Iterator[set[int]]:
     """The processes below this one before the test; after it, there must be no other.
 
     A server on this computer may take a moment to see that somebody has left.
     """
+    if "qemu_pi" in request.node.name:
+        request.getfixturevalue("standing_guest")
 
     def now() -> set[psutil.Process]:
         return set(psutil.Process().children(recursive=True))

@@ -47,13 +47,12 @@ misbehave: %s
 """
 
 
-def misbehaving(name: str, network: Path, folder: Path) -> Path:
-    """A library that is `network`, but first does what `MISBEHAVIOUR` says."""
+def misbehaving(name: str, folder: Path) -> Path:
+    """A library that does what `MISBEHAVIOUR` says, and so never comes to have a network."""
     need(aarch64_linux_gnu_as="binutils-aarch64-linux-gnu")
     source, library = folder / "misbehaving.s", folder / "misbehaving.so"
     source.write_text(_SOURCE % MISBEHAVIOUR[name].replace(";", "\n"))
     compiled = source.with_suffix(".o")
     subprocess.run(["aarch64-linux-gnu-as", "-o", compiled, source], check=True)
-    link = ["aarch64-linux-gnu-ld", "-shared", "--no-as-needed", "-o", library, compiled, network]
-    subprocess.run(link, check=True)
+    subprocess.run(["aarch64-linux-gnu-ld", "-shared", "-o", library, compiled], check=True)
     return library

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from agents.sshlink import Address, HostKey, host_keys
 from tests.system import need
 
@@ -39,20 +41,31 @@ class Sshd:
     host_key: HostKey
     process: subprocess.Popen[bytes]
 
+    def stop(self) -> None:
+        """Ends the server, and the connections to it."""
+        server = psutil.Process(self.process.pid)
+        for process in [server, *server.children()]:
+            process.kill()
+        self.process.wait()
+
 
 @contextmanager
-def sshd(folder: Path, path: str | None = None) -> Iterator[Sshd]:
-    """Runs in an empty folder. path: where commands are looked for after a login."""
+def sshd(folder: Path, port: int | None = None) -> Iterator[Sshd]:
+    """Runs in a folder that is empty, or was a server's before.
+
+    port: to listen on; a free one if it is left out.
+    """
     need(sshd="openssh-server", ssh_keygen="openssh-client")
-    (folder / "home").mkdir()
-    for name in ("key", "host_key"):
-        keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
-        subprocess.run(keygen, check=True)
+    if not (folder / "home").exists():
+        (folder / "home").mkdir()
+        for name in ("key", "host_key"):
+            keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+            subprocess.run(keygen, check=True)
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)  # sshd insists, though nothing is kept there
-    port = _free_port()
+    port = port or _free_port()
     config = folder / "sshd_config"
-    config.write_text(_CONFIG.format(port=port, folder=folder, path=path or os.environ["PATH"]))
+    config.write_text(_CONFIG.format(port=port, folder=folder, path=os.environ["PATH"]))
     program = shutil.which("sshd") or "/usr/sbin/sshd"
     process = subprocess.Popen([program, "-D", "-e", "-f", config], stderr=subprocess.DEVNULL)
     try:

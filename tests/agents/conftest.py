@@ -226,7 +226,7 @@ def arm64_faulty(arm64_artifact: Artifact, tmp_path: Path) -> Callable[[str], Ar
             return expecting_more(arm64_artifact)
         if fault == "artifact":
             return half_of(arm64_artifact, tmp_path / "half.so")
-        library = arm64.misbehaving(fault, arm64_artifact.library, tmp_path)
+        library = arm64.misbehaving(fault, tmp_path)
         return artifact_of(library, arm64_artifact.program)
 
     return build

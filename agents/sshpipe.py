@@ -114,20 +114,24 @@ class SshPipe:
         return reply
 
     def _send(self, message: Mapping[str, Any]) -> None:
+        from paramiko import SSHException
+
         try:
             with self._sending:
                 self._channel.sendall(json.dumps(message).encode() + b"\n")
-        except OSError as e:
+        except (OSError, EOFError, SSHException) as e:
             self._listener.join(_END_S)  # which knows better how it ended
             raise self._lost or DeviceLost(f"the link to {self._address} is stuck") from e
 
     def _listen(self) -> None:
         """Until the pipe is closed or the device is lost."""
+        from paramiko import SSHException
+
         try:
             while not self._closing.is_set():
                 self._hear()
                 self._beat()
-        except (DeviceLost, OSError, EOFError) as e:
+        except (DeviceLost, OSError, EOFError, SSHException) as e:
             lost = e if isinstance(e, DeviceLost) else DeviceLost(f"{self._address}: {e}")
             with self._news:
                 self._lost = lost

@@ -170,10 +170,9 @@ def _short(results: Results, folder: Path) -> str:
     table = _markdown(["method", *names], body)
     links = ", ".join(f"[{n}]({folder / f'fewshot-{n}.png'})" for n in names)
     more = "".join(_remark(study, own) for study, own in results[1:])
-    return (
-        f"{table}\n\n{_SHORT_NOTE}\n\n{more}Learning curves: {links}. All methods, splits and sources: "
-        + (f"[{folder / 'fewshot.md'}]({folder / 'fewshot.md'}).")
-    )
+    document = folder / "fewshot.md"
+    where = f"Learning curves: {links}. All methods, splits and sources: [{document}]({document})."
+    return f"{table}\n\n{_SHORT_NOTE}\n\n{more}{where}"
 
 
 _SHORT_NOTE = (

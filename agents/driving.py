@@ -59,6 +59,7 @@ def sessions(result: Mapping[str, Any], device_s: float) -> list[Session]:
             warmup_s=tuple(network["warmup_s"]),
             blocks=tuple(_block(block) for block in network["blocks"]),
             device_s=device_s * own_s / total_s,
+            warmup_taken_s=network["warmup_taken_s"],
         )
         for network, own_s in zip(result["networks"], taken_s, strict=True)
     ]
@@ -85,7 +86,7 @@ def gpu_witness(before: Mapping[str, float], after: Mapping[str, float]) -> dict
 
 def _taken_s(network: Mapping[str, Any]) -> float:
     blocks = (block["after"]["time_s"] - block["before"]["time_s"] for block in network["blocks"])
-    return float(network["load_s"] + sum(network["warmup_s"]) + sum(blocks))
+    return float(network["load_s"] + network["warmup_taken_s"] + sum(blocks))
 
 
 def checked(jobs: Sequence[Job]) -> list[Artifact]:

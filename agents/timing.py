@@ -341,7 +341,9 @@ class Timed:
         self.result["deviation"] = check_output(output, program, request["seed"])
 
     def warm_up(self) -> None:
+        started_s = time.monotonic()
         self.result["warmup_s"], self._runs = warm_up(self._network, self._spec)
+        self.result["warmup_taken_s"] = time.monotonic() - started_s
         fastest_s = max(min(self.result["warmup_s"]), 1e-9)
         least = self._spec["min_samples"]
         self._count = _count(self._runs * fastest_s, self._spec["block_s"], least)

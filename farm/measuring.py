@@ -164,4 +164,5 @@ def _measurement(
         device_s=sum(session.device_s for session in course.sessions),
         measured_at=datetime.now(UTC).isoformat(),
         clock_probe_s=usual_s,
+        warmup_taken_s=sum(session.warmup_taken_s for session in course.sessions),
     )

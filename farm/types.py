@@ -234,11 +234,16 @@ class Block:
 
 @dataclass(frozen=True)
 class Session:
-    """What one network did in one session. device_s: its share of the device's time."""
+    """What one network did in one session.
+
+    warmup_s: raw samples of the warm-up, in seconds for a single run.
+    device_s: its share of the device's time; warmup_taken_s: of that, how long it warmed up.
+    """
 
     warmup_s: tuple[float, ...]
     blocks: tuple[Block, ...]
     device_s: float
+    warmup_taken_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -250,7 +255,7 @@ class Measurement:
     exact: see `DeviceFacts`.
     clock_probe_s: what the clock's probe takes at the device's usual clock, by which blocks were
         judged; None where the device shows no clock.
-    device_s: how long the device was busy with it.
+    device_s: how long the device was busy with it; warmup_taken_s: of that, with warm-ups.
     measured_at: UTC, ISO 8601.
     """
 
@@ -265,6 +270,7 @@ class Measurement:
     device_s: float
     measured_at: str
     clock_probe_s: float | None = None
+    warmup_taken_s: float = 0.0
 
     @cached_property
     def latency_s(self) -> float:
@@ -293,7 +299,7 @@ class Measurement:
     def timed_s(self) -> float:
         """Seconds inside the timed samples of all blocks and the warm-ups before them: each
         session's, and the run that comes before each block."""
-        warmup_s = sum(map(sum, self.warmup_s)) + self.latency_s * len(self.blocks)
+        warmup_s = self.warmup_taken_s + self.latency_s * len(self.blocks)
         return warmup_s + sum(block.timed_s for block in self.blocks)
 
     @property

@@ -99,6 +99,7 @@ def m004_blocks(db: Database) -> None:
     db.conn.execute("ALTER TABLE measurements RENAME COLUMN samples_s TO blocks")
     db.conn.execute("ALTER TABLE measurements ADD COLUMN exact INTEGER NOT NULL DEFAULT 0")
     db.conn.execute("ALTER TABLE measurements ADD COLUMN clock_probe_s REAL")
+    db.conn.execute("ALTER TABLE measurements ADD COLUMN warmup_taken_s REAL NOT NULL DEFAULT 0")
     for name in ("runs_per_sample", "witness"):
         db.conn.execute(f"ALTER TABLE measurements DROP COLUMN {name}")
     for row in rows:

@@ -145,7 +145,8 @@ class ReplayAgent:
             "seed": str(self._options.seed),
         }
         exact = self._options.noise == 0
-        return DeviceFacts(self._name, "replay", (), None, identity, exact=exact)
+        info = {"space": self._space}
+        return DeviceFacts(self._name, "replay", (), None, identity, info, exact)
 
     def session(self, jobs: Sequence[Job], spec: MeasureSpec, number: int) -> list[Session]:
         """See `agents.Agent.session`."""

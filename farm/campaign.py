@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from farm.compile.artifacts import ArtifactStore
+from farm.config import AnchorPolicy
 from farm.dispatch import BATCH, Dispatcher
 from farm.executor import Executor
 from farm.learn import Chooser
@@ -48,10 +49,19 @@ Watch = Callable[[Progress], None]
 
 
 class Campaign:
-    """One session of a stored campaign: `run` works until it is done or cancelled."""
+    """One session of a stored campaign: `run` works until it is done or cancelled.
+
+    policies: how the devices are watched over.
+    """
 
     def __init__(
-        self, name: str, store: Store, executor: Executor, artifacts: ArtifactStore, watch: Watch
+        self,
+        name: str,
+        store: Store,
+        executor: Executor,
+        artifacts: ArtifactStore,
+        watch: Watch,
+        policies: Mapping[str, AnchorPolicy],
     ) -> None:
         self.name = name
         self.plan = store.campaign(name).plan
@@ -59,7 +69,8 @@ class Campaign:
         self._watch = watch
         self._chooser = Chooser(self.plan, space(self.plan.space, store.models))
         specs = dict(zip(self.plan.devices, self.plan.specs, strict=True))
-        self._work = Dispatcher(store, executor, artifacts, specs, lambda: store.pending(name))
+        pending = lambda: store.pending(name)  # noqa: E731
+        self._work = Dispatcher(store, executor, artifacts, specs, pending, policies)
         self._asked = {
             purpose: dict.fromkeys(r.network for r in store.requests(name, purpose))
             for purpose in ("holdout", "learn")
@@ -69,12 +80,10 @@ class Campaign:
     def run(self) -> None:
         """Work until every request has its outcome, or the campaign was cancelled."""
         session = self._store.begin_session(self.name)
-        try:
-            while self._step():
-                while not self._work.work() and not self._store.is_cancelled(self.name):
-                    pass
-        finally:
-            self._store.end_session(session)
+        while self._step():
+            while not self._work.work() and not self._store.is_cancelled(self.name):
+                pass
+        self._store.end_session(session)
 
     def _step(self) -> bool:
         """Start what can start; false when there is nothing left to wait for."""
@@ -82,11 +91,18 @@ class Campaign:
             if not self._store.campaign(self.name).exhausted:
                 self._choose()
             self._work.start()
+            if self._work.idle:
+                self._work.close()
         self._watch(self._progress())
         return not self._work.idle
 
     def _choose(self) -> None:
-        """Ask for the holdout first, then for what teaches most, a few networks at a time."""
+        """Ask for the holdout first, then for what teaches most, a few networks at a time.
+
+        A device in quarantine is not waited for: the others go on.
+        """
+        if all(self._work.barred(device) for device in self.plan.devices):
+            return
         if not self._asked["holdout"]:
             self._ask(self._chooser.holdout, "holdout")
         chosen = self._asked["learn"]
@@ -95,9 +111,10 @@ class Campaign:
             self._ask(self._chooser.choose(list(chosen), more), "learn")
 
     def _waiting(self, networks: Collection[Network]) -> int:
-        """How many of the networks some device has yet to measure."""
-        pending = {request.network for request in self._store.pending(self.name)}
-        return len(pending.intersection(networks))
+        """How many of the networks some device that is trusted has yet to measure."""
+        pending = self._store.pending(self.name)
+        waiting = {r.network for r in pending if not self._work.barred(r.device)}
+        return len(waiting.intersection(networks))
 
     def _ask(self, networks: list[Network], purpose: str) -> None:
         self._store.add_requests(self.name, networks, self.plan.devices, purpose)

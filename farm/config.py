@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError
@@ -23,6 +23,19 @@ _SPEC = TypeAdapter(MeasureSpec)
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
+class AnchorPolicy(BaseModel):
+    """How a device is watched over, see `farm.anchors`.
+
+    every: measurements between two rounds of anchors; 0 measures none.
+    pause_s: before a device that is out of control is looked at again.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    every: Annotated[int, Field(ge=0)] = 24
+    pause_s: Annotated[float, Field(ge=0)] = 30.0
+
+
 @dataclass(frozen=True)
 class Device:
     """A device as its owner described it: `options` is its kind's own model."""
@@ -31,6 +44,7 @@ class Device:
     kind: str
     options: BaseModel
     spec: MeasureSpec
+    anchors: AnchorPolicy
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,7 @@ class _File(BaseModel):
     references: list[str] = []
     compile_workers: int | None = None
     measure: dict[str, Any] = {}
+    anchors: dict[str, Any] = {}
     devices: dict[str, dict[str, Any]]
 
 
@@ -138,6 +153,7 @@ def _device(name: str, file: _File, mistakes: list[Mistake]) -> Device | None:
         rule = "a device's name is lower-case letters, digits, '-' and '_'"
         mistakes.append((at, f"{rule}, got {name!r}"))
     spec = _spec({**file.measure, **_mapping(entry.pop("measure", {}))}, file, name, mistakes)
+    anchors = _anchors(entry.pop("anchors", None), file, at, mistakes)
     if "kind" not in entry:
         mistakes.append((at, "a device needs a `kind`, for example `kind: cpu`"))
         return None
@@ -148,11 +164,23 @@ def _device(name: str, file: _File, mistakes: list[Mistake]) -> Device | None:
         mistakes.append(((*at, "kind"), str(e)))
         return None
     options = _validated(options_model, entry, at, mistakes)
-    return Device(name, kind, options, spec) if options is not None and spec is not None else None
+    if options is None or spec is None or anchors is None:
+        return None
+    return Device(name, kind, options, spec, anchors)
 
 
 def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"measure": value}
+
+
+def _anchors(
+    own: dict[str, Any] | None, file: _File, device: Location, mistakes: list[Mistake]
+) -> AnchorPolicy | None:
+    at = ("anchors",) if own is None else (*device, "anchors")
+    found: list[Mistake] = []
+    policy = _validated(AnchorPolicy, {**file.anchors, **(own or {})}, at, found)
+    mistakes += [mistake for mistake in found if mistake not in mistakes]
+    return policy
 
 
 def _spec(

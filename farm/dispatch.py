@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build_key
+from farm.config import AnchorPolicy
 from farm.errors import BuildError
 from farm.executor import BuildJob, Built, Executor, Measured, MeasureJob
+from farm.guard import Guard
 from farm.schedule import Place, Running, next_starts
 from farm.spaces import space
 from farm.store import Request, Store
-from farm.types import Artifact, DeviceFacts, Failure, Measurement, MeasureSpec, Network, Target
+from farm.types import Artifact, Failure, Measurement, MeasureSpec, Network, Target
 
 BATCH = 8
 """Networks that a device measures together: their blocks take turns in the same sessions."""
@@ -42,7 +45,8 @@ class Dispatcher:
 
     specs: how each device measures; its keys are the devices that are used.
     pending: the requests without an outcome, in the order in which they are wanted.
-    ended: how many requests have had their outcome here.
+    policies: how devices are watched over; one that is not named has no anchors.
+    ended: how many requests have had their outcome here, anchors left out.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Dispatcher:
         artifacts: ArtifactStore,
         specs: Mapping[str, MeasureSpec],
         pending: Callable[[], Sequence[Request]],
+        policies: Mapping[str, AnchorPolicy] | None = None,
     ) -> None:
         self._store = store
         self._executor = executor
@@ -62,12 +67,10 @@ class Dispatcher:
         self._builds: dict[tuple[Network, str], _Build] = {}
         self._building: dict[str, tuple[BuildJob, Place]] = {}
         self._incumbents: dict[str, str] = {}
-        self._seen: set[str] = set()
         self._clocks = {device: store.usual_clocks(device) for device in specs}
         self.measuring: dict[str, list[Request]] = {}
         self.ended = 0
-        for facts in executor.facts.values():
-            self._see(facts)
+        self._guard = Guard(store, executor.facts, specs, policies or {})
 
     @property
     def building(self) -> tuple[Network, ...]:
@@ -76,8 +79,22 @@ class Dispatcher:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing goes on: after `start`, that nothing is left to do."""
+        """Whether nothing goes on and nothing is waited for: after `start`, that nothing is left
+        to do, but perhaps to `close`."""
+        return self._resting and self._guard.pause_s is None
+
+    @property
+    def _resting(self) -> bool:
         return not self.measuring and not self._building
+
+    def barred(self, device: str) -> bool:
+        """Whether a device is in quarantine."""
+        return self._guard.barred(device)
+
+    def close(self) -> None:
+        """Nothing more will be wanted: start what shows that the devices stayed what they were."""
+        self._guard.close()
+        self.start()
 
     def start(self) -> None:
         """Start all that the schedule allows now."""
@@ -98,7 +115,7 @@ class Dispatcher:
                 missing[job.build_key] = job
         for device in incomplete:
             # Networks that are measured together are measured better: wait for the builds.
-            if len(ready[device]) < BATCH:
+            if sum(not _is_anchor(job.request) for job in ready[device]) < BATCH:
                 ready[device].clear()
         starts = next_starts(
             devices=self._places,
@@ -109,7 +126,7 @@ class Dispatcher:
             incumbents=self._incumbents,
         )
         for device in starts.devices:
-            self._measure(device, ready[device][:BATCH])
+            self._measure(device, _batch(ready[device]))
         for slot, job in zip(starts.slots, missing.values(), strict=False):
             self._building[job.build_key] = (job, slot)
             self._executor.build(job, slot)
@@ -119,6 +136,10 @@ class Dispatcher:
 
         A device may be measuring on the core that we wait on: waiting does nothing else.
         """
+        pause_s = self._guard.pause_s
+        if self._resting and pause_s is not None:
+            time.sleep(min(POLL_S, pause_s))
+            return self._guard.pause_s == 0
         all_ended = self._executor.wait(POLL_S)
         for ended in all_ended:
             if isinstance(ended, Built):
@@ -129,7 +150,9 @@ class Dispatcher:
 
     def _waiting(self) -> list[Request]:
         busy = {request.id for requests in self.measuring.values() for request in requests}
-        return [request for request in self._pending() if request.id not in busy]
+        anchors = [r for device in self._specs for r in self._guard.wanted(device)]
+        wanted = [r for r in self._pending() if not self._guard.barred(r.device)]
+        return [request for request in [*anchors, *wanted] if request.id not in busy]
 
     def _next(self) -> list[Request]:
         """The oldest waiting requests of each device."""
@@ -179,7 +202,7 @@ class Dispatcher:
     def _collect_measurement(self, ended: Measured) -> None:
         request = ended.job.request
         if ended.facts is not None:
-            self._see(ended.facts)
+            self._guard.see(ended.facts)
         self._record(request, ended.outcome)
         if isinstance(ended.outcome, Measurement) and ended.outcome.clock_probe_s is not None:
             known = self._clocks[request.device]
@@ -187,12 +210,6 @@ class Dispatcher:
         self.measuring[request.device].remove(request)
         if not self.measuring[request.device]:
             del self.measuring[request.device]
-
-    def _see(self, facts: DeviceFacts) -> None:
-        """Keeps facts, unless their fingerprint was kept already."""
-        if facts.fingerprint not in self._seen:
-            self._store.see(facts)
-            self._seen.add(facts.fingerprint)
 
     def _collect_build(self, ended: Built) -> None:
         """A build that failed is the end of every request that waits for it."""
@@ -202,7 +219,7 @@ class Dispatcher:
             for request in waiting:
                 self._fail_to_build(request, ended.outcome)
         elif waiting:
-            campaign = waiting[0].campaign
+            campaign = next((r.campaign for r in waiting if r.campaign is not None), None)
             self._store.add_build(campaign, job.network, job.target, ended.outcome)
 
     def _fail_to_build(self, request: Request, error: BuildError) -> None:
@@ -215,10 +232,21 @@ class Dispatcher:
 
     def _record(self, request: Request, outcome: Measurement | Failure) -> None:
         final = True
-        if isinstance(outcome, Failure) and outcome.retryable:
+        if isinstance(outcome, Failure) and outcome.retryable and not _is_anchor(request):
             final = self._store.failed_attempts(request.id) + 1 >= ATTEMPTS
-        self._store.record(request, outcome, final)
-        self.ended += final
+        row = self._store.record(request, outcome, final)
+        self._guard.collect(request, row, outcome)
+        self.ended += final and not _is_anchor(request)
+
+
+def _is_anchor(request: Request) -> bool:
+    return request.purpose == "anchor"
+
+
+def _batch(ready: Sequence[MeasureJob]) -> list[MeasureJob]:
+    """What is measured together. Anchors last: what is stored before them, they vouch for."""
+    anchors = [job for job in ready if _is_anchor(job.request)]
+    return [job for job in ready if not _is_anchor(job.request)][:BATCH] + anchors
 
 
 def _place(executor: Executor, device: str) -> Place:

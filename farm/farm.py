@@ -11,18 +11,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from farm import query
+import numpy as np
+
+from farm import anchors, query
 from farm.campaign import Campaign, Watch
+from farm.certify import LOAD_S, certify
 from farm.compile.artifacts import ArtifactStore
+from farm.compile.build import build_key
 from farm.config import Device, FarmConfig, load
-from farm.errors import UnknownName, UsageError
-from farm.executor import Executor, InlineExecutor
+from farm.errors import BuildError, UnknownName, UsageError
+from farm.executor import (
+    BuildJob,
+    Executor,
+    InlineExecutor,
+    attempt_build,
+    kernel_cache,
+    make_agent,
+)
+from farm.health import Health, health
 from farm.learn import Chooser
 from farm.spaces import ONNX, parse_network, space
 from farm.store import Plan, Store, StoredModels, StoreLock
 from farm.summary import Summary, summarise
-from farm.types import DeviceFacts, Failure, Measurement, Network
+from farm.types import DeviceFacts, Failure, Job, Measurement, Network
 
 EXECUTORS = ("ray", "inline")
 MEASURE = ("never", "missing", "always")
@@ -74,7 +87,7 @@ class Farm:
         """Go on with a campaign that was killed or cancelled; nothing is measured twice."""
         with StoreLock(self.config.store), Store(self.config.store, create=False) as store:
             stored = store.campaign(campaign)
-            if stored.state != "done":
+            if stored.state != "done" or store.was_cut_short(stored.id):
                 with self._executor(executor, stored.plan.devices) as running:
                     self._run(stored.id, store, running, watch)
             return summarise(store, stored.id)
@@ -96,6 +109,42 @@ class Farm:
         """Start the device's agent and ask what it finds."""
         with InlineExecutor([self.config.device(device)], self._artifacts()) as executor:
             return executor.facts[device]
+
+    def check(self, device: str, load_s: float = LOAD_S) -> dict[str, Any]:
+        """Examine a device for a minute and keep what was found, see `farm.certify`.
+
+        load_s: how long it is kept busy to see whether it slows down.
+        """
+        if not load_s > 0:
+            raise UsageError(f"--load-seconds must be positive, got {load_s}")
+        chosen = self.config.device(device)
+        with StoreLock(self.config.store), Store(self.config.store) as store:
+            with make_agent(chosen) as agent:
+                facts = agent.facts()
+                jobs = [self._job(network, facts) for network in _examined(facts)]
+                certificate = certify(agent, jobs, chosen.spec, load_s)
+            store.see(facts)
+            store.add_certificate(device, facts.fingerprint, certificate.to_json())
+            return store.certificate(device) or {}
+
+    def health(self, facts: DeviceFacts) -> Health:
+        """What the store knows of a device that was found like this."""
+        if not (self.config.store / "farm.db").exists():
+            return Health(None, (), None, ())
+        with self.store() as store:
+            return health(store, facts, self.config.device(facts.device).spec)
+
+    def _job(self, network: Network, facts: DeviceFacts) -> Job:
+        if facts.target is None:
+            return Job(network, None)
+        model = space(network.space).model(network)
+        content = model.SerializeToString(deterministic=True)
+        job = BuildJob(build_key(model, facts.target), network, content, facts.target)
+        found = self._artifacts().get(job.build_key)
+        built = found or attempt_build(job, self._artifacts(), kernel_cache(self._artifacts()))
+        if isinstance(built, BuildError):
+            raise built
+        return Job(network, built)
 
     def hwl(
         self,
@@ -196,7 +245,8 @@ class Farm:
         return plan, models
 
     def _run(self, name: str, store: Store, executor: Executor, watch: Watch) -> None:
-        Campaign(name, store, executor, self._artifacts(), watch).run()
+        policies = {device.name: device.anchors for device in self.config.devices.values()}
+        Campaign(name, store, executor, self._artifacts(), watch, policies).run()
 
     @contextmanager
     def _executor(self, kind: str, devices: Sequence[str]) -> Iterator[Executor]:
@@ -221,6 +271,14 @@ class Farm:
 
     def _artifacts(self) -> ArtifactStore:
         return ArtifactStore(self.config.store / "artifacts")
+
+
+def _examined(facts: DeviceFacts) -> Sequence[Network]:
+    """The anchors, or networks of the only space that the device has."""
+    own = facts.info.get("space", anchors.NETWORKS[0].space)
+    if own == anchors.NETWORKS[0].space:
+        return anchors.NETWORKS
+    return space(own).sample(len(anchors.NETWORKS), np.random.default_rng(0))
 
 
 def _imported(space: str, input_shape: str | None) -> tuple[str, Mapping[str, bytes]]:

@@ -121,13 +121,12 @@ def normalisation(store: Store, references: Sequence[str]) -> Normalisation:
 
 
 def known(store: Store, network: Network, device: str) -> Measurement | None:
-    """The newest measurement of `network` on `device` as the device was last seen, if any.
+    """The newest measurement of `network` on `device` that holds as the device was last seen.
 
-    A measurement under an older fingerprint is of another device, so to say, and does not count.
+    One under an older fingerprint is of another device, so to say, and counts only where anchors
+    showed that it still holds (`farm.store.Epoch`).
     """
-    facts = store.facts(device)
-    found = store.measurements(device=device, network=network)
-    current = [m for m in found if facts and m.fingerprint == facts[-1].fingerprint]
+    current = store.as_now(store.measurements(device=device, network=network))
     return current[-1] if current else None
 
 
@@ -159,8 +158,12 @@ def measure(
     executor: Executor,
     artifacts: ArtifactStore,
 ) -> dict[str, Measurement | Failure]:
-    """Build `network` for each device, measure it there, and store what came of it."""
-    specs = {device.name: device.spec for device in devices}
+    """Build `network` for each device, measure it there, and store what came of it.
+
+    Nothing is measured on a device in quarantine: that is a Failure which is not stored.
+    """
+    held = {device.name: store.quarantined(device.name) for device in devices}
+    specs = {device.name: device.spec for device in devices if held[device.name] is None}
     requests = [store.query_request(network, device) for device in specs]
     ids = {request.id for request in requests}
     work = Dispatcher(
@@ -170,4 +173,9 @@ def measure(
     while not work.idle:
         work.work()
         work.start()
-    return {request.device: store.outcome(request) for request in requests}
+    refused = {
+        name: Failure(network, name, "quarantined", quarantine.reason, False)
+        for name, quarantine in held.items()
+        if quarantine is not None
+    }
+    return {**{request.device: store.outcome(request) for request in requests}, **refused}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from farm.learn import Judgement, judge
 from farm.spaces import space
 from farm.store import Request, Store, StoredCampaign
-from farm.types import Failure
+from farm.types import Failure, Measurement
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,12 @@ class Summary:
     verdicts: Mapping[str, Mapping[str, int]]
     judgements: Mapping[str, Judgement]
     failures: tuple[tuple[Request, Failure], ...]
+    quarantined: Mapping[str, str]
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it is unfinished since a device is not trusted."""
+        return self.campaign.state == "unfinished" and bool(self.quarantined)
 
     def to_json(self) -> dict[str, Any]:
         """The keys that a program can rely on. A figure that cannot be said is null."""
@@ -39,6 +45,7 @@ class Summary:
             "cached": self.cached,
             "wall_s": stored.wall_s,
             "devices": {device: self._device(device) for device in stored.plan.devices},
+            "quarantined": dict(self.quarantined),
             "failures": [
                 {"network": r.network.id, "device": r.device, "kind": f.kind, "message": f.message}
                 for r, f in self.failures
@@ -80,6 +87,21 @@ def summarise(store: Store, name: str) -> Summary:
             device: Counter(m.verdict for m in (*learnt, *heldout) if m.device == device)
             for device in stored.plan.devices
         },
-        judgements=judge(stored.plan, searched, learnt, heldout),
+        judgements=judge(stored.plan, searched, *_of_one_world(store, learnt, heldout)),
         failures=tuple(store.failures(stored.id)),
+        quarantined={
+            device: quarantine.reason
+            for device in stored.plan.devices
+            if (quarantine := store.quarantined(device)) is not None
+        },
     )
+
+
+def _of_one_world(
+    store: Store, learnt: Sequence[Measurement], heldout: Sequence[Measurement]
+) -> tuple[list[Measurement], list[Measurement]]:
+    """Both, as far as they hold on their devices as these were at the end of the campaign."""
+    found = store.as_of_last(sorted([*learnt, *heldout], key=lambda m: m.measured_at))
+    known = {m.network for m in heldout}
+    judged = [m for m in found if m.network in known]
+    return [m for m in found if m.network not in known], judged

@@ -43,6 +43,15 @@ class FakeOptions(BaseModel):
     target: None for a device that needs no artifact.
     fault: what goes wrong, with the networks of `fault_codes` (None: with all), and for so many
         times (None: always).
+    disturb: what comes over the device once it has held `disturb_after` sessions, for
+        `disturb_sessions` of them (None: for good). `throttle`: its clock and it are slower by a
+        quarter, and it witnesses that; `slow`: by a tenth, and it shows nothing; `drift`: by
+        another hundredth each session, and it shows nothing; `spike`: in each third block it waits
+        for its core; `freeze`: no answer; `lie`: it claims longer samples than there was time for;
+        `jump`: its clock is set.
+    governor_after: sessions after which its governor, a part of its fingerprint, is `powersave`:
+        all networks take `powersave` times as long, and heavy ones more, up to a factor of
+        1 + `powersave_uneven`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -58,6 +67,12 @@ class FakeOptions(BaseModel):
     fault: Literal["artifact", "crash", "hang", "lost", "wrong_output"] | None = None
     fault_codes: Annotated[tuple[str, ...], Field(strict=False)] | None = None
     fault_times: int | None = None
+    disturb: Literal["throttle", "slow", "drift", "spike", "freeze", "lie", "jump"] | None = None
+    disturb_after: int = 0
+    disturb_sessions: int | None = None
+    governor_after: int | None = None
+    powersave: float = 1.0
+    powersave_uneven: float = 0.0
 
 
 def fake_latency_s(code: str, options: FakeOptions) -> float:
@@ -81,6 +96,7 @@ class FakeAgent:
         self._options = options
         self._started = False
         self._struck = 0
+        self._sessions = 0
 
     def __enter__(self) -> Self:
         if self._started:
@@ -97,11 +113,16 @@ class FakeAgent:
         self._must_be_started()
         options = self._options
         identity = {"seed": str(options.seed), "latency_s": str(options.latency_s)}
+        identity |= {"governor": "powersave"} if self._saving else {}
         return DeviceFacts(self._name, options.host, options.cores, options.target, identity)
 
     def session(self, jobs: Sequence[Job], spec: MeasureSpec, number: int) -> list[Session]:
         """See `agents.Agent.session`."""
         self._must_be_started()
+        self._sessions += 1
+        if self._disturbed("freeze"):
+            time.sleep(spec.timeout_s)
+            raise MeasureTimeout(f"no answer within {spec.timeout_s:g} s")
         sessions = []
         for index, job in enumerate(jobs):
             with blaming(index):
@@ -116,13 +137,53 @@ class FakeAgent:
         time.sleep(self._options.slow_s)
         seeds = (self._options.seed, self._name, job.network.id, spec.seed, number)
         rng = random.Random("/".join(map(str, seeds)))
-        witness = {"started_s": started_s, "ended_s": time.monotonic()}
+        span = {"started_s": started_s, "ended_s": time.monotonic()}
         rounds = [self._samples(job.network, spec.min_samples, rng) for _ in range(spec.rounds)]
+        blocks = tuple(self._block(index, samples, span) for index, samples in enumerate(rounds))
         return Session(
             warmup_s=self._samples(job.network, 1, rng),
-            blocks=tuple(Block(samples_s, 1, witness) for samples_s in rounds),
-            device_s=self._options.slow_s + sum(map(sum, rounds)),
+            blocks=blocks,
+            device_s=self._options.slow_s + sum(sum(block.samples_s) for block in blocks),
         )
+
+    def _block(self, index: int, samples_s: tuple[float, ...], span: dict[str, float]) -> Block:
+        """With what the device shows of it."""
+        spike = self._disturbed("spike") and index % 3 == 0
+        times = 3.0 if spike else 1.5 if self._disturbed("lie") else 1.0
+        claimed_s = tuple(sample_s * times for sample_s in samples_s)
+        elapsed_s = sum(samples_s) + 0.002 if not spike else 2 * sum(claimed_s)
+        witness = {
+            "elapsed_s": sum(samples_s) / 2 if self._disturbed("lie") else elapsed_s,
+            "utc_elapsed_s": elapsed_s + (3600 if self._disturbed("jump") else 0),
+            "waited_s": elapsed_s / 2 if spike else 0.0,
+            "involuntary_switches": len(samples_s) if spike else 0,
+            "clock_probe_s": 5e-5 if self._disturbed("throttle") else 4e-5,
+        }
+        return Block(claimed_s, 1, {**span, **witness})
+
+    def _disturbed(self, how: str) -> bool:
+        first, count = self._options.disturb_after, self._options.disturb_sessions
+        past = self._sessions - first
+        lasting = past > 0 and (count is None or past <= count)
+        return lasting and self._options.disturb == how
+
+    @property
+    def _saving(self) -> bool:
+        after = self._options.governor_after
+        return after is not None and self._sessions >= after
+
+    def _slowness(self, latency_s: float) -> float:
+        """How many times as long as at its best a network takes now."""
+        if self._disturbed("throttle"):
+            return 1.25
+        if self._disturbed("slow"):
+            return 1.1
+        if self._disturbed("drift"):
+            return 1 + 0.01 * (self._sessions - self._options.disturb_after)
+        if self._saving:
+            heavy = latency_s / (8 * self._options.latency_s)
+            return self._options.powersave * (1 + self._options.powersave_uneven * heavy)
+        return 1.0
 
     def _must_be_started(self) -> None:
         if not self._started:
@@ -139,6 +200,7 @@ class FakeAgent:
 
     def _samples(self, network: Network, count: int, rng: random.Random) -> tuple[float, ...]:
         latency_s = fake_latency_s(network.code, self._options)
+        latency_s *= self._slowness(latency_s)
         return tuple(
             latency_s * (1 + self._options.noise * abs(rng.gauss(0, 1))) for _ in range(count)
         )

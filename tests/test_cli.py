@@ -48,6 +48,10 @@ def test_the_design_names_these_commands():
         "device list",
         "device remove",
         "device show",
+        "device check",
+        "device quarantine",
+        "device release",
+        "device retire",
         "hwl",
         "compare",
         "export",
@@ -262,7 +266,7 @@ def test_the_doctor_names_what_is_wrong(farm):
 
 PROGRESS = Progress(
     "c3",
-    {"a": DeviceProgress("1234", 3, 1, 10), "b": DeviceProgress(None, 0, 0, 10)},
+    {"a": DeviceProgress(("1234",), 3, 1, 10), "b": DeviceProgress((), 0, 0, 10)},
     building=2,
     elapsed_s=61.0,
     left_s=125.0,

@@ -27,6 +27,9 @@ LEARNING = {
     "farm.query",
 }
 ABOVE = {
+    "farm.anchors",
+    "farm.certify",
+    "farm.health",
     "farm.compare",
     "farm.summary",
     "farm.export",
@@ -58,7 +61,11 @@ ALLOWED = {
     "farm.proxies": BASE | {"farm.spaces", "predictors"},
     "farm.learn": BASE | {"farm.encode", "farm.spaces", "farm.store", "predictors"},
     "farm.executor": BASE | SCHEDULED | {"farm.measuring"},
-    "farm.dispatch": BASE | SCHEDULED | {"farm.executor"},
+    "farm.anchors": BASE,
+    "farm.certify": BASE | {"agents", "farm.measuring"},
+    "farm.health": BASE | SCHEDULED | {"farm.anchors"},
+    "farm.guard": BASE | SCHEDULED | {"farm.anchors"},
+    "farm.dispatch": BASE | SCHEDULED | {"farm.executor", "farm.guard"},
     "farm.campaign": BASE | SCHEDULED | LEARNING,
     "farm.query": BASE | SCHEDULED | LEARNING,
     "farm.summary": BASE | SCHEDULED | LEARNING,

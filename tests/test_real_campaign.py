@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from farm import anchors, quality
 from farm.errors import BuildError, TargetError
 from farm.farm import Farm
 
@@ -37,6 +38,20 @@ def test_ray_builds_each_network_once_and_measures_it_on_each_device(farm):
         assert (stored.state, stored.measured, stored.failed) == ("done", 6, 0)
         assert store.builds("c1") == (3, 0)
         assert len({m.build_key for m in store.measurements()}) == 3
+
+
+def test_each_device_measured_the_anchors(farm):
+    with farm.store() as store:
+        found = store.measurements(purpose="anchor")
+        assert {m.network for m in found} == set(anchors.NETWORKS)
+        assert {m.device for m in found} == {"cpu1", "again"}
+        assert {m.verdict for m in found} <= set(quality.VERDICTS)
+        for device in ("cpu1", "again"):
+            small, middle, large = (
+                min(m.latency_s for m in found if (m.device, m.network) == (device, network))
+                for network in anchors.NETWORKS
+            )
+            assert small < middle < large
 
 
 def test_a_measurement_has_its_samples_its_spec_and_its_device(farm):
@@ -88,8 +103,12 @@ def test_a_changed_device_is_measured_again(farm, tmp_path):
     assert [r.source for r in moved.hwl(CELL).references] == ["measured"]
 
 
-def test_a_network_that_does_not_compile_fails_and_the_rest_goes_on(farm, monkeypatch):
-    import farm.compile.build as build_module
+def test_a_network_that_does_not_compile_fails_and_the_rest_goes_on(farm, monkeypatch, tmp_path):
+    from farm.compile import build as build_module
+
+    # Anchors would be compiled first.
+    (tmp_path / "cluster.yaml").write_text(f"anchors: {{every: 0}}\n{CLUSTER}")
+    farm = Farm.open(tmp_path / "cluster.yaml", farm.config.store)
 
     real = build_module.build
     refused = []

@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Group
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from farm.cli import show
 from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result
+from farm.cli.health import health_app, report
 from farm.errors import UsageError
 from farm.farm import Farm
 
 device_app = typer.Typer(
-    help="Devices of cluster.yaml: add, remove, list, show.", no_args_is_help=True
+    help="Devices of cluster.yaml: add, remove, list, show, check, and trust.",
+    no_args_is_help=True,
 )
+device_app.add_typer(health_app)
 
 Name = Annotated[str, typer.Argument(help="The name of a device.")]
 
@@ -31,11 +35,27 @@ def device_list(config: Config = CONFIG, store: StoreFolder = None, as_json: Jso
 
 @device_app.command("show")
 def device_show(
-    name: Name, config: Config = CONFIG, store: StoreFolder = None, as_json: Json = False
+    name: Name,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write the anchors' control chart to this PNG or SVG.")
+    ] = None,
+    config: Config = CONFIG,
+    store: StoreFolder = None,
+    as_json: Json = False,
 ) -> None:
-    """Ask a device what it is: its fingerprint, its cores, what is compiled for it."""
-    facts = Farm.open(config, store).facts(name)
-    print_result(as_json, lambda: show.facts_json(facts), lambda: show.facts_table(facts))
+    """Ask a device what it is, and the store whether it can be trusted."""
+    farm = Farm.open(config, store)
+    facts = farm.facts(name)
+    health = farm.health(facts)
+    if plot is not None:
+        from farm.cli.plot import plot_health
+
+        plot_health(name, health, plot)
+    print_result(
+        as_json,
+        lambda: {**show.facts_json(facts), "health": health.to_json()},
+        lambda: Group(show.facts_table(facts), report(health)),
+    )
 
 
 @device_app.command("add")

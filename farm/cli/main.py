@@ -234,8 +234,9 @@ def main() -> None:
 
 
 def _must_have_worked(summary: Summary) -> None:
-    """A network may fail; a device on which every one did has not worked."""
-    if any(failed and not measured for measured, failed in summary.counts.values()):
+    """A network may fail. A device on which every one did, or that is not trusted, did not work."""
+    failed = any(failed and not measured for measured, failed in summary.counts.values())
+    if failed or summary.stuck:
         raise typer.Exit(1)
 
 

@@ -1,4 +1,4 @@
-"""The picture after a campaign: predicted against measured latencies of held-out networks."""
+"""Pictures: predicted against measured latencies after a campaign, and a device's anchors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from farm.errors import UsageError
+from farm.health import Health
 from farm.learn import Judgement
 from farm.summary import Summary
 
@@ -17,13 +18,43 @@ _FORMATS = (".png", ".svg", ".pdf")
 
 def plot_predictions(summary: Summary, path: Path) -> None:
     """Write a panel for each device. Raises UsageError for a file of another kind."""
-    if path.suffix not in _FORMATS:
-        raise UsageError(f"a plot is {', '.join(_FORMATS)}, got {str(path)!r}")
+    _must_be_plot(path)
     judged = {name: j for name, j in summary.judgements.items() if j.predictions}
     figure = Figure(figsize=(4.5 * max(1, len(judged)), 4.5), layout="constrained")
     for panel, (device, judgement) in enumerate(judged.items(), 1):
         _panel(figure.add_subplot(1, len(judged), panel), device, judgement)
     figure.suptitle(f"Campaign {summary.campaign.id}: held-out networks, 95 % intervals")
+    _save(figure, path)
+
+
+def plot_health(device: str, health: Health, path: Path) -> None:
+    """Write the control chart of a device's anchors. Raises UsageError as `plot_predictions`."""
+    _must_be_plot(path)
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.add_subplot()
+    rounds = list(enumerate(health.rounds))
+    seen = [(i, one.shift * 100, one.retired) for i, one in rounds if one.shift is not None]
+    for retired, marker, label in ((False, "o", "round"), (True, "x", "retired")):
+        part = [(i, shift) for i, shift, why in seen if (why is not None) == retired]
+        if part:
+            axes.plot(*zip(*part, strict=True), marker, label=label)
+    charted = [(i, one.ewma, one.limit) for i, one in rounds if one.ewma is not None and one.limit]
+    at = [i for i, _, _ in charted]
+    axes.plot(at, [100 * ewma for _, ewma, _ in charted], label="moving average")
+    for sign in (-1, 1):
+        axes.plot(at, [sign * 100 * limit for _, _, limit in charted], "--", color="grey")
+    axes.set(xlabel="round of anchors", ylabel="off their level (%)", title=f"Anchors of {device}")
+    if seen:
+        axes.legend()
+    _save(figure, path)
+
+
+def _must_be_plot(path: Path) -> None:
+    if path.suffix not in _FORMATS:
+        raise UsageError(f"a plot is {', '.join(_FORMATS)}, got {str(path)!r}")
+
+
+def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
 

@@ -260,7 +260,12 @@ def _failures(s: Summary) -> list[RenderableType]:
 def _next(s: Summary) -> list[RenderableType]:
     if s.campaign.state == "done":
         return []
-    return [f"`farm campaign resume {s.campaign.id}` goes on with it."]
+    lines = [
+        f"{device} is in quarantine: {reason}. `farm device release {device}` trusts it again."
+        for device, reason in s.quarantined.items()
+    ]
+    lines.append(f"`farm campaign resume {s.campaign.id}` goes on with it.")
+    return [Text("\n".join(lines))]
 
 
 def _table(*columns: str) -> Table:

@@ -3,6 +3,16 @@
 from farm.store.lock import StoreLock
 from farm.store.models import StoredModels
 from farm.store.store import Store
-from farm.store.values import Plan, Request, StoredCampaign
+from farm.store.values import AnchorRound, Epoch, Plan, Quarantine, Request, StoredCampaign
 
-__all__ = ["Plan", "Request", "Store", "StoreLock", "StoredCampaign", "StoredModels"]
+__all__ = [
+    "AnchorRound",
+    "Epoch",
+    "Plan",
+    "Quarantine",
+    "Request",
+    "Store",
+    "StoreLock",
+    "StoredCampaign",
+    "StoredModels",
+]

@@ -126,3 +126,74 @@ def _session_spec(spec: str) -> str:
         values |= {"min_sessions": 1, "max_sessions": 1}
         values["sample_s"] = max(values["sample_s"], 1e-4)
     return json.dumps(values)
+
+
+@migrations()
+def m005_trust(db: Database) -> None:
+    """Anchors, measurements that are kept but no longer count, quarantines, epochs, certificates.
+
+    SQLite changes no CHECK and drops no UNIQUE of a table: three tables are written anew, children
+    first, so that no row ever refers to one that is gone.
+    """
+    db.conn.execute("DROP VIEW pending")
+    db.conn.execute(
+        """CREATE TABLE new_requests (
+            id INTEGER PRIMARY KEY, campaign TEXT REFERENCES campaigns(id),
+            network TEXT NOT NULL, device TEXT NOT NULL,
+            purpose TEXT NOT NULL CHECK (purpose IN ('learn', 'holdout', 'query', 'anchor')),
+            requested_at TEXT NOT NULL, UNIQUE (campaign, network, device)) STRICT"""
+    )
+    db.conn.execute(
+        """CREATE TABLE new_measurements (
+            id INTEGER PRIMARY KEY, request INTEGER NOT NULL REFERENCES new_requests(id),
+            network TEXT NOT NULL, device TEXT NOT NULL,
+            fingerprint TEXT NOT NULL REFERENCES facts(fingerprint), build_key TEXT,
+            spec TEXT NOT NULL, blocks TEXT NOT NULL, warmup_s TEXT NOT NULL,
+            device_s REAL NOT NULL, measured_at TEXT NOT NULL, exact INTEGER NOT NULL DEFAULT 0,
+            clock_probe_s REAL, warmup_taken_s REAL NOT NULL DEFAULT 0, retired TEXT) STRICT"""
+    )
+    db.conn.execute(
+        """CREATE TABLE new_failures (
+            id INTEGER PRIMARY KEY, request INTEGER NOT NULL REFERENCES new_requests(id),
+            kind TEXT NOT NULL, message TEXT NOT NULL, final INTEGER NOT NULL,
+            failed_at TEXT NOT NULL) STRICT"""
+    )
+    tables = ("requests", "measurements", "failures")
+    for table in tables:
+        names = ", ".join(column.name for column in db[table].columns)
+        db.conn.execute(f"INSERT INTO new_{table} ({names}) SELECT {names} FROM {table}")
+    for table in reversed(tables):
+        db.conn.execute(f"DROP TABLE {table}")
+    for table in tables:
+        db.conn.execute(f"ALTER TABLE new_{table} RENAME TO {table}")
+    for statement in _TRUST:
+        db.conn.execute(statement)
+
+
+_TRUST = (
+    "CREATE INDEX measurements_of ON measurements (device, network)",
+    "CREATE UNIQUE INDEX one_measurement ON measurements (request) WHERE retired IS NULL",
+    "CREATE INDEX measurements_for ON measurements (request)",
+    "CREATE INDEX failures_for ON failures (request)",
+    "CREATE UNIQUE INDEX one_end ON failures (request) WHERE final",
+    # An anchor that was not measured is not waited for: the next session asks anew.
+    """CREATE VIEW pending AS SELECT requests.* FROM requests WHERE purpose <> 'anchor'
+        AND NOT EXISTS (
+            SELECT 1 FROM measurements WHERE request = requests.id AND retired IS NULL)
+        AND NOT EXISTS (SELECT 1 FROM failures WHERE request = requests.id AND final)""",
+    "ALTER TABLE facts ADD COLUMN last_seen_at TEXT",
+    "UPDATE facts SET last_seen_at = first_seen_at",
+    """CREATE TABLE quarantines (
+        id INTEGER PRIMARY KEY, device TEXT NOT NULL, at TEXT NOT NULL, reason TEXT NOT NULL,
+        manual INTEGER NOT NULL, released_at TEXT) STRICT""",
+    "CREATE UNIQUE INDEX one_quarantine ON quarantines (device) WHERE released_at IS NULL",
+    """CREATE TABLE epochs (
+        fingerprint TEXT PRIMARY KEY REFERENCES facts(fingerprint), device TEXT NOT NULL,
+        base TEXT NOT NULL REFERENCES facts(fingerprint),
+        decision TEXT NOT NULL CHECK (decision IN ('first', 'same', 'rebased', 'retired')),
+        factor REAL NOT NULL, reason TEXT NOT NULL, decided_at TEXT NOT NULL) STRICT""",
+    """CREATE TABLE certificates (
+        id INTEGER PRIMARY KEY, device TEXT NOT NULL, fingerprint TEXT NOT NULL,
+        checked_at TEXT NOT NULL, certificate TEXT NOT NULL) STRICT""",
+    "CREATE INDEX certificates_of ON certificates (device)",
+)

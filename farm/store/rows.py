@@ -21,6 +21,11 @@ def request(row: dict[str, Any]) -> Request:
     return Request(row["id"], row["campaign"], network, row["device"], row["purpose"])
 
 
+def spec_text(spec: MeasureSpec) -> str:
+    """A spec as it is stored: of two that are the same, the same."""
+    return json.dumps(asdict(spec))
+
+
 def measurement_row(request: int, m: Measurement) -> dict[str, Any]:
     return {
         "request": request,
@@ -28,7 +33,7 @@ def measurement_row(request: int, m: Measurement) -> dict[str, Any]:
         "device": m.device,
         "fingerprint": m.fingerprint,
         "build_key": m.build_key,
-        "spec": json.dumps(asdict(m.spec)),
+        "spec": spec_text(m.spec),
         "blocks": json.dumps([_block_json(block) for block in m.blocks]),
         "warmup_s": json.dumps(m.warmup_s),
         "exact": int(m.exact),

@@ -1,11 +1,10 @@
-"""Reading and writing the database. Every write is one transaction."""
+"""Reading and writing the database."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,17 +16,16 @@ from sqlite_utils import Database
 
 from farm.errors import StoreError, StoreNewer, UnknownName
 from farm.store import rows
+from farm.store.connection import connect
 from farm.store.edge import translated
+from farm.store.health import HealthStore
 from farm.store.migrations import migrations
 from farm.store.models import StoredModels
 from farm.store.values import Plan, Request, StoredCampaign
-from farm.types import Artifact, DeviceFacts, Failure, Measurement, Network, Target
-
-_BUSY_S = 30.0
-"""How long a write waits for another process's transaction; theirs last milliseconds."""
+from farm.types import Artifact, Failure, Measurement, Network, Target
 
 
-class Store:
+class Store(HealthStore):
     """The database in `folder`; a context manager.
 
     create: make it where it is missing; else that is a StoreError.
@@ -46,7 +44,7 @@ class Store:
         with translated(self.path):
             if create:
                 _create(self.path)
-            self._db = _connect(self.path)
+            self._db = connect(self.path)
             self._migrate()
 
     def __enter__(self) -> Store:
@@ -115,6 +113,12 @@ class Store:
                 "UPDATE sessions SET ended_at = ? WHERE id = ?", [rows.now(), session]
             )
 
+    def was_cut_short(self, campaign: str) -> bool:
+        """Whether its last session did not come to its end, the last anchors included."""
+        sql = """SELECT count(*) FROM sessions WHERE ended_at IS NULL
+                 AND id = (SELECT max(id) FROM sessions WHERE campaign = ?)"""
+        return bool(self._value(sql, campaign))
+
     # Requests and outcomes
 
     def add_requests(
@@ -129,9 +133,7 @@ class Store:
         with self._writing():
             for network in networks:
                 for device in devices:
-                    row = {"campaign": campaign, "network": network.id, "device": device}
-                    row |= {"purpose": purpose, "requested_at": at}
-                    self._insert("requests", row, "IGNORE")
+                    self._ask(campaign, network, device, purpose, at)
 
     def query_request(self, network: Network, device: str) -> Request:
         """Ask for a network outside any campaign; what a killed query left behind is taken up."""
@@ -140,6 +142,16 @@ class Store:
             return waiting[0]
         self.add_requests(None, [network], [device], "query")
         return self.query_request(network, device)
+
+    def anchor_requests(self, networks: Sequence[Network], device: str) -> list[Request]:
+        """Ask for a round of anchors on a device, outside any campaign."""
+        at = rows.now()
+        with self._writing():
+            ids = [self._ask(None, network, device, "anchor", at) for network in networks]
+        return [
+            Request(id, None, network, device, "anchor")
+            for id, network in zip(ids, networks, strict=True)
+        ]
 
     def requests(self, campaign: str, purpose: str | None = None) -> list[Request]:
         """The campaign's requests in the order in which they were chosen."""
@@ -154,21 +166,22 @@ class Store:
     def failed_attempts(self, request: int) -> int:
         return int(self._value("SELECT count(*) FROM failures WHERE request = ?", request))
 
-    def record(self, request: Request, outcome: Measurement | Failure, final: bool = True) -> None:
-        """Store what came of a request, before anything else happens.
+    def record(self, request: Request, outcome: Measurement | Failure, final: bool = True) -> int:
+        """Store what came of a request, before anything else happens; the id of its row.
 
         final: of a failure: nobody will try again. A second end of a request is refused.
         """
         with self._writing():
             if isinstance(outcome, Measurement):
-                self._insert("measurements", rows.measurement_row(request.id, outcome))
-            else:
-                row = {"request": request.id, "kind": outcome.kind, "message": outcome.message}
-                self._insert("failures", {**row, "final": int(final), "failed_at": rows.now()})
+                return self._insert("measurements", rows.measurement_row(request.id, outcome))
+            row = {"request": request.id, "kind": outcome.kind, "message": outcome.message}
+            row |= {"final": int(final), "failed_at": rows.now()}
+            return self._insert("failures", row)
 
     def outcome(self, request: Request) -> Measurement | Failure:
         """What came of a request that has ended; raises LookupError for one that has not."""
-        for row in self._rows("SELECT * FROM measurements WHERE request = ?", request.id):
+        sql = "SELECT * FROM measurements WHERE request = ? AND retired IS NULL"
+        for row in self._rows(sql, request.id):
             return rows.measurement(row)
         sql = """SELECT requests.*, kind, message FROM failures
                  JOIN requests ON requests.id = request WHERE request = ? AND final"""
@@ -181,6 +194,7 @@ class Store:
         sql = """SELECT requests.device AS device, count(measurements.id) AS measured,
                  count(failures.id) AS failed FROM requests
                  LEFT JOIN measurements ON measurements.request = requests.id
+                 AND retired IS NULL
                  LEFT JOIN failures ON failures.request = requests.id AND failures.final
                  WHERE campaign = ? GROUP BY requests.device"""
         found = {row["device"]: row for row in self._rows(sql, campaign)}
@@ -205,10 +219,14 @@ class Store:
         device: str | None = None,
         network: Network | None = None,
     ) -> list[tuple[Request, Measurement]]:
-        """Requests and their measurements that match everything given, oldest first."""
+        """Requests and their measurements that match everything given, oldest first.
+
+        Those that were retired are left out, and so are anchors where no purpose is given.
+        """
         sql = """SELECT measurements.*, requests.id AS id, campaign, purpose FROM measurements
                  JOIN requests ON requests.id = request
-                 WHERE ifnull(campaign = ?, ? IS NULL) AND ifnull(purpose = ?, 1)
+                 WHERE retired IS NULL AND ifnull(campaign = ?, ? IS NULL)
+                 AND ifnull(purpose = ?, purpose <> 'anchor')
                  AND ifnull(measurements.device = ?, 1) AND ifnull(measurements.network = ?, 1)
                  ORDER BY measurements.id"""
         network_id = network.id if network else None
@@ -238,32 +256,19 @@ class Store:
     def latency_matrix(
         self, networks: Sequence[Network], devices: Sequence[str]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """The newest latency of each network on each device.
+        """The newest latency of each network on each device that holds on it as it is now.
 
         Returns values_s (N, D), NaN where unknown, and mask (N, D), true where known.
         """
         values_s = np.full((len(networks), len(devices)), np.nan)
         row_of = {network: i for i, network in enumerate(networks)}
         for column, device in enumerate(devices):
-            for measurement in self.measurements(device=device):
+            for measurement in self.as_now(self.measurements(device=device)):
                 if measurement.network in row_of:
                     values_s[row_of[measurement.network], column] = measurement.latency_s
         return values_s, ~np.isnan(values_s)
 
-    # Devices and builds
-
-    def see(self, facts: DeviceFacts) -> None:
-        """Keep what an agent found, once for each fingerprint."""
-        row = {"fingerprint": facts.fingerprint, "device": facts.device}
-        row |= {"facts": json.dumps(asdict(facts), default=dict), "first_seen_at": rows.now()}
-        with self._writing():
-            self._insert("facts", row, "IGNORE")
-
-    def facts(self, device: str) -> list[DeviceFacts]:
-        """Every set of facts that the device ever had, oldest first."""
-        found = self._rows("SELECT facts FROM facts WHERE device = ? ORDER BY rowid", device)
-        values = [json.loads(row["facts"]) for row in found]
-        return [DeviceFacts(**{**value, "cores": tuple(value["cores"])}) for value in values]
+    # Builds
 
     def add_build(
         self, campaign: str | None, network: Network, target: Target, artifact: Artifact
@@ -295,38 +300,21 @@ class Store:
         used = self._value("SELECT count(*) FROM campaign_builds WHERE campaign = ?", campaign)
         return int(built), max(0, int(used) - int(built))
 
-    # The edge
+    # Derived
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        with translated(self.path):
-            # Immediate: a transaction that reads first must not lose a race for the write lock.
-            self._db.conn.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.rollback()
-                raise
-            self._db.commit()
-
-    def _insert(self, table: str, row: dict[str, Any], conflict: str = "ABORT") -> int:
-        columns, marks = ", ".join(row), ", ".join("?" * len(row))
-        sql = f"INSERT OR {conflict} INTO {table} ({columns}) VALUES ({marks})"
-        return int(self._db.conn.execute(sql, list(row.values())).lastrowid or 0)
-
-    def _rows(self, sql: str, *values: Any) -> list[dict[str, Any]]:
-        with translated(self.path):
-            return list(self._db.query(sql, values))
-
-    def _value(self, sql: str, *values: Any) -> Any:
-        with translated(self.path):
-            return self._db.conn.execute(sql, values).fetchone()[0]
+    def _ask(
+        self, campaign: str | None, network: Network, device: str, purpose: str, at: str
+    ) -> int:
+        row = {"campaign": campaign, "network": network.id, "device": device}
+        row |= {"purpose": purpose, "requested_at": at}
+        return self._insert("requests", row, "IGNORE")
 
     def _campaign(self, name: str) -> StoredCampaign:
         row = self._rows("SELECT * FROM campaigns WHERE id = ?", name)[0]
         counts = """SELECT count(*) AS requested, count(measurements.id) AS measured,
                     count(failures.id) AS failed FROM requests
                     LEFT JOIN measurements ON measurements.request = requests.id
+                    AND retired IS NULL
                     LEFT JOIN failures ON failures.request = requests.id AND failures.final
                     WHERE campaign = ?"""
         return StoredCampaign(
@@ -355,13 +343,6 @@ class Store:
         return 86400 * float(self._value(sql, campaign) or 0.0)
 
 
-def _connect(path: Path) -> Database:
-    db = Database(sqlite3.connect(path, timeout=_BUSY_S))
-    db.conn.execute("PRAGMA synchronous = FULL")
-    db.conn.execute("PRAGMA foreign_keys = ON")
-    return db
-
-
 def _create(path: Path) -> None:
     """Make an empty store where there is none. It appears complete, as others may be reading."""
     if path.exists():
@@ -369,7 +350,7 @@ def _create(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="new-", dir=path.parent) as folder:
         new = Path(folder) / path.name
-        db = _connect(new)
+        db = connect(new)
         db.enable_wal()
         migrations.apply(db)
         db.close()

@@ -89,3 +89,64 @@ class Request:
     network: Network
     device: str
     purpose: str
+
+
+@dataclass(frozen=True)
+class AnchorRound:
+    """Anchors that were measured together, with everything that is needed to judge a device.
+
+    at: when they were measured. last_id: of the last measurement among them.
+    latency_s: by network id and build key; what is built otherwise is another anchor.
+    retired: why they no longer count, if so.
+    """
+
+    at: str
+    last_id: int
+    fingerprint: str
+    latency_s: Mapping[tuple[str, str | None], float]
+    retired: str | None = None
+
+
+@dataclass(frozen=True)
+class Quarantine:
+    """A time in which a device was not trusted. manual: by a person's word.
+
+    released_at: None while it lasts.
+    """
+
+    device: str
+    at: str
+    reason: str
+    manual: bool
+    released_at: str | None = None
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What was decided of a fingerprint of a device.
+
+    base: the fingerprint whose results hold under it, too: its own where no older ones do.
+    decision: `first`, `same`, `rebased` or `retired`; of what was before it.
+    factor: how many times as slow as under `base` the device is.
+    """
+
+    fingerprint: str
+    device: str
+    base: str
+    decision: str
+    factor: float
+    reason: str
+    decided_at: str = ""
+
+
+def factor(epochs: Mapping[str, Epoch], measured: str, now: str | None) -> float | None:
+    """What a latency under one fingerprint is to be multiplied by to hold under another.
+
+    epochs: of the device, by fingerprint. None where it does not hold.
+    """
+    if measured == now:
+        return 1.0
+    then, current = epochs.get(measured), epochs.get(now or "")
+    if then is None or current is None or then.base != current.base:
+        return None
+    return current.factor / then.factor

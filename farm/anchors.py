@@ -1,0 +1,243 @@
+"""Anchors: a few fixed networks that say whether a device is still what it was. Pure functions.
+
+They are measured on a device now and then, among the other networks. A control chart of their
+latencies tells drift; after a change of the device's fingerprint, tests of equivalence tell
+whether older results still hold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from farm.types import Network
+
+NETWORKS = tuple(
+    Network("nb201", code)
+    for code in (
+        "|none~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|none~2|",
+        "|nor_conv_1x1~0|+|skip_connect~0|nor_conv_3x3~1|+|avg_pool_3x3~0|nor_conv_1x1~1|"
+        "skip_connect~2|",
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|"
+        "nor_conv_3x3~2|",
+    )
+)
+"""Of NAS-Bench-201: 8, 51 and 185 million multiply-accumulates."""
+
+Series = tuple[str, str | None]
+"""Network id and build key: what is built otherwise is another anchor."""
+
+Latencies = Mapping[Series, float]
+"""A round of anchors, in seconds."""
+
+LEVEL_ROUNDS = 5
+"""Rounds, the first ones, whose median is an anchor's level."""
+
+KEPT_ROUNDS = 64
+"""The last rounds that a chart needs: an average over older ones weighs 1e-8 of them."""
+
+TOLERATED = 0.01
+"""A lasting shift up to this, relative, is no drift: nobody asks for narrower intervals."""
+
+_WEIGHT, _WIDTH = 0.25, 3.0
+"""Of a chart that calls a false alarm every 500 rounds, and a shift of one sigma after 11: Lucas
+and Saccucci, Exponentially Weighted Moving Average Control Schemes, Technometrics 32 (1990)."""
+
+_FIRST_SIGMA, _FIRST_WEIGHT = 0.01, 3.0
+"""What a device's anchors are taken to scatter by before it has shown it, and how many rounds of
+its own that counts as."""
+
+_LEAST_SIGMA = 0.003
+"""Rounds that agree better agree by chance."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A round on the chart.
+
+    shift: mean log-ratio of the anchors to their levels; None for a round that begins levels.
+    ewma: its exponentially weighted moving average; limit: how far from 0 that may be.
+    """
+
+    shift: float | None
+    ewma: float
+    limit: float
+
+    @property
+    def out(self) -> bool:
+        return abs(self.ewma) > self.limit
+
+
+@dataclass(frozen=True)
+class Chart:
+    """The control chart of a device, a point for each round. sigma: of `shift`, as far as known."""
+
+    points: tuple[Point, ...]
+    sigma: float
+
+    @property
+    def out(self) -> bool:
+        """Whether the device is out of control now."""
+        return bool(self.points) and self.points[-1].out
+
+    @property
+    def back(self) -> bool:
+        """Whether the last round, if all to come were like it, would stay in control."""
+        shift = self.points[-1].shift
+        return not self.out and (shift is None or abs(shift) <= _limit(math.inf, self.sigma))
+
+    @property
+    def last_good(self) -> int:
+        """The last round before now that was in the inner half of its limits or beyond the other
+        one: what was measured after it may be off. Round 0 defines the level and is good."""
+        sign = math.copysign(1.0, self.points[-1].ewma)
+        good = (i for i, p in enumerate(self.points[:-1]) if sign * p.ewma <= p.limit / 2)
+        return max(good, default=0)
+
+    @property
+    def reason(self) -> str:
+        """Why the device is out of control, in words."""
+        point = self.points[-1]
+        return (
+            f"its anchors drifted: in the last round they were {point.shift or 0.0:+.1%} off their "
+            f"level, their moving average {point.ewma:+.1%}, where {point.limit:.1%} is allowed"
+        )
+
+
+def chart(rounds: Sequence[Latencies]) -> Chart:
+    """The EWMA control chart of a device's rounds (Roberts, Control Chart Tests Based on Geometric
+    Moving Averages, Technometrics 1 (1959)).
+
+    Each round is judged by what was known before it: the levels are medians of the first rounds,
+    and sigma comes from moving ranges, so that there is no trial period that nobody watches. The
+    limits are at least what a lasting shift by `TOLERATED` leads to.
+    """
+    points: list[Point] = []
+    shifts: list[float] = []
+    ewma, squares, count = 0.0, _FIRST_WEIGHT * _FIRST_SIGMA**2, _FIRST_WEIGHT
+    for number, latencies in enumerate(rounds):
+        shift = shift_of(latencies, rounds[:number])
+        sigma = max(math.sqrt(squares / count), _LEAST_SIGMA)
+        if shift is None:
+            points.append(Point(None, ewma, math.inf))
+            continue
+        ewma += _WEIGHT * (shift - ewma)
+        shifts.append(shift)
+        points.append(Point(shift, ewma, _limit(len(shifts), sigma)))
+        if len(shifts) > 1:
+            squares, count = squares + (shifts[-1] - shifts[-2]) ** 2 / 2, count + 1
+    return Chart(tuple(points), max(math.sqrt(squares / count), _LEAST_SIGMA))
+
+
+def shift_of(latencies: Latencies, before: Sequence[Latencies]) -> float | None:
+    """Mean log-ratio of a round to the levels that earlier rounds define; None without a level."""
+    ratios = []
+    for series, latency_s in latencies.items():
+        level_s = _level_s(series, before)
+        if level_s is not None:
+            ratios.append(math.log(latency_s / level_s))
+    return sum(ratios) / len(ratios) if ratios else None
+
+
+def _level_s(series: Series, rounds: Iterable[Latencies]) -> float | None:
+    first = []
+    for latencies in rounds:
+        if series in latencies:
+            first.append(latencies[series])
+        if len(first) == LEVEL_ROUNDS:
+            break
+    return _median(first) if first else None
+
+
+def _limit(number: float, sigma: float) -> float:
+    """Of the moving average after `number` shifts."""
+    left = float((1 - _WEIGHT) ** number)
+    chance = _WIDTH * sigma * math.sqrt(_WEIGHT / (2 - _WEIGHT) * (1 - left**2))
+    return max(chance, TOLERATED * (1.0 - left))
+
+
+def _median(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+# Epochs
+
+EPOCH_ROUNDS = 3
+"""Rounds under a new fingerprint that decide on older results."""
+
+SAME, ALIKE = 0.02, 0.01
+"""Relative: within the first every anchor must be for older results to hold, and within the
+second around a common factor for them to be rebased by it."""
+
+_CONFIDENCE = 0.95
+_PRIOR_SIGMA, _PRIOR_WEIGHT = 0.005, 2.0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """decision: `same`, `rebased` or `retired`. factor: how many times as slow the device is."""
+
+    decision: str
+    factor: float
+    reason: str
+
+
+def decide(old: Sequence[Latencies], new: Sequence[Latencies]) -> Decision:
+    """Whether results of an old epoch hold in a new one, by the anchors measured in both.
+
+    Two one-sided t tests for each anchor (Schuirmann, J. Pharmacokinetics and Biopharmaceutics 15
+    (1987)) with a pooled variance. All must pass, which keeps the level of the whole at that of
+    one (Berger, Technometrics 24 (1982)). What is not shown to hold is retired.
+    """
+    before, after = _logs(old), _logs(new)
+    common = sorted(before.keys() & after.keys())
+    if not common:
+        return Decision("retired", 1.0, "no anchor was measured before and after")
+    moved = {name: _mean(after[name]) - _mean(before[name]) for name in common}
+    margins = [_margin([before[name], after[name]], _pooled([before, after])) for name in common]
+    change = _mean(list(moved.values()))
+    apart = max(abs(value) + m for value, m in zip(moved.values(), margins, strict=True))
+    uneven = max(abs(v - change) + m for v, m in zip(moved.values(), margins, strict=True))
+    told = ", ".join(f"{math.expm1(value):+.1%}" for value in moved.values())
+    if apart <= math.log1p(SAME):
+        return Decision("same", 1.0, f"anchors changed by {told}: within {SAME:.0%}")
+    if uneven <= math.log1p(ALIKE):
+        return Decision("rebased", math.exp(change), f"anchors changed alike, by {told}")
+    return Decision("retired", 1.0, f"anchors changed by {told}, not shown to be one factor")
+
+
+def _logs(rounds: Sequence[Latencies]) -> dict[str, list[float]]:
+    """By network, however it was built: another build is a part of what changed."""
+    logs: dict[str, list[float]] = {}
+    for latencies in rounds:
+        for (network, _), latency_s in latencies.items():
+            logs.setdefault(network, []).append(math.log(latency_s))
+    return logs
+
+
+def _pooled(epochs: Sequence[Mapping[str, Sequence[float]]]) -> tuple[float, float]:
+    """Sigma of a round of one anchor, and its degrees of freedom: from what neighbouring rounds
+    differ by, so that a slow drift within the old epoch is no scatter."""
+    squares, degrees = _PRIOR_WEIGHT * _PRIOR_SIGMA**2, _PRIOR_WEIGHT
+    for logs in epochs:
+        for values in logs.values():
+            squares += sum((b - a) ** 2 / 2 for a, b in pairwise(values))
+            degrees += len(values) - 1
+    return math.sqrt(squares / degrees), degrees
+
+
+def _margin(samples: Sequence[Sequence[float]], pooled: tuple[float, float]) -> float:
+    """How far the true difference of the two means may be above the one seen."""
+    from scipy.special import stdtrit
+
+    sigma, degrees = pooled
+    error = sigma * math.sqrt(sum(1 / len(values) for values in samples))
+    return float(stdtrit(degrees, _CONFIDENCE)) * error
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,175 @@
+"""Examines a device: how fine, how steady and how correct its latencies are, in about a minute.
+
+Only through the agents' contract, so that it is the same for every kind of device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from statistics import median, pstdev
+from typing import Any
+
+from agents import Agent
+from farm.errors import DeviceError
+from farm.measuring import measure
+from farm.statistics import latency
+from farm.types import Block, Job, Measurement, MeasureSpec
+
+LOAD_S = 30.0
+
+_SESSIONS, _ROUNDS = 4, 6
+
+_SHORT_S, _LONG_S = 1e-4, 1e-2
+"""Lengths of samples between which the cost of reading the timer shows."""
+
+_FLAT = 0.02
+"""Warm is a network whose samples are so near the latency, relatively."""
+
+_FINEST_S = 1e-10
+"""Samples that differ by less differ by the arithmetic of doubles."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What a device can tell apart. Shares are of 1; spreads are relative standard deviations.
+
+    latency_s: of each network that it was examined with.
+    timer_resolution_s: the smallest difference between two samples.
+    timer_overhead_s: what a sample is longer than the runs in it.
+    block_spread: of the minima of blocks within a session; session_spread: between sessions.
+    warmup_samples: until samples are within 2 % of the latency; the most of all networks.
+    drift: how much slower it was at the end of `load_s` seconds of load; temp_c: then, if known.
+    correct: whether outputs were compared with a reference, and were right; None where the device
+        computes nothing. (A wrong one is a WrongOutput, and there is no certificate.)
+    rejected: share of the blocks that do not count, by reason.
+    resolves: the smallest relative difference between two latencies that shows, with 95 %.
+    """
+
+    latency_s: Mapping[str, float]
+    timer_resolution_s: float | None
+    timer_overhead_s: float
+    block_spread: float
+    session_spread: float
+    warmup_samples: int
+    drift: float
+    load_s: float
+    temp_c: float | None
+    correct: bool | None
+    rejected: Mapping[str, float]
+    resolves: float
+
+    def to_json(self) -> dict[str, Any]:
+        finite = self.resolves if math.isfinite(self.resolves) else None
+        return {**asdict(self), "resolves": finite}
+
+
+def certify(agent: Agent, jobs: Sequence[Job], spec: MeasureSpec, load_s: float) -> Certificate:
+    """Examine a started device with a few networks, small ones first, as `spec` measures.
+
+    Raises the DeviceError that says why that was not possible.
+    """
+    usual = replace(spec, min_sessions=_SESSIONS, max_sessions=_SESSIONS, rounds=_ROUNDS)
+    found = _measured(agent, jobs, usual)
+    short, long = (
+        _measured(agent, jobs[:1], replace(usual, min_sessions=1, max_sessions=1, sample_s=s))[0]
+        for s in (_SHORT_S, _LONG_S)
+    )
+    loaded = _measured(agent, jobs[-1:], _load(spec, load_s))[0]
+    blocks = [block for m in [*found, loaded] for block in m.blocks]
+    return Certificate(
+        latency_s={m.network.id: m.latency_s for m in found},
+        timer_resolution_s=_resolution_s(short.blocks),
+        timer_overhead_s=_overhead_s(short, long),
+        block_spread=max(_block_spread(m) for m in found),
+        session_spread=max(_session_spread(m) for m in found),
+        warmup_samples=max(_warmup_samples(m) for m in found),
+        drift=_drift(loaded.blocks),
+        load_s=sum(block.timed_s for block in loaded.blocks),
+        temp_c=loaded.blocks[-1].witness.get("temp_c"),
+        correct=None if jobs[0].artifact is None else True,
+        rejected=_rejected(blocks),
+        resolves=max(math.sqrt(2) * m.half_width for m in found),
+    )
+
+
+def _load(spec: MeasureSpec, load_s: float) -> MeasureSpec:
+    """One session without a pause, in blocks of a second."""
+    block_s = min(1.0, load_s / 5)
+    return replace(
+        spec,
+        min_sessions=1,
+        max_sessions=1,
+        rounds=max(5, round(load_s / block_s)),
+        block_s=block_s,
+        warmup_s=0.0,
+        pause_s=0.0,
+        timeout_s=max(spec.timeout_s, 10 + 3 * load_s),
+    )
+
+
+def _measured(agent: Agent, jobs: Sequence[Job], spec: MeasureSpec) -> list[Measurement]:
+    _, outcomes = measure(agent, jobs, spec)
+    for outcome in outcomes:
+        if isinstance(outcome, DeviceError):
+            raise outcome
+    return [outcome for outcome in outcomes if isinstance(outcome, Measurement)]
+
+
+def _resolution_s(blocks: Sequence[Block]) -> float | None:
+    """None where all samples are the same."""
+    times_s = sorted(s * block.runs_per_sample for block in blocks for s in block.samples_s)
+    steps_s = [after - before for before, after in pairwise(times_s)]
+    return min((step_s for step_s in steps_s if step_s > _FINEST_S), default=None)
+
+
+def _overhead_s(short: Measurement, long: Measurement) -> float:
+    """From samples of few runs and of many: each is r latencies and one overhead."""
+    few, many = (m.blocks[0].runs_per_sample for m in (short, long))
+    if few == many:
+        return 0.0
+    each_s = (short.latency_s - long.latency_s) / (1 / few - 1 / many)
+    return max(0.0, each_s)
+
+
+def _by_session(measurement: Measurement) -> list[list[float]]:
+    rows: dict[int, list[float]] = {}
+    for block in measurement.counted:
+        rows.setdefault(block.session, []).append(min(block.samples_s))
+    return list(rows.values())
+
+
+def _block_spread(measurement: Measurement) -> float:
+    return median(pstdev(row) for row in _by_session(measurement)) / measurement.latency_s
+
+
+def _session_spread(measurement: Measurement) -> float:
+    levels_s = [latency([row]) for row in _by_session(measurement)]
+    return pstdev(levels_s) / measurement.latency_s
+
+
+def _warmup_samples(measurement: Measurement) -> int:
+    """The median over sessions."""
+    warm_s = measurement.latency_s * (1 + _FLAT)
+    counts = [
+        next((i for i, sample_s in enumerate(row) if sample_s <= warm_s), len(row))
+        for row in measurement.warmup_s
+    ]
+    return int(median(counts))
+
+
+def _drift(blocks: Sequence[Block]) -> float:
+    """Of the last fifth of the blocks to the first one."""
+    fifth = max(1, len(blocks) // 5)
+    first_s, last_s = (
+        median(min(block.samples_s) for block in part) for part in (blocks[:fifth], blocks[-fifth:])
+    )
+    return last_s / first_s - 1
+
+
+def _rejected(blocks: Sequence[Block]) -> dict[str, float]:
+    kinds = Counter(b.rejected.partition(":")[0] for b in blocks if b.rejected is not None)
+    return {kind: count / len(blocks) for kind, count in sorted(kinds.items())}

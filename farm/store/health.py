@@ -1,0 +1,196 @@
+"""What is known of the devices' health: anchors, quarantines, epochs, certificates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from farm.store import rows
+from farm.store.connection import Connected
+from farm.store.values import AnchorRound, Epoch, Quarantine, factor
+from farm.types import DeviceFacts, Measurement, MeasureSpec, Network
+
+_ANCHORS = """SELECT measurements.*, requested_at FROM measurements
+    JOIN requests ON requests.id = request AND purpose = 'anchor'
+    WHERE measurements.device = ? AND measurements.network = ?
+    AND ifnull(fingerprint = ?, 1) AND ifnull(spec = ?, 1) AND (? OR retired IS NULL)
+    ORDER BY measurements.id {order} LIMIT ?"""
+
+
+class HealthStore(Connected):
+    """The part of `farm.store.Store` that says which devices and results can be trusted."""
+
+    # Facts and epochs
+
+    def see(self, facts: DeviceFacts) -> None:
+        """Keep what an agent found, once for each fingerprint, and that it is so now."""
+        now = rows.now()
+        row = {"fingerprint": facts.fingerprint, "device": facts.device, "first_seen_at": now}
+        row |= {"facts": json.dumps(asdict(facts), default=dict)}
+        sql = "UPDATE facts SET last_seen_at = ? WHERE fingerprint = ?"
+        with self._writing():
+            self._insert("facts", row, "IGNORE")
+            self._db.conn.execute(sql, [now, facts.fingerprint])
+
+    def facts(self, device: str) -> list[DeviceFacts]:
+        """Every set of facts that the device ever had; the last is how it was seen last."""
+        sql = "SELECT facts FROM facts WHERE device = ? ORDER BY last_seen_at, rowid"
+        values = [json.loads(row["facts"]) for row in self._rows(sql, device)]
+        return [DeviceFacts(**{**value, "cores": tuple(value["cores"])}) for value in values]
+
+    def add_epoch(self, epoch: Epoch) -> None:
+        """Keep what was decided of a fingerprint; what was decided before stays."""
+        with self._writing():
+            self._insert("epochs", {**asdict(epoch), "decided_at": rows.now()}, "IGNORE")
+
+    def epochs(self, device: str) -> list[Epoch]:
+        """What was decided of the device's fingerprints, oldest first."""
+        sql = "SELECT * FROM epochs WHERE device = ? ORDER BY rowid"
+        return [Epoch(**row) for row in self._rows(sql, device)]
+
+    def as_now(self, measurements: Sequence[Measurement]) -> list[Measurement]:
+        """Those that still hold on their devices as these were seen last, rebased to that."""
+        devices = {measurement.device for measurement in measurements}
+        return self._rebased(measurements, {d: self._seen_last(d) for d in devices})
+
+    def as_of_last(self, measurements: Sequence[Measurement]) -> list[Measurement]:
+        """Those that hold on their devices as these were at the last measurement of each."""
+        return self._rebased(measurements, {m.device: m.fingerprint for m in measurements})
+
+    def _seen_last(self, device: str) -> str | None:
+        sql = """SELECT fingerprint FROM facts WHERE device = ?
+                 ORDER BY last_seen_at DESC, rowid DESC LIMIT 1"""
+        return next((row["fingerprint"] for row in self._rows(sql, device)), None)
+
+    def _rebased(
+        self, measurements: Sequence[Measurement], now: Mapping[str, str | None]
+    ) -> list[Measurement]:
+        epochs = {d: {e.fingerprint: e for e in self.epochs(d)} for d in now}
+        found = []
+        for m in measurements:
+            times = factor(epochs[m.device], m.fingerprint, now[m.device])
+            if times is not None:
+                found.append(m if times == 1 else _scaled(m, times))
+        return found
+
+    # Anchors
+
+    def anchors(
+        self,
+        device: str,
+        networks: Sequence[Network],
+        first: int,
+        last: int,
+        fingerprint: str | None = None,
+        spec: MeasureSpec | None = None,
+        retired: bool = False,
+    ) -> list[AnchorRound]:
+        """The first and the last rounds of anchors on a device that match, oldest first.
+
+        retired: whether to give those, too, that no longer count.
+        """
+        text = None if spec is None else rows.spec_text(spec)
+        found: dict[int, dict[str, Any]] = {}
+        for network in networks:
+            for order, limit in (("ASC", first), ("DESC", last)):
+                sql = _ANCHORS.format(order=order)
+                match = (device, network.id, fingerprint, text, retired, limit)
+                found |= {row["id"]: row for row in self._rows(sql, *match)}
+        return _rounds([found[id] for id in sorted(found)])
+
+    # Quarantines
+
+    def quarantine(
+        self, device: str, reason: str, manual: bool = False, after: int | None = None
+    ) -> int:
+        """Trust a device no more, and retire what it measured after measurement `after`.
+
+        One that is in quarantine already stays so, with the reason that a person gives, if any.
+        Returns how many measurements were retired.
+        """
+        row = {"device": device, "at": rows.now(), "reason": reason, "manual": int(manual)}
+        with self._writing():
+            if manual:
+                self._release(device)
+            self._insert("quarantines", row, "IGNORE")
+            return 0 if after is None else self._retire(device, f"suspect: {reason}", after)
+
+    def release(self, device: str) -> bool:
+        """Trust a device again; whether it was in quarantine."""
+        with self._writing():
+            return self._release(device)
+
+    def quarantined(self, device: str) -> Quarantine | None:
+        """The quarantine that a device is in."""
+        sql = "SELECT * FROM quarantines WHERE device = ? AND released_at IS NULL"
+        return next((_quarantine(row) for row in self._rows(sql, device)), None)
+
+    def quarantines(self, device: str) -> list[Quarantine]:
+        """All that it ever was in, oldest first."""
+        sql = "SELECT * FROM quarantines WHERE device = ? ORDER BY id"
+        return [_quarantine(row) for row in self._rows(sql, device)]
+
+    def retire(self, device: str, reason: str) -> int:
+        """No result of the device counts any more; how many there were. They are kept."""
+        with self._writing():
+            return self._retire(device, reason, 0)
+
+    def _release(self, device: str) -> bool:
+        sql = "UPDATE quarantines SET released_at = ? WHERE device = ? AND released_at IS NULL"
+        return self._db.conn.execute(sql, [rows.now(), device]).rowcount > 0
+
+    def _retire(self, device: str, reason: str, after: int) -> int:
+        sql = """UPDATE measurements SET retired = ?
+                 WHERE device = ? AND id > ? AND retired IS NULL"""
+        return self._db.conn.execute(sql, [reason, device, after]).rowcount
+
+    # Certificates
+
+    def add_certificate(self, device: str, fingerprint: str, certificate: dict[str, Any]) -> None:
+        """Keep what `farm.certify` found out about a device."""
+        row = {"device": device, "fingerprint": fingerprint, "checked_at": rows.now()}
+        with self._writing():
+            self._insert("certificates", {**row, "certificate": json.dumps(certificate)})
+
+    def certificate(self, device: str) -> dict[str, Any] | None:
+        """The newest of a device, with `checked_at` and `fingerprint`; None where there is none."""
+        sql = "SELECT * FROM certificates WHERE device = ? ORDER BY id DESC LIMIT 1"
+        for row in self._rows(sql, device):
+            said = {"checked_at": row["checked_at"], "fingerprint": row["fingerprint"]}
+            return {**said, **json.loads(row["certificate"])}
+        return None
+
+
+def _quarantine(row: dict[str, Any]) -> Quarantine:
+    names = ("device", "at", "reason", "released_at")
+    return Quarantine(**{name: row[name] for name in names}, manual=bool(row["manual"]))
+
+
+def _rounds(found: Sequence[dict[str, Any]]) -> list[AnchorRound]:
+    """Anchors that were requested at once are a round."""
+    rounds: dict[str, list[dict[str, Any]]] = {}
+    for row in found:
+        rounds.setdefault(row["requested_at"], []).append(row)
+    return [
+        AnchorRound(
+            at=of_it[-1]["measured_at"],
+            last_id=of_it[-1]["id"],
+            fingerprint=of_it[-1]["fingerprint"],
+            latency_s={
+                (row["network"], row["build_key"]): rows.measurement(row).latency_s for row in of_it
+            },
+            retired=of_it[-1]["retired"],
+        )
+        for of_it in rounds.values()
+    ]
+
+
+def _scaled(measurement: Measurement, times: float) -> Measurement:
+    """What it would have been, had the device been `times` as slow."""
+    blocks = tuple(
+        replace(block, samples_s=tuple(sample_s * times for sample_s in block.samples_s))
+        for block in measurement.blocks
+    )
+    return replace(measurement, blocks=blocks)

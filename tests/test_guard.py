@@ -1,0 +1,307 @@
+"""Devices that are disturbed in mid-campaign: each is found out, and nothing disturbed is `ok`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from farm import anchors, learn
+from farm.farm import Farm
+from farm.store import Store
+from farm.types import Measurement
+from tests.fakes import FakeAgent, FakeOptions, fake_latency_s
+
+CLUSTER = """\
+store: results
+references: [a]
+measure: {{timeout_s: 0.2}}
+anchors: {{every: 16, pause_s: 0}}
+devices:
+  a: {{kind: "tests.fakes:FakeAgent"{options}}}
+  b: {{kind: "tests.fakes:FakeAgent"}}
+"""
+
+BEGIN = 10
+"""Sessions before a disturbance begins: with the third batch, which has no anchors."""
+
+
+@pytest.fixture(autouse=True)
+def few_candidates(monkeypatch):
+    """What is chosen is not looked at here."""
+    monkeypatch.setattr(learn, "POOL", 100)
+
+
+def farm_of(folder: Path, options: str = "", **replaced: str) -> Farm:
+    text = CLUSTER.format(options=f", {options}" if options else "")
+    for old, new in replaced.items():
+        text = text.replace(old, new)
+    (folder / "cluster.yaml").write_text(text)
+    return Farm.open(folder / "cluster.yaml")
+
+
+def launch(farm: Farm, budget: int = 40, devices=("a",)):
+    return farm.launch("nb201", list(devices), budget, holdout=4, executor="inline")
+
+
+def retired(store: Store) -> list[str]:
+    found = store._rows("SELECT retired FROM measurements WHERE retired IS NOT NULL")
+    return [row["retired"] for row in found]
+
+
+def errors(measurements: list[Measurement], options: FakeOptions | None = None) -> list[float]:
+    """How far off the undisturbed device each is, relatively."""
+    of = options or FakeOptions()
+    return [abs(m.latency_s / fake_latency_s(m.network.code, of) - 1) for m in measurements]
+
+
+def trusted(store: Store) -> list[Measurement]:
+    return [m for m in store.measurements(device="a") if m.verdict == "ok"]
+
+
+class TestCalm:
+    def test_anchors_come_first_now_and_then_and_last(self, tmp_path):
+        farm = farm_of(tmp_path)
+        summary = launch(farm)
+        assert (summary.campaign.state, summary.campaign.requested) == ("done", 44)
+        assert summary.quarantined == {}
+        with farm.store() as store:
+            purposes = [
+                row["purpose"] == "anchor"
+                for row in store._rows(
+                    "SELECT purpose FROM measurements JOIN requests ON requests.id = request "
+                    "ORDER BY measurements.id"
+                )
+            ]
+            rounds = store.anchors("a", anchors.NETWORKS, 5, 64)
+            assert [e.decision for e in store.epochs("a")] == ["first"]
+            assert store.builds("c1") == (0, 0)
+        batch = [False] * 8 + [True] * 3
+        assert purposes[:11] == batch
+        assert purposes[-1]
+        assert purposes.count(True) == 3 * len(rounds) == 3 * 3
+        assert purposes.count(False) == 44
+
+    def test_devices_that_always_say_the_same_have_none(self, tmp_path, monkeypatch):
+        real = FakeAgent.facts
+        monkeypatch.setattr(FakeAgent, "facts", lambda self: replace(real(self), exact=True))
+        farm = farm_of(tmp_path)
+        launch(farm, 4)
+        with farm.store() as store:
+            assert store.measurements(purpose="anchor") == []
+
+    @pytest.mark.parametrize("policy", ["every: 0", "every: 16, pause_s: 0"])
+    def test_are_switched_off_for_all_or_for_one(self, tmp_path, policy):
+        farm = farm_of(tmp_path, "anchors: {every: 0}", **{"every: 16, pause_s: 0": policy})
+        launch(farm, 4, ("a", "b"))
+        with farm.store() as store:
+            assert store.measurements(purpose="anchor", device="a") == []
+            on_b = store.measurements(purpose="anchor", device="b")
+            assert (on_b == []) == (policy == "every: 0")
+
+    def test_a_device_that_cannot_measure_them_has_none(self, tmp_path):
+        codes = str([network.code for network in anchors.NETWORKS])
+        farm = farm_of(tmp_path, f"fault: wrong_output, fault_codes: {codes}")
+        summary = launch(farm, 12)
+        assert (summary.campaign.state, summary.campaign.failed) == ("done", 0)
+        with farm.store() as store:
+            assert store.quarantines("a") == []
+            failed = store._rows("SELECT kind FROM failures")
+        assert [row["kind"] for row in failed] == ["wrong_output"] * 3
+
+
+class TestDisturbed:
+    @pytest.mark.parametrize("disturb", ["throttle", "slow", "drift", "lie"])
+    def test_for_good_ends_in_quarantine_with_nothing_wrong_in_the_store(self, tmp_path, disturb):
+        farm = farm_of(tmp_path, f"disturb: {disturb}, disturb_after: {BEGIN}")
+        summary = launch(farm)
+        assert summary.campaign.state == "unfinished"
+        assert summary.stuck
+        assert "its anchors drifted" in summary.quarantined["a"]
+        with farm.store() as store:
+            good = trusted(store)
+            assert good
+            assert max(errors(good)) < 0.02
+            assert all(
+                reason.startswith("suspect: its anchors drifted") for reason in retired(store)
+            )
+            assert store.pending("c1")
+            rechecks = store.anchors("a", anchors.NETWORKS, 5, 64, retired=True)
+            assert sum(one.retired is not None for one in rechecks) >= 4
+
+    @pytest.mark.parametrize(
+        ("disturb", "verdict"),
+        [("throttle", "throttled"), ("spike", "contended"), ("lie", "unresolved")],
+    )
+    def test_is_called_by_its_name_where_the_device_shows_it(self, tmp_path, disturb, verdict):
+        """It begins within the third batch; without anchors nothing is retired."""
+        farm = farm_of(
+            tmp_path, f"disturb: {disturb}, disturb_after: {BEGIN + 2}", **{"every: 16": "every: 0"}
+        )
+        launch(farm)
+        with farm.store() as store:
+            found = Counter(m.verdict for m in store.measurements(device="a"))
+        assert found["ok"] >= 16
+        assert found[verdict] >= 8
+
+    def test_a_clock_that_jumps_is_never_ok(self, tmp_path):
+        farm = farm_of(tmp_path, f"disturb: jump, disturb_after: {BEGIN}")
+        summary = launch(farm)
+        assert summary.campaign.state == "done"
+        with farm.store() as store:
+            found = Counter(m.verdict for m in store.measurements(device="a"))
+        assert found["unresolved"] >= 20
+        assert found["ok"] + found["unresolved"] == 44
+
+    def test_frozen_it_is_left_alone_before_all_networks_fail(self, tmp_path):
+        farm = farm_of(tmp_path, f"disturb: freeze, disturb_after: {BEGIN}")
+        summary = launch(farm)
+        assert summary.campaign.state == "unfinished"
+        assert "its anchors fail: timeout: no answer" in summary.quarantined["a"]
+        assert summary.campaign.failed <= 16
+        assert {failure.kind for _, failure in summary.failures} == {"timeout"}
+
+    @pytest.mark.parametrize(
+        ("disturb", "sessions"), [("throttle", 45), ("slow", 14), ("drift", 45), ("lie", 45)]
+    )
+    def test_for_a_while_is_measured_again_by_itself(self, tmp_path, disturb, sessions):
+        """So long that anchors see it: what cannot be resolved takes more sessions."""
+        farm = farm_of(
+            tmp_path,
+            f"disturb: {disturb}, disturb_after: {BEGIN}, disturb_sessions: {sessions}",
+        )
+        summary = launch(farm)
+        assert (summary.campaign.state, summary.quarantined) == ("done", {})
+        assert summary.campaign.measured == 44
+        with farm.store() as store:
+            assert max(errors(trusted(store))) < 0.02
+            assert retired(store)
+            assert all(q.released_at for q in store.quarantines("a"))
+
+    def test_does_not_hold_the_others_up(self, tmp_path):
+        farm = farm_of(tmp_path, f"disturb: throttle, disturb_after: {BEGIN}")
+        summary = launch(farm, devices=("a", "b"))
+        assert summary.counts["b"] == (44, 0)
+        assert summary.counts["a"][0] < 44
+        assert summary.quarantined.keys() == {"a"}
+
+    def test_goes_on_once_a_person_released_it(self, tmp_path):
+        farm = farm_of(tmp_path, f"disturb: throttle, disturb_after: {BEGIN}")
+        assert launch(farm).stuck
+        repaired = farm_of(tmp_path)
+        with repaired.store() as store:
+            store.release("a")
+        summary = repaired.resume(executor="inline")
+        assert (summary.campaign.state, summary.campaign.measured) == ("done", 44)
+
+    def test_released_though_it_is_as_ill_as_before_is_held_again(self, tmp_path):
+        farm = farm_of(tmp_path, f"disturb: throttle, disturb_after: {BEGIN}")
+        launch(farm)
+        ill = farm_of(tmp_path, "disturb: slow")
+        with ill.store() as store:
+            store.release("a")
+        summary = ill.resume(executor="inline")
+        assert summary.stuck
+        with ill.store() as store:
+            assert max(errors(trusted(store))) < 0.02
+
+    def test_held_by_a_person_it_measures_nothing(self, tmp_path):
+        farm = farm_of(tmp_path)
+        launch(farm, 4)
+        with farm.store() as store:
+            store.quarantine("a", "its fan is broken", manual=True)
+        summary = launch(farm, 4, ("a", "b"))
+        assert summary.counts == {"a": (0, 0), "b": (8, 0)}
+        assert summary.quarantined == {"a": "its fan is broken"}
+        (entry,) = farm.hwl("nb201/" + anchors.NETWORKS[0].code, "always").references
+        assert entry.reason == "quarantined: its fan is broken"
+
+
+class TestKilled:
+    def test_between_a_bad_anchor_and_the_quarantine_it_is_found_at_the_start(
+        self, tmp_path, monkeypatch
+    ):
+        farm = farm_of(tmp_path, f"disturb: slow, disturb_after: {BEGIN}")
+
+        def killed(*_, **__):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Store, "quarantine", killed)
+            with pytest.raises(KeyboardInterrupt):
+                launch(farm)
+        with farm.store() as store:
+            assert store.quarantined("a") is None
+            assert max(errors(trusted(store))) > 0.05
+        summary = farm_of(tmp_path).resume(executor="inline")
+        assert (summary.campaign.state, summary.campaign.measured) == ("done", 44)
+        with farm.store() as store:
+            assert max(errors(trusted(store))) < 0.02
+            assert len(store.quarantines("a")) == 1
+
+    @pytest.mark.parametrize("count", range(11, 30, 3))
+    def test_at_any_other_moment_it_goes_on(self, tmp_path, count):
+        """Killed after so many outcomes, the first anchors among them, by a device that is slow
+        for some sessions before and for some after."""
+        farm = farm_of(tmp_path, "disturb: slow, disturb_after: 5")
+        with pytest.raises(KeyboardInterrupt):
+            launch_and_die(farm, count)
+        summary = farm_of(tmp_path, "disturb: slow, disturb_sessions: 6").resume(executor="inline")
+        assert (summary.campaign.state, summary.campaign.measured) == ("done", 24)
+        with farm.store() as store:
+            assert max(errors(trusted(store))) < 0.02
+            assert set(Counter(request.id for request, _ in store.measured()).values()) == {1}
+
+
+def launch_and_die(farm: Farm, outcomes: int) -> None:
+    real, left = Store.record, [outcomes]
+
+    def record(self, *words):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return real(self, *words)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Store, "record", record)
+        launch(farm, 20)
+
+
+class TestEpochs:
+    def test_a_governor_that_changes_is_seen_and_rebased(self, tmp_path):
+        farm = farm_of(tmp_path, f"governor_after: {BEGIN}, powersave: 1.5")
+        summary = launch(farm)
+        assert (summary.campaign.state, summary.quarantined) == ("done", {})
+        with farm.store() as store:
+            first, second = store.epochs("a")
+            assert (first.decision, second.decision) == ("first", "rebased")
+            assert second.factor == pytest.approx(1.5, rel=0.01)
+            values = store.as_now(store.measurements())
+            assert len(values) == 44
+            slow = FakeOptions(latency_s=1.5e-3)
+            assert max(errors(values, slow)) < 0.02
+
+    def test_a_governor_that_changes_nothing_leaves_results_valid(self, tmp_path):
+        farm = farm_of(tmp_path, f"governor_after: {BEGIN}")
+        launch(farm)
+        with farm.store() as store:
+            assert [e.decision for e in store.epochs("a")] == ["first", "same"]
+            assert len(store.as_now(store.measurements())) == 44
+
+    def test_a_governor_that_mixes_the_order_up_retires_what_was(self, tmp_path):
+        farm = farm_of(tmp_path, f"governor_after: {BEGIN}, powersave_uneven: 0.5")
+        summary = launch(farm)
+        with farm.store() as store:
+            assert [e.decision for e in store.epochs("a")] == ["first", "retired"]
+            now = store.as_now(store.measurements())
+            assert 8 <= len(now) < 44
+            assert {m.fingerprint for m in now} == {store.facts("a")[-1].fingerprint}
+        assert summary.campaign.measured == 44
+
+    def test_nothing_is_lost_where_anchors_are_off(self, tmp_path):
+        farm = farm_of(tmp_path, f"governor_after: {BEGIN}, anchors: {{every: 0}}")
+        assert launch(farm).campaign.state == "done"
+        with farm.store() as store:
+            assert store.epochs("a") == []

@@ -165,7 +165,10 @@ class Farm:
         if not references:
             raise UsageError(f"no reference devices; write `references:` into {self.config.path}")
         with Store(self.config.store, create=measure != "never") as store:
-            cached = {device: query.known(store, parsed, device) for device in references}
+            cached = {
+                device: query.known(store, parsed, self.config.device(device))
+                for device in references
+            }
             wanted = [
                 device
                 for device in references

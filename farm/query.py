@@ -17,7 +17,7 @@ from farm.config import Device
 from farm.dispatch import Dispatcher
 from farm.executor import Executor
 from farm.store import Store
-from farm.types import Failure, Measurement, Network, digest
+from farm.types import Failure, Measurement, MeasureSpec, Network, digest
 
 FEWEST_TO_NORMALISE = 3
 """Fewer measurements of a device say nothing about its spread."""
@@ -120,14 +120,21 @@ def normalisation(store: Store, references: Sequence[str]) -> Normalisation:
     return Normalisation("standardised-log", mean, std, counts)
 
 
-def known(store: Store, network: Network, device: str) -> Measurement | None:
+def known(store: Store, network: Network, device: Device) -> Measurement | None:
     """The newest measurement of `network` on `device` that holds as the device was last seen.
 
     One under an older fingerprint is of another device, so to say, and counts only where anchors
-    showed that it still holds (`farm.store.Epoch`).
+    showed that it still holds (`farm.store.Epoch`). One of another batch size, or with caches in
+    another state, is another quantity.
     """
-    current = store.as_now(store.measurements(device=device, network=network))
+    found = store.as_now(store.measurements(device=device.name, network=network))
+    current = [m for m in found if _quantity(m.spec) == _quantity(device.spec)]
     return current[-1] if current else None
+
+
+def _quantity(spec: MeasureSpec) -> tuple[int, int]:
+    """What of a spec says which latency is measured; the rest says how well."""
+    return spec.batch, spec.flush_bytes
 
 
 def reference_latency(

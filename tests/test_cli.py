@@ -122,6 +122,14 @@ def test_hwl_says_what_was_measured_and_what_was_known(farm):
     assert "cached" in farm("hwl", CELL)[1]
 
 
+def test_hwl_takes_no_latency_of_another_batch_size(farm):
+    farm("hwl", CELL, "--json")
+    config = Path("cluster.yaml").read_text()
+    Path("cluster.yaml").write_text(config + "measure: {batch: 4}\n")
+    _, out, _ = farm("hwl", CELL, "--measure", "never", "--json")
+    assert json.loads(out)["mask"] == [False, False]
+
+
 def test_hwl_without_measuring_leaves_gaps(farm):
     farm(*LAUNCH)
     code, out, _ = farm(

@@ -63,7 +63,7 @@ def test_a_measurement_has_its_samples_its_spec_and_its_device(farm):
             assert m.spec == spec
             assert len(m.samples_s) == 3
             assert all(len(row) >= 2 for row in m.samples_s)
-            assert 1e-6 < m.latency_s < 1
+            assert 1e-7 < m.latency_s < 1  # a cell that computes a constant takes a microsecond
             assert m.warmup_s
     identity = " ".join(facts.identity)
     for needed in ("cpu", "governor", "kernel", "threads", "tvm"):

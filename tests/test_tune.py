@@ -13,13 +13,13 @@ from farm.compile.artifacts import ArtifactStore
 from farm.compile.compiler import compiler
 from farm.compile.target import untuned
 from farm.compile.tuning import PASSES
-from farm.config import Device
+from farm.config import AnchorPolicy, Device
 from farm.errors import DeviceUnfit
 from farm.tune import kernels_of, tune_device
 from farm.types import MeasureSpec
 from tests.compile.conftest import conv_model
 
-CPU = Device("cpu1", "cpu", CpuOptions(), MeasureSpec())
+CPU = Device("cpu1", "cpu", CpuOptions(), MeasureSpec(), AnchorPolicy())
 
 
 def test_a_cpu_is_tuned(tmp_path: Path) -> None:

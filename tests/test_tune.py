@@ -42,6 +42,7 @@ def test_a_cpu_is_tuned(tmp_path: Path) -> None:
 
 
 def test_a_gpu_is_not_tuned(tmp_path: Path) -> None:
-    gpu = Device("gpu", "cpu", CpuOptions(target={"kind": "cuda", "arch": "sm_90"}), MeasureSpec())
+    options = CpuOptions(target={"kind": "cuda", "arch": "sm_90"})
+    gpu = Device("gpu", "cpu", options, MeasureSpec(), AnchorPolicy())
     with pytest.raises(DeviceUnfit, match="only CPUs"):
         tune_device(gpu, [conv_model()], ArtifactStore(tmp_path / "artifacts"))

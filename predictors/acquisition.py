@@ -26,7 +26,7 @@ POOL = 500
 space's rim, where one spike misleads most: on published devices that spike, 2,000 cost .04 of
 rank correlation at 5 samples; on quiet ones they gained .02 at most."""
 
-POOL_GROWS_EVERY = 100
+POOL_GROWS_EVERY = 5
 """Choices after which another POOL of candidates is looked at."""
 
 AVERAGED = 300

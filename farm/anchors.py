@@ -39,7 +39,8 @@ KEPT_ROUNDS = 64
 """The last rounds that a chart needs: an average over older ones weighs 1e-8 of them."""
 
 TOLERATED = 0.01
-"""A lasting shift up to this, relative, is no drift: nobody asks for narrower intervals."""
+"""A lasting shift up to this, relative, is no drift: nobody asks for narrower intervals. On shared
+hosts more is ordinary, see `farm.config.AnchorPolicy`."""
 
 _WEIGHT, _WIDTH = 0.25, 3.0
 """Of a chart that calls a false alarm every 500 rounds, and a shift of one sigma after 11: Lucas
@@ -72,10 +73,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Chart:
-    """The control chart of a device, a point for each round. sigma: of `shift`, as far as known."""
+    """The control chart of a device, a point for each round. sigma: of `shift`, as far as known;
+    tolerated: see `chart`."""
 
     points: tuple[Point, ...]
     sigma: float
+    tolerated: float
 
     @property
     def out(self) -> bool:
@@ -86,7 +89,11 @@ class Chart:
     def back(self) -> bool:
         """Whether the last round, if all to come were like it, would stay in control."""
         shift = self.points[-1].shift
-        return not self.out and (shift is None or abs(shift) <= _limit(math.inf, self.sigma))
+        return not self.out and (shift is None or abs(shift) <= self._lasting)
+
+    @property
+    def _lasting(self) -> float:
+        return _limit(math.inf, self.sigma, self.tolerated)
 
     @property
     def last_good(self) -> int:
@@ -106,13 +113,13 @@ class Chart:
         )
 
 
-def chart(rounds: Sequence[Latencies]) -> Chart:
+def chart(rounds: Sequence[Latencies], tolerated: float = TOLERATED) -> Chart:
     """The EWMA control chart of a device's rounds (Roberts, Control Chart Tests Based on Geometric
     Moving Averages, Technometrics 1 (1959)).
 
     Each round is judged by what was known before it: the levels are medians of the first rounds,
     and sigma comes from moving ranges, so that there is no trial period that nobody watches. The
-    limits are at least what a lasting shift by `TOLERATED` leads to.
+    limits are at least what a lasting shift by `tolerated`, relative, leads to.
     """
     points: list[Point] = []
     shifts: list[float] = []
@@ -125,10 +132,10 @@ def chart(rounds: Sequence[Latencies]) -> Chart:
             continue
         ewma += _WEIGHT * (shift - ewma)
         shifts.append(shift)
-        points.append(Point(shift, ewma, _limit(len(shifts), sigma)))
+        points.append(Point(shift, ewma, _limit(len(shifts), sigma, tolerated)))
         if len(shifts) > 1:
             squares, count = squares + (shifts[-1] - shifts[-2]) ** 2 / 2, count + 1
-    return Chart(tuple(points), max(math.sqrt(squares / count), _LEAST_SIGMA))
+    return Chart(tuple(points), max(math.sqrt(squares / count), _LEAST_SIGMA), tolerated)
 
 
 def shift_of(latencies: Latencies, before: Sequence[Latencies]) -> float | None:
@@ -151,11 +158,11 @@ def _level_s(series: Series, rounds: Iterable[Latencies]) -> float | None:
     return _median(first) if first else None
 
 
-def _limit(number: float, sigma: float) -> float:
+def _limit(number: float, sigma: float, tolerated: float) -> float:
     """Of the moving average after `number` shifts."""
     left = float((1 - _WEIGHT) ** number)
     chance = _WIDTH * sigma * math.sqrt(_WEIGHT / (2 - _WEIGHT) * (1 - left**2))
-    return max(chance, TOLERATED * (1.0 - left))
+    return max(chance, tolerated * (1.0 - left))
 
 
 def _median(values: Sequence[float]) -> float:

@@ -27,12 +27,15 @@ class AnchorPolicy(BaseModel):
     """How a device is watched over, see `farm.anchors`.
 
     every: measurements between two rounds of anchors; 0 measures none.
+    tolerated: a lasting shift up to this, relative, is no drift. A turbo clock that moves all
+        networks by 5 % for minutes is ordinary on a shared host; a host of one's own bears 0.01.
     pause_s: before a device that is out of control is looked at again.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     every: Annotated[int, Field(ge=0)] = 24
+    tolerated: Annotated[float, Field(gt=0, lt=1)] = 0.06
     pause_s: Annotated[float, Field(ge=0)] = 30.0
 
 

@@ -132,7 +132,8 @@ class Farm:
         if not (self.config.store / "farm.db").exists():
             return Health(None, (), None, ())
         with self.store() as store:
-            return health(store, facts, self.config.device(facts.device).spec)
+            device = self.config.device(facts.device)
+            return health(store, facts, device.spec, device.anchors.tolerated)
 
     def _job(self, network: Network, facts: DeviceFacts) -> Job:
         if facts.target is None:

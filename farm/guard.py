@@ -179,7 +179,7 @@ class Guard:
     def _judge(self, device: str, recheck: bool) -> bool:
         """Looks at the control chart; whether the device is trusted."""
         watch = self._watches[device]
-        chart = anchors.chart([one.latency_s for one in watch.rounds])
+        chart = anchors.chart([one.latency_s for one in watch.rounds], watch.policy.tolerated)
         if chart.out or (recheck and not chart.back):
             good = watch.rounds[: chart.last_good + 1]
             self._store.quarantine(device, chart.reason, after=good[-1].last_id)

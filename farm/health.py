@@ -46,7 +46,7 @@ class Health:
         }
 
 
-def health(store: Store, facts: DeviceFacts, spec: MeasureSpec) -> Health:
+def health(store: Store, facts: DeviceFacts, spec: MeasureSpec, tolerated: float) -> Health:
     """Read what is known of a device that is as `facts` say."""
     device = facts.device
     return Health(
@@ -62,14 +62,15 @@ def health(store: Store, facts: DeviceFacts, spec: MeasureSpec) -> Health:
                 facts.fingerprint,
                 spec,
                 retired=True,
-            )
+            ),
+            tolerated,
         ),
     )
 
 
-def _charted(rounds: list[AnchorRound]) -> tuple[Shown, ...]:
+def _charted(rounds: list[AnchorRound], tolerated: float) -> tuple[Shown, ...]:
     good = [one.latency_s for one in rounds if one.retired is None]
-    points = iter(anchors.chart(good).points)
+    points = iter(anchors.chart(good, tolerated).points)
     shown = []
     for one in rounds:
         if one.retired is not None:

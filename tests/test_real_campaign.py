@@ -61,8 +61,8 @@ def test_a_measurement_has_its_samples_its_spec_and_its_device(farm):
         for m in store.measurements(campaign="c1", device="cpu1"):
             assert m.fingerprint == facts.fingerprint
             assert m.spec == spec
-            assert len(m.samples_s) == 3
-            assert all(len(row) >= 2 for row in m.samples_s)
+            assert len(m.blocks) == 3
+            assert all(len(block.samples_s) >= 2 for block in m.blocks)
             assert 1e-7 < m.latency_s < 1  # a cell that computes a constant takes a microsecond
             assert m.warmup_s
     identity = " ".join(facts.identity)

@@ -57,6 +57,7 @@ class Case:
     faulty: Artifact | None
     network: Network = NETWORK
     entry: Mapping[str, Any] = field(default_factory=dict)
+    patience_s: float = 0.5  # shorter than the network that hangs takes
 
 
 def on_this_cpu(fault: str | None, request: pytest.FixtureRequest) -> tuple[Artifact, Artifact]:
@@ -141,7 +142,7 @@ def _estimator(name: str, fault: str | None, request: pytest.FixtureRequest) -> 
         folder = request.getfixturevalue("tmp_path")
         request.getfixturevalue("monkeypatch").setenv("XDG_CACHE_HOME", str(folder))
     kind = agent_class(name)
-    return Case(name, kind("npu1", kind.options()), None, None, CELL)
+    return Case(name, kind("npu1", kind.options()), None, None, CELL, patience_s=0.01)
 
 
 KINDS = [cpu, fake, gpu, insn_clock, qemu_pi, replay, ssh, vela, zigzag]
@@ -220,7 +221,7 @@ def test_a_session_has_a_result_for_each_network(case, quick):
 @pytest.mark.usefixtures("children")
 def test_a_fault_has_its_name_and_the_next_network_is_measured(kind, fault, quick, request):
     case = kind(fault, request)
-    impatient = replace(quick, timeout_s=0.5 if fault == "hang" else 60.0)
+    impatient = replace(quick, timeout_s=case.patience_s if fault == "hang" else 60.0)
     with case.agent as agent:
         with pytest.raises(DeviceError) as caught:
             measure_one(agent, case.network, case.faulty, impatient)

@@ -43,7 +43,9 @@ class HealthStore(Connected):
     def add_epoch(self, epoch: Epoch) -> None:
         """Keep what was decided of a fingerprint; what was decided before stays."""
         with self._writing():
-            self._insert("epochs", {**asdict(epoch), "decided_at": rows.now()}, "IGNORE")
+            self._insert(
+                "epochs", {**asdict(epoch), "decided_at": rows.now("microseconds")}, "IGNORE"
+            )
 
     def epochs(self, device: str) -> list[Epoch]:
         """What was decided of the device's fingerprints, oldest first."""

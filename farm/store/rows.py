@@ -11,9 +11,9 @@ from farm.store.values import Request
 from farm.types import Block, Failure, Measurement, MeasureSpec, Network
 
 
-def now() -> str:
-    """UTC in ISO 8601 with milliseconds, as in every row."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def now(precision: str = "milliseconds") -> str:
+    """UTC in ISO 8601; with milliseconds in every row but where two may come within one."""
+    return datetime.now(UTC).isoformat(timespec=precision)
 
 
 def request(row: dict[str, Any]) -> Request:

@@ -26,7 +26,7 @@ class HealthStore(Connected):
 
     def see(self, facts: DeviceFacts) -> None:
         """Keep what an agent found, once for each fingerprint, and that it is so now."""
-        now = rows.now()
+        now = rows.now("microseconds")
         row = {"fingerprint": facts.fingerprint, "device": facts.device, "first_seen_at": now}
         row |= {"facts": json.dumps(asdict(facts), default=dict)}
         sql = "UPDATE facts SET last_seen_at = ? WHERE fingerprint = ?"
@@ -43,9 +43,7 @@ class HealthStore(Connected):
     def add_epoch(self, epoch: Epoch) -> None:
         """Keep what was decided of a fingerprint; what was decided before stays."""
         with self._writing():
-            self._insert(
-                "epochs", {**asdict(epoch), "decided_at": rows.now("microseconds")}, "IGNORE"
-            )
+            self._insert("epochs", {**asdict(epoch), "decided_at": rows.now()}, "IGNORE")
 
     def epochs(self, device: str) -> list[Epoch]:
         """What was decided of the device's fingerprints, oldest first."""

@@ -6,7 +6,7 @@ is decided here, on the farm's side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -101,16 +101,14 @@ def _batch(
 ) -> list[Measurement | DeviceError]:
     courses = [_Course(job) for job in jobs]
 
-    def so_far(course: _Course) -> Measurement:
-        known_s = usual_s or quality.usual_probe_s([b for c in courses for b in c.blocks])
-        return _measurement(course, facts, spec, known_s)
-
+    probe_s = usual_s
     for number in range(1 if facts.exact else spec.max_sessions):
-        taking_part = [course for course in courses if not _settled(course, spec, so_far)]
+        taking_part = [course for course in courses if not _settled(course, facts, spec, probe_s)]
         if not taking_part:
             break
         _hold_session(agent, taking_part, spec, number)
-    return [course.error or so_far(course) for course in courses]
+        probe_s = usual_s or quality.usual_probe_s([b for c in courses for b in c.blocks])
+    return [course.error or _measurement(course, facts, spec, probe_s) for course in courses]
 
 
 def _hold_session(agent: Agent, courses: Sequence[_Course], spec: MeasureSpec, number: int) -> None:
@@ -135,7 +133,7 @@ def _blame(left: list[_Course], error: DeviceError) -> None:
         left.remove(course)
 
 
-def _settled(course: _Course, spec: MeasureSpec, so_far: Callable[[_Course], Measurement]) -> bool:
+def _settled(course: _Course, facts: DeviceFacts, spec: MeasureSpec, usual_s: float | None) -> bool:
     """Whether another session of this network would be a waste."""
     if course.error is not None:
         return True
@@ -143,7 +141,7 @@ def _settled(course: _Course, spec: MeasureSpec, so_far: Callable[[_Course], Mea
         return False
     if sum(session.device_s for session in course.sessions) >= spec.budget_s:
         return True
-    return so_far(course).verdict == "ok"
+    return _measurement(course, facts, spec, usual_s).verdict == "ok"
 
 
 def _measurement(

@@ -11,18 +11,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agents import linux
-from agents.cpu import CpuOptions, choose_cores
-from agents.timing import read_files
+from agents.emulated.exact import ExactAgent
 from farm.errors import DeviceLost, DeviceUnfit, MeasureTimeout, blaming
-from farm.hosts import host_name, set_affinity
+from farm.hosts import set_affinity
 from farm.spaces import SPACES, space
 from farm.spaces.graph import Graph
-from farm.types import Block, DeviceFacts, Job, MeasureSpec, Network, Session
+from farm.types import Block, Job, MeasureSpec, Network, Session
 
 
 class EstimatorOptions(BaseModel):
@@ -120,48 +118,23 @@ def installed_version(distribution: str, extra: str) -> str:
         ) from e
 
 
-class EstimatorAgent:
+class EstimatorAgent(ExactAgent):
     """An agent around a `Model`. A kind is a subclass with its options and `_model`."""
 
     options: ClassVar[type[BaseModel]] = EstimatorOptions
 
     def __init__(self, name: str, options: Any) -> None:
-        self._name = name
-        self._options = options
+        super().__init__(name, options.core)
         self._model: Model = self._make_model(options)
-        self._started = False
-        self._cores: tuple[int, ...] = ()
-        self._facts: DeviceFacts | None = None
 
     def _make_model(self, options: Any) -> Model:
         raise NotImplementedError
 
-    def __enter__(self) -> Self:
-        if self._started:
-            raise RuntimeError(f"{self._name} is started already; leave its `with` block first")
-        core = self._options.core
-        wanted = CpuOptions(threads=1, cores=None if core is None else (core,))
-        self._cores = choose_cores(wanted, os.sched_getaffinity(0))
-        self._started = True
-        return self
+    def _target(self) -> None:
+        return None
 
-    def __exit__(self, *_: object) -> None:
-        self._started = False
-
-    def facts(self) -> DeviceFacts:
-        """See `agents.Agent.facts`."""
-        if not self._started:
-            raise RuntimeError(f"{self._name} is not started; use it in a `with` block")
-        if self._facts is None:
-            self._facts = DeviceFacts(
-                device=self._name,
-                host=host_name(),
-                cores=linux.with_siblings(read_files(list(linux.FACT_FILES)), self._cores),
-                target=None,
-                identity=self._model.identity(),
-                exact=True,
-            )
-        return self._facts
+    def _identity(self) -> Mapping[str, str]:
+        return self._model.identity()
 
     def session(self, jobs: Sequence[Job], spec: MeasureSpec, number: int) -> list[Session]:  # noqa: ARG002
         """See `agents.Agent.session`. An estimate is exact, so that a block is one sample."""

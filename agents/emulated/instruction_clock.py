@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agents import linux
 from agents.bundle import bundle, bundle_versions
-from agents.cpu import CpuOptions, choose_cores
 from agents.driving import checked
 from agents.emulated import guest
+from agents.emulated.exact import ExactAgent
 from agents.emulated.profiles import PROFILES, Counts, Profile, seconds
 from agents.pipes import result_of
-from agents.timing import read_files
 from farm.errors import blaming
-from farm.hosts import host_name
-from farm.types import Artifact, Block, DeviceFacts, Job, MeasureSpec, Session
+from farm.types import Artifact, Block, Job, MeasureSpec, Session, Target
 
 START_S = 120.0
 """For QEMU and Python to start, on a host that does much else."""
@@ -35,44 +31,18 @@ class InstructionClockOptions(BaseModel):
     core: int | None = Field(None, ge=0)
 
 
-class InstructionClockAgent:
+class InstructionClockAgent(ExactAgent):
     """Runs the same artifact and runtime as an arm64 device, under QEMU, one thread."""
 
     options: ClassVar[type[BaseModel]] = InstructionClockOptions
 
     def __init__(self, name: str, options: InstructionClockOptions) -> None:
-        self._name = name
-        self._core = options.core
+        super().__init__(name, options.core)
         named = options.profile
         self._profile = named if isinstance(named, Profile) else PROFILES[named]
-        self._started = False
-        self._cores: tuple[int, ...] = ()
-        self._facts: DeviceFacts | None = None
 
-    def __enter__(self) -> Self:
-        if self._started:
-            raise RuntimeError(f"{self._name} is started already; leave its `with` block first")
-        wanted = CpuOptions(threads=1, cores=None if self._core is None else (self._core,))
-        self._cores = choose_cores(wanted, os.sched_getaffinity(0))
-        self._started = True
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._started = False
-
-    def facts(self) -> DeviceFacts:
-        """See `agents.Agent.facts`."""
-        self._must_be_started()
-        if self._facts is None:
-            self._facts = DeviceFacts(
-                device=self._name,
-                host=host_name(),
-                cores=linux.with_siblings(read_files(list(linux.FACT_FILES)), self._cores),
-                target=self._profile.target,
-                identity=self._identity(),
-                exact=True,
-            )
-        return self._facts
+    def _target(self) -> Target:
+        return self._profile.target
 
     def _identity(self) -> dict[str, str]:
         return {
@@ -108,10 +78,6 @@ class InstructionClockAgent:
         with guest.counting(self._profile, artifact.library) as pipe:
             result = result_of(pipe.request(request, spec.timeout_s + START_S))
         return Counts.from_words(result["counts"], len(self._profile.caches))
-
-    def _must_be_started(self) -> None:
-        if not self._started:
-            raise RuntimeError(f"{self._name} is not started; use it in a `with` block")
 
 
 def _witness(counts: Counts) -> dict[str, float]:

@@ -14,7 +14,7 @@ from farm.types import DeviceFacts, Target
 
 
 class ExactAgent:
-    """Its samples are exact (`DeviceFacts.exact`). A subclass says what it is, and holds sessions."""
+    """Its samples are exact (`DeviceFacts.exact`). A subclass is a device, and holds sessions."""
 
     def __init__(self, name: str, core: int | None) -> None:
         """core: the logical CPU to work on; the last one where that is None."""

@@ -107,7 +107,7 @@ def tune_device(
 
         found = tuple(tune(counts, target, measure, artifacts, kernel_cache(artifacts)))
     uses = tuple(counts[choice.group] for choice in found)
-    return Tuning(facts, found, uses, tuned_target(target, found))
+    return Tuning(facts, found, uses, tuned_target(facts.target, found))
 
 
 def _seconds(agent: Agent, artifacts: Sequence[Artifact], number: int) -> list[float]:

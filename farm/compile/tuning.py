@@ -83,20 +83,27 @@ def choose(samples_s: Mapping[Schedule, Sequence[float]]) -> Schedule:
 
 
 def tuned_target(target: Target, choices: Iterable[Choice]) -> Target:
-    """The target with what was chosen, where that is not what the rule chooses anyway."""
-    plain = targets.untuned(target)
-    chosen = {
-        name_of(choice.group): list(astuple(choice.chosen))
-        for choice in choices
-        if choice.chosen != next(iter(choice.samples_s))
-    }
+    """The target with what was chosen, where that is not what the rule chooses anyway.
+
+    What it says of kernels that nothing was chosen for stays: search spaces are tuned one by one.
+    """
+    plain, chosen = targets.untuned(target), dict(_schedules(target))
+    for choice in choices:
+        chosen.pop(name_of(choice.group), None)
+        if choice.chosen != next(iter(choice.samples_s)):
+            chosen[name_of(choice.group)] = list(astuple(choice.chosen))
     options = {"tag": plain} if isinstance(plain, str) else dict(plain)
     return {**options, targets.SCHEDULES: chosen} if chosen else plain
 
 
+def _schedules(target: Target) -> Mapping[str, Sequence[int]]:
+    """The schedules of a target, by `name_of` their kernels."""
+    return {} if isinstance(target, str) else target.get(targets.SCHEDULES, {})
+
+
 def tuned(plan: Plan, target: Target) -> Plan:
     """The plan with the schedules of a target."""
-    schedules = {} if isinstance(target, str) else target.get(targets.SCHEDULES, {})
+    schedules = _schedules(target)
     if not schedules:
         return plan
 

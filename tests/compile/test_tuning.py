@@ -112,6 +112,18 @@ def test_the_choice_of_the_rule_needs_no_words(host_target: dict[str, Any]) -> N
     assert choice.to_json()["chosen"] == astuple(RULE)
 
 
+def test_search_spaces_are_tuned_one_by_one(host_target: dict[str, Any]) -> None:
+    """What was chosen for other kernels stays; what was measured anew is replaced."""
+    other = replace(GROUP, relu_input=True)
+    samples = {RULE: (1.0, 1.0), FAST: (0.5, 0.5), SLOW: (2.0, 2.0)}
+    first = tuning.tuned_target(host_target, [tuning.Choice(GROUP, samples, FAST)])
+    both = tuning.tuned_target(first, [tuning.Choice(other, samples, SLOW)])
+    assert both["schedules"] == {tuning.name_of(GROUP): [1, 4, 2], tuning.name_of(other): [1, 4, 3]}
+    one = tuning.tuned_target(both, [tuning.Choice(GROUP, samples, RULE)])
+    assert one["schedules"] == {tuning.name_of(other): [1, 4, 3]}
+    assert tuning.tuned_target(one, [tuning.Choice(other, samples, RULE)]) == host_target
+
+
 def test_tags_are_tuned_as_well() -> None:
     tag = "raspberry-pi/4b-aarch64"
     choice = tuning.Choice(GROUP, {RULE: (1.0, 1.0), FAST: (0.5, 0.5)}, FAST)

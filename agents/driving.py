@@ -135,6 +135,7 @@ def identity(
         "governor": linux.governor(files, cores) or "not visible",
         "kernel": seen["uname"][2],
         "priority": seen.get("priority"),
+        "large_pages": linux.large_pages(files),
         "threads": str(threads),
         "cores": linux.format_cpu_list(cores),
         **versions,

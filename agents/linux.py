@@ -19,6 +19,7 @@ FACT_FILES = (
     "/proc/device-tree/model",
     f"{_CPUS}/cpu[0-9]*/topology/thread_siblings_list",
     f"{_CPUS}/cpu[0-9]*/cpufreq/scaling_governor",
+    "/sys/kernel/mm/transparent_hugepage/enabled",
 )
 """Patterns of the files that the functions for facts read."""
 
@@ -49,6 +50,12 @@ def cpu_flags(files: Files) -> frozenset[str]:
     """Instruction set extensions, as Linux names them."""
     fields = cpu_fields(files)
     return frozenset((fields.get("flags") or fields.get("Features") or "").split())
+
+
+def large_pages(files: Files) -> str | None:
+    """Who gets pages larger than usual: `always`, `madvise` (who asks) or `never`."""
+    said = files.get("/sys/kernel/mm/transparent_hugepage/enabled", "")
+    return said.partition("[")[2].partition("]")[0] or None
 
 
 def memory_bytes(files: Files) -> int | None:

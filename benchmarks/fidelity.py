@@ -3,8 +3,9 @@
     python -m benchmarks.fidelity --networks 30 --seed 0 [--reference 12] [--json]
 
 Measures networks of both search spaces twice, in two campaigns with a runner each, as the farm
-does; then as MetaSchedule's runner does (`benchmarks/time_evaluator.py`), one network after the
-other, for as many device seconds as the farm took. First on the host as it is, then while one
+does, with anchors in each batch; then as MetaSchedule's runner does
+(`benchmarks/time_evaluator.py`), one network after the other, for as many device seconds as the
+farm took. First on the host as it is, then while one
 process copies memory and computes in random bursts. A longer run of `--reference` sessions, half
 of it between the campaigns and half after, is what the intervals should cover.
 """
@@ -31,12 +32,14 @@ import numpy as np
 from agents import Agent, agent_class
 from benchmarks import report
 from benchmarks.time_evaluator import evaluated
+from farm.anchors import anchors_of
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build
 from farm.dispatch import BATCH
 from farm.errors import DeviceError
 from farm.executor import kernel_cache
 from farm.measuring import measure
+from farm.references import Usual, usual_after
 from farm.spaces import space
 from farm.types import Job, Measurement, MeasureSpec
 from predictors.metrics import spearman
@@ -47,73 +50,102 @@ SPACES = {"nb201": 2, "fbnet": 1}
 
 @dataclass(frozen=True)
 class Campaign:
-    """What one campaign says of each network: (N,) seconds and what it cost."""
+    """What one campaign says of each network: (N,) seconds and what it cost.
+
+    device_s: with each network's share of the anchors of its batch.
+    """
 
     latency_s: np.ndarray
     low_s: np.ndarray
     high_s: np.ndarray
     device_s: np.ndarray
-    timed_s: np.ndarray
+    timed_fraction: float
     verdicts: tuple[str, ...]
 
 
-def jobs(count: int, seed: int, root: Path) -> list[Job]:
-    """`count` random networks, compiled for this computer."""
+@dataclass(frozen=True)
+class Lab:
+    """Everything compiled for this computer: the networks, and the anchors of their spaces."""
+
+    networks: Sequence[Job]
+    anchors: Sequence[Job]
+
+
+def lab(count: int, seed: int, root: Path) -> Lab:
+    """`count` random networks, and the anchors."""
     artifacts = ArtifactStore(root)
     rng = np.random.default_rng(seed)
     with _device() as device:
         target = device.facts().target
     assert target is not None
+    chosen = [
+        network
+        for name, share in SPACES.items()
+        for network in space(name).sample(count * share // sum(SPACES.values()), rng)
+    ]
     made = []
-    for name, share in SPACES.items():
-        searched = space(name)
-        for network in searched.sample(count * share // sum(SPACES.values()), rng):
-            model = searched.model(network)
-            made.append(Job(network, build(model, target, artifacts, kernel_cache(artifacts))))
-            _say(f"{len(made)} networks compiled")
-    return made
+    for network in (*chosen, *anchors_of(SPACES.keys())):
+        model = space(network.space).model(network)
+        made.append(Job(network, build(model, target, artifacts, kernel_cache(artifacts))))
+        _say(f"{len(made)} networks compiled")
+    anchors = [replace(job, reference=True) for job in made[len(chosen) :]]
+    return Lab(made[: len(chosen)], anchors)
 
 
 def farms_campaign(
-    networks: Sequence[Job], spec: MeasureSpec, clocks: dict[str, float]
-) -> list[Measurement]:
-    """As the farm measures: batches of networks in sessions.
+    networks: Lab, spec: MeasureSpec, usual: dict[str, Usual]
+) -> list[tuple[Measurement, float]]:
+    """As the farm measures: batches of networks in sessions, each with the anchors' share of the
+    device's time, in seconds.
 
-    clocks: the usual clock, by fingerprint, which a store keeps from the first batch on.
+    usual: what the device is like as a rule, which a store keeps from the first batch on.
     """
-    found: list[Measurement] = []
+    found: list[tuple[Measurement, float]] = []
     with _device() as device:
-        for start in range(0, len(networks), BATCH):
-            _, outcomes = measure(device, networks[start : start + BATCH], spec, clocks)
-            found += [_good(outcome) for outcome in outcomes]
-            if found[0].clock_probe_s is not None:
-                clocks.setdefault(found[0].fingerprint, found[0].clock_probe_s)
+        for start in range(0, len(networks.networks), BATCH):
+            batch = networks.networks[start : start + BATCH]
+            spaces = {job.network.space for job in batch}
+            anchors = [job for job in networks.anchors if job.network.space in spaces]
+            _, outcomes = measure(device, [*batch, *anchors], spec, usual)
+            good = [_good(outcome) for outcome in outcomes]
+            _learn(usual, good, [*batch, *anchors])
+            share_s = sum(m.device_s for m in good[len(batch) :]) / len(batch)
+            found += [(m, share_s) for m in good[: len(batch)]]
             _say(f"{len(found)} networks measured")
     return found
 
 
-def summarised(measurements: Sequence[Measurement]) -> Campaign:
+def _learn(usual: dict[str, Usual], measured: Sequence[Measurement], jobs: Sequence[Job]) -> None:
+    fingerprint = measured[0].fingerprint
+    seen = [(m, job.reference) for m, job in zip(measured, jobs, strict=True)]
+    usual[fingerprint] = usual_after(usual.get(fingerprint, Usual()), seen)
+
+
+def summarised(found: Sequence[tuple[Measurement, float]]) -> Campaign:
+    measurements, shares_s = zip(*found, strict=True)
     return Campaign(
         latency_s=np.array([m.latency_s for m in measurements]),
         low_s=np.array([m.interval_s[0] for m in measurements]),
         high_s=np.array([m.interval_s[1] for m in measurements]),
-        device_s=np.array([m.device_s for m in measurements]),
-        timed_s=np.array([m.timed_s for m in measurements]),
+        device_s=np.array([m.device_s for m in measurements]) + np.array(shares_s),
+        timed_fraction=sum(m.timed_s for m in measurements) / sum(m.device_s for m in measurements),
         verdicts=tuple(m.verdict for m in measurements),
     )
 
 
-def reference_s(halves: Sequence[Sequence[Measurement]]) -> np.ndarray:
+def reference_s(halves: Sequence[Sequence[tuple[Measurement, float]]]) -> np.ndarray:
     """(N,) seconds: the statistic of record over the blocks of all halves."""
     joined = []
-    for parts in zip(*halves, strict=True):
+    for both in zip(*halves, strict=True):
+        parts = [measurement for measurement, _ in both]
         sessions = [len(part.warmup_s) for part in parts]
         blocks = [
             replace(block, session=block.session + sum(sessions[:i]))
             for i, part in enumerate(parts)
             for block in part.blocks
         ]
-        joined.append(replace(parts[0], blocks=tuple(blocks)).latency_s)
+        slowdown = tuple(times for part in parts for times in part.slowdown)
+        joined.append(replace(parts[0], blocks=tuple(blocks), slowdown=slowdown).latency_s)
     return np.array(joined)
 
 
@@ -128,17 +160,17 @@ def differences(first_s: np.ndarray, second_s: np.ndarray) -> dict[str, float]:
 
 
 def condition(
-    networks: Sequence[Job], sessions: int, clocks: dict[str, float]
+    networks: Lab, sessions: int, usual: dict[str, Usual]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Everything on the host as it is now: what it came to, and a row for each network."""
     spec = MeasureSpec()
     half = replace(spec, min_sessions=max(1, sessions // 2), max_sessions=max(1, sessions // 2))
-    first = summarised(farms_campaign(networks, spec, clocks))
-    halves = [farms_campaign(networks, half, clocks)]
-    second = summarised(farms_campaign(networks, spec, clocks))
-    halves.append(farms_campaign(networks, half, clocks))
+    first = summarised(farms_campaign(networks, spec, usual))
+    halves = [farms_campaign(networks, half, usual)]
+    second = summarised(farms_campaign(networks, spec, usual))
+    halves.append(farms_campaign(networks, half, usual))
     truth_s = reference_s(halves)
-    theirs = [evaluated(networks, first.device_s.tolist()) for _ in range(2)]
+    theirs = [evaluated(networks.networks, first.device_s.tolist()) for _ in range(2)]
     means = [np.array([np.mean(results) for results in one]) for one in theirs]
     medians = [np.array([np.median(results) for results in one]) for one in theirs]
     covered = [(c.low_s <= truth_s) & (truth_s <= c.high_s) for c in (first, second)]
@@ -147,7 +179,7 @@ def condition(
         "time_evaluator_mean": differences(*means),
         "time_evaluator_median": differences(*medians),
         "coverage_95": float(np.mean(covered)),
-        "timed_fraction": float(first.timed_s.sum() / first.device_s.sum()),
+        "timed_fraction": first.timed_fraction,
         "device_s_per_network": float(first.device_s.mean()),
         "verdicts": dict(Counter(first.verdicts + second.verdicts)),
     }
@@ -163,7 +195,7 @@ def condition(
             "mean_second_s": means[1][i],
             "device_s": first.device_s[i],
         }
-        for i, job in enumerate(networks)
+        for i, job in enumerate(networks.networks)
     ]
     return found, rows
 
@@ -233,15 +265,15 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(argv)
-    found, rows, clocks = {}, [], dict[str, float]()
+    found, rows, usual = {}, [], dict[str, Usual]()
     with TemporaryDirectory() as root:
-        networks = jobs(given.networks, given.seed, Path(root))
+        networks = lab(given.networks, given.seed, Path(root))
         for name in ("idle", "loaded"):
             if name == "idle":
-                found[name], own = condition(networks, given.reference, clocks)
+                found[name], own = condition(networks, given.reference, usual)
             else:
                 with neighbour(given.seed):
-                    found[name], own = condition(networks, given.reference, clocks)
+                    found[name], own = condition(networks, given.reference, usual)
             rows += [{"condition": name, **row} for row in own]
             _say(f"{name}: {json.dumps(found[name])}\n")
     report.finish("fidelity", rows, summary(found), given.json)

@@ -8,26 +8,33 @@ whether older results still hold.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 
+from farm.references import Series
 from farm.types import Network
 
-NETWORKS = tuple(
-    Network("nb201", code)
-    for code in (
-        "|none~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|none~2|",
-        "|nor_conv_1x1~0|+|skip_connect~0|nor_conv_3x3~1|+|avg_pool_3x3~0|nor_conv_1x1~1|"
-        "skip_connect~2|",
-        "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|"
-        "nor_conv_3x3~2|",
-    )
+_NB201 = (
+    "|nor_conv_1x1~0|+|skip_connect~0|nor_conv_3x3~1|+|avg_pool_3x3~0|nor_conv_1x1~1|"
+    "skip_connect~2|",
+    "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|"
+    "nor_conv_3x3~2|",
 )
-"""Of NAS-Bench-201: 8, 51 and 185 million multiply-accumulates."""
+_FBNET = ("4" * 22, "2" * 22)
 
-Series = tuple[str, str | None]
-"""Network id and build key: what is built otherwise is another anchor."""
+NETWORKS = (
+    *(Network("nb201", code) for code in _NB201),
+    *(Network("fbnet", code) for code in _FBNET),
+)
+"""51 and 185, 130 and 272 million multiply-accumulates; an FBNet's weights are 13 to 17 MB."""
+
+
+def anchors_of(spaces: Set[str]) -> tuple[Network, ...]:
+    """The anchors for networks of these search spaces: of the same ones, or all for others."""
+    own = tuple(network for network in NETWORKS if network.space in spaces)
+    return own if spaces and spaces == {network.space for network in own} else NETWORKS
+
 
 Latencies = Mapping[Series, float]
 """A round of anchors, in seconds."""

@@ -26,7 +26,8 @@ _Model = TypeVar("_Model", bound=BaseModel)
 class AnchorPolicy(BaseModel):
     """How a device is watched over, see `farm.anchors`.
 
-    every: measurements between two rounds of anchors; 0 measures none.
+    every: measurements between two rounds of anchors: with 1 each batch of networks has them, and
+        its latencies are told at the speed that the anchors usually have; 0 measures none.
     tolerated: a lasting shift up to this, relative, is no drift. A turbo clock that moves all
         networks by 5 % for minutes is ordinary on a shared host; a host of one's own bears 0.01.
     pause_s: before a device that is out of control is looked at again.
@@ -34,7 +35,7 @@ class AnchorPolicy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    every: Annotated[int, Field(ge=0)] = 24
+    every: Annotated[int, Field(ge=0)] = 1
     tolerated: Annotated[float, Field(gt=0, lt=1)] = 0.06
     pause_s: Annotated[float, Field(ge=0)] = 30.0
 

@@ -13,6 +13,7 @@ from farm.config import AnchorPolicy
 from farm.errors import BuildError
 from farm.executor import BuildJob, Built, Executor, Measured, MeasureJob
 from farm.guard import Guard
+from farm.references import Usual, usual_after
 from farm.schedule import Place, Running, next_starts
 from farm.spaces import space
 from farm.store import Request, Store
@@ -67,7 +68,7 @@ class Dispatcher:
         self._builds: dict[tuple[Network, str], _Build] = {}
         self._building: dict[str, tuple[BuildJob, Place]] = {}
         self._incumbents: dict[str, str] = {}
-        self._clocks = {device: store.usual_clocks(device) for device in specs}
+        self._usual = {device: store.usual(device) for device in specs}
         self.measuring: dict[str, list[Request]] = {}
         self.ended = 0
         self._guard = Guard(store, executor.facts, specs, policies or {})
@@ -150,9 +151,12 @@ class Dispatcher:
 
     def _waiting(self) -> list[Request]:
         busy = {request.id for requests in self.measuring.values() for request in requests}
-        anchors = [r for device in self._specs for r in self._guard.wanted(device)]
-        wanted = [r for r in self._pending() if not self._guard.barred(r.device)]
-        return [request for request in [*anchors, *wanted] if request.id not in busy]
+        wanted = [r for r in self._pending() if r.id not in busy]
+        anchors = []
+        for device in self._specs:
+            coming = [request.network for request in wanted if request.device == device][:BATCH]
+            anchors += [r for r in self._guard.wanted(device, coming) if r.id not in busy]
+        return [*anchors, *(r for r in wanted if not self._guard.barred(r.device))]
 
     def _next(self) -> list[Request]:
         """The oldest waiting requests of each device."""
@@ -196,17 +200,18 @@ class Dispatcher:
                 self._store.use_build(job.request.campaign, job.artifact.build_key)
         self.measuring[device] = [job.request for job in jobs]
         self._incumbents[self._places[device].host] = device
-        clocks = dict(self._clocks[device])
-        self._executor.measure([replace(job, clock_probe_s=clocks) for job in jobs])
+        usual = dict(self._usual[device])
+        self._executor.measure([replace(job, usual=usual) for job in jobs])
 
     def _collect_measurement(self, ended: Measured) -> None:
         request = ended.job.request
         if ended.facts is not None:
             self._guard.see(ended.facts)
         self._record(request, ended.outcome)
-        if isinstance(ended.outcome, Measurement) and ended.outcome.clock_probe_s is not None:
-            known = self._clocks[request.device]
-            known.setdefault(ended.outcome.fingerprint, ended.outcome.clock_probe_s)
+        if isinstance(ended.outcome, Measurement):
+            known, fingerprint = self._usual[request.device], ended.outcome.fingerprint
+            seen = [(ended.outcome, _is_anchor(request))]
+            known[fingerprint] = usual_after(known.get(fingerprint, Usual()), seen)
         self.measuring[request.device].remove(request)
         if not self.measuring[request.device]:
             del self.measuring[request.device]

@@ -21,6 +21,7 @@ from farm.config import Device
 from farm.errors import BuildError, DeviceError, FarmError
 from farm.hosts import host_name
 from farm.measuring import measure
+from farm.references import Usual
 from farm.schedule import Place
 from farm.store import Request
 from farm.types import (
@@ -47,12 +48,12 @@ class BuildJob:
 
 @dataclass(frozen=True)
 class MeasureJob:
-    """artifact: None for a device that needs none; clock_probe_s: see `measuring.measure`."""
+    """artifact: None for a device that needs none; usual: see `measuring.measure`."""
 
     request: Request
     spec: MeasureSpec
     artifact: Artifact | None
-    clock_probe_s: Mapping[str, float] = field(default_factory=dict)
+    usual: Mapping[str, Usual] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,8 @@ def make_agent(device: Device) -> Agent:
 def attempt_measure(agent: Agent, jobs: Sequence[MeasureJob]) -> list[Measured]:
     """Measure; whatever goes wrong becomes a Failure, so that a campaign goes on."""
     try:
-        timed = [Job(job.request.network, job.artifact) for job in jobs]
-        facts, outcomes = measure(agent, timed, jobs[0].spec, jobs[0].clock_probe_s)
+        timed = [Job(j.request.network, j.artifact, j.request.purpose == "anchor") for j in jobs]
+        facts, outcomes = measure(agent, timed, jobs[0].spec, jobs[0].usual)
     except DeviceError as e:
         return [Measured(job, failure(job, e)) for job in jobs]
     except Exception as e:  # noqa: BLE001 - the one place where the unforeseen becomes a row

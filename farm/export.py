@@ -54,6 +54,7 @@ _SCHEMA = pa.schema(
         ("mad_s", pa.float64()),
         ("cv", pa.float64()),
         ("rejected_blocks", pa.int64()),
+        ("slowdown", pa.string()),
         ("device_s", pa.float64()),
         ("measured_at", pa.string()),
         ("build_key", pa.string()),
@@ -61,7 +62,9 @@ _SCHEMA = pa.schema(
         ("blocks", pa.string()),
     ]
 )
-"""samples_s: JSON, a list for each block that counts; blocks: JSON, all, with their witnesses."""
+"""samples_s: JSON, a list for each block that counts, as they came: `latency_s` and its interval
+are at the device's usual speed, of which `slowdown` is, JSON, a number for each session; blocks:
+JSON, all, with their witnesses."""
 
 
 def _row(request: Request, m: Measurement) -> dict[str, object]:
@@ -71,6 +74,7 @@ def _row(request: Request, m: Measurement) -> dict[str, object]:
         "high_s": high_s,
         **statistics.describe([sample for row in m.samples_s for sample in row]),
         "rejected_blocks": sum(block.rejected is not None for block in m.blocks),
+        "slowdown": json.dumps(m.slowdown),
         "samples_s": json.dumps(m.samples_s),
         "blocks": json.dumps([asdict(block) for block in m.blocks], default=dict),
     }

@@ -279,9 +279,9 @@ class Farm:
 
 def _examined(facts: DeviceFacts) -> Sequence[Network]:
     """The anchors, or networks of the only space that the device has."""
-    own = facts.info.get("space", anchors.NETWORKS[0].space)
-    if own == anchors.NETWORKS[0].space:
-        return anchors.NETWORKS
+    own = facts.info.get("space")
+    if own in (None, anchors.NETWORKS[0].space):
+        return anchors.anchors_of({own} if own else set())
     return space(own).sample(len(anchors.NETWORKS), np.random.default_rng(0))
 
 

@@ -7,13 +7,13 @@ session that died anywhere is taken up by the next one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from farm import anchors
 from farm.config import AnchorPolicy
 from farm.store import AnchorRound, Epoch, Quarantine, Request, Store
-from farm.types import DeviceFacts, Failure, Measurement, MeasureSpec
+from farm.types import DeviceFacts, Failure, Measurement, MeasureSpec, Network
 
 RECHECKS = 3
 """How often a session measures anchors of a device in quarantine, after a pause each: in all, so
@@ -31,6 +31,7 @@ class _Watch:
 
     rounds: of its present fingerprint and spec that count; older: of the epoch before, as long as
         it is not decided whether its results still hold, with that epoch's base.
+    spaces: of the networks that it was to measure in this session.
     waiting: anchors that were asked for; coming: those of them that have ended.
     since: measurements since the last round; None before the first one of the session.
     checked: how often the session measured it in quarantine; retry_s: when it may do so next.
@@ -43,6 +44,7 @@ class _Watch:
     older: list[AnchorRound] = field(default_factory=list)
     base: str | None = None
     decided: bool = False
+    spaces: set[str] = field(default_factory=set)
     waiting: list[Request] = field(default_factory=list)
     coming: dict[int, tuple[int, Measurement | Failure]] = field(default_factory=dict)
     since: int | None = None
@@ -51,10 +53,9 @@ class _Watch:
 
     @property
     def on(self) -> bool:
-        """Whether anchors are measured here. A device of tables knows the networks of one space."""
-        space = self.facts.info.get("space", anchors.NETWORKS[0].space)
-        known = space == anchors.NETWORKS[0].space
-        return self.policy.every > 0 and known and not self.facts.exact
+        """Whether anchors are measured here. Of a table's networks none may be among them."""
+        table = self.facts.info.get("space") not in (None, anchors.NETWORKS[0].space)
+        return self.policy.every > 0 and not table and not self.facts.exact
 
     @property
     def rechecking(self) -> bool:
@@ -102,11 +103,14 @@ class Guard:
         ready_s = [watch.retry_s for watch in self._watches.values() if watch.rechecking]
         return max(0.0, min(ready_s) - self._clock()) if ready_s else None
 
-    def wanted(self, device: str) -> list[Request]:
-        """The anchors that a device has to measure with its next networks."""
+    def wanted(self, device: str, coming: Sequence[Network]) -> list[Request]:
+        """The anchors that a device has to measure with the networks that it measures next."""
         watch = self._watches[device]
-        if watch.on and not watch.waiting and self._due(watch):
-            watch.waiting = self._store.anchor_requests(anchors.NETWORKS, device)
+        watch.spaces |= {network.space for network in coming}
+        if watch.on and not watch.waiting and self._due(watch, len(coming)):
+            table = watch.facts.info.get("space")
+            networks = anchors.anchors_of({table} if table else watch.spaces)
+            watch.waiting = self._store.anchor_requests(networks, device)
         return [request for request in watch.waiting if request.id not in watch.coming]
 
     def close(self) -> None:
@@ -152,12 +156,14 @@ class Guard:
         spec, first = self._specs[device], anchors.LEVEL_ROUNDS
         return self._store.anchors(device, anchors.NETWORKS, first, last, fingerprint, spec)
 
-    def _due(self, watch: _Watch) -> bool:
+    def _due(self, watch: _Watch, coming: int) -> bool:
+        """What is measured together with anchors counts as measured before them."""
         if watch.quarantine is not None:
             return watch.rechecking and self._clock() >= watch.retry_s
-        if watch.since is None or watch.since >= watch.policy.every:
+        since = (watch.since or 0) + coming
+        if watch.since is None or (since > 0 and since >= watch.policy.every):
             return True
-        return watch.open and len(watch.rounds) < anchors.EPOCH_ROUNDS and bool(watch.since)
+        return watch.open and len(watch.rounds) < anchors.EPOCH_ROUNDS and since > 0
 
     def _end_round(self, device: str) -> None:
         watch = self._watches[device]

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from agents import Agent
 from farm import quality
 from farm.errors import DeviceError, DeviceLost
+from farm.references import Usual, slowdown
 from farm.types import Block, DeviceFacts, Job, Measurement, MeasureSpec, Session
 
 MEMORY_SHARE = 0.25
@@ -22,7 +23,7 @@ MEMORY_SHARE = 0.25
 
 @dataclass
 class _Course:
-    """What became of a job so far."""
+    """What became of a job so far. It takes part in sessions from the first on, without a gap."""
 
     job: Job
     sessions: list[Session] = field(default_factory=list)
@@ -37,26 +38,33 @@ class _Course:
         ]
 
 
+@dataclass(frozen=True)
+class _Terms:
+    """What all courses of a batch have in common. usual: as known before it."""
+
+    facts: DeviceFacts
+    spec: MeasureSpec
+    usual: Usual
+
+
 def measure(
     agent: Agent,
     jobs: Sequence[Job],
     spec: MeasureSpec,
-    clock_probe_s: Mapping[str, float] = MappingProxyType({}),
+    usual: Mapping[str, Usual] = MappingProxyType({}),
 ) -> tuple[DeviceFacts, list[Measurement | DeviceError]]:
     """Measure all jobs; the device as it was meanwhile, and for each job what came of it.
 
-    A network that fails is left out of the next session, the others go on.
-    clock_probe_s: what the clock's probe takes at the usual clock, by fingerprint; where that is
-    not known yet, it is what it takes as a rule in these sessions.
+    A network that fails is left out of the next session, the others go on. Jobs that are
+    references take part as long as any other does, and what they show is divided out of the
+    others' latencies.
+    usual: what the device is like as a rule, by fingerprint; where that is not known yet, it is
+    what these sessions show.
     Raises DeviceError where the device itself cannot be used.
     """
     facts = agent.facts()
-    usual_s = clock_probe_s.get(facts.fingerprint)
-    outcomes = [
-        outcome
-        for batch in batches(jobs, facts)
-        for outcome in _batch(agent, facts, batch, spec, usual_s)
-    ]
+    terms = _Terms(facts, spec, usual.get(facts.fingerprint, Usual()))
+    outcomes = [o for batch in batches(jobs, facts) for o in _batch(agent, batch, terms)]
     after = agent.facts()
     if after.fingerprint != facts.fingerprint:
         changed = DeviceLost(
@@ -92,23 +100,21 @@ def difference(before: DeviceFacts, after: DeviceFacts) -> str:
     return "; ".join(told) or f"its target was {before.target!r} and is {after.target!r}"
 
 
-def _batch(
-    agent: Agent,
-    facts: DeviceFacts,
-    jobs: Sequence[Job],
-    spec: MeasureSpec,
-    usual_s: float | None,
-) -> list[Measurement | DeviceError]:
+def _batch(agent: Agent, jobs: Sequence[Job], terms: _Terms) -> list[Measurement | DeviceError]:
     courses = [_Course(job) for job in jobs]
-
-    probe_s = usual_s
-    for number in range(1 if facts.exact else spec.max_sessions):
-        taking_part = [course for course in courses if not _settled(course, facts, spec, probe_s)]
+    taking_part, outcomes = courses, list[Measurement | DeviceError]()
+    for number in range(1 if terms.facts.exact else terms.spec.max_sessions):
+        _hold_session(agent, taking_part, terms.spec, number)
+        outcomes = _outcomes(courses, terms)
+        settled = [_settled(c, o, terms.spec) for c, o in zip(courses, outcomes, strict=True)]
+        still = {id(c) for c, done in zip(courses, settled, strict=True) if not done}
+        taking_part = [course for course in taking_part if id(course) in still]
+        if all(course.job.reference for course in taking_part):
+            # References alone show enough of the device with the fewest sessions.
+            taking_part = [c for c in taking_part if len(c.sessions) < terms.spec.min_sessions]
         if not taking_part:
             break
-        _hold_session(agent, taking_part, spec, number)
-        probe_s = usual_s or quality.usual_probe_s([b for c in courses for b in c.blocks])
-    return [course.error or _measurement(course, facts, spec, probe_s) for course in courses]
+    return outcomes
 
 
 def _hold_session(agent: Agent, courses: Sequence[_Course], spec: MeasureSpec, number: int) -> None:
@@ -133,34 +139,55 @@ def _blame(left: list[_Course], error: DeviceError) -> None:
         left.remove(course)
 
 
-def _settled(course: _Course, facts: DeviceFacts, spec: MeasureSpec, usual_s: float | None) -> bool:
-    """Whether another session of this network would be a waste."""
-    if course.error is not None:
+def _settled(course: _Course, outcome: Measurement | DeviceError, spec: MeasureSpec) -> bool:
+    """Whether another session of this network would be a waste. A reference goes on."""
+    if isinstance(outcome, DeviceError):
         return True
-    if len(course.sessions) < spec.min_sessions:
+    if course.job.reference or len(course.sessions) < spec.min_sessions:
         return False
-    if sum(session.device_s for session in course.sessions) >= spec.budget_s:
-        return True
-    return _measurement(course, facts, spec, usual_s).verdict == "ok"
+    return outcome.device_s >= spec.budget_s or outcome.verdict == "ok"
+
+
+def _outcomes(courses: Sequence[_Course], terms: _Terms) -> list[Measurement | DeviceError]:
+    """What came of each as far as it got."""
+    blocks = [block for course in courses for block in course.blocks]
+    probe_s = terms.usual.clock_probe_s or quality.usual_probe_s(blocks)
+    timed = [
+        _measurement(course, terms, probe_s)
+        for course in courses
+        if course.job.reference and course.error is None
+    ]
+
+    def outcome(course: _Course) -> Measurement | DeviceError:
+        usual_s, space = terms.usual.references_s, course.job.network.space
+        compared = () if course.job.reference else slowdown(space, timed, usual_s)
+        return course.error or _measurement(course, terms, probe_s, compared)
+
+    return [outcome(course) for course in courses]
 
 
 def _measurement(
-    course: _Course, facts: DeviceFacts, spec: MeasureSpec, usual_s: float | None
+    course: _Course,
+    terms: _Terms,
+    clock_probe_s: float | None,
+    compared: Sequence[float] = (),
 ) -> Measurement:
-    blocks = course.blocks
-    reasons = [quality.rejection(block, usual_s) for block in blocks]
-    artifact = course.job.artifact
+    """compared: with references, see `references.slowdown`."""
+    blocks, artifact = course.blocks, course.job.artifact
+    known = dict(enumerate(compared))
+    reasons = [quality.rejection(b, clock_probe_s, known.get(b.session, 1.0)) for b in blocks]
     return Measurement(
         network=course.job.network,
-        device=facts.device,
-        fingerprint=facts.fingerprint,
+        device=terms.facts.device,
+        fingerprint=terms.facts.fingerprint,
         build_key=artifact.build_key if artifact else None,
-        spec=spec,
+        spec=terms.spec,
         blocks=tuple(replace(b, rejected=r) for b, r in zip(blocks, reasons, strict=True)),
         warmup_s=tuple(session.warmup_s for session in course.sessions),
-        exact=facts.exact,
+        exact=terms.facts.exact,
         device_s=sum(session.device_s for session in course.sessions),
         measured_at=datetime.now(UTC).isoformat(),
-        clock_probe_s=usual_s,
+        clock_probe_s=clock_probe_s,
         warmup_taken_s=sum(session.warmup_taken_s for session in course.sessions),
+        slowdown=tuple(compared[: len(course.sessions)]),
     )

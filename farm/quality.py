@@ -36,6 +36,10 @@ _STOLEN = 0.1
 
 _LATE_S = 0.05
 
+_FAR = 0.1
+"""Relative difference of the reference networks' time from the usual that is too much to be
+divided out: networks differ in what they suffer from."""
+
 
 def usual_probe_s(blocks: Sequence[Block]) -> float | None:
     """What the clock's probe takes on a device as a rule: the median over blocks."""
@@ -43,14 +47,16 @@ def usual_probe_s(blocks: Sequence[Block]) -> float | None:
     return median(probes) if probes else None
 
 
-def rejection(block: Block, usual_s: float | None) -> str | None:
+def rejection(block: Block, usual_s: float | None, slowdown: float = 1.0) -> str | None:
     """Why a block does not count, or None: `kind: reason`, kind one of `clock`, `throttled`,
     `contended`.
 
     usual_s: what the clock's probe takes at the device's usual clock; None where it is not known.
+    slowdown: how many times as long as usual reference networks took in the session.
     """
     seen = block.witness
-    return _wrong_clock(block, seen) or _throttled(seen, usual_s) or _contended(block, seen)
+    disturbed = _throttled(seen, usual_s) or _contended(block, seen) or _slowed(slowdown)
+    return _wrong_clock(block, seen) or disturbed
 
 
 def _wrong_clock(block: Block, seen: Mapping[str, float]) -> str | None:
@@ -87,6 +93,14 @@ def _contended(block: Block, seen: Mapping[str, float]) -> str | None:
     every_sample = seen.get("involuntary_switches", 0) >= len(block.samples_s)
     if every_sample and waited_s > _WAITED * elapsed_s:
         return f"contended: waited for its core {waited_s / elapsed_s:.1%} of the time"
+    return None
+
+
+def _slowed(slowdown: float) -> str | None:
+    if slowdown > 1 + _FAR:
+        return f"contended: reference networks took {slowdown - 1:.1%} longer than usual"
+    if slowdown < 1 - _FAR:
+        return f"clock: reference networks took {1 - slowdown:.1%} less time than usual"
     return None
 
 

@@ -203,10 +203,15 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Job:
-    """A network to be timed. artifact: None for a device that needs none."""
+    """A network to be timed.
+
+    artifact: None for a device that needs none.
+    reference: whether it is timed for what it says of the device, see `farm.references`.
+    """
 
     network: Network
     artifact: Artifact | None
+    reference: bool = False
 
 
 @dataclass(frozen=True)
@@ -257,6 +262,8 @@ class Measurement:
         judged; None where the device shows no clock.
     device_s: how long the device was busy with it; warmup_taken_s: of that, with warm-ups.
     measured_at: UTC, ISO 8601.
+    slowdown: how many times as long as usual reference networks took in each session; empty
+        where none were timed.
     """
 
     network: Network
@@ -271,10 +278,11 @@ class Measurement:
     measured_at: str
     clock_probe_s: float | None = None
     warmup_taken_s: float = 0.0
+    slowdown: tuple[float, ...] = ()
 
     @cached_property
     def latency_s(self) -> float:
-        """The statistic of record, see `statistics.latency`."""
+        """The statistic of record, see `statistics.latency`: at the device's usual speed."""
         return statistics.latency(self._minima())
 
     @cached_property
@@ -313,10 +321,16 @@ class Measurement:
         return tuple(b for b in self.blocks if b.rejected is None) or self.blocks
 
     def _minima(self) -> list[list[float]]:
-        """The fastest sample of each block that counts, a row for each session."""
+        """The fastest sample of each block that counts, at the device's usual speed, a row for
+        each session."""
         sessions = sorted({block.session for block in self.counted})
+        slowdown = dict(enumerate(self.slowdown))
         return [
-            [min(block.samples_s) for block in self.counted if block.session == session]
+            [
+                min(block.samples_s) / slowdown.get(session, 1.0)
+                for block in self.counted
+                if block.session == session
+            ]
             for session in sessions
         ]
 

@@ -27,10 +27,18 @@ def rounds(*shifts: float, noise: float = 0.0, seed: int = 0, build: str = "buil
 
 
 def test_anchors_are_networks_of_growing_work():
-    nb201 = space("nb201")
-    assert [nb201.parse(network.code) for network in anchors.NETWORKS] == list(anchors.NETWORKS)
-    macs = [count(nb201.graph(network)).macs for network in anchors.NETWORKS]
-    assert macs[0] * 4 < macs[1] < macs[2] / 3
+    for name in ("nb201", "fbnet"):
+        light, heavy = anchors.anchors_of({name})
+        assert [space(name).parse(n.code) for n in (light, heavy)] == [light, heavy]
+        light_macs, heavy_macs = (count(space(name).graph(n)).macs for n in (light, heavy))
+        assert 2 * light_macs < heavy_macs
+
+
+def test_anchors_are_of_the_spaces_that_are_measured():
+    assert {network.space for network in anchors.anchors_of({"fbnet"})} == {"fbnet"}
+    assert anchors.anchors_of({"nb201", "fbnet"}) == anchors.NETWORKS
+    assert anchors.anchors_of({"onnx"}) == anchors.anchors_of(set()) == anchors.NETWORKS
+    assert anchors.anchors_of({"onnx", "nb201"}) == anchors.NETWORKS
 
 
 class TestChart:
@@ -54,7 +62,7 @@ class TestChart:
         chart = anchors.chart(rounds(*[0.0] * 10, *[shift] * within, noise=0.001))
         assert chart.out
         assert chart.last_good == 9
-        assert f"{shift:+.1%}"[:2] in chart.reason
+        assert f"{chart.points[-1].shift:+.1%} off" in chart.reason
 
     def test_tells_a_jump_in_the_second_round(self):
         assert anchors.chart(rounds(0.0, 0.1)).out

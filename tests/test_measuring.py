@@ -10,6 +10,7 @@ import pytest
 from farm import quality
 from farm.errors import DeviceLost, NetworkCrashed, WrongOutput, blaming
 from farm.measuring import batches, difference, measure
+from farm.references import Usual
 from farm.types import (
     Artifact,
     Block,
@@ -223,7 +224,7 @@ class TestRejection:
 
     def test_the_usual_clock_of_before_is_what_counts(self):
         slow = block(1.1e-3, clock_probe_s=4.4e-5)
-        known = {FACTS.fingerprint: 4e-5}
+        known = {FACTS.fingerprint: Usual(4e-5)}
         _, (found,) = measure(Scripted(lambda *_: slow), JOBS[:1], SPEC, known)
         assert found.verdict == "throttled"
         _, (fresh,) = measure(Scripted(lambda *_: slow), JOBS[:1], SPEC)

@@ -197,3 +197,9 @@ _TRUST = (
         checked_at TEXT NOT NULL, certificate TEXT NOT NULL) STRICT""",
     "CREATE INDEX certificates_of ON certificates (device)",
 )
+
+
+@migrations()
+def m006_references(db: Database) -> None:
+    """How slow the device was in each session, by its reference networks: not known before."""
+    db.conn.execute("ALTER TABLE measurements ADD COLUMN slowdown TEXT NOT NULL DEFAULT '[]'")

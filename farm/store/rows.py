@@ -41,6 +41,7 @@ def measurement_row(request: int, m: Measurement) -> dict[str, Any]:
         "warmup_taken_s": m.warmup_taken_s,
         "device_s": m.device_s,
         "measured_at": m.measured_at,
+        "slowdown": json.dumps(m.slowdown),
     }
 
 
@@ -58,6 +59,7 @@ def measurement(row: dict[str, Any]) -> Measurement:
         warmup_taken_s=row["warmup_taken_s"],
         device_s=row["device_s"],
         measured_at=row["measured_at"],
+        slowdown=tuple(json.loads(row["slowdown"])),
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sqlite_utils import Database
 
 from farm.errors import StoreError, StoreNewer, UnknownName
+from farm.references import Usual, usual_after
 from farm.store import rows
 from farm.store.connection import connect
 from farm.store.edge import translated
@@ -23,6 +24,9 @@ from farm.store.migrations import migrations
 from farm.store.models import StoredModels
 from farm.store.values import Plan, Request, StoredCampaign
 from farm.types import Artifact, Failure, Measurement, Network, Target
+
+_FIRST = 8
+"""Measurements that show what is usual, if the first of them were not disturbed."""
 
 
 class Store(HealthStore):
@@ -243,15 +247,22 @@ class Store(HealthStore):
         """As `measured`, without the requests."""
         return [m for _, m in self.measured(campaign, purpose, device, network)]
 
-    def usual_clocks(self, device: str) -> dict[str, float]:
-        """What the clock's probe took when a device was first measured, by its fingerprints.
-
-        All its measurements are judged by that clock, so that those of two days compare.
-        """
-        sql = """SELECT fingerprint, clock_probe_s, min(id) FROM measurements
-                 WHERE device = ? AND clock_probe_s IS NOT NULL GROUP BY fingerprint"""
-        found = self._rows(sql, device)
-        return {row["fingerprint"]: row["clock_probe_s"] for row in found}
+    def usual(self, device: str) -> dict[str, Usual]:
+        """What a device was like when it was first measured, by its fingerprints: its clock, and
+        the latencies of its anchors."""
+        sql = """SELECT * FROM (
+                     SELECT measurements.*, purpose, row_number() OVER (
+                         PARTITION BY fingerprint, iif(purpose = 'anchor', build_key, purpose)
+                         ORDER BY measurements.id) AS number
+                     FROM measurements JOIN requests ON requests.id = request
+                     WHERE measurements.device = ? AND retired IS NULL)
+                 WHERE number <= ? ORDER BY id"""
+        found: dict[str, Usual] = {}
+        for row in self._rows(sql, device, _FIRST):
+            seen = [(rows.measurement(row), row["purpose"] == "anchor")]
+            before = found.get(row["fingerprint"], Usual())
+            found[row["fingerprint"]] = usual_after(before, seen)
+        return found
 
     def latency_matrix(
         self, networks: Sequence[Network], devices: Sequence[str]

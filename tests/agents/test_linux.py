@@ -87,6 +87,15 @@ def test_reads_an_x86_server():
     assert linux.with_siblings(XEON, [1]) == (1, 5)
 
 
+@pytest.mark.parametrize(
+    ("said", "who"), [("always [madvise] never", "madvise"), ("[always] madvise never", "always")]
+)
+def test_knows_who_gets_large_pages(said, who):
+    files = {"/sys/kernel/mm/transparent_hugepage/enabled": said}
+    assert linux.large_pages(files) == who
+    assert linux.large_pages(PI4) is None
+
+
 def test_invents_nothing_on_a_host_that_shows_nothing():
     assert (linux.cpu_model({}), linux.memory_bytes({}), linux.governor({}, [0])) == (None,) * 3
     assert linux.cpu_flags({}) == frozenset()

@@ -55,6 +55,17 @@ def given(artifact: Artifact, **changes) -> dict:
     return {"library": library, "program": program, **changes}
 
 
+@pytest.mark.parametrize("own", [None, "glibc.malloc.arena_max=2"])
+def test_asks_for_large_pages_and_keeps_what_else_was_wished(monkeypatch, own):
+    if own is not None:
+        monkeypatch.setenv("GLIBC_TUNABLES", own)
+    with local_runner() as pipe:
+        pipe.request({"op": "facts"}, 60.0)
+        environment = Path(f"/proc/{pipe.pid}/environ").read_text()
+    assert "glibc.malloc.hugetlb=1" in environment
+    assert own is None or own in environment
+
+
 def timing(*artifacts: Artifact, spec: MeasureSpec, **changes) -> dict:
     """A request for a session."""
     return message(*artifacts, **{"op": "session", "order": 0, "spec": asdict(spec), **changes})

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from farm.errors import StoreBusy, StoreError, StoreFull, StoreNewer, UnknownName
+from farm.references import Usual
 from farm.store import Plan, Store, StoreLock
 from farm.types import (
     Artifact,
@@ -78,12 +79,22 @@ def test_a_measurement_comes_back_with_everything(store):
 
 def test_the_usual_clock_is_that_of_the_first_measurement(store):
     _, requests = asked(store)
-    assert store.usual_clocks("cpu1") == {}
+    assert store.usual("cpu1") == {}
     for request, clock_probe_s in zip(requests[::2], (4e-5, 5e-5), strict=True):
         found = replace(measurement(request.network), clock_probe_s=clock_probe_s)
-        store.record(request, found)
-    assert store.usual_clocks("cpu1") == {FACTS.fingerprint: 4e-5}
-    assert store.usual_clocks("pi") == {}
+        store.record(request, replace(found, blocks=found.blocks[:1]))
+    assert store.usual("cpu1") == {FACTS.fingerprint: Usual(4e-5)}
+    assert store.usual("pi") == {}
+
+
+def test_an_anchors_usual_latency_is_that_of_its_first_measurement_that_counts(store):
+    for latency_s, rejected in ((1.0, "contended: by a test"), (2.0, None), (3.0, None)):
+        (request,) = store.anchor_requests([A], "cpu1")
+        block = Block((latency_s,), 1, {}, rejected=rejected)
+        store.record(request, replace(measurement(), blocks=(block,)))
+    assert store.usual("cpu1")[FACTS.fingerprint].references_s == {(A.id, "k"): 2.0}
+    store.retire("cpu1", "by a test")
+    assert store.usual("cpu1") == {}
 
 
 def test_progress_is_requests_minus_outcomes(store):

@@ -6,7 +6,7 @@ normalised latency for each reference device, whatever search space it is from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from farm.compile.artifacts import ArtifactStore
 from farm.config import Device
 from farm.dispatch import Dispatcher
 from farm.executor import Executor
-from farm.store import Store
+from farm.store import Request, Store
 from farm.types import Failure, Measurement, MeasureSpec, Network, digest
 
 FEWEST_TO_NORMALISE = 3
@@ -167,22 +167,27 @@ def measure(
 ) -> dict[str, Measurement | Failure]:
     """Build `network` for each device, measure it there, and store what came of it.
 
-    Nothing is measured on a device in quarantine: that is a Failure which is not stored.
+    Nothing is measured on a device in quarantine, and nothing counts of one that its anchors send
+    there: that is a Failure which is not stored.
     """
-    held = {device.name: store.quarantined(device.name) for device in devices}
-    specs = {device.name: device.spec for device in devices if held[device.name] is None}
-    requests = [store.query_request(network, device) for device in specs]
-    ids = {request.id for request in requests}
-    work = Dispatcher(
-        store, executor, artifacts, specs, lambda: [r for r in store.pending(None) if r.id in ids]
-    )
+    free = [device for device in devices if store.quarantined(device.name) is None]
+    specs = {device.name: device.spec for device in free}
+    policies = {device.name: device.anchors for device in free}
+    requests = {device: store.query_request(network, device) for device in specs}
+    ids = {request.id for request in requests.values()}
+    pending = lambda: [r for r in store.pending(None) if r.id in ids]  # noqa: E731
+    work = Dispatcher(store, executor, artifacts, specs, pending, policies)
     work.start()
     while not work.idle:
         work.work()
         work.start()
-    refused = {
-        name: Failure(network, name, "quarantined", quarantine.reason, False)
-        for name, quarantine in held.items()
-        if quarantine is not None
-    }
-    return {**{request.device: store.outcome(request) for request in requests}, **refused}
+    return {device.name: _found(store, network, device.name, requests) for device in devices}
+
+
+def _found(
+    store: Store, network: Network, device: str, requests: Mapping[str, Request]
+) -> Measurement | Failure:
+    quarantine = store.quarantined(device)
+    if quarantine is not None:
+        return Failure(network, device, "quarantined", quarantine.reason, False)
+    return store.outcome(requests[device])

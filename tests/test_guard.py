@@ -306,3 +306,22 @@ class TestEpochs:
         assert launch(farm).campaign.state == "done"
         with farm.store() as store:
             assert store.epochs("a") == []
+
+
+class TestQuery:
+    def test_a_network_that_is_asked_for_is_measured_beside_anchors(self, tmp_path):
+        farm = farm_of(tmp_path)
+        (entry,) = farm.hwl("nb201/" + anchors.NETWORKS[0].code, "always").references
+        assert entry.source == "measured"
+        with farm.store() as store:
+            assert len(store.measurements(purpose="anchor")) == 2
+            (found,) = store.measurements(purpose="query")
+        assert len(found.slowdown) == len(found.warmup_s)
+
+    def test_on_a_device_that_drifted_it_counts_for_nothing(self, tmp_path):
+        launch(farm_of(tmp_path), 12)
+        ill = farm_of(tmp_path, "disturb: throttle")
+        (entry,) = ill.hwl("nb201/" + anchors.NETWORKS[0].code, "always").references
+        assert entry.reason.startswith("quarantined: its anchors drifted")
+        with ill.store() as store:
+            assert store.measurements(purpose="query") == []

@@ -70,7 +70,7 @@ class MeasureSpec:
 
     half_width: float = 0.01
     min_sessions: int = 5
-    max_sessions: int = 12
+    max_sessions: int = 16
     budget_s: float = 10.0
     rounds: int = 3
     block_s: float = 0.05

@@ -4,8 +4,8 @@
 
 Measures every convolution of random networks with each of its schedules, in turns. `gain` is the
 share of the networks' time in these kernels that is saved where a schedule is surely faster. The
-evidence goes to STORE/tuned/DEVICE.json: every sample, the device's fingerprint, the date, and the
-`target` that makes the farm use what was chosen, to be copied into cluster.yaml.
+evidence goes to STORE/tuned/DEVICE-SPACE.json: every sample, the device's fingerprint, the date,
+and the `target` that makes the farm use what was chosen; `farm tune` writes that into cluster.yaml.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     models = map(model_of, sample(options.space, options.networks, options.seed))
     device = config.device(options.device)
     tuning = tune_device(device, models, ArtifactStore(config.store / "artifacts"))
-    path = config.store / "tuned" / f"{device.name}.json"
+    path = config.store / "tuned" / f"{device.name}-{options.space}.json"
     tuning.write(path)
     print(f"written: {path}", file=sys.stderr)
     rows = [

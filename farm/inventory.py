@@ -11,11 +11,15 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.nodes import CollectionNode, MappingNode, Node
 
 from farm.config import FarmConfig, load, parse
 from farm.errors import ConfigError
+from farm.types import Target
 
 _INDENT = 2
+_WIDTH = 100
+"""Columns after which a target goes on in another line."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,65 @@ def without_device(path: Path, name: str) -> Draft:
     if len(devices) == 1:
         rest[_place(tree, "devices")[0]] = "devices: {}\n"
     return _draft(path, rest)
+
+
+def with_target(path: Path, name: str, target: Target) -> Draft:
+    """The file with another target of a device, in place of the one that it says, if any.
+
+    Raises UnknownName, and ConfigError where that cannot be done without changing anything else.
+    """
+    before = load(path)
+    before.device(name)
+    text = path.read_text()
+    start, end, new = _target_change(text, name, target)
+    after = load(path, text[:start] + new + text[end:])
+    others = [{n: d for n, d in c.devices.items() if n != name} for c in (before, after)]
+    if others[0] != others[1] or getattr(after.devices[name].options, "target", None) != target:
+        raise ConfigError(
+            f"{path}: the `target` of {name} cannot be changed alone, as the file is written; "
+            f"write it yourself: {' '.join(_flow(target, 0).split())}"
+        )
+    return Draft(after, text[:start] + new + text[end:])
+
+
+def _target_change(text: str, name: str, target: Target) -> tuple[int, int, str]:
+    """What to replace in a file: from where, to where, and by what."""
+    key, entry = _found(_found(YAML().compose(text), "devices")[1], name)
+    indent = key.start_mark.column + 2 * _INDENT
+    present = {k.value: value for k, value in entry.value}.get("target")
+    if present is not None:
+        start, end = present.start_mark.index, _end_index(present)
+        return start, end, (" " if start == end else "") + _flow(target, indent)
+    last = _end_index(entry)
+    if entry.flow_style:
+        last = _end_index(entry.value[-1][1])
+        return last, last, f", target: {_flow(target, indent)}"
+    line_end = text.find("\n", last) if "\n" in text[last:] else len(text)
+    column = " " * entry.value[0][0].start_mark.column
+    return line_end, line_end, f"\n{column}target: {_flow(target, indent)}"
+
+
+def _found(mapping: MappingNode, key: str) -> tuple[Node, MappingNode]:
+    """A key and its value, with their places."""
+    return next((k, value) for k, value in mapping.value if k.value == key)
+
+
+def _end_index(node: Node) -> int:
+    """Where the text of a value ends, without comments after it."""
+    if isinstance(node, CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _end_index(last[1] if isinstance(node, MappingNode) else last)
+    return int(node.end_mark.index)
+
+
+def _flow(target: Target, indent: int) -> str:
+    """A target in braces; lines after the first begin with `indent` spaces."""
+    value = _on_one_line(target) if isinstance(target, Mapping) else target
+    yaml, text = YAML(), io.StringIO()
+    yaml.width = _WIDTH - indent
+    yaml.dump({"target": value}, text)
+    lines = text.getvalue().removeprefix("target:").splitlines()
+    return f"\n{' ' * indent}".join(line.strip() for line in lines)
 
 
 def _read(path: Path) -> tuple[CommentedMap, list[str]]:

@@ -1,21 +1,32 @@
-"""Tunes the kernels of a search space for one device: `farm.compile.tuning` with a real device."""
+"""Tunes the kernels of a search space for one device: `farm.compile.tuning` with a real device.
+
+What was chosen is in the device's `target`, and so in its fingerprint: a new epoch begins with it.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from agents import Agent
+from farm import inventory
 from farm.compile.artifacts import ArtifactStore
+from farm.compile.compiler import compiler
 from farm.compile.groups import Group
-from farm.errors import DeviceUnfit
+from farm.config import load
+from farm.errors import DeviceUnfit, UnknownName, UsageError
 from farm.executor import kernel_cache, make_agent
+from farm.spaces import SPACES, space
+from farm.store import StoreLock
+from farm.store.edge import translated
 from farm.types import Artifact, DeviceFacts, Job, MeasureSpec, Network, Target
 
 if TYPE_CHECKING:
@@ -51,6 +62,12 @@ class Tuning:
             before_s, after_s = before_s + rule_s, after_s + (1 - choice.gain) * rule_s
         return 1 - after_s / before_s if before_s else 0.0
 
+    @property
+    def changed(self) -> tuple[tuple[Choice, int], ...]:
+        """Choices of another schedule than the rule's, with their uses; what saves most first."""
+        pairs = [pair for pair in zip(self.choices, self.uses, strict=True) if pair[0].gain > 0]
+        return tuple(sorted(pairs, key=lambda pair: -pair[0].gain))
+
     def to_json(self) -> dict[str, Any]:
         return {
             "device": self.facts.device,
@@ -66,9 +83,75 @@ class Tuning:
         }
 
     def write(self, path: Path) -> None:
-        """Keeps the evidence: every sample, the device's fingerprint and the date."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.to_json(), indent=1))
+        """Keeps the evidence: every sample, the device's fingerprint and the date. StoreError."""
+        with translated(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(self.to_json(), indent=1))
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What was found, and what became of it.
+
+    evidence: the file that it is kept in. written: whether cluster.yaml has a new `target`.
+    """
+
+    tuning: Tuning
+    evidence: Path
+    written: bool
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Of so many `kernels` some are `done`, and some of those `changed`."""
+
+    device: str
+    kernels: int
+    done: int
+    changed: int
+
+
+Watch = Callable[[Progress], None]
+
+
+def tune_space(
+    path: Path,
+    name: str,
+    searched: str,
+    networks: int = 50,
+    seed: int = 0,
+    store: Path | None = None,
+    watch: Watch = lambda _: None,
+) -> Tuned:
+    """Tunes a device for a search space, and writes what was chosen into cluster.yaml.
+
+    searched: the space, of which random `networks` say which kernels there are, and how often.
+    path, store: see `Farm.open`. Where the rule's schedules stay, so does the file.
+    Raises UnknownName, UsageError, ConfigError, StoreBusy, DeviceError, BuildError.
+    """
+    config = load(path)
+    device, models = config.device(name), _models(searched, networks, seed)
+    folder = store or config.store
+    with StoreLock(folder):
+        tuning = tune_device(device, models, ArtifactStore(folder / "artifacts"), watch)
+        evidence = folder / "tuned" / f"{name}-{searched}.json"
+        tuning.write(evidence)
+    found = tuning.facts.target
+    if tuning.target != found:
+        inventory.with_target(path, name, tuning.target).save()
+    return Tuned(tuning, evidence, written=tuning.target != found)
+
+
+def _models(name: str, networks: int, seed: int) -> Iterable[onnx.ModelProto]:
+    """Random networks of a search space. UnknownName, UsageError."""
+    if name not in SPACES:
+        raise UnknownName("search space to tune for", name, SPACES)
+    searched = space(name)
+    if not 1 <= networks <= searched.size:
+        raise UsageError(f"--networks must be 1 to {searched.size} for {name}, got {networks}")
+    if seed < 0:
+        raise UsageError(f"--seed must be at least 0, got {seed}")
+    return map(searched.model, searched.sample(networks, np.random.default_rng(seed)))
 
 
 def kernels_of(models: Iterable[onnx.ModelProto]) -> Mapping[Group, int]:
@@ -84,30 +167,52 @@ def kernels_of(models: Iterable[onnx.ModelProto]) -> Mapping[Group, int]:
 
 
 def tune_device(
-    device: Device, models: Iterable[onnx.ModelProto], artifacts: ArtifactStore
+    device: Device,
+    models: Iterable[onnx.ModelProto],
+    artifacts: ArtifactStore,
+    watch: Watch = lambda _: None,
 ) -> Tuning:
     """Measures the schedules of all kernels of some networks on a device.
 
     Takes about a second of the device for each kernel. Raises DeviceError, BuildError.
     """
-    from farm.compile import cuda
     from farm.compile.target import untuned
     from farm.compile.tuning import tune, tuned_target
 
-    counts = kernels_of(models)
     with make_agent(device) as agent:
         facts = agent.facts()
-        if facts.target is None or cuda.is_cuda(facts.target):
-            raise DeviceUnfit(f"only CPUs run kernels that can be tuned, {device.name} is another")
-        target = untuned(facts.target)
-        numbers = count()
+        own = _tunable(facts)
+        target, numbers = untuned(own), count()
+        counts = kernels_of(models)
+        kernels = [group for group in counts if len(compiler().schedules(group, target)) > 1]
 
         def measure(candidates: Sequence[Artifact]) -> list[float]:
             return _seconds(agent, candidates, next(numbers))
 
-        found = tuple(tune(counts, target, measure, artifacts, kernel_cache(artifacts)))
+        found: list[Choice] = []
+        watch(Progress(device.name, len(kernels), 0, 0))
+        for choice in tune(kernels, target, measure, artifacts, kernel_cache(artifacts)):
+            found.append(choice)
+            changed = sum(one.gain > 0 for one in found)
+            watch(Progress(device.name, len(kernels), len(found), changed))
     uses = tuple(counts[choice.group] for choice in found)
-    return Tuning(facts, found, uses, tuned_target(facts.target, found))
+    return Tuning(facts, tuple(found), uses, tuned_target(own, found))
+
+
+def _tunable(facts: DeviceFacts) -> Target:
+    """The target of a device whose kernels can be timed. Raises DeviceUnfit."""
+    from farm.compile import cuda
+
+    if facts.target is None:
+        raise DeviceUnfit(f"nothing is compiled for {facts.device}, so it has no kernels to tune")
+    if cuda.is_cuda(facts.target):
+        raise DeviceUnfit(f"only CPUs run kernels that can be tuned, {facts.device} is a GPU")
+    if facts.exact:
+        raise DeviceUnfit(
+            f"kernels are tuned by timing them, and {facts.device} counts instead; "
+            "tune the real device that it stands for"
+        )
+    return facts.target
 
 
 def _seconds(agent: Agent, artifacts: Sequence[Artifact], number: int) -> list[float]:

@@ -54,6 +54,7 @@ def test_the_design_names_these_commands():
         "device retire",
         "hwl",
         "compare",
+        "tune",
         "export",
         "doctor",
     }

@@ -9,7 +9,7 @@ import pytest
 
 from farm.config import load
 from farm.errors import ConfigError, UnknownName
-from farm.inventory import with_device, without_device
+from farm.inventory import with_device, with_target, without_device
 
 OWN = Path(__file__).parent.parent / "cluster.yaml"
 
@@ -134,3 +134,79 @@ def test_braces_are_left_alone(tmp_path):
     path.write_text("devices: {a: {kind: cpu}}\n")
     with pytest.raises(ConfigError, match="in braces; write them one below the other"):
         with_device(path, "new", ENTRY)
+
+
+TARGET = {
+    "kind": "llvm",
+    "mattr": ["-prefer-256-bit"],
+    # Keys that YAML would take for numbers, if they were not quoted.
+    "schedules": {"1234567890123456": [1, 8, 3], "1234e56789012345": [2, 4, 1], "0f": [1, 2, 3]},
+}
+MANY = """\
+devices:
+  a: {kind: cpu, threads: 1, } # odd
+  b:
+    kind: cpu
+    target: # why
+      kind: llvm
+      mattr: [+avx,
+         +fma] # in
+
+    # two
+    threads: 2 # more
+  c:
+    kind: cpu
+    target: {kind: llvm} # here
+
+  # the next one
+  d:
+    kind: cpu
+    cores:
+      - 1
+      - 0 # last
+    # after
+  e: {kind: cpu, target: raspberry-pi/4b-aarch64}
+  f:
+    kind: cpu # end"""
+
+
+@pytest.mark.parametrize("target", [TARGET, "raspberry-pi/4b-aarch64"])
+@pytest.mark.parametrize("name", "abcdef")
+def test_a_target_is_all_that_changes(tmp_path, name, target):
+    path = tmp_path / "cluster.yaml"
+    path.write_text(MANY)
+    before = load(path).devices
+    with_target(path, name, target).save()
+    after = load(path).devices
+    assert after[name].options == before[name].options.model_copy(update={"target": target})
+    assert {k: v for k, v in after.items() if k != name} == {
+        k: v for k, v in before.items() if k != name
+    }
+    text = path.read_text()
+    for comment in ("odd", "why", "two", "more", "here", "the next one", "last", "after", "end"):
+        assert text.count(f"# {comment}") == 1
+    with_target(path, name, "nvidia/nvidia-h100").save()
+    assert load(path).device(name).options.target == "nvidia/nvidia-h100"
+    if target == TARGET:
+        with_target(path, name, TARGET).save()
+        assert path.read_text() == text
+
+
+def test_a_long_target_is_broken_into_lines(tmp_path):
+    path = tmp_path / "cluster.yaml"
+    path.write_text(MANY)
+    schedules = {f"{number:016x}": [1, 8, 3] for number in range(40)}
+    with_target(path, "c", {"kind": "llvm", "schedules": schedules}).save()
+    assert load(path).device("c").options.target["schedules"] == schedules
+    assert max(map(len, path.read_text().splitlines())) < 130
+    without_device(path, "c").save()
+    assert "schedules" not in path.read_text()
+
+
+def test_a_target_that_two_devices_share_is_left_alone(tmp_path):
+    path = tmp_path / "cluster.yaml"
+    path.write_text("devices:\n  a: &one {kind: cpu}\n  b: *one\n")
+    with pytest.raises(ConfigError, match=r"cannot be changed alone.*write it yourself: {kind: ll"):
+        with_target(path, "b", TARGET)
+    with pytest.raises(UnknownName, match="no device 'c'"):
+        with_target(path, "c", TARGET)

@@ -36,6 +36,7 @@ ABOVE = {
     "farm.doctor",
     "farm.farm",
     "farm.onboarding",
+    "farm.tune",
 }
 
 # For each part, what it may import beyond itself.
@@ -73,7 +74,7 @@ ALLOWED = {
     "farm.export": BASE | SCHEDULED,
     "farm.compare": BASE | SCHEDULED,
     "farm.cluster": BASE | SCHEDULED | {"farm.executor"},
-    "farm.tune": BASE | SCHEDULED | {"farm.executor"},
+    "farm.tune": BASE | SCHEDULED | {"farm.executor", "farm.inventory"},
     "farm.doctor": BASE | SCHEDULED | {"farm.executor"},
     "farm.farm": BASE | SCHEDULED | LEARNING | ABOVE | {"farm.cluster"},
     "farm.inventory": BASE | {"farm.config"},

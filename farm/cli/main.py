@@ -14,6 +14,7 @@ from farm.cli import show
 from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result
 from farm.cli.device import device_app
 from farm.cli.progress import watching
+from farm.cli.tuning import tune_app
 from farm.errors import FarmError
 from farm.farm import EXECUTORS, MEASURE, Farm
 from farm.summary import Summary
@@ -27,6 +28,7 @@ app = typer.Typer(
 campaign_app = typer.Typer(help="Campaigns: list, show, resume, cancel.", no_args_is_help=True)
 app.add_typer(campaign_app, name="campaign")
 app.add_typer(device_app, name="device")
+app.add_typer(tune_app)
 
 Executor = Annotated[
     str, typer.Option("--executor", help=f"What carries the work out: {', '.join(EXECUTORS)}.")

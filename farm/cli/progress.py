@@ -1,12 +1,13 @@
-"""The progress of a campaign on stderr: a live table on a terminal, else a line now and then."""
+"""Progress on stderr: a live picture on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -17,17 +18,28 @@ from farm.campaign import DeviceProgress, Progress, Watch
 _LINE_EVERY_S = 10.0
 
 
+Step = TypeVar("Step")
+
+
+def watching() -> AbstractContextManager[Watch]:
+    """A function that shows the progress of a campaign that it is given."""
+    return shown(line, table, "starting the devices and the compilers ...")
+
+
 @contextmanager
-def watching() -> Iterator[Watch]:
-    """A function that shows the progress it is given."""
+def shown(
+    line: Callable[[Step], str], picture: Callable[[Step], RenderableType], first: str
+) -> Iterator[Callable[[Step], None]]:
+    """A function that shows how far something is, as `line` or `picture` put it."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Lines(console).show
+        lines = _Lines(console)
+        yield lambda step: lines.show(line(step))
         return
     # Drawn only when something changes: a timer would run while devices measure on these cores.
     with Live(console=console, auto_refresh=False, transient=True) as live:
-        live.update(Text("starting the devices and the compilers ..."), refresh=True)
-        yield lambda progress: live.update(table(progress), refresh=True)
+        live.update(Text(first), refresh=True)
+        yield lambda step: live.update(picture(step), refresh=True)
 
 
 class _Lines:
@@ -35,10 +47,10 @@ class _Lines:
         self._console = console
         self._last_s = 0.0
 
-    def show(self, progress: Progress) -> None:
+    def show(self, text: str) -> None:
         if time.monotonic() - self._last_s >= _LINE_EVERY_S:
             self._last_s = time.monotonic()
-            self._console.print(line(progress), soft_wrap=True, highlight=False)
+            self._console.print(text, soft_wrap=True, highlight=False)
 
 
 def line(progress: Progress) -> str:

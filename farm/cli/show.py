@@ -41,7 +41,7 @@ def out(text: RenderableType) -> None:
 def summary(s: Summary) -> RenderableType:
     """The table after a campaign: how much was measured and how well the rest is predicted."""
     stored = s.campaign
-    table = _table(
+    table = table_of(
         "device", "measured", "of them", "failed", "Spearman", "Kendall", "held out", "busy"
     )
     for device in stored.plan.devices:
@@ -73,7 +73,7 @@ def predictions(s: Summary, plot: Path | None) -> RenderableType:
     for device, judgement in s.judgements.items():
         if not judgement.predictions:
             continue
-        table = _table("held-out network", "measured", "predicted", "95 % interval", "off by")
+        table = table_of("held-out network", "measured", "predicted", "95 % interval", "off by")
         table.title = f"{device}, milliseconds"
         for p in sorted(judgement.predictions, key=lambda p: p.measured_s):
             table.add_row(
@@ -107,7 +107,9 @@ def campaigns_json(campaigns: Sequence[StoredCampaign]) -> dict[str, Any]:
 
 def campaign_table(campaigns: Sequence[StoredCampaign]) -> RenderableType:
     """A row for each campaign."""
-    table = _table("campaign", "state", "space", "devices", "measured", "failed", "started", "took")
+    table = table_of(
+        "campaign", "state", "space", "devices", "measured", "failed", "started", "took"
+    )
     for c in campaigns:
         table.add_row(
             c.id,
@@ -124,7 +126,7 @@ def campaign_table(campaigns: Sequence[StoredCampaign]) -> RenderableType:
 
 def encoding(e: Encoding) -> RenderableType:
     """An HWL vector, a row for each reference device."""
-    table = _table("reference", "latency", "95 % interval", "source", "samples", "HWL value")
+    table = table_of("reference", "latency", "95 % interval", "source", "samples", "HWL value")
     for r, value in zip(e.references, e.values, strict=True):
         if r.latency_s is None or r.low_s is None or r.high_s is None:
             table.add_row(r.device, "–", "", r.reason or "unknown", "0", "–")
@@ -156,7 +158,7 @@ def devices_json(farm: Farm) -> dict[str, Any]:
 
 def device_table(farm: Farm) -> RenderableType:
     """A row for each device of cluster.yaml."""
-    table = _table("device", "kind", "options", "reference")
+    table = table_of("device", "kind", "options", "reference")
     for device in farm.config.devices.values():
         options = device.options.model_dump(mode="json", exclude_none=True)
         text = ", ".join(f"{key}: {value}" for key, value in options.items())
@@ -221,7 +223,7 @@ def _facts_rows(facts: DeviceFacts) -> dict[str, str]:
 
 
 def _pairs(rows: Mapping[str, str]) -> Table:
-    table = _table("", "")
+    table = table_of("", "")
     table.show_header = False
     for key, value in rows.items():
         table.add_row(key, value)
@@ -235,7 +237,7 @@ def checks_json(checks: Sequence[Check]) -> dict[str, Any]:
 
 def check_table(checks: Sequence[Check]) -> RenderableType:
     """A row for each thing that was looked at."""
-    table = _table("", "what", "found", "what to do")
+    table = table_of("", "what", "found", "what to do")
     for check in checks:
         state = Text(check.state, style=_STYLES[check.state])
         table.add_row(state, check.what, check.found, check.todo)
@@ -268,7 +270,8 @@ def _next(s: Summary) -> list[RenderableType]:
     return [Text("\n".join(lines))]
 
 
-def _table(*columns: str) -> Table:
+def table_of(*columns: str) -> Table:
+    """An empty table, as all of the commands' tables look."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")

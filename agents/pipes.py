@@ -35,7 +35,10 @@ _END_S = 2.0
 
 RUNNER = Path(__file__).with_name("runner.py")
 
-DEVICE_FILES = (RUNNER, RUNNER.with_name("timing.py"), RUNNER.with_name("nvidia.py"))
+DEVICE_FILES = (
+    RUNNER,
+    *(RUNNER.with_name(name) for name in ("timing.py", "loading.py", "nvidia.py")),
+)
 """What goes to a device beside the slim runtime; the runner finds the others in its own folder."""
 
 RUNNER_ERRORS: Mapping[str, type[DeviceError]] = {

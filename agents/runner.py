@@ -1,9 +1,9 @@
 """Runs compiled networks on a device: `python -I -S runner.py --runtime BUNDLE`.
 
-Needs Linux, Python 3.9, `agents/timing.py` beside it and the slim runtime (`agents/bundle.py`),
-nothing else of the farm, so that the two files can be sent to a device. It is a fork server: the
-parent maps the runtime but never starts a thread or loads a network, and a forked child does the
-work of each request. A network that crashes or hangs takes nothing but its child with it.
+Needs Linux, Python 3.9, the files of `agents.pipes.DEVICE_FILES` beside it and the slim runtime
+(`agents/bundle.py`), nothing else of the farm, so that they can be sent to a device. It is a fork
+server: the parent maps the runtime but never starts a thread or loads a network, and a forked child
+does the work of each request. A network that crashes or hangs takes nothing but its child with it.
 
 Requests and replies are JSON objects, one a line, on stdin and stdout. `program` and `spec` are
 those of `farm.types`, `read` names files whose text is wanted, `kind` is one of `ERROR_KINDS`;
@@ -40,10 +40,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING or __package__:
-    from agents.timing import OPERATIONS, Refused, load_runtime, one_line
+    from agents.loading import Refused, load_runtime, one_line
+    from agents.timing import OPERATIONS
 else:  # on a device, where there is no package
     sys.path.insert(0, str(Path(__file__).parent))
-    from timing import OPERATIONS, Refused, load_runtime, one_line
+    from loading import Refused, load_runtime, one_line
+    from timing import OPERATIONS
 
 ERROR_KINDS = ("artifact", "bad_request", "crash", "timeout", "unfit", "wrong_output")
 
@@ -217,7 +219,6 @@ def _start_with_large_pages() -> None:
 
 
 def main() -> None:
-    _start_with_large_pages()
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runtime", type=Path, required=True, help="folder of the slim runtime")
     bundle = parser.parse_args().runtime.absolute()
@@ -229,4 +230,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    _start_with_large_pages()
     main()

@@ -219,10 +219,11 @@ def other_clocks(request: Json) -> Json:
     """Seconds for a run of a network: event_s by TVM's timer on the device, wall_s by the host's
     clock, both over `RUNS` runs in a row; graph_s for a CUDA graph of the same kernels, and
     whether that computes the same (graph_agrees)."""
+    import loading
     import timing
 
     timing.prepare(request, HERE / "runtime")
-    network, stream = timing.loaded(request, request), Stream(request["gpu"])
+    network, stream = loading.loaded(request, request), Stream(request["gpu"])
     computed = network.start()
     stream.synchronise()  # reading waits for the default stream alone
     expected = network.values(computed)
@@ -287,11 +288,11 @@ def _cuda(cuda: Any, function: str, *arguments: Any) -> None:
 def _step() -> None:
     """Answers the one request that stands in stdin."""
     sys.path.insert(0, str(HERE))
-    import timing
+    import loading
 
     try:
         reply = {"result": other_clocks(json.loads(sys.stdin.readline()))}
-    except timing.Refused as e:
+    except loading.Refused as e:
         reply = {"error": {"kind": e.kind, "message": str(e)}}
     print(json.dumps(reply), flush=True)
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agents import runner, timing
+from agents import loading, runner, timing
 
 PAGE = "counters"
 """The plugin's page, in the working folder."""
@@ -40,7 +40,7 @@ class Counters:
         return _WORDS.unpack_from(self._page, 8)
 
 
-class _Network(timing.LoadedNetwork):
+class _Network(loading.LoadedNetwork):
     def run(self) -> None:
         self._vm["timed"]()
 
@@ -48,13 +48,13 @@ class _Network(timing.LoadedNetwork):
 def count(request: dict[str, Any], bundle: Path, begin: Callable[[int], None]) -> dict[str, Any]:
     """See the module."""
     begin(0)
-    timing.load_runtime(bundle)
+    loading.load_runtime(bundle)
     timing.prepare_threads(1, request["cores"])
     counters = Counters(Path(PAGE))
     given, seed = request["networks"][0], request["seed"]
     network = _Network(given["library"], given["program"], seed)
     counters.restart()
-    deviation = timing.check_output(network.output(), given["program"], seed)
+    deviation = loading.check_output(network.output(), given["program"], seed)
     gc.disable()
     before = counters.read()
     network.run()

@@ -21,7 +21,7 @@ from agents.emulated.qemu_pi import QemuPiOptions
 from agents.emulated.qemu_pi_guest import Guest
 from agents.emulated.qemu_pi_image import Image, image
 from agents.gpu import gpu_target
-from agents.timing import seeded_values
+from agents.loading import seeded_values
 from farm.errors import DeviceError, DeviceUnfit
 from farm.measuring import measure
 from farm.types import Artifact, Job, Measurement, MeasureSpec, Network, Program, TensorSpec

@@ -21,9 +21,9 @@ import psutil
 import pytest
 
 from agents.bundle import host_bundle
+from agents.loading import Refused, check_output, seeded_values
 from agents.pipes import DEVICE_FILES, RUNNER, RUNNER_ERRORS, LocalPipe, local_runner
 from agents.runner import ERROR_KINDS
-from agents.timing import Refused, check_output, seeded_values
 from farm.types import Artifact, MeasureSpec
 
 Found = TypeVar("Found")
@@ -153,6 +153,7 @@ class TestProgram:
         names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
         assert {name.split(".")[0] for name in names} - sys.stdlib_module_names == {
             "agents",  # for whom reads the types; not imported on a device
+            "loading",
             "nvidia",
             "timing",
             "tvm_ffi",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agents.timing import seeded_values
+from agents.loading import seeded_values
 from farm.compile import reference
 from farm.errors import BuildError
 from tests.compile.conftest import conv_model

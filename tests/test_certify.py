@@ -74,7 +74,7 @@ def test_check_stores_what_show_shows(farm):
     assert code == 0
     said = json.loads(out)
     assert said["device"] == "a"
-    assert set(said["latency_s"]) == {network.id for network in anchors.NETWORKS}
+    assert set(said["latency_s"]) == {anchors.NETWORKS[0].id, anchors.NETWORKS[-1].id}
     shown = json.loads(farm("device", "show", "a", "--json")[1])
     assert shown["health"]["certificate"]["checked_at"] == said["checked_at"]
     assert shown["health"]["certificate"]["fingerprint"] == shown["fingerprint"]
@@ -136,7 +136,7 @@ def test_devices_of_another_space_are_examined_with_its_networks(farm, monkeypat
         FakeAgent, "facts", lambda self: replace(real(self), info={"space": "fbnet32"})
     )
     said = json.loads(farm("device", "check", "a", "--load-seconds", "0.1", "--json")[1])
-    assert len(said["latency_s"]) == len(anchors.NETWORKS)
+    assert len(said["latency_s"]) == 2
     assert all(network.startswith("fbnet32/") for network in said["latency_s"])
 
 

@@ -174,8 +174,14 @@ def _into(
 
 
 def session_latency_s(result: Json) -> float:
-    """The median of the blocks' minima, as `farm.statistics.latency` has it."""
-    return statistics.median(min(block["samples_s"]) for block in result["blocks"])
+    """The median of the blocks' lower quartiles, as `farm.statistics` has it."""
+    return statistics.median(_lower_quartile(block["samples_s"]) for block in result["blocks"])
+
+
+def _lower_quartile(samples_s: Sequence[float]) -> float:
+    if len(samples_s) == 1:
+        return samples_s[0]
+    return statistics.quantiles(samples_s, n=4, method="inclusive")[0]
 
 
 def summary(rows: Sequence[Json]) -> Json:

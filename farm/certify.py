@@ -40,7 +40,7 @@ class Certificate:
     latency_s: of each network that it was examined with.
     timer_resolution_s: the smallest difference between two samples.
     timer_overhead_s: what a sample is longer than the runs in it.
-    block_spread: of the minima of blocks within a session; session_spread: between sessions.
+    block_spread: of blocks' latencies within a session; session_spread: between sessions.
     warmup_samples: until samples are within 2 % of the latency; the most of all networks.
     drift: how much slower it was at the end of `load_s` seconds of load; temp_c: then, if known.
     correct: whether outputs were compared with a reference, and were right; None where the device
@@ -138,7 +138,7 @@ def _overhead_s(short: Measurement, long: Measurement) -> float:
 def _by_session(measurement: Measurement) -> list[list[float]]:
     rows: dict[int, list[float]] = {}
     for block in measurement.counted:
-        rows.setdefault(block.session, []).append(min(block.samples_s))
+        rows.setdefault(block.session, []).append(block.latency_s)
     return list(rows.values())
 
 
@@ -165,7 +165,7 @@ def _drift(blocks: Sequence[Block]) -> float:
     """Of the last fifth of the blocks to the first one."""
     fifth = max(1, len(blocks) // 5)
     first_s, last_s = (
-        median(min(block.samples_s) for block in part) for part in (blocks[:fifth], blocks[-fifth:])
+        median(block.latency_s for block in part) for part in (blocks[:fifth], blocks[-fifth:])
     )
     return last_s / first_s - 1
 

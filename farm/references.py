@@ -78,5 +78,5 @@ def _taken_s(reference: Measurement) -> list[float]:
     for session in range(len(reference.warmup_s)):
         blocks = [block for block in reference.blocks if block.session == session]
         good = [block for block in blocks if block.rejected is None] or blocks
-        taken.append(median(min(block.samples_s) for block in good))
+        taken.append(median(block.latency_s for block in good))
     return taken

@@ -1,6 +1,6 @@
 """Statistics of raw latency samples. Everything here is a pure function.
 
-`minima` are the fastest samples of blocks, in seconds, a row for each session (a fresh process).
+`blocks` are what `of_block` says of blocks, in seconds, a row for each session (a fresh process).
 """
 
 from __future__ import annotations
@@ -8,23 +8,35 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
+from statistics import quantiles
 
 import numpy as np
 
 _RESAMPLES = 500
 
 
-def latency(minima: Sequence[Sequence[float]]) -> float:
-    """The median of the blocks' minima, in seconds.
+def of_block(samples_s: Sequence[float]) -> float:
+    """The lower quartile of a block's samples, in seconds.
 
-    A busy host only adds time, so the minimum of a block drops what came in between; the median
-    over blocks, which are apart in time and in several processes, drops a lucky or unlucky one.
-    The least of all blocks would repeat worse: it goes after moments of a higher clock.
+    A busy host only adds time, and as long as fewer than three in four samples are disturbed, the
+    lower quartile is one of the others'. The least sample would repeat worse: it goes after the
+    moments in which whoever shares the core or the clock's budget rests. So would the median on a
+    busy host.
     """
-    return float(np.median(_pooled(minima)))
+    if len(samples_s) == 1:
+        return samples_s[0]
+    return quantiles(samples_s, n=4, method="inclusive")[0]
 
 
-def interval(minima: Sequence[Sequence[float]]) -> tuple[float, float]:
+def latency(blocks: Sequence[Sequence[float]]) -> float:
+    """The median over blocks, in seconds.
+
+    They are apart in time and in several processes: it drops a lucky or unlucky one.
+    """
+    return float(np.median(_pooled(blocks)))
+
+
+def interval(blocks: Sequence[Sequence[float]]) -> tuple[float, float]:
     """A 95 % interval of `latency`, in seconds.
 
     The standard error is a bootstrap's over sessions and then over the blocks of each; with n
@@ -34,13 +46,13 @@ def interval(minima: Sequence[Sequence[float]]) -> tuple[float, float]:
     nothing about its spread: its interval is (0, inf). The generator is seeded, so that the same
     samples give the same interval.
     """
-    groups = [list(row) for row in minima] if len(minima) > 1 else [[m] for m in _pooled(minima)]
+    groups = [list(row) for row in blocks] if len(blocks) > 1 else [[m] for m in _pooled(blocks)]
     n = len(groups)
     if n == 1:
         return 0.0, math.inf
     error_s = float(np.std(_resampled(groups), ddof=1))
     half_s = _student(n - 1) * math.sqrt(n / (n - 1)) * error_s
-    middle_s = latency(minima)
+    middle_s = latency(blocks)
     return max(0.0, middle_s - half_s), middle_s + half_s
 
 
@@ -88,7 +100,7 @@ def _student(degrees: int) -> float:
     return float(stdtrit(degrees, 0.975))
 
 
-def _pooled(minima: Sequence[Sequence[float]]) -> list[float]:
-    if not minima or not all(minima):
-        raise ValueError(f"every session must have a block, got {[len(row) for row in minima]}")
-    return [value for row in minima for value in row]
+def _pooled(blocks: Sequence[Sequence[float]]) -> list[float]:
+    if not blocks or not all(blocks):
+        raise ValueError(f"every session must have a block, got {[len(row) for row in blocks]}")
+    return [value for row in blocks for value in row]

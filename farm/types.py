@@ -232,6 +232,11 @@ class Block:
     rejected: str | None = None
 
     @property
+    def latency_s(self) -> float:
+        """What it says of the network, see `statistics.of_block`, at the speed of the moment."""
+        return statistics.of_block(self.samples_s)
+
+    @property
     def timed_s(self) -> float:
         """Seconds inside timed samples."""
         return sum(self.samples_s) * self.runs_per_sample
@@ -283,14 +288,14 @@ class Measurement:
     @cached_property
     def latency_s(self) -> float:
         """The statistic of record, see `statistics.latency`: at the device's usual speed."""
-        return statistics.latency(self._minima())
+        return statistics.latency(self._by_session())
 
     @cached_property
     def interval_s(self) -> tuple[float, float]:
         """A 95 % interval of `latency_s`."""
         if self.exact:
             return self.latency_s, self.latency_s
-        return statistics.interval(self._minima())
+        return statistics.interval(self._by_session())
 
     @property
     def half_width(self) -> float:
@@ -320,14 +325,14 @@ class Measurement:
         """The blocks that count; where all were rejected there is nothing better than all."""
         return tuple(b for b in self.blocks if b.rejected is None) or self.blocks
 
-    def _minima(self) -> list[list[float]]:
-        """The fastest sample of each block that counts, at the device's usual speed, a row for
-        each session."""
+    def _by_session(self) -> list[list[float]]:
+        """What each block that counts says, at the device's usual speed, a row for each
+        session."""
         sessions = sorted({block.session for block in self.counted})
         slowdown = dict(enumerate(self.slowdown))
         return [
             [
-                min(block.samples_s) / slowdown.get(session, 1.0)
+                block.latency_s / slowdown.get(session, 1.0)
                 for block in self.counted
                 if block.session == session
             ]

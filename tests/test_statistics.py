@@ -15,7 +15,22 @@ seconds = st.floats(1e-6, 10.0)
 sessions = st.lists(st.lists(seconds, min_size=1, max_size=6), min_size=1, max_size=7)
 
 
-def test_is_the_median_of_the_blocks_minima():
+def test_a_block_says_the_lower_quartile_of_its_samples():
+    assert statistics.of_block([5.0]) == 5.0
+    assert statistics.of_block([4.0, 1.0, 2.0, 3.0, 9.0]) == 2.0
+    rng = np.random.default_rng(0)
+    for size in range(2, 30):
+        samples = rng.exponential(1.0, size)
+        assert statistics.of_block(samples.tolist()) == pytest.approx(np.quantile(samples, 0.25))
+
+
+def test_a_block_bears_it_that_half_of_its_samples_are_disturbed():
+    quiet = [1.0 + 0.001 * i for i in range(10)]
+    disturbed = [value if i % 2 else 50.0 for i, value in enumerate(quiet)]
+    assert statistics.of_block(disturbed) == pytest.approx(statistics.of_block(quiet), rel=0.005)
+
+
+def test_is_the_median_of_what_blocks_say():
     assert statistics.latency([[3.0, 1.0], [2.0], [9.0, 5.0]]) == 3.0
 
 
@@ -25,15 +40,15 @@ def test_blocks_that_were_slowed_down_do_not_move_it():
 
 
 @given(sessions)
-def test_the_interval_holds_the_statistic(minima):
-    low, high = statistics.interval(minima)
-    assert 0 <= low <= statistics.latency(minima) <= high
+def test_the_interval_holds_the_statistic(blocks):
+    low, high = statistics.interval(blocks)
+    assert 0 <= low <= statistics.latency(blocks) <= high
 
 
 @given(sessions.filter(lambda rows: sum(map(len, rows)) > 1), st.floats(1e-3, 1e3))
-def test_scales_with_the_unit(minima, factor):
-    scaled = [[value * factor for value in row] for row in minima]
-    expected = factor * np.array(statistics.interval(minima))
+def test_scales_with_the_unit(blocks, factor):
+    scaled = [[value * factor for value in row] for row in blocks]
+    expected = factor * np.array(statistics.interval(blocks))
     np.testing.assert_allclose(statistics.interval(scaled), expected, rtol=1e-6, atol=1e-12)
 
 
@@ -51,8 +66,8 @@ def test_sessions_that_differ_widen_it_more_than_blocks_that_do():
 
 def test_more_sessions_narrow_it():
     rng = np.random.default_rng(0)
-    minima = rng.normal(1, 0.01, (16, 4)).tolist()
-    widths = [np.ptp(statistics.interval(minima[:n])) for n in (2, 4, 16)]
+    blocks = rng.normal(1, 0.01, (16, 4)).tolist()
+    widths = [np.ptp(statistics.interval(blocks[:n])) for n in (2, 4, 16)]
     assert widths == sorted(widths, reverse=True)
 
 
@@ -71,10 +86,10 @@ def test_covers_the_truth_about_as_often_as_it_says(spread):
     assert 0.9 <= covered <= 1.0
 
 
-@pytest.mark.parametrize("minima", [[], [[]], [[1.0], []]])
-def test_a_session_without_a_block_is_refused(minima):
+@pytest.mark.parametrize("blocks", [[], [[]], [[1.0], []]])
+def test_a_session_without_a_block_is_refused(blocks):
     with pytest.raises(ValueError, match="every session must have a block"):
-        statistics.latency(minima)
+        statistics.latency(blocks)
 
 
 def test_describes_the_spread_of_samples():

@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks import gpu_check, gpu_pack
 from farm.errors import DeviceUnfit, UsageError
-from farm.statistics import latency
+from farm.statistics import latency, of_block
 from tests.agents import cuda_stand_in
 from tests.system import lack, need
 
@@ -184,7 +184,8 @@ def test_a_row_without_its_other_clocks_does_not_pass():
 
 
 def test_a_latency_is_what_the_farm_makes_of_it():
-    blocks = [{"samples_s": [0.1 * n, 9.0]} for n in (3, 1, 5, 2, 7)]
-    minima = [min(block["samples_s"]) for block in blocks]
-    assert gpu_check.session_latency_s({"blocks": blocks}) == pytest.approx(latency([minima]))
+    blocks = [{"samples_s": [0.1 * n, 9.0, 0.2, 0.3 * n]} for n in (3, 1, 5, 2, 7)]
+    own = [of_block(block["samples_s"]) for block in blocks]
+    assert gpu_check.session_latency_s({"blocks": blocks}) == pytest.approx(latency([own]))
+    blocks = [{"samples_s": [0.1]}]
     assert gpu_check.session_latency_s({"blocks": blocks[:1]}) == blocks[0]["samples_s"][0]

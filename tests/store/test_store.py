@@ -50,7 +50,7 @@ def measurement(network=A, device="cpu1", latency_s=0.001, device_s=0.5):
         build_key="k",
         spec=SPEC,
         blocks=(
-            Block((latency_s, 2 * latency_s), 4, {"temp_c": 41.5}),
+            Block((latency_s, latency_s, 2 * latency_s), 4, {"temp_c": 41.5}),
             Block((latency_s, 3 * latency_s, 1 / 3), 4, {}, session=1, rejected="contended: so"),
         ),
         warmup_s=((0.1, 0.05), (0.2,)),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from farm import anchors
 from farm.config import AnchorPolicy
+from farm.references import change
 from farm.store import AnchorRound, Epoch, Quarantine, Request, Store
 from farm.types import DeviceFacts, Failure, Measurement, MeasureSpec, Network
 
@@ -219,8 +220,13 @@ class Guard:
         else:
             older, newer = ([r.latency_s for r in rs] for rs in (watch.older, watch.rounds))
             said = anchors.decide(older, newer)
-            base = mine if said.decision == "retired" else watch.base
-            epoch = Epoch(mine, device, base, said.decision, said.factor, said.reason)
+            base, factor = mine, 1.0
+            if said.decision != "retired":
+                usual = self._store.usual(device)
+                base = watch.base
+                # Latencies are told at the usual speed of their epoch, not at that of all rounds.
+                factor = change(usual[base], usual[mine]) or said.factor
+            epoch = Epoch(mine, device, base, said.decision, factor, said.reason)
         self._store.add_epoch(epoch)
         watch.decided, watch.older = True, []
 

@@ -49,6 +49,16 @@ def usual_after(usual: Usual, measured: Iterable[tuple[Measurement, bool]]) -> U
     return usual
 
 
+def change(before: Usual, after: Usual) -> float | None:
+    """How many times as slow as before a device usually is: the factor between latencies that were
+    told at the two usual speeds. None where no reference is known of both, however it was built."""
+    old_s, new_s = (
+        {network: s for (network, _), s in u.references_s.items()} for u in (before, after)
+    )
+    logs = [math.log(new_s[network] / old_s[network]) for network in old_s.keys() & new_s.keys()]
+    return math.exp(sum(logs) / len(logs)) if logs else None
+
+
 def series(measurement: Measurement) -> Series:
     return measurement.network.id, measurement.build_key
 

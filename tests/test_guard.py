@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from farm import anchors, learn
@@ -288,7 +289,12 @@ class TestEpochs:
         farm = farm_of(tmp_path, f"governor_after: {BEGIN}")
         launch(farm)
         with farm.store() as store:
-            assert [e.decision for e in store.epochs("a")] == ["first", "same"]
+            first, second = store.epochs("a")
+            assert (first.decision, second.decision) == ("first", "same")
+            usual = store.usual("a")
+            levels = (usual[e.fingerprint].references_s for e in (first, second))
+            old_s, new_s = (np.array([s for _, s in sorted(level.items())]) for level in levels)
+            assert second.factor == pytest.approx(np.exp(np.log(new_s / old_s).mean()))
             assert len(store.as_now(store.measurements())) == 44
 
     def test_a_governor_that_mixes_the_order_up_retires_what_was(self, tmp_path):

@@ -116,3 +116,10 @@ def test_nothing_usual_is_learnt_from_a_disturbed_device():
         reference, blocks=tuple(replace(b, samples_s=(1.0,)) for b in reference.blocks)
     )
     assert references.usual_after(then, [(slower, True)]) == then
+
+
+def test_what_is_usual_changes_by_the_references_that_both_know():
+    before = Usual(None, {("r", "k"): 1.0, ("s", "k"): 2.0, ("t", "k"): 9.0})
+    after = Usual(None, {("r", "rebuilt"): 1.1, ("s", "k"): 2.2})
+    assert references.change(before, after) == pytest.approx(1.1)
+    assert references.change(before, Usual()) is None

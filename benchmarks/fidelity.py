@@ -144,7 +144,9 @@ def reference_s(halves: Sequence[Sequence[tuple[Measurement, float]]]) -> np.nda
             for i, part in enumerate(parts)
             for block in part.blocks
         ]
-        slowdown = tuple(times for part in parts for times in part.slowdown)
+        slowdown = tuple(
+            times for part in parts for times in part.slowdown or (1.0,) * len(part.warmup_s)
+        )
         joined.append(replace(parts[0], blocks=tuple(blocks), slowdown=slowdown).latency_s)
     return np.array(joined)
 

@@ -107,11 +107,10 @@ class Encoding:
 
 
 def normalisation(store: Store, references: Sequence[str]) -> Normalisation:
-    """Fit on what campaigns learnt from on the references; never on held-out networks."""
-    logs = [
-        np.log([m.latency_s for m in store.measurements(device=device, purpose="learn")])
-        for device in references
-    ]
+    """Fit on what campaigns learnt from on the references; never on held-out networks, and only on
+    what holds on the devices as they were last seen, as `known` does."""
+    found = [store.measurements(device=device, purpose="learn") for device in references]
+    logs = [np.log([m.latency_s for m in store.as_now(learnt)]) for learnt in found]
     counts = tuple(len(values) for values in logs)
     if min(counts, default=0) < FEWEST_TO_NORMALISE or any(np.ptp(v) == 0 for v in logs):
         ones = (1.0,) * len(references)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from farm.compare import change
+from farm.store import Store
 from farm.types import Block, Measurement, MeasureSpec, Network
+from tests.fakes import FakeAgent
 
 
 def measured(*sessions: list[float]) -> Measurement:
@@ -56,6 +59,12 @@ def test_many_at_once_are_judged_more_carefully():
     assert among.low < alone.low < alone.high < among.high
 
 
+def test_what_the_device_became_slower_by_is_taken_out_once():
+    found = change(near(10), near(15), 1, 0.02, factor=1.5)
+    assert (found.verdict, found.ratio) == ("same", pytest.approx(1))
+    assert (found.first.latency_s, found.factor) == (near(10).latency_s, 1.5)
+
+
 def test_the_other_way_round_is_the_inverse():
     there, back = (change(*pair, 5, 0.02) for pair in ((near(3), near(4)), (near(4), near(3))))
     assert there.ratio * back.ratio == pytest.approx(1)
@@ -71,15 +80,46 @@ def test_a_single_block_decides_nothing():
 INLINE = ("--executor", "inline")
 
 
+LAUNCH = ("launch", "--devices", "a", "--budget", "6", "--holdout", "2", *INLINE)
+
+
+def change_device(options: str) -> None:
+    """From now on device `a` has these options."""
+    text = Path("cluster.yaml").read_text()
+    Path("cluster.yaml").write_text(text.replace('FakeAgent"', f'FakeAgent", {options}', 1))
+
+
 @pytest.fixture
-def two_campaigns(farm):
-    """The same networks on `a`, which got slower by a half in between."""
-    launch = ("launch", "--devices", "a", "--budget", "6", "--holdout", "2", *INLINE)
-    assert farm(*launch)[0] == 0
-    slower = Path("cluster.yaml").read_text().replace("FakeAgent", 'FakeAgent"@')
-    slower = slower.replace('FakeAgent"@"', 'FakeAgent", latency_s: 1.5e-3')
-    Path("cluster.yaml").write_text(slower)
-    assert farm(*launch)[0] == 0
+def campaigns(farm):
+    """Launches on `a`, twice, with other options in between; what `compare` then says."""
+
+    def run(options: str, *words: str):
+        assert farm(*LAUNCH)[0] == 0
+        change_device(options)
+        assert farm(*LAUNCH)[0] == 0
+        code, out, err = farm("compare", *words)
+        return code, in_one_line(out), err
+
+    return run
+
+
+def in_one_line(out: str) -> str:
+    """Without the breaks of a page's width."""
+    return " ".join(out.split())
+
+
+@pytest.fixture
+def two_campaigns(farm, monkeypatch):
+    """The same networks on `a`, which got slower by a half in between and does not show it."""
+    real = FakeAgent.facts
+    monkeypatch.setattr(
+        FakeAgent, "facts", lambda self: replace(real(self), identity={"seed": "0"})
+    )
+    text = Path("cluster.yaml").read_text()
+    Path("cluster.yaml").write_text(f"anchors: {{every: 0}}\n{text}")
+    assert farm(*LAUNCH)[0] == 0
+    change_device("latency_s: 1.5e-3")
+    assert farm(*LAUNCH)[0] == 0
     return farm
 
 
@@ -90,7 +130,8 @@ class TestCommand:
         assert code == 1
         assert found["counts"] == {"same": 0, "faster": 0, "slower": 8, "undecided": 0}
         assert all(n["ratio"] == pytest.approx(1.5, rel=0.05) for n in found["networks"])
-        assert not any(n["same_fingerprint"] for n in found["networks"])
+        assert all(n["same_fingerprint"] for n in found["networks"])
+        assert (found["epochs"], found["missing"]) == ([], [])
 
     def test_faster_ones_are_none(self, two_campaigns):
         code, out, _ = two_campaigns("compare", "c2", "c1")
@@ -119,3 +160,91 @@ class TestCommand:
         code, _, err = two_campaigns("compare", "c1", "c3")
         assert code == 2
         assert "no network in common" in err
+
+
+class TestEpochs:
+    """A device that changes in between; the fake one's options are in its fingerprint."""
+
+    def test_one_factor_is_taken_out_and_said(self, campaigns, farm):
+        code, out, _ = campaigns("latency_s: 1.5e-3", "c1", "c2", "--margin", "0.1")
+        assert code == 0
+        assert "8 compared, 8 same, 0 faster" in out
+        told = "a changed in between: latency_s was '0.001' and is '0.0015'; anchors changed alike"
+        assert told in out
+        assert "The first latencies of 8 networks are multiplied by 1.5" in out
+        code, out, _ = farm("compare", "c2", "c1", "--margin", "0.1", "--json")
+        found = json.loads(out)
+        assert (code, found["counts"]["same"]) == (0, 8)
+        (epoch,) = found["epochs"]
+        assert (epoch["device"], epoch["networks"]) == ("a", 8)
+        assert epoch["factor"] == pytest.approx(1 / 1.5, rel=0.01)
+        for network in found["networks"]:
+            assert network["first_s"] / network["second_s"] == pytest.approx(1.5, rel=0.05)
+            expected = network["second_s"] / network["first_s"] / epoch["factor"]
+            assert network["ratio"] == pytest.approx(expected)
+        code, out, _ = farm("compare", "c1", "c2", "--as-measured")
+        assert code == 1
+        assert "8 compared, 0 same, 0 faster, 8 slower" in out
+        assert "8 networks are compared as measured" in in_one_line(out)
+
+    def test_results_that_no_longer_hold_are_not_compared(self, campaigns, farm):
+        code, out, err = campaigns("seed: 5", "c1", "c2")
+        assert (code, out) == (2, "")
+        assert "c1 and c2 are of different epochs: a changed: seed was '0' and is '5'" in err
+        assert "not shown to be one factor" in err
+        assert "--as-measured compares them all the same" in err
+        code, out, _ = farm("compare", "c1", "c2", "--as-measured", "--json")
+        assert len(json.loads(out)["networks"]) == 8
+
+    def test_nor_are_those_that_nothing_is_known_of(self, campaigns):
+        text = Path("cluster.yaml").read_text()
+        Path("cluster.yaml").write_text(f"anchors: {{every: 0}}\n{text}")
+        code, _, err = campaigns("latency_s: 1.5e-3", "c1", "c2")
+        assert code == 2
+        assert "(no anchors showed whether older results hold)" in err
+
+    def test_other_devices_are_compared_nevertheless(self, farm):
+        launch = (*LAUNCH[:2], "a,b", *LAUNCH[3:])
+        farm(*launch)
+        change_device("seed: 5")
+        farm(*launch)
+        code, out, _ = farm("compare", "c1", "c2", "--margin", "0.1")
+        assert code == 0
+        assert "8 compared, 8 same" in out
+        assert "8 networks are not compared there; --as-measured compares" in in_one_line(out)
+
+    def test_results_that_were_retired_are_missed(self, farm):
+        farm(*LAUNCH)
+        farm(*LAUNCH)
+        with Store(Path("results")) as store:
+            last = store._value("SELECT max(id) FROM measurements")
+            half = store._rows("SELECT id FROM measurements ORDER BY id DESC LIMIT 1 OFFSET 4")
+            assert store.quarantine("a", "by hand", after=half[0]["id"]) == 4 < last
+        code, out, _ = farm("compare", "c1", "c2", "--margin", "0.1")
+        assert code == 0
+        assert "networks of c2 on a have no result that counts: not measured" in in_one_line(out)
+        farm("device", "retire", "a", "--yes")
+        code, _, err = farm("compare", "c1", "c2")
+        assert code == 2
+        assert "; 8 networks of c1 on a have no result that counts" in err
+        assert "`farm campaign resume c1` measures them" in err
+
+
+def test_hwl_is_standardised_over_what_still_holds(farm):
+    """Of a device that is half as fast as before, twice the old latencies; of another one, none."""
+    cell = "nb201/|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"
+
+    def hwl():
+        return json.loads(farm("hwl", cell, "--json")[1])
+
+    farm("launch", "--devices", "a,b", "--budget", "6", "--holdout", "2", *INLINE)
+    before = hwl()
+    change_device("latency_s: 2e-3")
+    farm("launch", "--devices", "a", "--budget", "6", "--holdout", "2", *INLINE)
+    after = hwl()
+    assert before["normalisation"] == {"kind": "standardised-log", "networks": [6, 6]}
+    assert after["normalisation"] == {"kind": "standardised-log", "networks": [12, 6]}
+    assert after["values"] == pytest.approx(before["values"], abs=0.05)
+    change_device("seed: 5")
+    farm("launch", "--devices", "a", "--budget", "6", "--holdout", "2", *INLINE)
+    assert hwl()["normalisation"] == {"kind": "standardised-log", "networks": [6, 6]}

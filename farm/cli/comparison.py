@@ -2,42 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 
-from farm.compare import SAME, Change, counts
+from farm.cli import show
+from farm.compare import SAME, Change, Comparison, Crossing, counts
 
 _STYLES = {"faster": "green", "slower": "red", "undecided": "yellow", "same": ""}
 
 
-def to_json(changes: Sequence[Change]) -> dict[str, Any]:
-    return {"counts": counts(changes), "networks": [change.to_json() for change in changes]}
+def to_json(found: Comparison) -> dict[str, Any]:
+    """What `farm compare --json` prints."""
+    return {
+        "counts": counts(found.changes),
+        "networks": [change.to_json() for change in found.changes],
+        "epochs": [asdict(crossing) for crossing in found.crossings],
+        "missing": [
+            {"campaign": campaign, "device": device, "networks": networks}
+            for (campaign, device), networks in found.missing.items()
+        ],
+    }
 
 
-def text(changes: Sequence[Change], margin: float) -> RenderableType:
+def text(found: Comparison, margin: float) -> RenderableType:
     """What changed, the largest changes first; what stayed the same is only counted."""
-    found = counts(changes)
-    told = ", ".join(f"{number} {verdict}" for verdict, number in found.items())
-    head = f"{len(changes)} compared, {told}; differences up to {margin:.3g} do not matter."
-    rows = [change for change in changes if change.verdict != SAME]
+    counted = counts(found.changes)
+    told = ", ".join(f"{number} {verdict}" for verdict, number in counted.items())
+    head = f"{len(found.changes)} compared, {told}; differences up to {margin:.3g} do not matter."
+    notes = [*map(_crossing, found.crossings), *_missing(found)]
+    rows = [change for change in found.changes if change.verdict != SAME]
     if not rows:
-        return head
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("network", "device", "first", "second", "ratio", "95 % interval", ""):
-        table.add_column(column, overflow="fold")
+        return Group(head, *notes)
+    columns = ("network", "device", "first", "second", "ratio", "95 % interval", "")
+    table = show.table_of(*columns)
     for change in sorted(rows, key=lambda c: -abs(c.ratio - 1)):
         table.add_row(*_cells(change), style=_STYLES[change.verdict])
-    return Group(head, table)
+    return Group(head, *notes, table)
+
+
+def _crossing(crossing: Crossing) -> str:
+    """What a change of a device means for the comparison."""
+    of_it = f"{crossing.device} changed in between: {crossing.change}; {crossing.reason}."
+    if crossing.factor is None:
+        return (
+            f"{of_it} {crossing.networks} networks are not compared there; "
+            "--as-measured compares them all the same."
+        )
+    if crossing.factor == 1:
+        return f"{of_it} {crossing.networks} networks are compared as measured."
+    return (
+        f"{of_it} The first latencies of {crossing.networks} networks are multiplied by "
+        f"{crossing.factor:.3f}, so that what changed all alike does not show."
+    )
+
+
+def _missing(found: Comparison) -> Iterator[str]:
+    for (campaign, device), networks in found.missing.items():
+        yield (
+            f"{networks} networks of {campaign} on {device} have no result that counts: not "
+            f"measured, or retired; `farm campaign resume {campaign}` measures them."
+        )
 
 
 def _cells(change: Change) -> list[str]:
     return [
         change.network.code,
         change.device,
-        f"{change.first.latency_s * 1e3:.3f} ms",
+        f"{change.first.latency_s * change.factor * 1e3:.3f} ms",
         f"{change.second.latency_s * 1e3:.3f} ms",
         f"{change.ratio:.3f}",
         f"{change.low:.3f} to {change.high:.3f}",

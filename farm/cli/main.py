@@ -171,6 +171,10 @@ def compare(
     first: Annotated[str, typer.Argument(help="A campaign, such as c1.")],
     second: Annotated[str, typer.Argument(help="A later one, such as c2 or `latest`.")],
     margin: Annotated[float, typer.Option(help="Relative difference that does not matter.")] = 0.02,
+    as_measured: Annotated[
+        bool,
+        typer.Option("--as-measured", help="Compare also where a device changed in between."),
+    ] = False,
     config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
@@ -181,11 +185,9 @@ def compare(
     from farm.compare import compare as compared
 
     with Farm.open(config, store).store() as opened:
-        changes = compared(opened, first, second, margin)
-    print_result(
-        as_json, lambda: comparison.to_json(changes), lambda: comparison.text(changes, margin)
-    )
-    if any(change.verdict == SLOWER for change in changes):
+        found = compared(opened, first, second, margin, as_measured)
+    print_result(as_json, lambda: comparison.to_json(found), lambda: comparison.text(found, margin))
+    if any(change.verdict == SLOWER for change in found.changes):
         raise typer.Exit(1)
 
 

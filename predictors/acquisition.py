@@ -22,12 +22,12 @@ from predictors import FloatArray, IntArray
 from predictors.models.kernels import squared_distances
 
 POOL = 500
-"""Candidates looked at, drawn by the seed. The most uncertain networks are the odd ones on a
-space's rim, where one spike misleads most: on published devices that spike, 2,000 cost .04 of
-rank correlation at 5 samples; on quiet ones they gained .02 at most."""
+"""Candidates that the first choices are among, drawn by the seed. The most uncertain networks are
+the odd ones on a space's rim, where one spike misleads most: on published devices that spike, 2,000
+cost .04 of rank correlation at 5 samples; on quiet ones they gained .02 at most."""
 
 POOL_GROWS_EVERY = 5
-"""Choices after which another POOL of candidates is looked at."""
+"""Choices after which POOL more candidates join: later samples tell a spike on the rim by."""
 
 AVERAGED = 300
 """Networks over which `alc` averages what is left unknown."""

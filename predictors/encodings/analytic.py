@@ -48,7 +48,7 @@ class VirtualDevices:
             return cls((), np.empty((len(costs), 0)), None)
         relative = costs[:, vary] / means[vary]
         kept = [names[i] for i in vary]
-        bound = [k for k, name in enumerate(kept) if name.split("eager_")[-1] in MIXED]
+        bound = [k for k, name in enumerate(kept) if name in MIXED]
         pairs = list(combinations(bound, 2))
         mixed = [relative[:, i] + relative[:, j] for i, j in pairs]
         fitted = root(np.column_stack([relative, *mixed]))

@@ -10,17 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from predictors import FloatArray, IntArray
+from predictors import FloatArray
 from predictors.encodings.normalisation import Standardisation, TrainingRows
 from predictors.models.surrogate import deviations, predict_columns
 
 CLIP = 4.0
 """Standard deviations; what is further off is a spike or a network that does nothing."""
-
-
-UNIT_FAR = 2.0
-UNIT_NEAR = 1.0
-"""Decades from the nearest reference: too far for a device of that kind, and near enough."""
 
 
 def root(values: FloatArray) -> FloatArray:
@@ -111,18 +106,3 @@ class HardwareLatencies:
         if with_std:
             std = deviations(structure, rows, seen) / scaling.scale * (1 - mask)
         return cls(references.devices, scaling.apply(filled), mask, latency_s, spread, std)
-
-    def check_unit(self, device: str, rows: IntArray, latency_s: FloatArray) -> None:
-        """Raises ValueError if the latencies of `device` on `rows` are not in seconds.
-
-        rows: (n,), latency_s: (n,). Told by the references on the same networks: they are all far
-        off, and dividing or multiplying by a thousand brings the device among them.
-        """
-        ratios = np.log10(np.median(latency_s[:, None] / self.latency_s[rows], axis=0))
-        for shift, unit in ((3.0, "milliseconds"), (-3.0, "kiloseconds")):
-            far, near = np.abs(ratios).min(), np.abs(ratios - shift).min()
-            if far > UNIT_FAR and near < UNIT_NEAR:
-                raise ValueError(
-                    f"`latency_s` of {device!r} must be seconds, but looks like {unit}: its median "
-                    f"is {10 ** np.median(ratios):.3g} times that of the references; convert it"
-                )

@@ -26,3 +26,14 @@ def one_hot(ops: NDArray[np.integer], kinds: int) -> FloatArray:
 def counts(ops: NDArray[np.integer], kinds: int) -> FloatArray:
     """Operations (N, P) -> how often each occurs, (N, kinds)."""
     return np.asarray(one_hot(ops, kinds).reshape(len(ops), -1, kinds).sum(1))
+
+
+def tallies(ops: NDArray[np.integer], kinds: int) -> FloatArray:
+    """How often each operation occurs, (N, 3 * kinds): in all, in the first half of the positions
+    and in the second.
+
+    What is left to go by where no cost is known. Halves, since the same operation takes another
+    time at the start of a network, on large maps, than at its end.
+    """
+    parts = [ops, *np.array_split(ops, 2, axis=1)]
+    return np.concatenate([counts(part, kinds) for part in parts], axis=1)

@@ -129,14 +129,16 @@ class MixtureGP:
     A feature row is a network's encoding: `real` columns of latency on reference devices,
     `virtual` analytic ones, and its structure.
 
-    features: (N, F), the rows of the pool. scaling: of each column over the training rows.
-    mean_scaling: of the mean functions. relevance: (S,), how much each structure column matters
-    on the references, summing to 1. spread: typical of the references (`HardwareLatencies`).
+    features: (N, F), the rows of the pool. ruling: so many virtual columns are mean functions.
+    scaling: of each column over the training rows. mean_scaling: of the mean functions.
+    relevance: (S,), how much each structure column matters on the references, summing to 1.
+    spread: typical of the references (`HardwareLatencies`).
     """
 
     features: FloatArray
     real: int
     virtual: int
+    ruling: int
     scaling: Standardisation
     mean_scaling: Standardisation
     relevance: FloatArray
@@ -150,17 +152,24 @@ class MixtureGP:
         structure: FloatArray,
         rows: TrainingRows,
         spread: FloatArray,
+        *,
+        ruling: bool = True,
     ) -> MixtureGP:
-        """real: (N, R), virtual: (N, V), structure: (N, S); R or V may be 0. spread: (R,)."""
+        """real: (N, R), virtual: (N, V), structure: (N, S); R or V may be 0. spread: (R,).
+
+        ruling: whether a device may go by one virtual column alone, as by a cost: then each is a
+        mean function. Operation counts are not: a device goes by their sum.
+        """
         features = np.concatenate([real, virtual, structure], axis=1)
         scaling = Standardisation.fit(features, rows)
         scaled = scaling.apply(features)
         r, v = real.shape[1], virtual.shape[1]
-        means = _mean_functions(scaled[:, :r], scaled[:, r : r + v])
+        ruled = v if ruling else 0
+        means = _mean_functions(scaled[:, :r], scaled[:, r : r + ruled])
         relevance = _relevance(scaled[rows.indices, r + v :], scaled[rows.indices, :r])
         typical = float(np.median(spread)) if len(spread) else TYPICAL_SPREAD
         mean_scaling = Standardisation.fit(means, rows)
-        return cls(features, r, v, scaling, mean_scaling, relevance, typical)
+        return cls(features, r, v, ruled, scaling, mean_scaling, relevance, typical)
 
     def view(self, features: FloatArray) -> Views:
         """Raw features (M, F) as the parts of the model see them."""
@@ -172,7 +181,7 @@ class MixtureGP:
             virtual / np.sqrt(max(self.virtual, 1)),
             structure * np.sqrt(self.relevance),
             structure / np.sqrt(max(structure.shape[1], 1)),
-            self.mean_scaling.apply(_mean_functions(real, virtual)),
+            self.mean_scaling.apply(_mean_functions(real, virtual[:, : self.ruling])),
         )
 
     def fit(self, observations: Observations) -> FittedMixtureGP:

@@ -130,3 +130,16 @@ def test_one_sample_says_little_wherever_it_is(
         model.features, "target"
     )
     assert metrics.coverage(*posterior.interval_s(), latency_s) == pytest.approx(1.0, abs=0.05)
+
+
+def test_columns_that_rule_no_device_are_no_mean_functions(pool: FloatArray) -> None:
+    rows, spread = TrainingRows.every(pool), np.full(3, 0.3)
+    real, counts = np.sqrt(1 + pool[:, :3]), pool[:, 3:]
+    costs, parts = (
+        MixtureGP.over(real, counts, pool, rows, spread, ruling=ruling) for ruling in (True, False)
+    )
+    without = MixtureGP.over(real, counts[:, :0], pool, rows, spread)
+    means = [model.view(model.features).means for model in (parts, without)]
+    np.testing.assert_allclose(*means)
+    assert costs.view(costs.features).means.shape[1] > means[0].shape[1] + counts.shape[1]
+    assert parts.virtual == counts.shape[1]

@@ -9,7 +9,7 @@ from predictors.encodings import encode
 from predictors.encodings.analytic import VirtualDevices
 from predictors.encodings.hwl import CLIP, HardwareLatencies, References
 from predictors.encodings.normalisation import TrainingRows
-from predictors.encodings.vec import counts, one_hot
+from predictors.encodings.vec import counts, one_hot, tallies
 from predictors.models.surrogate import GRID, deviations, predict_columns
 
 OPS = np.array([[0, 2, 2], [1, 0, 2]])
@@ -25,6 +25,11 @@ def test_vec_marks_the_operation_of_each_position() -> None:
 def test_vec_refuses_operations_that_have_no_name() -> None:
     with pytest.raises(ValueError, match="must be 0 to 1, got 0 to 2"):
         one_hot(OPS, 2)
+
+
+def test_tallies_are_of_all_positions_and_of_either_half() -> None:
+    found = tallies(np.array([[0, 1, 1, 1, 2]]), 3)
+    np.testing.assert_array_equal(found, [[1, 3, 1, 1, 2, 0, 0, 1, 1]])
 
 
 def test_virtual_devices_are_costs_and_their_even_mixtures() -> None:
@@ -183,16 +188,3 @@ def test_an_encoding_is_its_parts_standardised_on_training_rows(pool: FloatArray
     np.testing.assert_array_equal(encode("hwl", parts.__getitem__, rows), encoded[:, :2])
     with pytest.raises(UnknownName, match="no encoding 'hlw'; did you mean 'hwl'"):
         encode("hlw", parts.__getitem__, rows)
-
-
-@pytest.mark.parametrize(("factor", "unit"), [(1e3, "milliseconds"), (1e-3, "kiloseconds")])
-def test_another_unit_than_seconds_is_told_by_the_references(
-    pool: FloatArray, latency_s: FloatArray, factor: float, unit: str
-) -> None:
-    hwl = HardwareLatencies.of(References(latency_s[:, :1], ("a",), ROWS), pool)
-    rows = np.array([3, 130, 150])
-    target_s = 2 * latency_s[rows, 0]
-    hwl.check_unit("c", rows, target_s)
-    hwl.check_unit("slow", rows, 30 * target_s)
-    with pytest.raises(ValueError, match=f"of 'c' must be seconds, but looks like {unit}"):
-        hwl.check_unit("c", rows, factor * target_s)

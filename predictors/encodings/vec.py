@@ -25,7 +25,7 @@ def one_hot(ops: NDArray[np.integer], kinds: int) -> FloatArray:
 
 def counts(ops: NDArray[np.integer], kinds: int) -> FloatArray:
     """Operations (N, P) -> how often each occurs, (N, kinds)."""
-    return np.asarray(one_hot(ops, kinds).reshape(len(ops), -1, kinds).sum(1))
+    return np.asarray(one_hot(ops, kinds).reshape(*ops.shape, kinds).sum(1))
 
 
 def tallies(ops: NDArray[np.integer], kinds: int) -> FloatArray:

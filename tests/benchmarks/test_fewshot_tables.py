@@ -204,6 +204,13 @@ def test_networks_that_nothing_tells_apart(save: Save, fields: Fields, refused: 
     assert "the 80 training networks of 'own' are all the same" in refused()
 
 
+def test_networks_that_are_spelled_alike(save: Save, fields: Fields, refused: Refused) -> None:
+    """Not one position is left where they differ."""
+    texts = np.array(["|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"] * 300)
+    save(replaced(without(fields, "ops", "op_names", "features"), arch_str=texts))
+    assert "training networks of 'own' are all the same" in refused()
+
+
 def test_a_table_smaller_than_its_pretraining(save: Save, fields: Fields, run: Run) -> None:
     small = {name: fields[name][:15] for name in ("ops", "features")}
     save(replaced(fields, latency_ms=fields["latency_ms"][:, :15], **small))

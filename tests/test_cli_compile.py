@@ -1,0 +1,74 @@
+"""What does not compile, as a user of the command meets it: recorded, named; the rest goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+CLUSTER = """\
+store: results
+references: [{device}]
+anchors: {{every: 0}}
+devices:
+  fine: {{kind: "tests.fakes:FakeAgent"}}
+  # LLVM's writer of GOFF, a format for IBM's mainframes, reads a null pointer on x86-64.
+  crashing:
+    kind: tests.fakes:FakeAgent
+    target: {{kind: llvm, mtriple: x86_64-linux-gnu-goff}}
+  arm:
+    kind: tests.fakes:FakeAgent
+    target: {{kind: llvm, mtriple: aarch64-linux-gnu}}
+  impossible:
+    kind: tests.fakes:FakeAgent
+    target: {{kind: llvm, mtriple: x86_64-linux-gnu, mattr: [+avx512f, -avx512f]}}
+"""
+LAUNCH = ("--budget", "1", "--holdout", "0", "--executor", "inline", "--json")
+
+
+@pytest.fixture
+def on(farm):
+    """The command in a folder whose reference is a device."""
+
+    def run(device: str, *words: str):
+        Path("cluster.yaml").write_text(CLUSTER.format(device=device))
+        return farm(*words)
+
+    return run
+
+
+def test_a_crash_of_llvm_is_a_recorded_failure_that_names_the_kernel(on):
+    code, out, _ = on("fine", "launch", "--devices", "crashing,fine", *LAUNCH)
+    found = json.loads(out)
+    (failure,) = found["failures"]
+    assert code == 1
+    assert (failure["device"], failure["kind"]) == ("crashing", "build")
+    assert "the compiler died building the kernel " in failure["message"]
+    assert (found["state"], found["devices"]["fine"]["measured"]) == ("done", 1)
+
+
+def test_an_operator_that_is_not_supported_is_named_with_its_node(on):
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("x", ("n", 3, 3)), ("y", ("n",)))
+    ]
+    det = helper.make_node("Det", ["x"], ["y"], name="volume")
+    graph = helper.make_graph([det], "det", values[:1], values[1:])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), "det.onnx")
+    code, out, _ = on("arm", "hwl", "det.onnx", "--input-shape", "5,3,3", "--json")
+    (reference,) = json.loads(out)["references"]
+    assert (code, reference["latency_s"]) == (0, None)
+    assert "build: " in reference["reason"]
+    assert "Det 'volume'" in reference["reason"]
+
+
+def test_an_impossible_feature_set_is_refused_before_any_work(on):
+    code, out, err = on("fine", "launch", "--devices", "fine,impossible", *LAUNCH)
+    assert (code, out) == (2, "")
+    assert "`mattr` both asks for 'avx512f' and forbids it; drop one" in err
+    assert not list(Path("results").glob("artifacts/*"))
+    assert json.loads(on("fine", "campaign", "list", "--json")[1]) == {"campaigns": []}

@@ -215,7 +215,8 @@ def _start_with_large_pages() -> None:
     if "glibc.malloc.hugetlb" not in wished:
         # Ours first: a program sees no more of them than the first one.
         os.environ["GLIBC_TUNABLES"] = f"{_LARGE_PAGES}:{wished}".rstrip(":")
-        os.execv(sys.executable, [sys.executable, "-I", "-S", *sys.argv])
+        with contextlib.suppress(OSError):  # an emulated process that cannot start another
+            os.execv(sys.executable, [sys.executable, "-I", "-S", *sys.argv])
 
 
 def main() -> None:

@@ -20,7 +20,6 @@ from predictors import FloatArray, IntArray, Observations, Predictor
 from predictors.encodings import ENCODINGS, encode, zcp
 from predictors.encodings.analytic import VirtualDevices
 from predictors.encodings.hwl import HardwareLatencies, References
-from predictors.encodings.vec import tallies
 from predictors.models.gp import GaussianProcess
 from predictors.models.mixture_gp import MixtureGP
 from predictors.models.plain import LookupTable, NearestColumn, PlainModel, Rule
@@ -47,10 +46,13 @@ class Case:
         """Pretraining: fills in the references and scales everything on the training rows."""
         hwl = HardwareLatencies.of(references, table.structure)
         virtual = VirtualDevices.of(table.costs, table.cost_names, references.rows)
-        costs = bool(virtual.names)
-        linear = virtual.values if costs else tallies(table.ops, len(table.op_names))
         mixture = MixtureGP.over(
-            hwl.values, linear, table.structure, references.rows, hwl.spread, ruling=costs
+            hwl.values,
+            np.column_stack([virtual.values, table.parts]),
+            table.structure,
+            references.rows,
+            hwl.spread,
+            ruling=len(virtual.names),
         )
         return cls(table, references, hwl, virtual, mixture, seed)
 

@@ -22,7 +22,8 @@ from farm.spaces import SearchSpace, space
 from farm.spaces.fbnet import LAYERS, OPERATIONS
 from farm.types import Network
 from predictors import FloatArray, IntArray
-from predictors.encodings.vec import counts, one_hot
+from predictors.encodings.hwl import root
+from predictors.encodings.vec import counts, one_hot, tallies
 
 DEFAULT_FOLDER = Path(__file__).parents[1].parent / "shared" / "data"
 
@@ -34,8 +35,9 @@ class Table:
     latency_s: (N, D) seconds, NaN where nothing was measured. ops: (N, P), each an index into
     `op_names`. texts: how the file spells the networks, if it does. vec: (N, P * kinds) of 0
     and 1. structure: (N, S), all that is known of a network without measuring. costs: (N, C)
-    analytic, not negative; C may be 0. zcp: (N, Z) zero-cost proxies, NaN where unknown; Z may
-    be 0. notes: what was left out, a sentence each.
+    analytic, not negative; C may be 0. parts: (N, L), what latency may be a sum of beside them; L
+    may be 0. zcp: (N, Z) zero-cost proxies, NaN where unknown; Z may be 0. notes: what was left
+    out, a sentence each.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Table:
     structure: FloatArray
     costs: FloatArray
     cost_names: tuple[str, ...]
+    parts: FloatArray
     zcp: FloatArray
     zcp_names: tuple[str, ...]
     notes: tuple[str, ...]
@@ -84,12 +87,15 @@ def _load(path: Path, changed_ns: int, analytic: bool) -> Table:
     del changed_ns
     file = read(path)
     kinds = len(file.op_names)
-    vec, tallies = one_hot(file.ops, kinds), counts(file.ops, kinds)
-    columns, costs, names = _from_graphs(file) if analytic else _nothing(file)
+    vec = one_hot(file.ops, kinds)
+    graphs = _from_graphs(file) if analytic else _no_graphs(file)
+    costs, names = graphs.costs, graphs.names
     if analytic and file.cost_names:
         costs, names = file.costs, file.cost_names
+    parts = graphs.parts if names else tallies(file.ops, kinds)
+    known = [vec, counts(file.ops, kinds), graphs.features, np.log1p(costs)]
+    structure = np.unique(np.column_stack(known), axis=1)
     zcp, zcp_names = proxies.of(path, file)
-    structure = np.unique(np.column_stack([vec, tallies, columns, np.log1p(costs)]), axis=1)
     return Table(
         path.stem,
         file.devices,
@@ -101,26 +107,44 @@ def _load(path: Path, changed_ns: int, analytic: bool) -> Table:
         structure,
         costs,
         names,
+        parts[:, np.ptp(parts, axis=0) > 0],
         zcp,
         zcp_names,
         file.notes,
     )
 
 
-def _nothing(file: TableFile) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
-    return np.empty((len(file.ops), 0)), np.empty((len(file.ops), 0)), ()
+@dataclass(frozen=True, eq=False)
+class _Graphs:
+    """What follows from the networks' graphs. features: (N, F); costs: (N, C), `names`; parts: as
+    in `Table`."""
+
+    features: FloatArray
+    costs: FloatArray
+    names: tuple[str, ...]
+    parts: FloatArray
 
 
-def _from_graphs(file: TableFile) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
-    """(features (N, F), costs (N, C), cost names), where the farm can build the networks."""
+def _no_graphs(file: TableFile) -> _Graphs:
+    none = np.empty((len(file.ops), 0))
+    return _Graphs(none, none, (), none)
+
+
+def _from_graphs(file: TableFile) -> _Graphs:
+    """Of networks that the farm can build.
+
+    The published cells of NAS-Bench-201 were mostly measured with every edge run, some without
+    what the output does not need: those costs only add to the others.
+    """
     found = _built(file)
     if found is None:
-        return _nothing(file)
+        return _no_graphs(file)
     made, networks = found
     values, names = _analytic(made, networks)
+    features, parts = made.features(networks), np.empty((len(networks), 0))
     if made.name == "nb201":
-        values = _eager_costs(made, file)
-    return made.features(networks), *_non_negative(values, names)
+        values, parts = _eager_costs(made, file), root(values)
+    return _Graphs(features, *_non_negative(values, names), parts)
 
 
 def _built(file: TableFile) -> tuple[SearchSpace, list[Network]] | None:
@@ -143,10 +167,7 @@ def _analytic(made: SearchSpace, networks: Sequence[Network]) -> tuple[FloatArra
 
 
 def _eager_costs(made: SearchSpace, file: TableFile) -> FloatArray:
-    """Costs (N, C) of NAS-Bench-201 cells when every edge is run, needed or not.
-
-    So the published tables were measured; a compiler leaves out what the output does not need.
-    """
+    """Costs (N, C) of NAS-Bench-201 cells when every edge is run, needed or not, as in PyTorch."""
     names = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
     cell = "|none~0|+|none~0|none~1|+|{}~0|none~1|none~2|"
     alone, _ = _analytic(made, [made.parse(cell.format(name)) for name in names])

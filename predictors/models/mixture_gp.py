@@ -153,18 +153,18 @@ class MixtureGP:
         rows: TrainingRows,
         spread: FloatArray,
         *,
-        ruling: bool = True,
+        ruling: int | None = None,
     ) -> MixtureGP:
         """real: (N, R), virtual: (N, V), structure: (N, S); R or V may be 0. spread: (R,).
 
-        ruling: whether a device may go by one virtual column alone, as by a cost: then each is a
-        mean function. Operation counts are not: a device goes by their sum.
+        ruling: so many of the first virtual columns, all unless told, are costs that a device may
+        go by alone, and so mean functions; by the others it goes together, as by operation counts.
         """
         features = np.concatenate([real, virtual, structure], axis=1)
         scaling = Standardisation.fit(features, rows)
         scaled = scaling.apply(features)
         r, v = real.shape[1], virtual.shape[1]
-        ruled = v if ruling else 0
+        ruled = v if ruling is None else ruling
         means = _mean_functions(scaled[:, :r], scaled[:, r : r + ruled])
         relevance = _relevance(scaled[rows.indices, r + v :], scaled[rows.indices, :r])
         typical = float(np.median(spread)) if len(spread) else TYPICAL_SPREAD

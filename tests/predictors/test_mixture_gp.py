@@ -136,7 +136,7 @@ def test_columns_that_rule_no_device_are_no_mean_functions(pool: FloatArray) -> 
     rows, spread = TrainingRows.every(pool), np.full(3, 0.3)
     real, counts = np.sqrt(1 + pool[:, :3]), pool[:, 3:]
     costs, parts = (
-        MixtureGP.over(real, counts, pool, rows, spread, ruling=ruling) for ruling in (True, False)
+        MixtureGP.over(real, counts, pool, rows, spread, ruling=ruling) for ruling in (None, 0)
     )
     without = MixtureGP.over(real, counts[:, :0], pool, rows, spread)
     means = [model.view(model.features).means for model in (parts, without)]

@@ -176,8 +176,9 @@ class Folder:
                 _delete(path)
                 del sizes_bytes[path]
         if _free_bytes(self.path) < size_bytes:
-            need = f"{self.path} needs {size_bytes / 1e6:.1f} MB more"
-            raise Refused("unfit", f"{need}, {_free_bytes(self.path) / 1e6:.1f} MB are free")
+            free = f"{_free_bytes(self.path) / 1e6:.1f} MB are free"
+            todo = "free some, or name a folder on another disk with `folder:`"
+            raise Refused("unfit", f"{self.path} needs {size_bytes / 1e6:.1f} MB, {free}; {todo}")
 
 
 def _move(part: Path, path: Path, zipped: bool) -> None:

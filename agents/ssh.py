@@ -28,15 +28,21 @@ class RemoteAgent(ABC):
     """What all devices have in common that are reached over SSH."""
 
     def __init__(
-        self, name: str, options: CpuOptions, patience_s: float = 0.0, slowest: float = 1.0
+        self,
+        name: str,
+        options: CpuOptions,
+        patience_s: float = 0.0,
+        slowest: float = 1.0,
+        beat_s: float | None = None,
     ) -> None:
-        """patience_s: as in `SshDevice`; slowest: our seconds that one of the device's may take."""
+        """patience_s, beat_s: as in `SshDevice`; slowest: our seconds that one of the device's may
+        take."""
         self._name = name
         self._options = options
         self._slowest = slowest
         self._started = False
         self._cores: tuple[int, ...] = ()
-        self._device = SshDevice(self._login, patience_s)
+        self._device = SshDevice(self._login, patience_s, beat_s)
 
     @abstractmethod
     def _login(self) -> SshOptions:

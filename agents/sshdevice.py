@@ -72,14 +72,20 @@ class SshOptions(CpuOptions):
 class SshDevice:
     """One connection at a time, with a runner at its other end. For one thread at a time."""
 
-    def __init__(self, reach: Callable[[], SshOptions], patience_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        reach: Callable[[], SshOptions],
+        patience_s: float = 0.0,
+        beat_s: float | None = None,
+    ) -> None:
         """reach: makes sure that the device is on, and says how to reach it.
 
-        patience_s: how long the device is waited for the first time.
+        patience_s: how long the device is waited for the first time. beat_s: as in `SshPipe`.
         was_empty: whether the farm kept nothing on the device when it was first reached.
         """
         self._reach = reach
         self._patience_s = patience_s
+        self._beat_s = beat_s
         self._token = uuid4().hex
         self._pipe: SshPipe | None = None
         self._was_there = False
@@ -100,7 +106,7 @@ class SshDevice:
     def probe(self) -> dict[str, Any]:
         """What the keeper sees of the device; writes nothing there. Raises as `pipe`."""
         options = self._reach()
-        with _open(options) as pipe:
+        with self._open(options) as pipe:
             return self._probed(pipe, options)
 
     def keep(self, library: bytes) -> str:
@@ -117,14 +123,14 @@ class SshDevice:
         """Deletes the farm's folder on the device."""
         self.close()
         options = self._reach()
-        with _open(options) as pipe:
+        with self._open(options) as pipe:
             if self._probed(pipe, options)["folder_is_there"]:
                 self._hold(pipe, options)
                 _ask(pipe, "purge")
 
     def _connected(self) -> SshPipe:
         options = self._reach()
-        pipe = _open(options)
+        pipe = self._open(options)
         try:
             seen = self._probed(pipe, options)
             must_fit(seen, time.time(), options.host)
@@ -136,6 +142,11 @@ class SshDevice:
             pipe.close()
             raise
         return pipe
+
+    def _open(self, options: SshOptions) -> SshPipe:
+        address, pinned = Address.parse(options.host), HostKey.parse(options.host_key)
+        key = Path(options.key).expanduser()
+        return SshPipe(address, key, pinned, options.python, self._beat_s)
 
     def _probed(self, pipe: SshPipe, options: SshOptions) -> dict[str, Any]:
         return _ask(pipe, "probe", folder=options.folder)
@@ -164,11 +175,14 @@ def must_fit(seen: Mapping[str, Any], now_s: float, host: str) -> None:
     """
     system, machine = seen["uname"][0], seen["uname"][4]
     if system != "Linux" or machine not in _MACHINES:
-        raise DeviceUnfit(f"{host} is {system} on {machine}; Linux on {_MACHINES} is needed")
+        raise DeviceUnfit(
+            f"{host} is {system} on {machine}; 64-bit Linux on {' or '.join(_MACHINES)} is needed: "
+            "on a Raspberry Pi 3 or later, install Raspberry Pi OS (64-bit)"
+        )
     if seen["pointer_bits"] != 64:
         raise DeviceUnfit(
-            f"{host} has a {seen['pointer_bits']}-bit Python; TVM needs a 64-bit system, such as "
-            "Raspberry Pi OS (64-bit)"
+            f"{host} has a {seen['pointer_bits']}-bit Python on a kernel for {machine}; TVM needs "
+            "64-bit programs: install Raspberry Pi OS (64-bit), or name a 64-bit one with `python:`"
         )
     if seen["noexec"]:
         raise DeviceUnfit(
@@ -195,11 +209,6 @@ def patiently(attempt: Callable[[], _T], patience_s: float) -> _T:
                 raise
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-
-
-def _open(options: SshOptions) -> SshPipe:
-    address, pinned = Address.parse(options.host), HostKey.parse(options.host_key)
-    return SshPipe(address, Path(options.key).expanduser(), pinned, options.python)
 
 
 def _ask(pipe: SshPipe, op: str, **message: Any) -> dict[str, Any]:

@@ -48,12 +48,21 @@ _BOOT = (
 class SshPipe:
     """A keeper on a device, and a runner once there is one: `agents.pipes.Pipe`."""
 
-    def __init__(self, address: Address, key: Path, pinned: HostKey, python: str) -> None:
+    def __init__(
+        self,
+        address: Address,
+        key: Path,
+        pinned: HostKey,
+        python: str,
+        beat_s: float | None = None,
+    ) -> None:
         """Connects, logs in, and starts the keeper. Raises DeviceLost and DeviceUnfit.
 
         pinned: the only host key that is taken. python: the device's, such as `python3`.
+        beat_s: between two pings, instead of `BEAT_S`.
         """
         self._address = address
+        self._beat_s = beat_s or BEAT_S
         self._number = 0
         self._replies = Replies()
         self._news = threading.Condition()
@@ -71,7 +80,7 @@ class SshPipe:
                 self._boot(python)
             self._stack = stack.pop_all()
         self._heard_s = self._beaten_s = time.monotonic()
-        self._channel.settimeout(BEAT_S)
+        self._channel.settimeout(self._beat_s)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -79,7 +88,8 @@ class SshPipe:
         """Starts the keeper; what the login shell says before it is passed over."""
         text, word = _KEEPER.read_bytes(), secrets.token_hex(8)
         self._channel.exec_command(_BOOT.format(python=python, size=len(text), word=word))
-        self._channel.sendall(text)
+        with suppress(OSError):  # of a shell that has ended already; why is read below
+            self._channel.sendall(text)
         said, mark = b"", f"keeper {word}\n".encode()
         while (end := said.find(mark)) < 0:
             chunk = self._channel.recv(_CHUNK_BYTES)
@@ -88,8 +98,10 @@ class SshPipe:
             said += chunk
         self._replies.feed(said[end + len(mark) :])
 
-    def _not_booted(self, python: str, said: bytes) -> DeviceUnfit:
+    def _not_booted(self, python: str, said: bytes) -> DeviceLost | DeviceUnfit:
         status, last = self._ending()
+        if status is None and not said:
+            return DeviceLost(f"{self._address} is lost while it starts {python}: {last}")
         if status == _NO_COMMAND:
             todo = "install Python 3.9 or later there, or name it with `python:`"
             return DeviceUnfit(f"{self._address} has no command {python!r}; {todo}")
@@ -155,7 +167,7 @@ class SshPipe:
         now_s = time.monotonic()
         if now_s - self._heard_s > SILENCE_S:
             raise DeviceLost(f"{self._address} is silent for {SILENCE_S:g} s")
-        if now_s - self._beaten_s >= BEAT_S and self._sending.acquire(blocking=False):
+        if now_s - self._beaten_s >= self._beat_s and self._sending.acquire(blocking=False):
             self._beaten_s = now_s
             try:
                 self._channel.sendall(b'{"id": 0, "op": "ping"}\n')

@@ -45,9 +45,12 @@ class TestFitness:
     @pytest.mark.parametrize(
         ("changes", "says"),
         [
-            ({"uname": ["Darwin", "", "", "", "arm64"]}, "pi@x is Darwin on arm64; Linux on"),
-            ({"uname": ["Linux", "", "", "", "armv7l"]}, "is Linux on armv7l; Linux on"),
-            ({"pointer_bits": 32}, r"32-bit Python; .* such as Raspberry Pi OS \(64-bit\)"),
+            (
+                {"uname": ["Darwin", "", "", "", "arm64"]},
+                "pi@x is Darwin on arm64; 64-bit Linux on",
+            ),
+            ({"uname": ["Linux", "", "", "", "armv7l"]}, r"is Linux on armv7l; .* \(64-bit\)"),
+            ({"pointer_bits": 32}, r"32-bit Python on a kernel for aarch64; .* \(64-bit\)"),
             ({"noexec": True}, r"runs no programs \(noexec\); name a folder on another disk"),
             ({"clock_s": 1e9 - 7200}, r"clock of pi@x is 2\.0 h behind; set it"),
             ({"clock_s": 1e9 + 86400}, r"clock of pi@x is 24\.0 h ahead; set it"),

@@ -69,6 +69,15 @@ class KeepsFolder(Protocol):
         """Deletes them all if there were none when the device was first reached."""
 
 
+@runtime_checkable
+class Advises(Protocol):
+    """An agent that is best measured otherwise than most."""
+
+    def advice(self) -> dict[str, Any]:
+        """What its entry in cluster.yaml says besides its options, unless its owner knows better:
+        `measure` and `anchors`."""
+
+
 def agent_class(kind: str) -> type[Agent]:
     """The class of a kind in `AGENTS`, or of any that is named as package.module:Class.
 

@@ -1,6 +1,7 @@
 """Examines a device: how fine, how steady and how correct its latencies are, in about a minute.
 
-Only through the agents' contract, so that it is the same for every kind of device.
+One that is added is looked at for some seconds. Only through the agents' contract, so that it is
+the same for every kind of device.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from farm.types import Block, Job, Measurement, MeasureSpec
 LOAD_S = 30.0
 
 _SESSIONS, _ROUNDS = 4, 6
+_FEWER_SESSIONS, _FEWER_ROUNDS = 3, 2
+
+_SLOW = 10.0
+"""Our seconds for one of the device's, from which on it is examined by its first network."""
 
 _SHORT_S, _LONG_S = 1e-4, 1e-2
 """Lengths of samples between which the cost of reading the timer shows."""
@@ -42,7 +47,8 @@ class Certificate:
     timer_overhead_s: what a sample is longer than the runs in it.
     block_spread: of blocks' latencies within a session; session_spread: between sessions.
     warmup_samples: until samples are within 2 % of the latency; the most of all networks.
-    drift: how much slower it was at the end of `load_s` seconds of load; temp_c: then, if known.
+    drift: how much slower it was at the end of `load_s` seconds of load, None where there was
+        none; temp_c: at the end, if known.
     correct: whether outputs were compared with a reference, and were right; None where the device
         computes nothing. (A wrong one is a WrongOutput, and there is no certificate.)
     rejected: share of the blocks that do not count, by reason.
@@ -55,7 +61,7 @@ class Certificate:
     block_spread: float
     session_spread: float
     warmup_samples: int
-    drift: float
+    drift: float | None
     load_s: float
     temp_c: float | None
     correct: bool | None
@@ -70,29 +76,58 @@ class Certificate:
 def certify(agent: Agent, jobs: Sequence[Job], spec: MeasureSpec, load_s: float) -> Certificate:
     """Examine a started device with a few networks, small ones first, as `spec` measures.
 
+    load_s: how long it is kept busy, by our clock.
     Raises the DeviceError that says why that was not possible.
     """
-    usual = replace(spec, min_sessions=_SESSIONS, max_sessions=_SESSIONS, rounds=_ROUNDS)
-    found = _measured(agent, jobs, usual)
+    pace = float(agent.facts().info.get("pace", 1.0))
+    load = _load(spec, load_s / pace)
+    if pace >= _SLOW:
+        return _examine(agent, jobs[:1], jobs[1:], _brief(spec), load)
+    return _examine(agent, jobs, (), _lasting(spec, _SESSIONS, _ROUNDS), load)
+
+
+def certify_briefly(agent: Agent, jobs: Sequence[Job], spec: MeasureSpec) -> Certificate:
+    """As `certify`, without load, and all but the first network in a single short session."""
+    return _examine(agent, jobs[:1], jobs[1:], _brief(spec), None)
+
+
+def _brief(spec: MeasureSpec) -> MeasureSpec:
+    return _lasting(spec, _FEWER_SESSIONS, _FEWER_ROUNDS)
+
+
+def _lasting(spec: MeasureSpec, sessions: int, rounds: int) -> MeasureSpec:
+    return replace(spec, min_sessions=sessions, max_sessions=sessions, rounds=rounds)
+
+
+def _examine(
+    agent: Agent,
+    often: Sequence[Job],
+    once: Sequence[Job],
+    usual: MeasureSpec,
+    load: MeasureSpec | None,
+) -> Certificate:
+    """often: networks that are measured as `usual` says; once: in a single short session."""
+    repeated = _measured(agent, often, usual)
+    found = [*repeated, *_measured(agent, once, _lasting(usual, 1, 1))]
     short, long = (
-        _measured(agent, jobs[:1], replace(usual, min_sessions=1, max_sessions=1, sample_s=s))[0]
+        _measured(agent, often[:1], replace(_lasting(usual, 1, usual.rounds), sample_s=s))[0]
         for s in (_SHORT_S, _LONG_S)
     )
-    loaded = _measured(agent, jobs[-1:], _load(spec, load_s))[0]
-    blocks = [block for m in [*found, loaded] for block in m.blocks]
+    loaded = _measured(agent, often[-1:], load)[0].blocks if load else ()
+    blocks = [*(block for m in found for block in m.blocks), *loaded]
     return Certificate(
         latency_s={m.network.id: m.latency_s for m in found},
         timer_resolution_s=_resolution_s(short.blocks),
         timer_overhead_s=_overhead_s(short, long),
-        block_spread=max(_block_spread(m) for m in found),
-        session_spread=max(_session_spread(m) for m in found),
+        block_spread=max(_block_spread(m) for m in repeated),
+        session_spread=max(_session_spread(m) for m in repeated),
         warmup_samples=max(_warmup_samples(m) for m in found),
-        drift=_drift(loaded.blocks),
-        load_s=sum(block.timed_s for block in loaded.blocks),
-        temp_c=loaded.blocks[-1].witness.get("temp_c"),
-        correct=None if jobs[0].artifact is None else True,
+        drift=_drift(loaded) if load else None,
+        load_s=sum(block.timed_s for block in loaded),
+        temp_c=blocks[-1].witness.get("temp_c"),
+        correct=None if often[0].artifact is None else True,
         rejected=_rejected(blocks),
-        resolves=max(math.sqrt(2) * m.half_width for m in found),
+        resolves=max(math.sqrt(2) * m.half_width for m in repeated),
     )
 
 
@@ -112,6 +147,8 @@ def _load(spec: MeasureSpec, load_s: float) -> MeasureSpec:
 
 
 def _measured(agent: Agent, jobs: Sequence[Job], spec: MeasureSpec) -> list[Measurement]:
+    if not jobs:
+        return []
     _, outcomes = measure(agent, jobs, spec)
     for outcome in outcomes:
         if isinstance(outcome, DeviceError):

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agents import Agent, KeepsFolder
+from agents import Advises, Agent, KeepsFolder
 from agents.sshlink import Address, HostKey, host_keys, known_host_keys
-from farm import inventory
+from farm import anchors, inventory
+from farm.certify import Certificate, certify_briefly
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.compiler import compiler
 from farm.config import Device, load
 from farm.errors import DeviceError, DeviceUnfit, UsageError
 from farm.executor import kernel_cache, make_agent
-from farm.measuring import measure
-from farm.types import Artifact, DeviceFacts, Job, Measurement, Network, Target
+from farm.inventory import Draft
+from farm.store import Store
+from farm.types import Artifact, DeviceFacts, Job, Network, Target
 
 KNOWN = Network("nb201", "|nor_conv_1x1~0|+|none~0|avg_pool_3x3~1|+|none~0|none~1|skip_connect~2|")
 """Has all operations of its space, few of each; what it computes is compared with onnxruntime."""
@@ -28,34 +30,36 @@ KNOWN_HOSTS = Path("~/.ssh/known_hosts")
 
 @dataclass(frozen=True)
 class Added:
-    """A device that was added. measurement: of `KNOWN`; None where nothing runs on the device."""
+    """A device that was added. certificate: as `Farm.check` has it, but a short one, by `KNOWN` and
+    the anchors of its space; None where nothing runs on the device."""
 
     device: Device
     facts: DeviceFacts
-    measurement: Measurement | None
+    certificate: dict[str, Any] | None
     wall_s: float
 
 
 def add(path: Path, name: str, entry: Mapping[str, Any], store: Path | None = None) -> Added:
     """Tries a device out, and writes it into cluster.yaml if a known network runs there.
 
-    entry: what cluster.yaml will say of it, `kind` included. store: see `Farm.open`.
+    entry: what cluster.yaml will say of it, `kind` included; the device's own advice is added.
+    store: see `Farm.open`; it keeps the certificate.
     Raises ConfigError for an entry that cannot be, and the DeviceError or BuildError that says
     why the device cannot be used; it is then left as it was found.
     """
     started_s = time.monotonic()
-    draft = inventory.with_device(path, name, entry)
-    device = draft.config.device(name)
-    artifacts = ArtifactStore((store or draft.config.store) / "artifacts")
+    draft = _drafted(path, name, entry)
+    device, folder = draft.config.device(name), store or draft.config.store
     with make_agent(device) as agent:
         try:
             facts = agent.facts()
-            measurement = _known_answer(agent, facts, device, artifacts)
+            certificate = _examined(agent, facts, device, ArtifactStore(folder / "artifacts"))
         except BaseException:
             _leave(agent)
             raise
+    kept = _kept(folder, facts, certificate)
     draft.save()
-    return Added(device, facts, measurement, time.monotonic() - started_s)
+    return Added(device, facts, kept, time.monotonic() - started_s)
 
 
 def remove(path: Path, name: str, purge: bool) -> None:
@@ -109,25 +113,43 @@ def host_key(
     )
 
 
-def _known_answer(
+def _drafted(path: Path, name: str, entry: Mapping[str, Any]) -> Draft:
+    draft = inventory.with_device(path, name, entry)
+    agent = make_agent(draft.config.device(name))
+    advice = agent.advice() if isinstance(agent, Advises) else {}
+    return inventory.with_device(path, name, {**entry, **advice, **entry}) if advice else draft
+
+
+def _examined(
     agent: Agent, facts: DeviceFacts, device: Device, artifacts: ArtifactStore
-) -> Measurement | None:
-    """What a network takes that computes on the device what it should."""
+) -> Certificate | None:
+    """Of a device where a network computes what it should; the error that says why not else."""
     if facts.target is None:
         return None
     compiler().target(facts.target)
-    artifact = _built(facts.target, artifacts)
-    _, (outcome,) = measure(agent, [Job(KNOWN, artifact)], device.spec)
-    if isinstance(outcome, DeviceError):
-        raise outcome
-    return outcome
+    own = [network for network in anchors.NETWORKS if network.space == KNOWN.space]
+    jobs = [Job(network, _built(network, facts.target, artifacts)) for network in [KNOWN, *own]]
+    return certify_briefly(agent, jobs, device.spec)
 
 
-def _built(target: Target, artifacts: ArtifactStore) -> Artifact:
+def _kept(
+    folder: Path, facts: DeviceFacts, certificate: Certificate | None
+) -> dict[str, Any] | None:
+    """A certificate as the store keeps it from now on."""
+    if certificate is None:
+        return None
+    with Store(folder) as store:
+        store.see(facts)
+        store.add_certificate(facts.device, facts.fingerprint, certificate.to_json())
+        return store.certificate(facts.device)
+
+
+def _built(network: Network, target: Target, artifacts: ArtifactStore) -> Artifact:
     from farm.compile.build import build
     from farm.spaces import space
 
-    return build(space(KNOWN.space).model(KNOWN), target, artifacts, kernel_cache(artifacts))
+    model = space(network.space).model(network)
+    return build(model, target, artifacts, kernel_cache(artifacts))
 
 
 def _leave(agent: Agent) -> None:

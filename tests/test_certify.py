@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from farm import anchors
-from farm.certify import certify
+from farm.certify import certify, certify_briefly
 from farm.cli.health import sparkline
 from farm.errors import DeviceError
 from farm.types import Block, Job, MeasureSpec, Session
@@ -59,6 +59,24 @@ def test_a_certificate_finds_what_is_so():
     assert 0.01 < found.resolves < 0.1
     assert found.correct is None
     json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_a_brief_one_is_of_the_first_network_and_looks_for_no_drift():
+    found = certify_briefly(Known(), JOBS, MeasureSpec())
+    assert found.latency_s.keys() == {network.id for network in anchors.NETWORKS}
+    assert found.session_spread == pytest.approx(0.0082, rel=0.05)
+    assert (found.drift, found.load_s) == (None, 0.0)
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_a_slow_device_is_kept_busy_for_as_long_by_our_clock():
+    class Slow(Known):
+        def facts(self):
+            return replace(FACTS, info={"pace": "20"})
+
+    found = certify(Slow(), JOBS, MeasureSpec(), load_s=10.0)
+    assert found.load_s == pytest.approx(certify(Known(), JOBS, MeasureSpec(), 0.5).load_s, rel=0.5)
+    assert found.drift == pytest.approx(0.08, abs=0.01)
 
 
 def test_a_device_that_answers_wrong_gets_none():

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import sys
 
 import pytest
 
 from farm import onboarding
 from tests.sshd import Sshd, sshd
+
+PRETEND = {
+    "another machine": "os.uname = lambda: ['Linux', 'pi', '6.1', '#1', 'armv6l']",
+    "32 bits": "import struct; struct.calcsize = lambda _: 4",
+    "last year": "now = time.time; time.time = lambda: now() - 365 * 86400",
+    "no room": "used = shutil.disk_usage; shutil.disk_usage = lambda _: used('/')._replace(free=9)",
+}
+"""What is done to Python on the device, before the farm's program begins there."""
+
+GO_ON = "exec(sys.argv.pop(1))"
 
 EMPTY = """\
 store: results
@@ -58,11 +70,14 @@ def test_a_device_comes_and_goes(device, server, tmp_path):
     assert added["options"]["host_key"] == str(server.host_key)
     assert added["known"]["latency_s"] > 0
     assert added["facts"]["target"]["kind"] == "llvm"
+    assert added["certificate"]["latency_s"].keys() > {added["known"]["network"]}
+    assert added["certificate"]["drift"] is None
     text = (tmp_path / "cluster.yaml").read_text()
     assert text.startswith(EMPTY + "  pi4:\n    kind: ssh\n")
     assert "pi4" in device("list")[1]
     shown = json.loads(device("show", "pi4", "--json")[1])
     assert shown["fingerprint"] == added["facts"]["fingerprint"]
+    assert shown["health"]["certificate"] == added["certificate"]
 
     code, _, err = device("add", "pi4", *vouched(server))
     assert (code, "has a device 'pi4' already" in err) == (2, True)
@@ -74,7 +89,13 @@ def test_a_device_comes_and_goes(device, server, tmp_path):
 def test_a_person_reads_what_was_found(device, server):
     code, out, _ = device("add", "pi4", *vouched(server))
     assert code == 0
-    for words in ("pi4 is in the farm", "known network", "the right output", "memory_bytes"):
+    for words in (
+        "pi4 is in the farm",
+        "known network",
+        "the right output",
+        "memory_bytes",
+        "not looked for",
+    ):
         assert words in out
     code, out, _ = device("remove", "pi4", "--purge")
     assert (code, "its folder is deleted" in out) == (0, True)
@@ -133,6 +154,28 @@ class TestUnfit:
 
     def test_without_python(self, refused):
         assert "has no command 'python3.99'" in refused("--set", "python=python3.99")
+
+    @pytest.mark.parametrize(
+        ("pretended", "says"),
+        [
+            ("another machine", r"is Linux on armv6l; 64-bit Linux on .* Raspberry Pi OS \(64-bit"),
+            ("32 bits", r"a 32-bit Python on a kernel for .*; TVM needs .* with `python:`"),
+            ("last year", r"the clock of .* is 8760\.0 h behind; set it, for example with"),
+            ("no room", r"needs [0-9.]+ MB, 0\.0 MB are free; .* another disk with `folder:`"),
+        ],
+    )
+    def test_as_it_is(self, refused, tmp_path, pretended, says):
+        python, code = tmp_path / "python3", f"import os, shutil, sys, time; {PRETEND[pretended]}"
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}; {GO_ON}" "$4" "$5"\n')
+        python.chmod(0o755)
+        assert re.search(says, refused("--set", f"python={python}"))
+
+    def test_with_a_key_that_is_not_accepted(self, device, server, tmp_path):
+        key = tmp_path / "other"
+        subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", key], check=True)
+        words = [str(key) if word == str(server.key) else word for word in vouched(server)]
+        code, _, err = device("add", "pi4", *words)
+        assert (code, f"does not accept the key {key}; append {key}.pub" in err) == (1, True)
 
     def test_with_a_target_that_tvm_refuses(self, refused):
         assert "pentium9" in refused("--set", "target={kind: llvm, mcpu: pentium9}")

@@ -78,7 +78,9 @@ ALLOWED = {
     "farm.doctor": BASE | SCHEDULED | {"farm.executor"},
     "farm.farm": BASE | SCHEDULED | LEARNING | ABOVE | {"farm.cluster"},
     "farm.inventory": BASE | {"farm.config"},
-    "farm.onboarding": BASE | SCHEDULED | {"farm.executor", "farm.inventory", "farm.measuring"},
+    "farm.onboarding": BASE
+    | SCHEDULED
+    | {"farm.anchors", "farm.certify", "farm.executor", "farm.inventory"},
     "farm.cli": BASE | SCHEDULED | LEARNING | ABOVE,
     "farm": {"farm.farm"},
 }

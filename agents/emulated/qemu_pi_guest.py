@@ -18,8 +18,8 @@ from farm.errors import DeviceLost, DeviceUnfit
 
 QEMU = "qemu-system-aarch64"
 
-_BOOT_S = 90.0
-"""It takes 4 to 8 s, and several times longer on a computer that is busy."""
+_BOOT_S = 180.0
+"""It takes 4 to 8 s, and many times longer on a core that is busy."""
 
 _AGAIN_S = 20.0
 """For a guest that is on: it may be booting after a reset."""

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Group
+from rich.console import Group, RenderableType
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from farm.cli import show
 from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result
-from farm.cli.health import health_app, report
+from farm.cli.health import certificate, health_app, report
 from farm.errors import UsageError
 from farm.farm import Farm
+from farm.onboarding import Added
 
 device_app = typer.Typer(
     help="Devices of cluster.yaml: add, remove, list, show, check, and trust.",
@@ -81,7 +82,12 @@ def device_add(
 
     entry = {"kind": kind, **_login(kind, host, key, fingerprint), **_parsed(settings or [])}
     added = add(config, name, entry, store)
-    print_result(as_json, lambda: show.added_json(added), lambda: show.added_table(added))
+    print_result(as_json, lambda: show.added_json(added), lambda: _added(added))
+
+
+def _added(added: Added) -> RenderableType:
+    found = added.certificate
+    return Group(show.added_table(added), *([certificate(found)] if found else []))
 
 
 @device_app.command("remove")

@@ -147,11 +147,17 @@ def _lines(found: dict[str, Any]) -> dict[str, str]:
         "noise": f"{found['block_spread']:.2%} between blocks, {found['session_spread']:.2%} "
         "between sessions",
         "warm-up": f"{found['warmup_samples']} samples",
-        "drift": f"{found['drift']:+.2%} over {found['load_s']:.0f} s of load{temp}",
+        "drift": _drift(found) + temp,
         "output": "right" if found["correct"] else "not compared: nothing is computed here",
         "rejected blocks": rejected or "none",
         "can tell apart": "nothing" if resolves is None else f"latencies {resolves:.2%} apart",
     }
+
+
+def _drift(found: dict[str, Any]) -> str:
+    if found["drift"] is None:
+        return "not looked for; `farm device check` does"
+    return f"{found['drift']:+.2%} over {found['load_s']:.0f} s of load"
 
 
 def _day(at: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.text import Text
 from farm.cli.progress import duration
 from farm.doctor import Check
 from farm.farm import Farm
-from farm.onboarding import Added
+from farm.onboarding import KNOWN, Added
 from farm.query import Encoding
 from farm.store import StoredCampaign
 from farm.summary import Summary
@@ -179,19 +178,14 @@ def facts_table(facts: DeviceFacts) -> RenderableType:
 
 def added_json(added: Added) -> dict[str, Any]:
     """What `farm device add --json` prints."""
-    m = added.measurement
-    known = m and {
-        "network": m.network.id,
-        "latency_s": m.latency_s,
-        "interval_s": [end if math.isfinite(end) else None for end in m.interval_s],
-        "verdict": m.verdict,
-    }
+    found = added.certificate
     return {
         "device": added.device.name,
         "kind": added.device.kind,
         "options": added.device.options.model_dump(mode="json"),
         "facts": facts_json(added.facts),
-        "known": known,
+        "known": found and {"network": KNOWN.id, "latency_s": found["latency_s"][KNOWN.id]},
+        "certificate": found,
         "wall_s": added.wall_s,
     }
 
@@ -199,13 +193,9 @@ def added_json(added: Added) -> dict[str, Any]:
 def added_table(added: Added) -> RenderableType:
     """A device that was added, and what a network takes there that computes what it should."""
     rows = _facts_rows(added.facts)
-    m = added.measurement
-    if m is not None:
-        low_s, high_s = m.interval_s
-        interval = f"{_ms(low_s)} to {_ms(high_s)} ms"
-        rows["known network"] = f"{_ms(m.latency_s)} ms ({interval}), {m.verdict}, the right output"
-        witness = m.blocks[-1].witness
-        rows |= {name: f"{witness[name]:g}" for name in ("temp_c", "throttled") if name in witness}
+    if added.certificate is not None:
+        known_s = added.certificate["latency_s"][KNOWN.id]
+        rows["known network"] = f"{_ms(known_s)} ms, the right output"
     head = f"{added.device.name} is in the farm, {duration(added.wall_s)} after it was asked for."
     return Group(head, _pairs(rows))
 

@@ -36,8 +36,11 @@ def latency(blocks: Sequence[Sequence[float]]) -> float:
     return float(np.median(_pooled(blocks)))
 
 
-def interval(blocks: Sequence[Sequence[float]]) -> tuple[float, float]:
+def interval(blocks: Sequence[Sequence[float]], unseen: float = 0.0) -> tuple[float, float]:
     """A 95 % interval of `latency`, in seconds.
+
+    unseen: standard deviation, relative, of what stays the same over all these sessions and is
+        another time otherwise.
 
     The standard error is a bootstrap's over sessions and then over the blocks of each; with n
     sessions it is widened as the percentile interval of a few groups must be (Hesterberg, What
@@ -51,8 +54,9 @@ def interval(blocks: Sequence[Sequence[float]]) -> tuple[float, float]:
     if n == 1:
         return 0.0, math.inf
     error_s = float(np.std(_resampled(groups), ddof=1))
-    half_s = _student(n - 1) * math.sqrt(n / (n - 1)) * error_s
     middle_s = latency(blocks)
+    seen_s = _student(n - 1) * math.sqrt(n / (n - 1)) * error_s
+    half_s = math.hypot(seen_s, 1.96 * unseen * middle_s)
     return max(0.0, middle_s - half_s), middle_s + half_s
 
 

@@ -64,6 +64,14 @@ def test_sessions_that_differ_widen_it_more_than_blocks_that_do():
     assert np.ptp(apart) > 1.2 * np.ptp(mixed) > 0
 
 
+def test_what_no_session_shows_widens_it():
+    blocks = [[1.0, 1.01], [1.02, 1.0], [1.01, 1.0]]
+    seen = np.ptp(statistics.interval(blocks)) / 2
+    assert np.ptp(statistics.interval(blocks, 0.01)) / 2 == pytest.approx(
+        math.hypot(seen, 1.96 * 0.01 * statistics.latency(blocks))
+    )
+
+
 def test_more_sessions_narrow_it():
     rng = np.random.default_rng(0)
     blocks = rng.normal(1, 0.01, (16, 4)).tolist()

@@ -258,7 +258,8 @@ class Session:
 
 _UNSEEN = 0.003
 """What a network does otherwise than its references for minutes, relative, one standard deviation.
-Without it, 95 % intervals held the value of a longer run in 83 % of cases (benchmarks/fidelity.py)."""
+Without it, 95 % intervals held the value of a longer run in 83 % of 120 cases
+(benchmarks/fidelity.py)."""
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@
 Measures networks of both search spaces twice, in two campaigns with a runner each, as the farm
 does, with anchors in each batch; then as MetaSchedule's runner does
 (`benchmarks/time_evaluator.py`), one network after the other, for as many device seconds as the
-farm took. First on the host as it is, then while one
-process copies memory and computes in random bursts. A longer run of `--reference` sessions, half
-of it between the campaigns and half after, is what the intervals should cover.
+farm took. First on the host as it is, then while one process copies memory and computes in random
+bursts. A longer run of `--reference` sessions, half of it between the campaigns and half after, is
+what the intervals should cover.
 """
 
 from __future__ import annotations
@@ -108,17 +108,12 @@ def farms_campaign(
             anchors = [job for job in networks.anchors if job.network.space in spaces]
             _, outcomes = measure(device, [*batch, *anchors], spec, usual)
             good = [_good(outcome) for outcome in outcomes]
-            _learn(usual, good, [*batch, *anchors])
+            seen = zip(good, (job.reference for job in [*batch, *anchors]), strict=True)
+            usual.update(usual_after(usual, seen))
             share_s = sum(m.device_s for m in good[len(batch) :]) / len(batch)
             found += [(m, share_s) for m in good[: len(batch)]]
             _say(f"{len(found)} networks measured")
     return found
-
-
-def _learn(usual: dict[str, Usual], measured: Sequence[Measurement], jobs: Sequence[Job]) -> None:
-    fingerprint = measured[0].fingerprint
-    seen = [(m, job.reference) for m, job in zip(measured, jobs, strict=True)]
-    usual[fingerprint] = usual_after(usual.get(fingerprint, Usual()), seen)
 
 
 def summarised(found: Sequence[tuple[Measurement, float]]) -> Campaign:

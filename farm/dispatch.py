@@ -13,7 +13,7 @@ from farm.config import AnchorPolicy
 from farm.errors import BuildError
 from farm.executor import BuildJob, Built, Executor, Measured, MeasureJob
 from farm.guard import Guard
-from farm.references import Usual, usual_after
+from farm.references import usual_after
 from farm.schedule import Place, Running, next_starts
 from farm.spaces import space
 from farm.store import Request, Store
@@ -152,11 +152,12 @@ class Dispatcher:
     def _waiting(self) -> list[Request]:
         busy = {request.id for requests in self.measuring.values() for request in requests}
         wanted = [r for r in self._pending() if r.id not in busy]
-        anchors = []
-        for device in self._specs:
-            coming = [request.network for request in wanted if request.device == device][:BATCH]
-            anchors += [r for r in self._guard.wanted(device, coming) if r.id not in busy]
-        return [*anchors, *(r for r in wanted if not self._guard.barred(r.device))]
+        coming: dict[str, list[Network]] = {device: [] for device in self._specs}
+        for request in wanted:
+            coming[request.device].append(request.network)
+        anchors = [r for d, own in coming.items() for r in self._guard.wanted(d, own[:BATCH])]
+        free = [r for r in wanted if not self._guard.barred(r.device)]
+        return [*(r for r in anchors if r.id not in busy), *free]
 
     def _next(self) -> list[Request]:
         """The oldest waiting requests of each device."""
@@ -200,7 +201,7 @@ class Dispatcher:
                 self._store.use_build(job.request.campaign, job.artifact.build_key)
         self.measuring[device] = [job.request for job in jobs]
         self._incumbents[self._places[device].host] = device
-        usual = dict(self._usual[device])
+        usual = self._usual[device]
         self._executor.measure([replace(job, usual=usual) for job in jobs])
 
     def _collect_measurement(self, ended: Measured) -> None:
@@ -209,9 +210,8 @@ class Dispatcher:
             self._guard.see(ended.facts)
         self._record(request, ended.outcome)
         if isinstance(ended.outcome, Measurement):
-            known, fingerprint = self._usual[request.device], ended.outcome.fingerprint
             seen = [(ended.outcome, _is_anchor(request))]
-            known[fingerprint] = usual_after(known.get(fingerprint, Usual()), seen)
+            self._usual[request.device] = usual_after(self._usual[request.device], seen)
         self.measuring[request.device].remove(request)
         if not self.measuring[request.device]:
             del self.measuring[request.device]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from farm import anchors
 from farm.config import AnchorPolicy
-from farm.references import change
+from farm.references import change, series
 from farm.store import AnchorRound, Epoch, Quarantine, Request, Store
 from farm.types import DeviceFacts, Failure, Measurement, MeasureSpec, Network
 
@@ -177,7 +177,7 @@ class Guard:
         if not good:
             self._failed(device, [o for _, o in ended if isinstance(o, Failure)])
             return
-        latency_s = {(m.network.id, m.build_key): m.latency_s for m in good.values()}
+        latency_s = {series(m): m.latency_s for m in good.values()}
         at = good[max(good)].measured_at
         watch.rounds.append(AnchorRound(at, max(good), watch.facts.fingerprint, latency_s))
         if self._judge(device, recheck):

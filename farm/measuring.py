@@ -102,19 +102,17 @@ def difference(before: DeviceFacts, after: DeviceFacts) -> str:
 
 def _batch(agent: Agent, jobs: Sequence[Job], terms: _Terms) -> list[Measurement | DeviceError]:
     courses = [_Course(job) for job in jobs]
-    taking_part, outcomes = courses, list[Measurement | DeviceError]()
+    taking_part = courses
     for number in range(1 if terms.facts.exact else terms.spec.max_sessions):
         _hold_session(agent, taking_part, terms.spec, number)
-        outcomes = _outcomes(courses, terms)
-        settled = [_settled(c, o, terms.spec) for c, o in zip(courses, outcomes, strict=True)]
-        still = {id(c) for c, done in zip(courses, settled, strict=True) if not done}
-        taking_part = [course for course in taking_part if id(course) in still]
+        judged = zip(taking_part, _outcomes(taking_part, courses, terms), strict=True)
+        taking_part = [course for course, o in judged if not _settled(course, o, terms.spec)]
         if all(course.job.reference for course in taking_part):
             # References alone show enough of the device with the fewest sessions.
             taking_part = [c for c in taking_part if len(c.sessions) < terms.spec.min_sessions]
         if not taking_part:
             break
-    return outcomes
+    return _outcomes(courses, courses, terms)
 
 
 def _hold_session(agent: Agent, courses: Sequence[_Course], spec: MeasureSpec, number: int) -> None:
@@ -148,8 +146,10 @@ def _settled(course: _Course, outcome: Measurement | DeviceError, spec: MeasureS
     return outcome.device_s >= spec.budget_s or outcome.verdict == "ok"
 
 
-def _outcomes(courses: Sequence[_Course], terms: _Terms) -> list[Measurement | DeviceError]:
-    """What came of each as far as it got."""
+def _outcomes(
+    wanted: Sequence[_Course], courses: Sequence[_Course], terms: _Terms
+) -> list[Measurement | DeviceError]:
+    """What came of those that are wanted as far as they got, judged by all of the batch."""
     blocks = [block for course in courses for block in course.blocks]
     probe_s = terms.usual.clock_probe_s or quality.usual_probe_s(blocks)
     timed = [
@@ -157,13 +157,14 @@ def _outcomes(courses: Sequence[_Course], terms: _Terms) -> list[Measurement | D
         for course in courses
         if course.job.reference and course.error is None
     ]
+    spaces = {course.job.network.space for course in wanted}
+    compared = {space: slowdown(space, timed, terms.usual.references_s) for space in spaces}
 
     def outcome(course: _Course) -> Measurement | DeviceError:
-        usual_s, space = terms.usual.references_s, course.job.network.space
-        compared = () if course.job.reference else slowdown(space, timed, usual_s)
-        return course.error or _measurement(course, terms, probe_s, compared)
+        against = () if course.job.reference else compared[course.job.network.space]
+        return course.error or _measurement(course, terms, probe_s, against)
 
-    return [outcome(course) for course in courses]
+    return [outcome(course) for course in wanted]
 
 
 def _measurement(

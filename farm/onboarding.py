@@ -127,8 +127,8 @@ def _examined(
     if facts.target is None:
         return None
     compiler().target(facts.target)
-    own = [network for network in anchors.NETWORKS if network.space == KNOWN.space]
-    jobs = [Job(network, _built(network, facts.target, artifacts)) for network in [KNOWN, *own]]
+    networks = [KNOWN, *anchors.anchors_of({KNOWN.space})]
+    jobs = [Job(network, _built(network, facts.target, artifacts)) for network in networks]
     return certify_briefly(agent, jobs, device.spec)
 
 

@@ -32,21 +32,29 @@ class Usual:
     references_s: Mapping[Series, float] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def usual_after(usual: Usual, measured: Iterable[tuple[Measurement, bool]]) -> Usual:
-    """What is usual once these are measured, too: what was first seen stays, so that the results
-    of two days compare, but nothing is learnt from a device that was disturbed.
+def usual_after(
+    known: Mapping[str, Usual], measured: Iterable[tuple[Measurement, bool]]
+) -> dict[str, Usual]:
+    """What is usual, by fingerprint, once these are measured, too: what was first seen stays, so
+    that the results of two days compare, but nothing is learnt from a device that was disturbed.
 
     measured: each with whether it is a reference.
     """
+    after = dict(known)
     for measurement, reference in measured:
+        usual = after.setdefault(measurement.fingerprint, Usual())
+        new = reference and series(measurement) not in usual.references_s
+        if not new and usual.clock_probe_s is not None:
+            continue  # before its verdict, which takes milliseconds
         if measurement.verdict in ("throttled", "contended"):
             continue
         if usual.clock_probe_s is None:
             usual = replace(usual, clock_probe_s=measurement.clock_probe_s)
-        if reference:
-            first_s = {series(measurement): measurement.latency_s}
-            usual = replace(usual, references_s={**first_s, **usual.references_s})
-    return usual
+        if new:
+            own_s = {series(measurement): measurement.latency_s}
+            usual = replace(usual, references_s={**usual.references_s, **own_s})
+        after[measurement.fingerprint] = usual
+    return after
 
 
 def change(before: Usual, after: Usual) -> float | None:

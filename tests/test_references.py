@@ -108,10 +108,10 @@ def test_nothing_usual_is_learnt_from_a_disturbed_device():
     disturbed = replace(
         reference, blocks=tuple(replace(b, rejected="contended: so") for b in reference.blocks)
     )
-    first = references.usual_after(Usual(), [(disturbed, True)])
-    assert first == Usual()
+    first = references.usual_after({}, [(disturbed, True)])
+    assert first == {FACTS.fingerprint: Usual()}
     then = references.usual_after(first, [(found, False), (reference, True)])
-    assert then == Usual(4e-5, {(REFERENCE.id, None): reference.latency_s})
+    assert then == {FACTS.fingerprint: Usual(4e-5, {(REFERENCE.id, None): reference.latency_s})}
     slower = replace(
         reference, blocks=tuple(replace(b, samples_s=(1.0,)) for b in reference.blocks)
     )

@@ -250,19 +250,18 @@ class Store(HealthStore):
     def usual(self, device: str) -> dict[str, Usual]:
         """What a device was like when it was first measured, by its fingerprints: its clock, and
         the latencies of its anchors."""
-        sql = """SELECT * FROM (
-                     SELECT measurements.*, purpose, row_number() OVER (
+        # Numbered without their samples, which are most of the database.
+        sql = """WITH numbered AS (
+                     SELECT measurements.id AS row, purpose, row_number() OVER (
                          PARTITION BY fingerprint, iif(purpose = 'anchor', build_key, purpose)
                          ORDER BY measurements.id) AS number
                      FROM measurements JOIN requests ON requests.id = request
                      WHERE measurements.device = ? AND retired IS NULL)
-                 WHERE number <= ? ORDER BY id"""
-        found: dict[str, Usual] = {}
-        for row in self._rows(sql, device, _FIRST):
-            seen = [(rows.measurement(row), row["purpose"] == "anchor")]
-            before = found.get(row["fingerprint"], Usual())
-            found[row["fingerprint"]] = usual_after(before, seen)
-        return found
+                 SELECT measurements.*, purpose FROM numbered
+                 JOIN measurements ON measurements.id = row
+                 WHERE number <= ? ORDER BY measurements.id"""
+        found = self._rows(sql, device, _FIRST)
+        return usual_after({}, ((rows.measurement(r), r["purpose"] == "anchor") for r in found))
 
     def latency_matrix(
         self, networks: Sequence[Network], devices: Sequence[str]

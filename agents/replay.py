@@ -145,8 +145,9 @@ class ReplayAgent:
             "seed": str(self._options.seed),
         }
         exact = self._options.noise == 0
-        info = {"space": self._space}
-        return DeviceFacts(self._name, "replay", (), None, identity, info, exact)
+        return DeviceFacts(
+            self._name, "replay", (), None, identity, exact=exact, space=self._space
+        )
 
     def session(self, jobs: Sequence[Job], spec: MeasureSpec, number: int) -> list[Session]:
         """See `agents.Agent.session`."""

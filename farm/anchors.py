@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from farm.references import Series
-from farm.types import Network
+from farm.types import DeviceFacts, Network
 
 _NB201 = (
     "|nor_conv_1x1~0|+|skip_connect~0|nor_conv_3x3~1|+|avg_pool_3x3~0|nor_conv_1x1~1|"
@@ -34,6 +34,16 @@ def anchors_of(spaces: Set[str]) -> tuple[Network, ...]:
     """The anchors for networks of these search spaces: of the same ones, or all for others."""
     own = tuple(network for network in NETWORKS if network.space in spaces)
     return own if spaces and spaces == {network.space for network in own} else NETWORKS
+
+
+def anchors_on(facts: DeviceFacts, spaces: Set[str]) -> tuple[Network, ...]:
+    """The anchors that a device measures among networks of these spaces: none where they could not
+    change, or where the device is a table without them."""
+    if facts.exact:
+        return ()
+    if facts.space is not None:
+        return tuple(network for network in NETWORKS if network.space == facts.space)
+    return anchors_of(spaces)
 
 
 Latencies = Mapping[Series, float]

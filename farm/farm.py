@@ -279,12 +279,10 @@ class Farm:
 
 def _examined(facts: DeviceFacts) -> Sequence[Network]:
     """The lightest and the heaviest anchor, or networks of the only space that the device has."""
-    own = facts.info.get("space")
-    if own is None:
-        return anchors.NETWORKS[0], anchors.NETWORKS[-1]
-    if own == anchors.NETWORKS[0].space:
-        return anchors.anchors_of({own})
-    return space(own).sample(2, np.random.default_rng(0))
+    own = [network for network in anchors.NETWORKS if facts.space in (None, network.space)]
+    if facts.space is not None and not own:
+        return space(facts.space).sample(2, np.random.default_rng(0))
+    return own[0], own[-1]
 
 
 def _imported(space: str, input_shape: str | None) -> tuple[str, Mapping[str, bytes]]:

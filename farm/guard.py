@@ -54,9 +54,8 @@ class _Watch:
 
     @property
     def on(self) -> bool:
-        """Whether anchors are measured here. Of a table's networks none may be among them."""
-        table = self.facts.info.get("space") not in (None, anchors.NETWORKS[0].space)
-        return self.policy.every > 0 and not table and not self.facts.exact
+        """Whether anchors are measured here."""
+        return self.policy.every > 0 and bool(anchors.anchors_on(self.facts, self.spaces))
 
     @property
     def rechecking(self) -> bool:
@@ -109,8 +108,7 @@ class Guard:
         watch = self._watches[device]
         watch.spaces |= {network.space for network in coming}
         if watch.on and not watch.waiting and self._due(watch, len(coming)):
-            table = watch.facts.info.get("space")
-            networks = anchors.anchors_of({table} if table else watch.spaces)
+            networks = anchors.anchors_on(watch.facts, watch.spaces)
             watch.waiting = self._store.anchor_requests(networks, device)
         return [request for request in watch.waiting if request.id not in watch.coming]
 

@@ -42,12 +42,13 @@ def interval(blocks: Sequence[Sequence[float]], unseen: float = 0.0) -> tuple[fl
     unseen: standard deviation, relative, of what stays the same over all these sessions and is
         another time otherwise.
 
-    The standard error is a bootstrap's over sessions and then over the blocks of each; with n
-    sessions it is widened as the percentile interval of a few groups must be (Hesterberg, What
-    Teachers Should Know About the Bootstrap, arXiv 1411.5279, section 4.5): by sqrt(n / (n - 1))
-    and Student's t of n - 1 degrees. One session is resampled by its blocks. A single block says
-    nothing about its spread: its interval is (0, inf). The generator is seeded, so that the same
-    samples give the same interval.
+    The standard error is a bootstrap's over sessions, each with all its rounds: resampling the
+    blocks within them as well would count their scatter twice (Davison & Hinkley, Bootstrap Methods
+    and their Application, 1997, section 3.8). With n sessions it is widened as the percentile
+    interval of a few groups must be (Hesterberg, What Teachers Should Know About the Bootstrap,
+    arXiv 1411.5279, section 4.5): by sqrt(n / (n - 1)) and Student's t of n - 1 degrees. One session
+    is resampled by its blocks. A single block says nothing about its spread: its interval is
+    (0, inf). The generator is seeded, so that the same samples give the same interval.
     """
     groups = [list(row) for row in blocks] if len(blocks) > 1 else [[m] for m in _pooled(blocks)]
     n = len(groups)
@@ -77,16 +78,14 @@ def describe(samples_s: Sequence[float]) -> dict[str, float]:
 
 
 def _resampled(groups: Sequence[Sequence[float]]) -> np.ndarray:
-    """(_RESAMPLES,) values of `latency` over resampled groups of resampled blocks."""
+    """(_RESAMPLES,) values of `latency` over resampled groups."""
     rng = np.random.default_rng(0)
     sizes = np.array([len(group) for group in groups])
     widest = int(sizes.max())
     padded = np.array([[*group, *[math.inf] * (widest - len(group))] for group in groups])
     chosen = rng.integers(0, len(groups), (_RESAMPLES, len(groups)))
-    blocks = (rng.random((*chosen.shape, widest)) * sizes[chosen][..., None]).astype(int)
-    drawn = padded[chosen[..., None], blocks]
-    drawn[np.arange(widest) >= sizes[chosen][..., None]] = math.inf
-    return _medians(np.sort(drawn.reshape(_RESAMPLES, -1)), sizes[chosen].sum(axis=1))
+    drawn = padded[chosen].reshape(_RESAMPLES, -1)
+    return _medians(np.sort(drawn), sizes[chosen].sum(axis=1))
 
 
 def _medians(ordered: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -124,6 +124,7 @@ class DeviceFacts:
     info: worth keeping, but no part of the fingerprint.
     exact: whether the same network always takes the same time, as where instructions are counted
         or a table is read: one block says it all.
+    space: the only search space whose networks it can measure, as a table can; None for any.
     """
 
     device: str
@@ -133,6 +134,7 @@ class DeviceFacts:
     identity: Mapping[str, str]
     info: Mapping[str, str] = field(default_factory=dict)
     exact: bool = False
+    space: str | None = None
 
     @cached_property
     def fingerprint(self) -> str:

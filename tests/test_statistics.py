@@ -64,6 +64,17 @@ def test_sessions_that_differ_widen_it_more_than_blocks_that_do():
     assert np.ptp(apart) > 1.2 * np.ptp(mixed) > 0
 
 
+def test_the_scatter_of_blocks_counts_once():
+    """Half the width, less what few sessions add to it, is the error that repeating shows."""
+    sessions, blocks = 8, 5
+    draws = np.random.default_rng(1).normal(1, 0.02, (200, sessions, blocks)).tolist()
+    error = np.std([statistics.latency(draw) for draw in draws])
+    half = np.mean([np.ptp(statistics.interval(draw)) / 2 for draw in draws])
+    student = 2.365  # of 7 degrees, 97.5 %
+    few = student * math.sqrt(sessions / (sessions - 1))
+    assert half / few == pytest.approx(error, rel=0.15)
+
+
 def test_what_no_session_shows_widens_it():
     blocks = [[1.0, 1.01], [1.02, 1.0], [1.01, 1.0]]
     seen = np.ptp(statistics.interval(blocks)) / 2

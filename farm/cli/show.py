@@ -207,6 +207,7 @@ def _facts_rows(facts: DeviceFacts) -> dict[str, str]:
         "host": facts.host,
         "cores": ", ".join(map(str, facts.cores)) or "none of the farm's",
         "target": str(facts.target),
+        **({"only space": facts.space} if facts.space else {}),
         **facts.identity,
         **facts.info,
     }

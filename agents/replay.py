@@ -145,9 +145,7 @@ class ReplayAgent:
             "seed": str(self._options.seed),
         }
         exact = self._options.noise == 0
-        return DeviceFacts(
-            self._name, "replay", (), None, identity, exact=exact, space=self._space
-        )
+        return DeviceFacts(self._name, "replay", (), None, identity, exact=exact, space=self._space)
 
     def session(self, jobs: Sequence[Job], spec: MeasureSpec, number: int) -> list[Session]:
         """See `agents.Agent.session`."""

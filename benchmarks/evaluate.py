@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,11 @@ from benchmarks.methods import Case, FewShot, Method, Prediction
 from benchmarks.published import Table
 from benchmarks.tasks import Task
 from farm.errors import UsageError
-from predictors import FloatArray, IntArray, metrics
-from predictors.acquisition import random, variance
+from predictors import FloatArray, IntArray, Observations, metrics
+from predictors.acquisition import Pool, random, variance
 from predictors.encodings.hwl import References
 from predictors.encodings.normalisation import TrainingRows
+from predictors.models.mixture_gp import MixtureGP
 
 HELP_TESTS = 1000
 HELP_TRIM = 0.1
@@ -28,6 +29,9 @@ UNITS_APART = 100.0
 published tables it is 10 times at most, and seconds are 1,000 milliseconds."""
 
 SEEDS = 10
+
+BLIND = 2
+"""Samples that are chosen before any is measured; from then on each is chosen by those before."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,8 @@ class Outcome:
 class Prepared:
     """A task with its references learnt. tests: networks to judge by, before a protocol's cuts.
 
-    choices, methods: what was chosen and pretrained so far, each with the seconds that it took.
+    choices, methods: what was chosen, by (selection, device, seed), and pretrained so far, each
+        with the seconds that one choice or the pretraining took.
     """
 
     case: Case
@@ -96,7 +101,7 @@ class Prepared:
     options: Options
     tests: IntArray
     pretrain_s: float
-    choices: dict[tuple[str, int, bytes], tuple[IntArray, float]]
+    choices: dict[tuple[str, str, int], tuple[IntArray, float]]
     methods: dict[str, tuple[FewShot, float]]
 
     def method(self, entry: Entry) -> tuple[FewShot, float]:
@@ -184,7 +189,7 @@ def evaluate(prepared: Prepared, entry: Entry, select: str) -> Iterator[Outcome]
         barred, judged = _protocol(prepared, measured_s)
         constant = bool(np.ptp(measured_s[judged]) == 0)
         for seed in options.seeds_of(entry.method):
-            chosen, choose_s = _choose(prepared, select, seed, barred)
+            chosen, choose_s = _choose(prepared, select, device, seed, barred)
             for n in options.samples:
                 start = time.perf_counter()
                 predicted = few_shot(chosen[:n], measured_s[chosen[:n]], seed)
@@ -212,19 +217,35 @@ def _protocol(prepared: Prepared, measured_s: FloatArray) -> tuple[IntArray, Int
     return barred, judged
 
 
-def _choose(prepared: Prepared, select: str, seed: int, barred: IntArray) -> tuple[IntArray, float]:
-    """(samples, seconds): the same for every method, by our model's prior, or by chance."""
-    key = (select, seed, barred.tobytes())
+def _choose(
+    prepared: Prepared, select: str, device: str, seed: int, barred: IntArray
+) -> tuple[IntArray, float]:
+    """(samples, seconds for each): the same for every method, by our model, or by chance."""
+    key = (select, device, seed)
     if key not in prepared.choices:
         start = time.perf_counter()
-        prior, n = prepared.case.mixture, max(prepared.options.samples)
-        pick = variance if select == "active" else random
+        model, n = prepared.case.mixture, max(prepared.options.samples)
+        pool, measured_s = Pool(model.features, seed, barred), prepared.case.table.column(device)
         try:
-            chosen = pick(prior.features, (), n, seed, prior=prior, barred=barred)
+            chosen = (
+                _active(model, pool, measured_s, n) if select == "active" else random(pool, (), n)
+            )
         except ValueError as error:
             raise UsageError(f"{error}; ask for fewer `--samples`") from error
-        prepared.choices[key] = (chosen, time.perf_counter() - start)
+        prepared.choices[key] = (chosen, (time.perf_counter() - start) / n)
     return prepared.choices[key]
+
+
+def _active(model: MixtureGP, pool: Pool, measured_s: FloatArray, n: int) -> IntArray:
+    """(n,) rows: each where our model is least sure, given what came of those before."""
+    pool.free(np.empty(0, np.intp), n)  # all of them, before the first is chosen
+    rows = variance(pool, (), min(BLIND, n), prior=model)
+    while len(rows) < n:
+        device = np.zeros(len(rows), np.intp)
+        seen = Observations(model.features[rows], device, measured_s[rows], ("target",))
+        belief = model.fit(seen).belief("target")
+        rows = np.append(rows, variance(replace(pool, measured=rows), (), 1, prior=belief))
+    return rows
 
 
 def _scores(

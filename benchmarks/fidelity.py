@@ -5,9 +5,9 @@
 Measures networks of both search spaces twice, in two campaigns with a runner each, as the farm
 does, with anchors in each batch; then as MetaSchedule's runner does
 (`benchmarks/time_evaluator.py`), one network after the other, for as many device seconds as the
-farm took. First on the host as it is, then beside one process that copies memory and computes in random
-bursts, then beside eight. A longer run of `--reference` sessions, half of it between the campaigns
-and half after, is what the intervals should cover.
+farm took. First on the host as it is, then beside one process that copies memory and computes in
+random bursts, then beside eight. A longer run of `--reference` sessions, half of it between the
+campaigns and half after, is what the intervals should cover.
 """
 
 from __future__ import annotations

@@ -196,12 +196,12 @@ METHODS: dict[str, Method] = {
     "ridge": Method(partial(regression, rule=lambda _: Ridge()), _ALL),
     "forest": Method(partial(regression, rule=RandomForest), _ALL, seeds=1),
     "xgboost": Method(partial(regression, rule=BoostedTrees), _ALL, seeds=1),
-    "multi_predict": Method(_MULTI, ("vec", "zcpvec", "hwlvec"), seeds=1, tasks=DEFAULT),
+    "multi_predict": Method(_MULTI, ("vec", "zcpvec", "hwlvec"), seeds=5, tasks=DEFAULT),
     "multi_predict_sample": Method(
-        partial(_MULTI, embedding="sample"), ("vec",), seeds=1, tasks=DEFAULT
+        partial(_MULTI, embedding="sample"), ("vec",), seeds=5, tasks=DEFAULT
     ),
     "multi_predict_index": Method(
-        partial(_MULTI, embedding="index"), ("vec",), seeds=1, tasks=DEFAULT
+        partial(_MULTI, embedding="index"), ("vec",), seeds=5, tasks=DEFAULT
     ),
     "help": Method(partial(neural, name="help"), seeds=1, tasks=DEFAULT),
     "brp_nas": Method(partial(neural, name="brp_nas"), seeds=1, tasks=DEFAULT),

@@ -13,7 +13,7 @@ from farm.spaces import SearchSpace
 from farm.store import Plan
 from farm.types import Measurement, Network
 from predictors import Observations, metrics
-from predictors.acquisition import ACQUISITIONS
+from predictors.acquisition import ACQUISITIONS, Pool
 from predictors.models.mixture_gp import MixtureGP
 
 POOL = 2000
@@ -70,19 +70,14 @@ class Chooser:
         rows = np.sort(distinct)[: plan.holdout]
         self.holdout = [self._pool[row] for row in rows]
         # A twin has other code but the same features: learning from it would be peeking.
-        self._barred = np.flatnonzero(np.isin(twins.ravel(), twins.ravel()[rows]))
+        barred = np.flatnonzero(np.isin(twins.ravel(), twins.ravel()[rows]))
+        self._rows = Pool(self._model.features, plan.seed, barred)
 
     def choose(self, chosen: Sequence[Network], n: int) -> list[Network]:
         """The next `n` networks after `chosen`, by the plan's way of selecting."""
-        rows = ACQUISITIONS[_SELECT[self._plan.select]](
-            self._model.features,
-            [self._row[network] for network in chosen],
-            n,
-            self._plan.seed,
-            prior=self._model,
-            barred=self._barred,
-        )
-        return [self._pool[row] for row in rows]
+        select = ACQUISITIONS[_SELECT[self._plan.select]]
+        taken = [self._row[network] for network in chosen]
+        return [self._pool[row] for row in select(self._rows, taken, n, prior=self._model)]
 
 
 def candidates(plan: Plan, space: SearchSpace) -> list[Network]:

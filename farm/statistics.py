@@ -46,9 +46,9 @@ def interval(blocks: Sequence[Sequence[float]], unseen: float = 0.0) -> tuple[fl
     blocks within them as well would count their scatter twice (Davison & Hinkley, Bootstrap Methods
     and their Application, 1997, section 3.8). With n sessions it is widened as the percentile
     interval of a few groups must be (Hesterberg, What Teachers Should Know About the Bootstrap,
-    arXiv 1411.5279, section 4.5): by sqrt(n / (n - 1)) and Student's t of n - 1 degrees. One session
-    is resampled by its blocks. A single block says nothing about its spread: its interval is
-    (0, inf). The generator is seeded, so that the same samples give the same interval.
+    arXiv 1411.5279, section 4.5): by sqrt(n / (n - 1)) and Student's t of n - 1 degrees. One
+    session is resampled by its blocks. A single block says nothing about its spread: its interval
+    is (0, inf). The generator is seeded, so that the same samples give the same interval.
     """
     groups = [list(row) for row in blocks] if len(blocks) > 1 else [[m] for m in _pooled(blocks)]
     n = len(groups)

@@ -1,11 +1,17 @@
-"""Which networks to measure next: pure functions of a prior covariance and a seed.
+"""Which networks to measure next: pure functions of what is believed, and of a seed.
 
 For a Gaussian process the posterior variance depends on where was measured and not on what came
 out. A whole batch can so be chosen before any of it is measured, and the same seed chooses the
 same networks in every run, in whatever batches it is asked.
 
     choose = ACQUISITIONS["variance"]
-    rows = choose(features, taken, n=5, seed=0, prior=gaussian_process)
+    rows = choose(Pool(features, seed=0), taken, n=5, prior=gaussian_process)
+
+A mixture learns from what came out which of its hypotheses to doubt. Its belief after some samples
+is a prior, too, and chooses better from the third sample on:
+
+    belief = mixture.fit(observations).belief("pi4")
+    rows = choose(Pool(features, seed=0, measured=rows), (), n=1, prior=belief)
 
 Where several devices are free, `across_devices` chooses pairs of a network and a device.
 """
@@ -13,6 +19,7 @@ Where several devices are free, `across_devices` chooses pairs of a network and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -37,7 +44,7 @@ SPREAD_OUT_EVERY = 3
 
 
 class Prior(Protocol):
-    """What is believed of log-latency before measuring. Units cancel: any common scale will do."""
+    """What is believed of latency before measuring more. Units cancel: any common scale will do."""
 
     @property
     def noise_variance(self) -> float:
@@ -53,61 +60,83 @@ class Prior(Protocol):
         ...
 
 
-class Acquisition(Protocol):
-    """Chooses `n` rows of `candidates`, none of them in `taken` or `barred`, in order of worth.
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The networks to choose among.
 
-    candidates: (N, F), all that could ever be chosen, always in the same order.
-    taken: rows that were chosen before, whatever came of them.
+    features: (N, F), all that could ever be chosen, always in the same order.
     seed: equal arguments give equal rows, and two calls for n/2 give the rows of one for n.
+    barred: rows that may not be chosen and teach nothing, such as a held-out set.
+    measured: rows that may not be chosen again, since the prior knows what came of them.
+    """
+
+    features: FloatArray
+    seed: int
+    barred: IntArray = field(default_factory=lambda: np.empty(0, np.intp))
+    measured: IntArray = field(default_factory=lambda: np.empty(0, np.intp))
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def order(self) -> IntArray:
+        """All rows that are not barred, measured ones too, in an order that the seed decides."""
+        order = np.random.default_rng(self.seed).permutation(len(self))
+        return order[~np.isin(order, self.barred)]
+
+    def free(self, taken: IntArray, n: int) -> IntArray:
+        """The rows that may be chosen, in order. Raises ValueError if there are fewer than `n`."""
+        order = self.order()
+        free = order[~np.isin(order, np.concatenate([taken, self.measured]))]
+        if len(free) < n:
+            raise ValueError(
+                f"{n} rows were asked for, but only {len(free)} of {len(self)} are free"
+            )
+        return free
+
+
+class Acquisition(Protocol):
+    """Chooses `n` rows of `pool`, none of them in `taken`, in order of worth.
+
+    taken: rows that were chosen before, of which the prior does not know what came.
     prior: what the model expects; `random` and `kmeans` do not look at it.
     cost_s: (N,), expected device seconds of each; None where all cost the same.
-    barred: rows that may not be chosen and teach nothing, such as a held-out set.
 
     Raises ValueError if fewer than `n` rows are free.
     """
 
     def __call__(
         self,
-        candidates: FloatArray,
+        pool: Pool,
         taken: ArrayLike,
         n: int,
-        seed: int,
         *,
         prior: Prior,
         cost_s: FloatArray | None = None,
-        barred: ArrayLike = (),
     ) -> IntArray:
         """(n,) row numbers."""
         ...
 
 
 def random(
-    candidates: FloatArray,
+    pool: Pool,
     taken: ArrayLike,
     n: int,
-    seed: int,
     *,
     prior: Prior | None = None,
     cost_s: FloatArray | None = None,
-    barred: ArrayLike = (),
 ) -> IntArray:
     """Rows in an order drawn by the seed: the baseline. `prior` and `cost_s` are not looked at."""
     del prior, cost_s
-    order = _allowed(len(candidates), barred, seed)
-    free = order[~np.isin(order, np.asarray(taken, np.intp))]
-    _require(n, free, len(candidates))
-    return free[:n]
+    return pool.free(np.asarray(taken, np.intp), n)[:n]
 
 
 def variance(
-    candidates: FloatArray,
+    pool: Pool,
     taken: ArrayLike,
     n: int,
-    seed: int,
     *,
     prior: Prior,
     cost_s: FloatArray | None = None,
-    barred: ArrayLike = (),
 ) -> IntArray:
     """Greedily the row of largest posterior variance, given all rows before it.
 
@@ -115,31 +144,29 @@ def variance(
     1 - 1/e of the best batch for the information gained (Krause, Singh & Guestrin, Near-Optimal
     Sensor Placements in Gaussian Processes, JMLR 2008, section 4).
     """
-    rows, opens_at = _looked_at(len(candidates), taken, n, seed, barred)
-    price = _price(cost_s, len(candidates))[rows]
-    return rows[_greedy(_Column(prior, candidates[rows]), opens_at, n, price)]
+    rows, opens_at = _looked_at(pool, taken, n)
+    price = _price(cost_s, len(pool))[rows]
+    return rows[_greedy(_Column(prior, pool.features[rows]), opens_at, n, price)]
 
 
 def alc(
-    candidates: FloatArray,
+    pool: Pool,
     taken: ArrayLike,
     n: int,
-    seed: int,
     *,
     prior: Prior,
     cost_s: FloatArray | None = None,
-    barred: ArrayLike = (),
 ) -> IntArray:
     """Greedily the row that lowers the mean posterior variance most, for each device second.
 
     Cohn, Neural Network Exploration Using Optimal Experiment Design, NeurIPS 1994, section 3.
-    The mean is over AVERAGED of `candidates`, drawn by the seed.
+    The mean is over AVERAGED of the pool, drawn by the seed.
     """
-    rows, opens_at = _looked_at(len(candidates), taken, n, seed, barred)
-    others = np.random.default_rng([seed, 1]).permutation(len(candidates))[:AVERAGED]
-    points = np.concatenate([candidates[rows], candidates[others]])
-    price = _price(cost_s, len(candidates))[rows]
-    full = prior.covariance(points, candidates[rows])
+    rows, opens_at = _looked_at(pool, taken, n)
+    others = np.random.default_rng([pool.seed, 1]).permutation(len(pool))[:AVERAGED]
+    points = np.concatenate([pool.features[rows], pool.features[others]])
+    price = _price(cost_s, len(pool))[rows]
+    full = prior.covariance(points, pool.features[rows])
     picks, known = [], int(np.isinf(opens_at).sum())
     for step in range(known + n):
         variance_left = np.maximum(np.diag(full[: len(rows)]), 0.0) + prior.noise_variance
@@ -152,14 +179,12 @@ def alc(
 
 
 def kmeans(
-    candidates: FloatArray,
+    pool: Pool,
     taken: ArrayLike,
     n: int,
-    seed: int,
     *,
     prior: Prior | None = None,
     cost_s: FloatArray | None = None,
-    barred: ArrayLike = (),
 ) -> IntArray:
     """Greedily the row that brings all others nearest to one that is chosen, for each second.
 
@@ -168,9 +193,10 @@ def kmeans(
     so that a larger batch continues a smaller one. Distances are in standardised features.
     """
     del prior
-    rows, opens_at = _looked_at(len(candidates), taken, n, seed, barred)
-    apart = _distances(candidates, rows)
-    price = _price(cost_s, len(candidates))[rows]
+    before = np.concatenate([pool.measured, np.asarray(taken, np.intp)])
+    rows, opens_at = _looked_at(replace(pool, measured=np.empty(0, np.intp)), before, n)
+    apart = _distances(pool.features, rows)
+    price = _price(cost_s, len(pool))[rows]
     known = int(np.isinf(opens_at).sum())
     nearest = apart[:known].min(0, initial=np.inf) if known else np.full(len(rows), apart.max())
     picks: list[int] = []
@@ -183,59 +209,55 @@ def kmeans(
 
 
 def robust(
-    candidates: FloatArray,
+    pool: Pool,
     taken: ArrayLike,
     n: int,
-    seed: int,
     *,
     prior: Prior,
     cost_s: FloatArray | None = None,
-    barred: ArrayLike = (),
 ) -> IntArray:
     """`variance`, but for each third choice, which is by `kmeans`: a model that is wrong is wrong
     about where it is uncertain, too, and never looks where it feels sure."""
     before = np.asarray(taken, np.intp)
-    _require(n, np.setdiff1d(_allowed(len(candidates), barred, seed), before), len(candidates))
+    pool.free(before, n)
     known = before
     while (more := len(before) + n - len(known)) > 0:
-        sure = SPREAD_OUT_EVERY - 1 - len(known) % SPREAD_OUT_EVERY
+        sure = SPREAD_OUT_EVERY - 1 - (len(pool.measured) + len(known)) % SPREAD_OUT_EVERY
         choose: Acquisition = variance if sure else kmeans
-        size = min(max(sure, 1), more)
-        rows = choose(candidates, known, size, seed, prior=prior, cost_s=cost_s, barred=barred)
+        rows = choose(pool, known, min(max(sure, 1), more), prior=prior, cost_s=cost_s)
         known = np.concatenate([known, rows])
     return known[len(before) :]
 
 
 def across_devices(
-    candidates: FloatArray,
+    pool: Pool,
     taken: Sequence[tuple[int, int]],
     n: int,
-    seed: int,
     *,
     prior: Prior,
     relation: FloatArray,
     cost_s: FloatArray | None = None,
-    barred: ArrayLike = (),
 ) -> list[tuple[int, int]]:
     """(row, device) pairs, greedily the one of largest posterior variance for each device second.
 
     taken: pairs that were chosen before. relation: (D, D), covariance between devices of one
     network's relative latency, such as 1 on the diagonal and a share beside it; with 0 beside it
     nothing is learnt from one device about another. cost_s: (N, D) seconds of each pair.
-    barred: rows that are chosen on no device. Raises ValueError as `variance` does.
+    Rows that are barred or measured are chosen on no device. Raises ValueError as `variance` does.
     """
-    devices, count = len(relation), len(candidates)
+    devices, count = len(relation), len(pool)
     flat = [row * devices + device for row, device in taken]
     seconds = np.ones((count, devices)) if cost_s is None else cost_s
     if seconds.shape != (count, devices):
         raise ValueError(f"`cost_s` must be ({count}, {devices}), got {seconds.shape}")
-    pool = _allowed(count, barred, seed)[: max(POOL // devices, n)]
-    pairs = (pool[:, None] * devices + np.arange(devices)).ravel()
+    rows = pool.free(np.empty(0, np.intp), 0)[: max(POOL // devices, n)]
+    pairs = (rows[:, None] * devices + np.arange(devices)).ravel()
     free = pairs[~np.isin(pairs, flat)]
-    _require(n, free, count * devices)
+    if len(free) < n:
+        raise ValueError(f"{n} pairs were asked for, but only {len(free)} are free")
     both = np.concatenate([np.array(flat, np.intp), free])
     opens_at = np.where(np.arange(len(both)) < len(flat), np.inf, 0.0)
-    column = _Column(prior, candidates[both // devices], both % devices, relation)
+    column = _Column(prior, pool.features[both // devices], both % devices, relation)
     price = _price(seconds.ravel(), count * devices)[both]
     chosen = both[_greedy(column, opens_at, n, price)]
     return [(int(pair // devices), int(pair % devices)) for pair in chosen]
@@ -289,15 +311,14 @@ def _greedy(column: _Column, opens_at: FloatArray, n: int, price: FloatArray) ->
     return np.array(picks[known:], np.intp)
 
 
-def _looked_at(
-    count: int, taken: ArrayLike, n: int, seed: int, barred: ArrayLike
-) -> tuple[IntArray, FloatArray]:
-    """Rows (P,), those taken before first; and after how many choices each may be chosen."""
+def _looked_at(pool: Pool, taken: ArrayLike, n: int) -> tuple[IntArray, FloatArray]:
+    """Rows (P,), those taken before first; and after how many choices of this call and of those
+    before, but for measured ones, each may be chosen."""
     before = np.asarray(taken, np.intp)
-    order = _allowed(count, barred, seed)
-    _require(n, np.setdiff1d(order, before), count)
-    opens = np.arange(len(order)) // POOL * POOL_GROWS_EVERY
-    fresh = (opens < len(before) + n) & ~np.isin(order, before)
+    free = pool.free(before, n)
+    order = pool.order()
+    opens = np.arange(len(order)) // POOL * POOL_GROWS_EVERY - len(pool.measured)
+    fresh = (opens < len(before) + n) & np.isin(order, free)
     opens_at = np.concatenate([np.full(len(before), np.inf), opens[fresh]])
     return np.concatenate([before, order[fresh]]), opens_at
 
@@ -307,17 +328,6 @@ def _distances(candidates: FloatArray, rows: IntArray) -> FloatArray:
     scale = candidates.std(0)
     z = candidates[rows][:, scale > 0] / scale[scale > 0]
     return squared_distances(z, z)
-
-
-def _allowed(count: int, barred: ArrayLike, seed: int) -> IntArray:
-    """All rows that are not barred, in an order that the seed decides."""
-    order = np.random.default_rng(seed).permutation(count)
-    return order[~np.isin(order, np.asarray(barred, np.intp))]
-
-
-def _require(n: int, free: IntArray, count: int) -> None:
-    if len(free) < n:
-        raise ValueError(f"{n} rows were asked for, but only {len(free)} of {count} are free")
 
 
 def _price(cost_s: FloatArray | None, count: int) -> FloatArray:

@@ -150,9 +150,7 @@ def test_a_disturbed_campaign_ends_with_exit_code_1_and_the_reason(farm):
 
 def test_devices_of_another_space_are_examined_with_its_networks(farm, monkeypatch):
     real = FakeAgent.facts
-    monkeypatch.setattr(
-        FakeAgent, "facts", lambda self: replace(real(self), space="fbnet32")
-    )
+    monkeypatch.setattr(FakeAgent, "facts", lambda self: replace(real(self), space="fbnet32"))
     said = json.loads(farm("device", "check", "a", "--load-seconds", "0.1", "--json")[1])
     assert len(said["latency_s"]) == 2
     assert all(network.startswith("fbnet32/") for network in said["latency_s"])

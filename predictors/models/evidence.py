@@ -182,11 +182,27 @@ class Collapsed:
 
         Returns the mean (M,), and the variance (M,) or covariance (M, M).
         """
-        c, n, m = between.shape
-        psi = np.concatenate([functions, between.reshape(c * n, m).T], axis=1)
+        psi = _psi(functions, between)
         bent = psi @ self.less
         gain = bent @ psi.T if own.ndim == 3 else np.einsum("mq,mq->m", bent, psi)
         return psi @ self.mean, np.tensordot(self.prior, own, 1) - gain
+
+    def covariance(
+        self,
+        first: tuple[FloatArray, FloatArray],
+        second: tuple[FloatArray, FloatArray],
+        own: FloatArray,
+    ) -> FloatArray:
+        """(A, B) between two sets of points, each told by its functions and its covariances to the
+        samples, as in `predict`; own: (C, A, B), between the sets."""
+        gain = _psi(*first) @ self.less @ _psi(*second).T
+        return np.asarray(np.tensordot(self.prior, own, 1) - gain)
+
+
+def _psi(functions: FloatArray, between: FloatArray) -> FloatArray:
+    """(M, Q), see `Collapsed`. functions: (M, J); between: (C, n, M)."""
+    c, n, m = between.shape
+    return np.concatenate([functions, between.reshape(c * n, m).T], axis=1)
 
 
 def moments(

@@ -248,6 +248,36 @@ class Target:
         own = view.kernels(view) if joint else view.diagonals()
         return self.collapsed.predict(view.means, self.view.kernels(view), own)
 
+    def covariance(self, first: Views, second: Views) -> FloatArray:
+        """(A, B), of the relative root, as `predict` has the variance."""
+        both = [(view.means, self.view.kernels(view)) for view in (first, second)]
+        return self.collapsed.covariance(both[0], both[1], first.kernels(second))
+
+
+@dataclass(frozen=True, eq=False)
+class Belief:
+    """What is believed of one device after some samples, as `predictors.acquisition.Prior`.
+
+    In units of the typical spread squared. Unlike a single Gaussian process's, it depends on what
+    was measured: hypotheses that disagree where evidence has not decided between them add to it.
+    """
+
+    model: MixtureGP
+    target: Target
+
+    @property
+    def noise_variance(self) -> float:
+        """Of one sample."""
+        return self.target.noise_variance
+
+    def covariance(self, a: FloatArray, b: FloatArray) -> FloatArray:
+        """(A, F), (B, F) -> (A, B)."""
+        return self.target.covariance(self.model.view(a), self.model.view(b))
+
+    def variance(self, a: FloatArray) -> FloatArray:
+        """The diagonal of `covariance(a, a)`: (A, F) -> (A,)."""
+        return self.target.predict(self.model.view(a), False)[1]
+
 
 @dataclass(frozen=True, eq=False)
 class FittedMixtureGP:
@@ -256,6 +286,10 @@ class FittedMixtureGP:
     model: MixtureGP
     observations: Observations
     targets: tuple[Target, ...]
+
+    def belief(self, device: str) -> Belief:
+        """What to choose the device's next samples by. Raises UnknownName."""
+        return Belief(self.model, self.targets[self.observations.index(device)])
 
     def posterior(self, features: FloatArray, device: str, joint: bool = False) -> Posterior:
         """As `predictors.FittedPredictor.posterior`; `joint` needs M^2 numbers."""

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from predictors import FloatArray, IntArray
-from predictors.acquisition import ACQUISITIONS, Acquisition, across_devices, alc, kmeans, variance
+from predictors.acquisition import (
+    ACQUISITIONS,
+    Acquisition,
+    Pool,
+    across_devices,
+    alc,
+    kmeans,
+    variance,
+)
 from predictors.models.gp import GaussianProcess
 
 
@@ -32,13 +40,13 @@ def test_rows_are_new_and_distinct(
     choose: Acquisition, prior: GaussianProcess, pool: FloatArray
 ) -> None:
     taken, barred = [3, 1, 4], [15, 9, 26]
-    rows = choose(pool, taken, 50, 0, prior=prior, barred=barred)
+    rows = choose(Pool(pool, 0, np.array(barred)), taken, 50, prior=prior)
     assert rows.shape == (50,)
     assert len({*rows.tolist(), *taken, *barred}) == 56
 
 
 def test_the_seed_decides(choose: Acquisition, prior: GaussianProcess, pool: FloatArray) -> None:
-    first, again, other = (choose(pool, (), 12, s, prior=prior).tolist() for s in (0, 0, 1))
+    first, again, other = (choose(Pool(pool, s), (), 12, prior=prior).tolist() for s in (0, 0, 1))
     assert first == again
     assert choose is not ACQUISITIONS["random"] or first != other
 
@@ -48,8 +56,8 @@ def test_batches_choose_what_one_call_does(
 ) -> None:
     taken: IntArray = np.empty(0, np.intp)
     for n in (1, 4, 0, 7):
-        taken = np.concatenate([taken, choose(pool, taken, n, 5, prior=prior)])
-    assert taken.tolist() == choose(pool, (), 12, 5, prior=prior).tolist()
+        taken = np.concatenate([taken, choose(Pool(pool, 5), taken, n, prior=prior)])
+    assert taken.tolist() == choose(Pool(pool, 5), (), 12, prior=prior).tolist()
 
 
 def test_batches_agree_beyond_the_first_pool(
@@ -57,31 +65,65 @@ def test_batches_agree_beyond_the_first_pool(
 ) -> None:
     monkeypatch.setattr("predictors.acquisition.POOL", 20)
     monkeypatch.setattr("predictors.acquisition.POOL_GROWS_EVERY", 5)
-    whole = variance(pool, (), 30, 2, prior=prior)
-    half = variance(pool, (), 13, 2, prior=prior)
-    rest = variance(pool, half, 17, 2, prior=prior)
+    whole = variance(Pool(pool, 2), (), 30, prior=prior)
+    half = variance(Pool(pool, 2), (), 13, prior=prior)
+    rest = variance(Pool(pool, 2), half, 17, prior=prior)
     assert whole.tolist() == [*half, *rest]
     order = np.random.default_rng(2).permutation(len(pool))
     assert set(whole[:5]) <= set(order[:20])
     assert not set(whole) <= set(order[:20])
 
 
+def test_what_was_measured_is_not_chosen_again(
+    choose: Acquisition, prior: GaussianProcess, pool: FloatArray
+) -> None:
+    measured = np.array([3, 1, 4, 15, 9])
+    rows = choose(Pool(pool, 0, measured=measured), [26], 20, prior=prior)
+    assert len({*rows.tolist(), *measured, 26}) == 26
+
+
+@pytest.mark.parametrize("name", ["random", "kmeans"])
+def test_without_a_model_what_was_measured_is_as_what_was_chosen(
+    name: str, prior: GaussianProcess, pool: FloatArray
+) -> None:
+    rows = np.array([3, 1, 4])
+    told = ACQUISITIONS[name](Pool(pool, 0, measured=rows), (), 6, prior=prior)
+    assert told.tolist() == ACQUISITIONS[name](Pool(pool, 0), rows, 6, prior=prior).tolist()
+
+
+def test_what_was_measured_opens_the_pool_as_choices_do(
+    prior: GaussianProcess, pool: FloatArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("predictors.acquisition.POOL", 10)
+
+    def of_first_ten(measured: int) -> list[bool]:
+        found = []
+        for seed in range(20):
+            order = Pool(pool, seed).order()
+            told = Pool(pool, seed, measured=order[:measured])
+            found.append(variance(told, (), 1, prior=prior)[0] in order[:10])
+        return found
+
+    assert all(of_first_ten(4))
+    assert not all(of_first_ten(5))
+
+
 def test_too_many_are_refused(
     choose: Acquisition, prior: GaussianProcess, pool: FloatArray
 ) -> None:
     with pytest.raises(ValueError, match="5 rows were asked for, but only 3 of 10 are free"):
-        choose(pool[:10], [0, 1, 2], 5, 0, prior=prior, barred=[2, 3, 4, 5, 6])
+        choose(Pool(pool[:10], 0, np.array([2, 3, 4, 5, 6])), [0, 1, 2], 5, prior=prior)
 
 
 def test_everything_may_be_chosen(
     choose: Acquisition, prior: GaussianProcess, pool: FloatArray
 ) -> None:
-    assert sorted(choose(pool[:10], (), 10, 0, prior=prior)) == list(range(10))
+    assert sorted(choose(Pool(pool[:10], 0), (), 10, prior=prior)) == list(range(10))
 
 
 def test_each_choice_is_where_least_is_known(prior: GaussianProcess, pool: FloatArray) -> None:
     taken = [0, 7]
-    rows = variance(pool, taken, 6, 0, prior=prior).tolist()
+    rows = variance(Pool(pool, 0), taken, 6, prior=prior).tolist()
     for i, row in enumerate(rows):
         left = posterior_variance(prior, pool, taken + rows[:i])
         left[taken + rows[:i]] = -1
@@ -96,22 +138,22 @@ def test_two_greedy_choices_are_near_the_best_two(prior: GaussianProcess, pool: 
     def information(pair: tuple[int, ...]) -> float:
         return float(np.linalg.slogdet(np.eye(2) + covariance[np.ix_(pair, pair)])[1])
 
-    chosen = tuple(variance(few, (), 2, 0, prior=prior).tolist())
+    chosen = tuple(variance(Pool(few, 0), (), 2, prior=prior).tolist())
     best = max(information(pair) for pair in permutations(range(12), 2))
     assert information(chosen) >= (1 - 1 / np.e) * best
 
 
 def test_dear_networks_must_teach_more(prior: GaussianProcess, pool: FloatArray) -> None:
-    even = variance(pool, (), 10, 0, prior=prior)
+    even = variance(Pool(pool, 0), (), 10, prior=prior)
     cost_s = np.ones(len(pool))
     cost_s[even] = 1e6
-    priced = variance(pool, (), 10, 0, prior=prior, cost_s=cost_s)
+    priced = variance(Pool(pool, 0), (), 10, prior=prior, cost_s=cost_s)
     assert not set(priced) & set(even)
 
 
 def test_a_price_is_positive(prior: GaussianProcess, pool: FloatArray) -> None:
     with pytest.raises(ValueError, match="positive seconds"):
-        variance(pool, (), 1, 0, prior=prior, cost_s=np.zeros(len(pool)))
+        variance(Pool(pool, 0), (), 1, prior=prior, cost_s=np.zeros(len(pool)))
 
 
 def test_chosen_samples_leave_less_unknown_than_random_ones(
@@ -121,7 +163,7 @@ def test_chosen_samples_leave_less_unknown_than_random_ones(
         name: np.mean(
             [
                 posterior_variance(
-                    prior, pool, choose(pool, (), 10, s, prior=prior).tolist()
+                    prior, pool, choose(Pool(pool, s), (), 10, prior=prior).tolist()
                 ).mean()
                 for s in range(5)
             ]
@@ -134,7 +176,7 @@ def test_chosen_samples_leave_less_unknown_than_random_ones(
 def test_alc_leaves_the_least_unknown_on_average(prior: GaussianProcess, pool: FloatArray) -> None:
     """The first choice after two, against all others by the dense formula."""
     taken = [0, 7]
-    row = int(alc(pool, taken, 1, 0, prior=prior)[0])
+    row = int(alc(Pool(pool, 0), taken, 1, prior=prior)[0])
     left = {
         r: posterior_variance(prior, pool, [*taken, r]).mean()
         for r in range(0, len(pool), 5)
@@ -147,9 +189,9 @@ def test_kmeans_takes_one_of_each_cluster() -> None:
     rng = np.random.default_rng(0)
     corners = np.array([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0], [9.0, 9.0]])
     points = np.repeat(corners, 10, axis=0) + 0.1 * rng.normal(size=(40, 2))
-    rows = kmeans(points, (), 4, 0)
+    rows = kmeans(Pool(points, 0), (), 4)
     assert sorted(rows // 10) == [0, 1, 2, 3]
-    assert kmeans(points, [0, 11, 22], 1, 0)[0] // 10 == 3
+    assert kmeans(Pool(points, 0), [0, 11, 22], 1)[0] // 10 == 3
 
 
 def test_a_sure_and_wrong_model_does_not_stop_robust_choice_from_looking() -> None:
@@ -165,7 +207,7 @@ def test_a_sure_and_wrong_model_does_not_stop_robust_choice_from_looking() -> No
         def variance(self, a: FloatArray) -> FloatArray:
             return np.asarray(1 + a[:, 0] ** 2)
 
-    rows = ACQUISITIONS["robust"](grid, (), 6, 0, prior=FirstColumn())
+    rows = ACQUISITIONS["robust"](Pool(grid, 0), (), 6, prior=FirstColumn())
     assert np.ptp(grid[rows, 1]) >= 4
 
 
@@ -175,15 +217,17 @@ RELATED = 0.9 * np.ones((3, 3)) + 0.1 * np.eye(3)
 def test_pairs_are_new_and_continue_a_smaller_batch(
     prior: GaussianProcess, pool: FloatArray
 ) -> None:
-    whole = across_devices(pool, (), 20, 3, prior=prior, relation=RELATED)
-    first = across_devices(pool, (), 20, 3, prior=prior, relation=RELATED)[:8]
-    rest = across_devices(pool, first, 12, 3, prior=prior, relation=RELATED)
+    whole = across_devices(Pool(pool, 3), (), 20, prior=prior, relation=RELATED)
+    first = across_devices(Pool(pool, 3), (), 20, prior=prior, relation=RELATED)[:8]
+    rest = across_devices(Pool(pool, 3), first, 12, prior=prior, relation=RELATED)
     assert whole == first + rest
     assert len(set(whole)) == 20
     barred = [row for row, _ in whole]
     assert not set(barred) & {
         row
-        for row, _ in across_devices(pool, (), 9, 3, prior=prior, relation=RELATED, barred=barred)
+        for row, _ in across_devices(
+            Pool(pool, 3, np.array(barred)), (), 9, prior=prior, relation=RELATED
+        )
     }
 
 
@@ -191,14 +235,14 @@ def test_a_related_device_is_not_asked_the_same_again(
     prior: GaussianProcess, pool: FloatArray
 ) -> None:
     """Where devices are alike, a second one is asked about other networks; where not, the same."""
-    together = across_devices(pool, (), 6, 0, prior=prior, relation=RELATED)
-    apart = across_devices(pool, (), 6, 0, prior=prior, relation=np.eye(3))
+    together = across_devices(Pool(pool, 0), (), 6, prior=prior, relation=RELATED)
+    apart = across_devices(Pool(pool, 0), (), 6, prior=prior, relation=np.eye(3))
     assert len({row for row, _ in together}) > len({row for row, _ in apart})
 
 
 def test_slow_devices_are_asked_less(prior: GaussianProcess, pool: FloatArray) -> None:
     cost_s = np.tile([1.0, 1.0, 50.0], (len(pool), 1))
-    pairs = across_devices(pool, (), 20, 0, prior=prior, relation=np.eye(3), cost_s=cost_s)
+    pairs = across_devices(Pool(pool, 0), (), 20, prior=prior, relation=np.eye(3), cost_s=cost_s)
     devices = [device for _, device in pairs]
     assert devices.count(2) < devices.count(0)
     assert min(devices.count(0), devices.count(1)) >= 5
@@ -206,4 +250,6 @@ def test_slow_devices_are_asked_less(prior: GaussianProcess, pool: FloatArray) -
 
 def test_prices_of_pairs_are_of_every_device(prior: GaussianProcess, pool: FloatArray) -> None:
     with pytest.raises(ValueError, match=r"`cost_s` must be \(200, 3\)"):
-        across_devices(pool, (), 1, 0, prior=prior, relation=np.eye(3), cost_s=np.ones((200, 2)))
+        across_devices(
+            Pool(pool, 0), (), 1, prior=prior, relation=np.eye(3), cost_s=np.ones((200, 2))
+        )

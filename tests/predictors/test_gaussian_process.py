@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from predictors import FloatArray, IntArray, Observations, metrics
-from predictors.acquisition import random, variance
+from predictors.acquisition import Pool, random, variance
 from predictors.models.evidence import Conditioned, average, moments
 from predictors.models.gp import SLOPES, Entries, GaussianProcess
 from predictors.models.kernels import FeatureKernels, additive, linear, rbf
@@ -179,7 +179,7 @@ def test_without_a_sample_networks_rank_as_their_macs(pool: FloatArray) -> None:
 def test_thirty_chosen_samples_rank_a_published_cpu(nb201: Table) -> None:
     """gold_6226: MACs alone reach .90 and 30 chosen samples .95 to .97, by seed."""
     model = GaussianProcess.over(nb201.features, nb201.macs_column)
-    rows = variance(nb201.features, (), 30, 0, prior=model)
+    rows = variance(Pool(nb201.features, 0), (), 30, prior=model)
     held_out = np.setdiff1d(np.arange(len(nb201.features)), rows)
     fitted = model.fit(nb201.observe({"gold_6226": rows}))
     predicted = fitted.posterior(nb201.features[held_out], "gold_6226")
@@ -196,7 +196,7 @@ def test_thirty_chosen_samples_rank_a_published_cpu(nb201: Table) -> None:
 def test_a_published_sibling_spares_samples(nb201: Table) -> None:
     """With 40 networks on 1080ti_32, 5 on titanx_32 do what takes 30 alone: .96 against .80."""
     model = GaussianProcess.over(nb201.features, nb201.macs_column)
-    rows = random(nb201.features, (), 40, 0)
+    rows = random(Pool(nb201.features, 0), (), 40)
     rest = np.setdiff1d(np.arange(len(nb201.features)), rows)
     measured_s = nb201.column("titanx_32")[rest]
     alone = nb201.observe({"titanx_32": rows[:5]})

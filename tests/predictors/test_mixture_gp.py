@@ -62,6 +62,26 @@ def test_diagonals_are_those_of_the_kernels(model: MixtureGP) -> None:
     np.testing.assert_allclose(model.variance(model.features[:9]), prior)
 
 
+def test_a_belief_is_the_joint_posterior(model: MixtureGP, pool: FloatArray) -> None:
+    fitted = model.fit(observe(model, list(range(8)), 1e-3 * (1 + pool[:, 1])))
+    belief, few = fitted.belief("target"), model.features[20:40]
+    _, expected = fitted.targets[0].predict(model.view(few), True)
+    np.testing.assert_allclose(belief.covariance(few, few), expected, atol=1e-10)
+    np.testing.assert_allclose(belief.covariance(few[:3], few), expected[:3], atol=1e-10)
+    np.testing.assert_allclose(belief.variance(few), np.diag(expected), atol=1e-10)
+
+
+def test_is_least_sure_where_devices_that_it_may_be_like_disagree(
+    model: MixtureGP, pool: FloatArray
+) -> None:
+    """Samples on which two known devices agree leave it open which one this is like."""
+    apart = np.abs(np.sqrt(1 + pool[:, 0]) - np.sqrt(1 + pool[:, 1]))
+    alike = np.argsort(apart)[:8].tolist()
+    belief = model.fit(observe(model, alike, 1e-3 * (1 + pool[:, 0]))).belief("target")
+    left = belief.variance(model.features)
+    assert left[np.argsort(apart)[-20:]].min() > 2 * left[alike].max()
+
+
 def test_components_are_covariances(model: MixtureGP) -> None:
     view = model.view(model.features[:50])
     for matrix in view.kernels(view):

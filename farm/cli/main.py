@@ -234,7 +234,7 @@ def main() -> None:
     except TyperException as e:
         _fail(_usage(e), e.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted; `farm campaign resume` goes on where it was", _INTERRUPTED)
+        _fail("interrupted; `farm campaign resume` goes on with a campaign", _INTERRUPTED)
 
 
 def _must_have_worked(summary: Summary) -> None:

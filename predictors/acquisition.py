@@ -42,6 +42,9 @@ AVERAGED = 300
 SPREAD_OUT_EVERY = 3
 """Of so many choices of `robust`, one spreads out over the space whatever the model says."""
 
+Cost = FloatArray | None
+"""(N,), expected device seconds of each network of a pool; None where all cost the same."""
+
 
 class Prior(Protocol):
     """What is believed of latency before measuring more. Units cancel: any common scale will do."""
@@ -99,31 +102,19 @@ class Acquisition(Protocol):
 
     taken: rows that were chosen before, of which the prior does not know what came.
     prior: what the model expects; `random` and `kmeans` do not look at it.
-    cost_s: (N,), expected device seconds of each; None where all cost the same.
 
     Raises ValueError if fewer than `n` rows are free.
     """
 
     def __call__(
-        self,
-        pool: Pool,
-        taken: ArrayLike,
-        n: int,
-        *,
-        prior: Prior,
-        cost_s: FloatArray | None = None,
+        self, pool: Pool, taken: ArrayLike, n: int, *, prior: Prior, cost_s: Cost = None
     ) -> IntArray:
         """(n,) row numbers."""
         ...
 
 
 def random(
-    pool: Pool,
-    taken: ArrayLike,
-    n: int,
-    *,
-    prior: Prior | None = None,
-    cost_s: FloatArray | None = None,
+    pool: Pool, taken: ArrayLike, n: int, *, prior: Prior | None = None, cost_s: Cost = None
 ) -> IntArray:
     """Rows in an order drawn by the seed: the baseline. `prior` and `cost_s` are not looked at."""
     del prior, cost_s
@@ -131,12 +122,7 @@ def random(
 
 
 def variance(
-    pool: Pool,
-    taken: ArrayLike,
-    n: int,
-    *,
-    prior: Prior,
-    cost_s: FloatArray | None = None,
+    pool: Pool, taken: ArrayLike, n: int, *, prior: Prior, cost_s: Cost = None
 ) -> IntArray:
     """Greedily the row of largest posterior variance, given all rows before it.
 
@@ -149,14 +135,7 @@ def variance(
     return rows[_greedy(_Column(prior, pool.features[rows]), opens_at, n, price)]
 
 
-def alc(
-    pool: Pool,
-    taken: ArrayLike,
-    n: int,
-    *,
-    prior: Prior,
-    cost_s: FloatArray | None = None,
-) -> IntArray:
+def alc(pool: Pool, taken: ArrayLike, n: int, *, prior: Prior, cost_s: Cost = None) -> IntArray:
     """Greedily the row that lowers the mean posterior variance most, for each device second.
 
     Cohn, Neural Network Exploration Using Optimal Experiment Design, NeurIPS 1994, section 3.
@@ -179,12 +158,7 @@ def alc(
 
 
 def kmeans(
-    pool: Pool,
-    taken: ArrayLike,
-    n: int,
-    *,
-    prior: Prior | None = None,
-    cost_s: FloatArray | None = None,
+    pool: Pool, taken: ArrayLike, n: int, *, prior: Prior | None = None, cost_s: Cost = None
 ) -> IntArray:
     """Greedily the row that brings all others nearest to one that is chosen, for each second.
 
@@ -208,14 +182,7 @@ def kmeans(
     return rows[picks]
 
 
-def robust(
-    pool: Pool,
-    taken: ArrayLike,
-    n: int,
-    *,
-    prior: Prior,
-    cost_s: FloatArray | None = None,
-) -> IntArray:
+def robust(pool: Pool, taken: ArrayLike, n: int, *, prior: Prior, cost_s: Cost = None) -> IntArray:
     """`variance`, but for each third choice, which is by `kmeans`: a model that is wrong is wrong
     about where it is uncertain, too, and never looks where it feels sure."""
     before = np.asarray(taken, np.intp)

@@ -65,4 +65,4 @@ def test_torch_is_loaded_for_them_alone() -> None:
 
 
 def test_slow_methods_have_few_draws() -> None:
-    assert all(METHODS[name].seeds in (1, 3) for name in (*NEURAL, "brp_nas"))
+    assert all(METHODS[name].seeds in (1, 5) for name in (*NEURAL, "brp_nas"))

@@ -242,8 +242,7 @@ def _active(model: MixtureGP, pool: Pool, measured_s: FloatArray, n: int) -> Int
     pool.free(np.empty(0, np.intp), n)  # all of them, before the first is chosen
     rows = variance(pool, (), min(BLIND, n), prior=model)
     while len(rows) < n:
-        device = np.zeros(len(rows), np.intp)
-        seen = Observations(model.features[rows], device, measured_s[rows], ("target",))
+        seen = Observations.of_one("target", model.features[rows], measured_s[rows])
         belief = model.fit(seen).belief("target")
         rows = np.append(rows, variance(replace(pool, measured=rows), (), 1, prior=belief))
     return rows

@@ -120,8 +120,7 @@ def of_predictor(predictor: Predictor, features: FloatArray) -> FewShot:
 
     def predict(rows: IntArray, latency_s: FloatArray, seed: int) -> Prediction:
         del seed
-        device = np.zeros(len(rows), np.intp)
-        seen = Observations(features[rows], device, latency_s, ("target",))
+        seen = Observations.of_one("target", features[rows], latency_s)
         posterior = predictor.fit(seen).posterior(features, "target")
         return Prediction(posterior.mean, posterior.latency_s, posterior.interval_s())
 

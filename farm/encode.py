@@ -61,8 +61,7 @@ def predictor(
 
 def _roots(alone: MixtureGP, reference: Reference) -> FloatArray:
     """(N,), square roots of latency relative to the median measured one, of all networks."""
-    device = np.zeros(len(reference.rows), np.intp)
     measured = alone.features[reference.rows]
-    seen = Observations(measured, device, reference.latency_s, ("reference",))
+    seen = Observations.of_one("reference", measured, reference.latency_s)
     predicted_s = alone.fit(seen).posterior(alone.features, "reference").latency_s
     return root(predicted_s / np.median(reference.latency_s))

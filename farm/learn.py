@@ -133,8 +133,7 @@ def _judge(
     row: Mapping[Network, int],
 ) -> Judgement:
     """One device, by a model that has the others as references."""
-    device = np.zeros(len(learnt.rows), np.intp)
-    seen = Observations(model.features[learnt.rows], device, learnt.latency_s, ("target",))
+    seen = Observations.of_one("target", model.features[learnt.rows], learnt.latency_s)
     rows = _reference(heldout, row).rows
     posterior = model.fit(seen).posterior(model.features[rows], "target")
     low_s, high_s = posterior.interval_s()

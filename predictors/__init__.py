@@ -62,6 +62,11 @@ class Observations:
         empty = np.empty(0)
         return cls(np.empty((0, features)), empty.astype(np.intp), empty, tuple(devices))
 
+    @classmethod
+    def of_one(cls, device: str, features: FloatArray, latency_s: FloatArray) -> Observations:
+        """The entries of one device: features (n, F), latency_s (n,) seconds."""
+        return cls(features, np.zeros(len(latency_s), np.intp), latency_s, (device,))
+
     def index(self, device: str) -> int:
         """The index of a device's name. Raises UnknownName."""
         if device not in self.devices:

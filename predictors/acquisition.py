@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -81,6 +82,7 @@ class Pool:
     def __len__(self) -> int:
         return len(self.features)
 
+    @cached_property
     def order(self) -> IntArray:
         """All rows that are not barred, measured ones too, in an order that the seed decides."""
         order = np.random.default_rng(self.seed).permutation(len(self))
@@ -88,8 +90,7 @@ class Pool:
 
     def free(self, taken: IntArray, n: int) -> IntArray:
         """The rows that may be chosen, in order. Raises ValueError if there are fewer than `n`."""
-        order = self.order()
-        free = order[~np.isin(order, np.concatenate([taken, self.measured]))]
+        free = self.order[~np.isin(self.order, np.concatenate([taken, self.measured]))]
         if len(free) < n:
             raise ValueError(
                 f"{n} rows were asked for, but only {len(free)} of {len(self)} are free"
@@ -283,11 +284,10 @@ def _looked_at(pool: Pool, taken: ArrayLike, n: int) -> tuple[IntArray, FloatArr
     before, but for measured ones, each may be chosen."""
     before = np.asarray(taken, np.intp)
     free = pool.free(before, n)
-    order = pool.order()
-    opens = np.arange(len(order)) // POOL * POOL_GROWS_EVERY - len(pool.measured)
-    fresh = (opens < len(before) + n) & np.isin(order, free)
+    opens = np.arange(len(pool.order)) // POOL * POOL_GROWS_EVERY - len(pool.measured)
+    fresh = (opens < len(before) + n) & np.isin(pool.order, free)
     opens_at = np.concatenate([np.full(len(before), np.inf), opens[fresh]])
-    return np.concatenate([before, order[fresh]]), opens_at
+    return np.concatenate([before, pool.order[fresh]]), opens_at
 
 
 def _distances(candidates: FloatArray, rows: IntArray) -> FloatArray:

@@ -99,7 +99,7 @@ def test_what_was_measured_opens_the_pool_as_choices_do(
     def of_first_ten(measured: int) -> list[bool]:
         found = []
         for seed in range(20):
-            order = Pool(pool, seed).order()
+            order = Pool(pool, seed).order
             told = Pool(pool, seed, measured=order[:measured])
             found.append(variance(told, (), 1, prior=prior)[0] in order[:10])
         return found

@@ -103,6 +103,13 @@ class Chart:
         return bool(self.points) and self.points[-1].out
 
     @property
+    def disturbed_before(self) -> bool:
+        """Whether the device is out of control for being faster than in the rounds so far, while
+        those are too few to define a level: a device runs slower than it can for many reasons, and
+        faster for none, so that it was disturbed then and is well now."""
+        return self.out and self.points[-1].ewma < 0 and len(self.points) <= LEVEL_ROUNDS
+
+    @property
     def back(self) -> bool:
         """Whether the last round, if all to come were like it, would stay in control."""
         shift = self.points[-1].shift

@@ -13,7 +13,6 @@ from farm.config import AnchorPolicy
 from farm.errors import BuildError
 from farm.executor import BuildJob, Built, Executor, Measured, MeasureJob
 from farm.guard import Guard
-from farm.references import usual_after
 from farm.schedule import Place, Running, next_starts
 from farm.spaces import space
 from farm.store import Request, Store
@@ -68,7 +67,6 @@ class Dispatcher:
         self._builds: dict[tuple[Network, str], _Build] = {}
         self._building: dict[str, tuple[BuildJob, Place]] = {}
         self._incumbents: dict[str, str] = {}
-        self._usual = {device: store.usual(device) for device in specs}
         self.measuring: dict[str, list[Request]] = {}
         self.ended = 0
         self._guard = Guard(store, executor.facts, specs, policies or {})
@@ -201,7 +199,7 @@ class Dispatcher:
                 self._store.use_build(job.request.campaign, job.artifact.build_key)
         self.measuring[device] = [job.request for job in jobs]
         self._incumbents[self._places[device].host] = device
-        usual = self._usual[device]
+        usual = self._store.usual(device)
         self._executor.measure([replace(job, usual=usual) for job in jobs])
 
     def _collect_measurement(self, ended: Measured) -> None:
@@ -209,9 +207,6 @@ class Dispatcher:
         if ended.facts is not None:
             self._guard.see(ended.facts)
         self._record(request, ended.outcome)
-        if isinstance(ended.outcome, Measurement):
-            seen = [(ended.outcome, _is_anchor(request))]
-            self._usual[request.device] = usual_after(self._usual[request.device], seen)
         self.measuring[request.device].remove(request)
         if not self.measuring[request.device]:
             del self.measuring[request.device]

@@ -185,7 +185,11 @@ class Guard:
         """Looks at the control chart; whether the device is trusted."""
         watch = self._watches[device]
         chart = anchors.chart([one.latency_s for one in watch.rounds], watch.policy.tolerated)
-        if chart.out or (recheck and not chart.back):
+        if chart.disturbed_before and not recheck:
+            reason = f"suspect: disturbed at first, {chart.reason}"
+            self._store.retire(device, reason, watch.facts.fingerprint)
+            watch.rounds, watch.since = [], None
+        elif chart.out or (recheck and not chart.back):
             good = watch.rounds[: chart.last_good + 1]
             self._store.quarantine(device, chart.reason, after=good[-1].last_id)
             watch.rounds = good

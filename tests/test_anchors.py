@@ -92,6 +92,14 @@ class TestChart:
         del partial[SERIES[0]]
         assert anchors.chart([full, partial]).points[1].shift == pytest.approx(0)
 
+    def test_tells_a_device_that_was_disturbed_from_one_that_is(self):
+        """While it has few rounds, being faster says that those were disturbed."""
+        assert anchors.chart(rounds(0.1, 0.0)).disturbed_before
+        assert anchors.chart(rounds(0.1, 0.1, 0.1, 0.0)).disturbed_before
+        assert not anchors.chart(rounds(0.0, 0.1)).disturbed_before
+        assert not anchors.chart(rounds(0.01, 0.0)).disturbed_before
+        assert not anchors.chart(rounds(*[0.0] * 10, -0.1)).disturbed_before
+
     def test_is_back_only_where_it_would_stay(self):
         """A single round moves the average by a quarter: it must not look well by that."""
         assert not anchors.chart(rounds(*[0.0] * 10, 0.03)).out

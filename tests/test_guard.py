@@ -181,6 +181,18 @@ class TestDisturbed:
             assert retired(store)
             assert all(q.released_at for q in store.quarantines("a"))
 
+    @pytest.mark.parametrize("sessions", [3, 6, 12])
+    def test_from_the_first_on_it_is_measured_again_once_it_is_well(self, tmp_path, sessions):
+        farm = farm_of(tmp_path, f"disturb: slow, disturb_sessions: {sessions}")
+        summary = launch(farm)
+        assert (summary.campaign.state, summary.quarantined) == ("done", {})
+        with farm.store() as store:
+            assert max(errors(trusted(store))) < 0.02
+            assert {reason.partition(",")[0] for reason in retired(store)} == {
+                "suspect: disturbed at first"
+            }
+            assert store.quarantines("a") == []
+
     def test_does_not_hold_the_others_up(self, tmp_path):
         farm = farm_of(tmp_path, f"disturb: throttle, disturb_after: {BEGIN}")
         summary = launch(farm, devices=("a", "b"))

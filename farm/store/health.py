@@ -132,19 +132,20 @@ class HealthStore(Connected):
         sql = "SELECT * FROM quarantines WHERE device = ? ORDER BY id"
         return [_quarantine(row) for row in self._rows(sql, device)]
 
-    def retire(self, device: str, reason: str) -> int:
-        """No result of the device counts any more; how many there were. They are kept."""
+    def retire(self, device: str, reason: str, fingerprint: str | None = None) -> int:
+        """No result of the device, or of it as that fingerprint has it, counts any more; how many
+        there were. They are kept."""
         with self._writing():
-            return self._retire(device, reason, 0)
+            return self._retire(device, reason, 0, fingerprint)
 
     def _release(self, device: str) -> bool:
         sql = "UPDATE quarantines SET released_at = ? WHERE device = ? AND released_at IS NULL"
         return self._db.conn.execute(sql, [rows.now(), device]).rowcount > 0
 
-    def _retire(self, device: str, reason: str, after: int) -> int:
+    def _retire(self, device: str, reason: str, after: int, fingerprint: str | None = None) -> int:
         sql = """UPDATE measurements SET retired = ?
-                 WHERE device = ? AND id > ? AND retired IS NULL"""
-        return self._db.conn.execute(sql, [reason, device, after]).rowcount
+                 WHERE device = ? AND id > ? AND ifnull(fingerprint = ?, 1) AND retired IS NULL"""
+        return self._db.conn.execute(sql, [reason, device, after, fingerprint]).rowcount
 
     # Certificates
 

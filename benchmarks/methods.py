@@ -52,7 +52,7 @@ class Case:
             table.structure,
             references.rows,
             hwl.spread,
-            ruling=len(virtual.names),
+            virtual.spread,
         )
         return cls(table, references, hwl, virtual, mixture, seed)
 

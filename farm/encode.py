@@ -48,15 +48,15 @@ def predictor(
     logs = [i for i, name in enumerate(space.feature_names) if name.startswith(_LOG)]
     names = [space.feature_names[i].removeprefix(_LOG) for i in logs]
     rows = TrainingRows.of(np.arange(pool), np.arange(pool, len(networks)))
-    virtual = VirtualDevices.of(np.expm1(features[:, logs]), names, rows).values
+    virtual = VirtualDevices.of(np.expm1(features[:, logs]), names, rows)
     none = np.empty((len(networks), 0))
-    alone = MixtureGP.over(none, virtual, features, rows, np.empty(0))
+    alone = MixtureGP.over(none, virtual.values, features, rows, np.empty(0), virtual.spread)
     if not references:
         return alone
     real = np.column_stack([_roots(alone, reference) for reference in references])
     spread = real[rows.indices].std(0)
     scaled = clipped(Standardisation.fit(real, rows).apply(real))
-    return MixtureGP.over(scaled, virtual, features, rows, spread)
+    return MixtureGP.over(scaled, virtual.values, features, rows, spread, virtual.spread)
 
 
 def _roots(alone: MixtureGP, reference: Reference) -> FloatArray:

@@ -28,11 +28,13 @@ class VirtualDevices:
 
     names: of the V columns; `a+b` is the even mixture of two of the costs in
     MIXED, each relative to its mean.
+    spread: (V,), standard deviation over the training rows of the square root of the cost relative
+    to its mean: how differently networks run where nothing but that costs.
     """
 
     names: tuple[str, ...]
     values: FloatArray
-    standardisation: Standardisation | None
+    spread: FloatArray
 
     @classmethod
     def of(cls, costs: FloatArray, names: Sequence[str], rows: TrainingRows) -> VirtualDevices:
@@ -45,7 +47,7 @@ class VirtualDevices:
         means = costs[rows.indices].mean(0)
         vary = [i for i in range(costs.shape[1]) if np.ptp(costs[rows.indices, i]) > 0]
         if not vary:
-            return cls((), np.empty((len(costs), 0)), None)
+            return cls((), np.empty((len(costs), 0)), np.empty(0))
         relative = costs[:, vary] / means[vary]
         kept = [names[i] for i in vary]
         bound = [k for k, name in enumerate(kept) if name in MIXED]
@@ -54,4 +56,4 @@ class VirtualDevices:
         fitted = root(np.column_stack([relative, *mixed]))
         scale = Standardisation.fit(fitted, rows)
         mixed_names = [f"{kept[i]}+{kept[j]}" for i, j in pairs]
-        return cls((*kept, *mixed_names), clipped(scale.apply(fitted)), scale)
+        return cls((*kept, *mixed_names), clipped(scale.apply(fitted)), scale.scale / scale.mean)

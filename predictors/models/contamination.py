@@ -80,19 +80,21 @@ class Setting:
     """Samples under P settings of a model, each a covariance with an amplitude.
 
     covariance: (P, n, n), noise included, in units of the amplitude squared.
-    amplitude: (P,), by which samples are divided; unit: of a root, as SPIKE_MEAN has it.
+    amplitude: (P,), by which samples are divided. log_prior: (P, J), of it with a mean function.
+    unit: of a root, as SPIKE_MEAN has it.
     samples: (n,), of unit amplitude. means: (n, J), mean functions at the samples.
     """
 
     covariance: FloatArray
     amplitude: FloatArray
+    log_prior: FloatArray
     unit: float
     samples: FloatArray
     means: FloatArray
 
     def only(self, settings: IntArray) -> Setting:
         """Some of the P settings."""
-        chosen = self.covariance[settings], self.amplitude[settings]
+        chosen = self.covariance[settings], self.amplitude[settings], self.log_prior[settings]
         return Setting(*chosen, self.unit, self.samples, self.means)
 
     def residuals(self, spikes: Spikes) -> FloatArray:
@@ -120,7 +122,7 @@ class Given:
     """All settings of `setting`, given which samples are spikes.
 
     precision: (P, n), diagonal of the inverse covariance. solved: (P, n, J), inverse times
-    residuals. log_evidence: (P, J), with the log prior of the spikes.
+    residuals. log_evidence: (P, J), with the log priors of the setting and of the spikes.
     """
 
     setting: Setting
@@ -138,8 +140,9 @@ class Given:
         fit = np.einsum("pnj,pnj->pj", residuals, solved)
         scale = scale + 2 * n * np.log(setting.amplitude)
         log_evidence = -0.5 * (fit + scale[:, None] + n * np.log(2 * np.pi))
+        log_evidence += setting.log_prior + log_prior(n, len(spikes))
         precision = np.einsum("pnn->pn", inverse)
-        return cls(setting, spikes, precision, solved, log_evidence + log_prior(n, len(spikes)))
+        return cls(setting, spikes, precision, solved, log_evidence)
 
     @cached_property
     def total(self) -> float:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
+from scipy.special import logsumexp
 
 from predictors import FloatArray, Observations, Posterior
 from predictors.encodings.hwl import root
@@ -27,8 +28,12 @@ from predictors.models.kernels import squared_distances
 AMPLITUDES = np.array([0.5, 1.0, 2.0])
 """Spread of a device relative to that of a typical known one."""
 
+AMPLITUDE_STD = 0.5
+"""Logarithmic, of a device's spread around that of the known one whose ways it has: a device that
+goes by kernels alone tells networks apart as little as their numbers of kernels do."""
+
 TYPICAL_SPREAD = 0.15
-"""Of the square root of latency, relative to its median, where no reference says better."""
+"""Of the square root of latency, relative to its median, where no known device says better."""
 
 RELEVANCE_RIDGE = 0.02
 """Penalty, for each training row, of the fit that says which structure columns matter."""
@@ -132,7 +137,8 @@ class MixtureGP:
     features: (N, F), the rows of the pool. ruling: so many virtual columns are mean functions.
     scaling: of each column over the training rows. mean_scaling: of the mean functions.
     relevance: (S,), how much each structure column matters on the references, summing to 1.
-    spread: typical of the references (`HardwareLatencies`).
+    spread: typical of the references (`HardwareLatencies`), or else of the virtual devices.
+    log_prior: (A, J), of each amplitude for each mean function, summing to 1 over amplitudes.
     """
 
     features: FloatArray
@@ -143,6 +149,7 @@ class MixtureGP:
     mean_scaling: Standardisation
     relevance: FloatArray
     spread: float
+    log_prior: FloatArray
 
     @classmethod
     def over(
@@ -152,24 +159,24 @@ class MixtureGP:
         structure: FloatArray,
         rows: TrainingRows,
         spread: FloatArray,
-        *,
-        ruling: int | None = None,
+        virtual_spread: FloatArray,
     ) -> MixtureGP:
         """real: (N, R), virtual: (N, V), structure: (N, S); R or V may be 0. spread: (R,).
 
-        ruling: so many of the first virtual columns, all unless told, are costs that a device may
-        go by alone, and so mean functions; by the others it goes together, as by operation counts.
+        virtual_spread: of as many of the first virtual columns as are costs that a device may go
+        by alone, and so mean functions; by the others it goes together, as by operation counts.
         """
         features = np.concatenate([real, virtual, structure], axis=1)
         scaling = Standardisation.fit(features, rows)
         scaled = scaling.apply(features)
-        r, v = real.shape[1], virtual.shape[1]
-        ruled = v if ruling is None else ruling
-        means = _mean_functions(scaled[:, :r], scaled[:, r : r + ruled])
+        r, v, ruling = real.shape[1], virtual.shape[1], len(virtual_spread)
+        means = _mean_functions(scaled[:, :r], scaled[:, r : r + ruling])
         relevance = _relevance(scaled[rows.indices, r + v :], scaled[rows.indices, :r])
-        typical = float(np.median(spread)) if len(spread) else TYPICAL_SPREAD
+        known = spread if len(spread) else virtual_spread
+        typical = float(np.median(known)) if len(known) else TYPICAL_SPREAD
         mean_scaling = Standardisation.fit(means, rows)
-        return cls(features, r, v, ruled, scaling, mean_scaling, relevance, typical)
+        log_prior = _amplitude_log_prior(_spreads(spread, virtual_spread, typical) / typical)
+        return cls(features, r, v, ruling, scaling, mean_scaling, relevance, typical, log_prior)
 
     def view(self, features: FloatArray) -> Views:
         """Raw features (M, F) as the parts of the model see them."""
@@ -238,7 +245,7 @@ class Target:
         view, n = model.view(features), len(latency_s)
         unit_s = float(np.median(latency_s)) if n else float(np.exp(UNSEEN_LOG_S))
         relative = (root(latency_s / unit_s) - 1) / model.spread
-        weighed, noise = _weigh(view, relative, model.spread)
+        weighed, noise = _weigh(model, view, relative)
         collapsed = evidence.Collapsed.of(weighed)
         level_std = UNSEEN_STD if not n else FEW_STD if n < FEW else 0.0
         return cls(view, unit_s, level_std, noise, collapsed)
@@ -316,15 +323,18 @@ class FittedMixtureGP:
         return replace(margins, std=np.sqrt(np.diag(covariance)), covariance=covariance)
 
 
-def _weigh(view: Views, relative: FloatArray, spread: float) -> tuple[evidence.Weighed, float]:
+def _weigh(model: MixtureGP, view: Views, relative: FloatArray) -> tuple[evidence.Weighed, float]:
     """All of GRID at all AMPLITUDES, for each likely set of spikes; and the variance of one sample,
     averaged, and wide enough for the spikes that are still to come. relative: (n,)."""
     point = np.repeat(np.arange(len(GRID)), len(AMPLITUDES))
     amplitude = np.tile(AMPLITUDES, len(GRID))
+    log_prior = np.tile(model.log_prior, (len(GRID), 1))
     components = np.column_stack([_WEIGHTS[point], LEVEL / amplitude**2])
     covariance = np.tensordot(components, view.kernels(view), 1)
     covariance += _NOISE[point, None, None] * np.eye(len(relative))
-    setting = contamination.Setting(covariance, amplitude, spread, relative, view.means)
+    setting = contamination.Setting(
+        covariance, amplitude, log_prior, model.spread, relative, view.means
+    )
     sets = contamination.search(setting.only(np.flatnonzero(_COARSE[point])))
     log_evidence = [contamination.Given.of(setting, spikes).log_evidence for spikes in sets]
     shares = evidence.without_negligible(evidence.softmax(np.stack(log_evidence)))
@@ -332,7 +342,7 @@ def _weigh(view: Views, relative: FloatArray, spread: float) -> tuple[evidence.W
     variance = float(shares.sum((0, 2)) @ (_NOISE[point] * amplitude**2))
     rates = [contamination.expected_rate(len(relative), len(spikes)) for spikes in sets]
     rate = float(shares.sum((1, 2)) @ rates)
-    return weighed, contamination.noise_scale(np.sqrt(variance), rate, spread) ** 2
+    return weighed, contamination.noise_scale(np.sqrt(variance), rate, model.spread) ** 2
 
 
 def _weighed(
@@ -358,6 +368,24 @@ def _mean_functions(real: FloatArray, virtual: FloatArray) -> FloatArray:
     averages = [group.mean(1, keepdims=True) for group in groups]
     both = [sum(averages, np.zeros((len(real), 1)))] if len(groups) > 1 else []
     return np.concatenate([*groups, *averages, *both, np.zeros((len(real), 1))], axis=1)
+
+
+def _spreads(real: FloatArray, virtual: FloatArray, typical: float) -> FloatArray:
+    """(J,): how differently networks run on what each of the mean functions is. real: (R,),
+    virtual: (V,), of known devices."""
+    groups = [group for group in (real, virtual) if len(group)]
+    averages = [float(group.mean()) for group in groups]
+    middle = float(np.mean(averages)) if averages else typical
+    both = [middle] if len(groups) > 1 else []
+    return np.concatenate([*groups, averages, both, [middle]])
+
+
+def _amplitude_log_prior(spreads: FloatArray) -> FloatArray:
+    """(A, J): a device has about the spread of what it is like. spreads: (J,), relative to the
+    typical one; beyond AMPLITUDES, the nearest of them."""
+    near = np.clip(spreads, AMPLITUDES.min(), AMPLITUDES.max())
+    log_weight = -0.5 * (np.log(AMPLITUDES[:, None] / near) / AMPLITUDE_STD) ** 2
+    return np.asarray(log_weight - logsumexp(log_weight, axis=0))
 
 
 def _disagreement(view: Views) -> FloatArray:

@@ -20,18 +20,21 @@ def setting(samples: FloatArray, noise: float = 0.02) -> Setting:
     x = np.linspace(-1, 1, len(samples))
     covariance = np.outer(x, x) + 1 + noise * np.eye(len(x))
     means = np.column_stack([x, np.zeros(len(x))])
-    return Setting(np.stack([covariance] * 2), np.array([0.5, 2.0]), UNIT, samples, means)
+    amplitude, log_prior = np.array([0.5, 2.0]), np.log([[0.3, 0.8], [0.7, 0.2]])
+    return Setting(np.stack([covariance] * 2), amplitude, log_prior, UNIT, samples, means)
 
 
 def density(case: Setting, spikes: tuple[int, ...]) -> float:
     """Log evidence times prior of one set, by dense formulas."""
     n, marked = len(case.samples), np.isin(np.arange(len(case.samples)), spikes)
     total = []
-    for covariance, amplitude in zip(case.covariance, case.amplitude, strict=True):
+    settings = zip(case.covariance, case.amplitude, case.log_prior, strict=True)
+    for covariance, amplitude, log_prior in settings:
         own = amplitude**2 * covariance + np.diag(marked * (SPIKE_STD / UNIT) ** 2)
-        for mean in case.means.T:
+        for mean, likely in zip(case.means.T, log_prior, strict=True):
             centre = amplitude * mean + marked * SPIKE_MEAN / UNIT
-            total.append(stats.multivariate_normal(centre, own).logpdf(case.samples))
+            seen = stats.multivariate_normal(centre, own).logpdf(case.samples)
+            total.append(seen + likely)
     prior = DEVICES * RATE ** len(spikes) * (1 - RATE) ** (n - len(spikes))
     prior += (1 - DEVICES) * (not spikes)
     return float(np.logaddexp.reduce(total) + np.log(prior))

@@ -18,7 +18,8 @@ def model(pool: FloatArray) -> MixtureGP:
     """Three references, each of which runs one of the pool's counts; structure is no help."""
     rows, noise = TrainingRows.every(pool), np.random.default_rng(3).normal(size=pool.shape)
     real = np.sqrt(1 + pool[:, :3])
-    return MixtureGP.over(real, np.sqrt(pool[:, [SIZE]]), noise, rows, np.full(3, 0.3))
+    virtual = np.sqrt(pool[:, [SIZE]])
+    return MixtureGP.over(real, virtual, noise, rows, np.full(3, 0.3), np.full(1, 0.3))
 
 
 def observe(model: MixtureGP, rows: list[int], latency_s: FloatArray) -> Observations:
@@ -152,13 +153,25 @@ def test_one_sample_says_little_wherever_it_is(
     assert metrics.coverage(*posterior.interval_s(), latency_s) == pytest.approx(1.0, abs=0.05)
 
 
+def test_of_two_that_say_the_same_of_the_samples_the_one_with_their_spread_is_believed() -> None:
+    """Else the even mixture of both is, which is .7 of either."""
+    rng = np.random.default_rng(5)
+    noise, root = rng.normal(size=(200, 6)), rng.normal(size=200)
+    roots = np.column_stack([root, np.append(root[:6], rng.permutation(root[6:]))])
+    none, rows, spreads = np.empty((200, 0)), TrainingRows.every(roots), np.array([0.1, 0.3])
+    model = MixtureGP.over(roots, none, noise, rows, spreads, np.empty(0))
+    seen_s = 1e-3 * (1 + 0.1 * root) ** 2
+    assert ranked(model, list(range(6)), seen_s, root) > 0.95
+
+
 def test_columns_that_rule_no_device_are_no_mean_functions(pool: FloatArray) -> None:
     rows, spread = TrainingRows.every(pool), np.full(3, 0.3)
     real, counts = np.sqrt(1 + pool[:, :3]), pool[:, 3:]
     costs, parts = (
-        MixtureGP.over(real, counts, pool, rows, spread, ruling=ruling) for ruling in (None, 0)
+        MixtureGP.over(real, counts, pool, rows, spread, np.full(ruling, 0.3))
+        for ruling in (counts.shape[1], 0)
     )
-    without = MixtureGP.over(real, counts[:, :0], pool, rows, spread)
+    without = MixtureGP.over(real, counts[:, :0], pool, rows, spread, np.empty(0))
     means = [model.view(model.features).means for model in (parts, without)]
     np.testing.assert_allclose(*means)
     assert costs.view(costs.features).means.shape[1] > means[0].shape[1] + counts.shape[1]

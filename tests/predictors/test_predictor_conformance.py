@@ -50,7 +50,7 @@ def mixture(pool: FloatArray, references: int, costs: int) -> tuple[Predictor, F
     real = np.sqrt(1 + pool[:, :references])
     virtual = VirtualDevices.of(pool[:, SIZE : SIZE + costs], ["size"][:costs], rows)
     spread = np.full(references, 0.3)
-    model = MixtureGP.over(real, virtual.values, pool, rows, spread)
+    model = MixtureGP.over(real, virtual.values, pool, rows, spread, virtual.spread)
     return model, model.features
 
 

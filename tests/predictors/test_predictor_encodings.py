@@ -39,6 +39,7 @@ def test_virtual_devices_are_costs_and_their_even_mixtures() -> None:
     roots = np.sqrt(costs[:, 0])
     expected = (roots - roots.mean()) / roots.std()
     np.testing.assert_allclose(virtual.values[:, 0], expected)
+    assert virtual.spread[0] == pytest.approx(roots.std() / roots.mean())
     mixed = costs[:, 0] / costs[:, 0].mean() + costs[:, 2] / costs[:, 2].mean()
     assert metrics.spearman(virtual.values[:, 2], mixed) == pytest.approx(1.0)
 

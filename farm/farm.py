@@ -7,7 +7,7 @@ summary = Farm.open("cluster.yaml").launch(space="nb201", devices=["cpu1"], budg
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from farm.executor import (
 )
 from farm.health import Health, health
 from farm.learn import Chooser
+from farm.quality import VERDICTS
 from farm.spaces import ONNX, parse_network, space
 from farm.store import Plan, Store, StoredModels, StoreLock
 from farm.summary import Summary, summarise
@@ -82,13 +83,28 @@ class Farm:
             return summarise(store, name)
 
     def resume(
-        self, campaign: str = "latest", executor: str = "ray", watch: Watch = lambda _: None
+        self,
+        campaign: str = "latest",
+        executor: str = "ray",
+        watch: Watch = lambda _: None,
+        again: Collection[str] = (),
     ) -> Summary:
-        """Go on with a campaign that was killed or cancelled; nothing is measured twice."""
+        """Go on with a campaign that was killed or cancelled.
+
+        again: the verdicts that are measured again, such as `contended`; nothing else is measured
+            twice. Raises UsageError for what is no verdict.
+        """
+        if unknown := sorted(set(again) - set(VERDICTS)):
+            raise UsageError(
+                f"no verdict is called {unknown[0]!r}; there are {', '.join(VERDICTS)}"
+            )
         with StoreLock(self.config.store), Store(self.config.store, create=False) as store:
             stored = store.campaign(campaign)
-            if stored.state != "done" or store.was_cut_short(stored.id):
+            measured = store.measured(stored.id) if again else []
+            repeated = [request for request, found in measured if found.verdict in again]
+            if repeated or stored.state != "done" or store.was_cut_short(stored.id):
                 with self._executor(executor, stored.plan.devices) as running:
+                    store.retire_results(repeated, "asked for again")
                     self._run(stored.id, store, running, watch)
             return summarise(store, stored.id)
 

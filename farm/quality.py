@@ -21,6 +21,9 @@ unresolved: it is more than `UNRESOLVED` times as wide, or the clock cannot be b
 throttled, contended: more than `MOST_REJECTED` of the blocks were rejected, most of them since
 the device ran slower than it can, or was busy with something else."""
 
+DISTURBED = ("unresolved", "throttled", "contended")
+"""The verdicts of devices that were not left alone."""
+
 UNRESOLVED = 5.0
 MOST_REJECTED = 0.3
 

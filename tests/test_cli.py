@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from pathlib import Path
 
@@ -106,6 +107,19 @@ def test_a_cancelled_campaign_goes_on_with_resume(farm):
     code, out, _ = farm("campaign", "resume", "c1", "--executor", "inline", "--json")
     assert code == 0
     assert json.loads(out)["state"] == "done"
+
+
+def test_what_was_disturbed_is_measured_again_as_the_launch_says(farm, tmp_path):
+    spiky = FAKES.replace('FakeAgent"}', 'FakeAgent", disturb: spike, anchors: {every: 0}}', 1)
+    (tmp_path / "cluster.yaml").write_text(spiky)
+    _, out, _ = farm(*LAUNCH, "--holdout", "1")
+    assert "6 contended" in out
+    (command,) = re.findall("`farm (campaign resume .*)`", out)
+    assert command == "campaign resume c1 --again contended"
+    (tmp_path / "cluster.yaml").write_text(FAKES)
+    code, out, _ = farm(*command.split(), "--executor", "inline")
+    assert code == 0
+    assert "contended" not in out
 
 
 def test_hwl_says_what_was_measured_and_what_was_known(farm):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from farm import anchors, learn
+from farm.errors import UsageError
 from farm.farm import Farm
 from farm.store import Store
 from farm.types import Measurement
@@ -146,6 +147,27 @@ class TestDisturbed:
             found = Counter(m.verdict for m in store.measurements(device="a"))
         assert found["ok"] >= 16
         assert found[verdict] >= 8
+
+    def test_what_it_was_disturbed_in_is_measured_again_where_that_is_asked_for(self, tmp_path):
+        off = {"every: 1": "every: 0"}
+        launch(farm_of(tmp_path, f"disturb: spike, disturb_after: {BEGIN + 2}", **off))
+        well = farm_of(tmp_path, **off)
+        with well.store() as store:
+            before = {m.network: m for m in store.measurements(device="a")}
+        with pytest.raises(UsageError, match="no verdict is called 'bad'; there are ok, noisy"):
+            well.resume(executor="inline", again=["contended", "bad"])
+        assert well.resume(executor="inline").campaign.measured == 44
+        with well.store() as store:
+            assert {m.network: m for m in store.measurements(device="a")} == before
+        summary = well.resume(executor="inline", again=["contended"])
+        assert (summary.campaign.state, summary.campaign.measured) == ("done", 44)
+        assert not summary.verdicts["a"]["contended"]
+        with well.store() as store:
+            after = {m.network: m for m in store.measurements(device="a")}
+            assert after.keys() == before.keys()
+            for network, found in before.items():
+                assert (after[network] == found) == (found.verdict != "contended")
+            assert set(retired(store)) == {"asked for again"}
 
     def test_a_clock_that_jumps_is_never_ok(self, tmp_path):
         farm = farm_of(tmp_path, f"disturb: jump, disturb_after: {BEGIN}")

@@ -22,6 +22,11 @@ StoreFolder = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
+def words(text: str) -> list[str]:
+    """What stands between commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 def print_result(
     as_json: bool, data: Callable[[], dict[str, Any]], text: Callable[[], Any]
 ) -> None:

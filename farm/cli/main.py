@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from farm.cli import show
-from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result
+from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result, words
 from farm.cli.device import device_app
 from farm.cli.progress import watching
 from farm.cli.tuning import tune_app
@@ -65,12 +65,11 @@ def launch(
     as_json: Json = False,
 ) -> None:
     """Start a campaign: choose networks, measure them, learn from them."""
-    names = [name.strip() for name in devices.split(",") if name.strip()]
     farm = Farm.open(config, store)
     with watching() as watch:
         summary = farm.launch(
             space,
-            names,
+            words(devices),
             budget,
             holdout,
             seed,
@@ -121,15 +120,22 @@ def campaign_show(
 @campaign_app.command("resume")
 def campaign_resume(
     name: CampaignName = "latest",
+    again: Annotated[
+        str,
+        typer.Option(
+            metavar="VERDICT[,...]",
+            help="Measure again what is noisy, unresolved, throttled or contended.",
+        ),
+    ] = "",
     executor: Executor = "ray",
     config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Go on with a campaign that was killed or cancelled. Nothing is measured twice."""
+    """Go on with a campaign that was killed or cancelled. Nothing is measured twice unasked."""
     farm = Farm.open(config, store)
     with watching() as watch:
-        summary = farm.resume(name, executor, watch)
+        summary = farm.resume(name, executor, watch, words(again))
     print_result(as_json, summary.to_json, lambda: show.summary(summary))
     _must_have_worked(summary)
 

@@ -15,6 +15,7 @@ from farm.cli.progress import duration
 from farm.doctor import Check
 from farm.farm import Farm
 from farm.onboarding import KNOWN, Added
+from farm.quality import DISTURBED
 from farm.query import Encoding
 from farm.store import StoredCampaign
 from farm.summary import Summary
@@ -252,13 +253,23 @@ def _failures(s: Summary) -> list[RenderableType]:
 
 def _next(s: Summary) -> list[RenderableType]:
     if s.campaign.state == "done":
-        return []
+        return _again(s)
     lines = [
         f"{device} is in quarantine: {reason}. `farm device release {device}` trusts it again."
         for device, reason in s.quarantined.items()
     ]
     lines.append(f"`farm campaign resume {s.campaign.id}` goes on with it.")
     return [Text("\n".join(lines))]
+
+
+def _again(s: Summary) -> list[RenderableType]:
+    """How to measure again what was disturbed."""
+    found = {verdict for counts in s.verdicts.values() for verdict in counts}
+    disturbed = ",".join(verdict for verdict in DISTURBED if verdict in found)
+    if not disturbed:
+        return []
+    command = f"farm campaign resume {s.campaign.id} --again {disturbed}"
+    return [Text(f"`{command}` measures again what was disturbed, once the device is left alone.")]
 
 
 def table_of(*columns: str) -> Table:

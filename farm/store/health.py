@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from farm.store import rows
 from farm.store.connection import Connected
-from farm.store.values import AnchorRound, Epoch, Quarantine, factor
+from farm.store.values import AnchorRound, Epoch, Quarantine, Request, factor
 from farm.types import DeviceFacts, Measurement, MeasureSpec, Network
 
 _ANCHORS = """SELECT measurements.*, requested_at FROM measurements
@@ -137,6 +137,12 @@ class HealthStore(Connected):
         there were. They are kept."""
         with self._writing():
             return self._retire(device, reason, 0, fingerprint)
+
+    def retire_results(self, requests: Iterable[Request], reason: str) -> None:
+        """The results of some requests no longer count, so that they wait again."""
+        sql = "UPDATE measurements SET retired = ? WHERE request = ? AND retired IS NULL"
+        with self._writing():
+            self._db.conn.executemany(sql, [(reason, request.id) for request in requests])
 
     def _release(self, device: str) -> bool:
         sql = "UPDATE quarantines SET released_at = ? WHERE device = ? AND released_at IS NULL"

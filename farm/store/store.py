@@ -227,7 +227,7 @@ class Store(HealthStore):
 
         Those that were retired are left out, and so are anchors where no purpose is given.
         """
-        sql = """SELECT measurements.*, requests.id AS id, campaign, purpose FROM measurements
+        sql = """SELECT measurements.*, campaign, purpose FROM measurements
                  JOIN requests ON requests.id = request
                  WHERE retired IS NULL AND ifnull(campaign = ?, ? IS NULL)
                  AND ifnull(purpose = ?, purpose <> 'anchor')
@@ -235,7 +235,9 @@ class Store(HealthStore):
                  ORDER BY measurements.id"""
         network_id = network.id if network else None
         found = self._rows(sql, campaign, campaign, purpose, device, network_id)
-        return [(rows.request(row), rows.measurement(row)) for row in found]
+        return [
+            (rows.request({**row, "id": row["request"]}), rows.measurement(row)) for row in found
+        ]
 
     def measurements(
         self,

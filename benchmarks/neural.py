@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
@@ -53,12 +52,18 @@ BUDGET = Budget(
 )
 
 
-def multi_predict(
-    case: Case, encoding: str, embedding: Literal["table", "sample", "index"] = "table"
-) -> FewShot:
-    """Multi-Predict. Sample embeddings take ten networks, the others eight numbers."""
+def multi_predict(case: Case, encoding: str, embedding: multi.EmbeddingKind = "table") -> FewShot:
+    """Multi-Predict."""
     features = case.encoding(encoding)
-    size = 10 if embedding == "sample" else multi.BITS
+    return _rule(pretrained(case, features, embedding), features)
+
+
+def pretrained(
+    case: Case, features: FloatArray, embedding: multi.EmbeddingKind
+) -> multi.MultiPredict:
+    """Multi-Predict before any sample. Sample embeddings take ten networks, the others eight
+    numbers."""
+    size = 10 if embedding in ("sample", "raw") else multi.BITS
     batch = max(multi.Settings.batch // len(case.references.devices), 1)
     schedule = _within(
         "multi_predict",
@@ -69,7 +74,7 @@ def multi_predict(
     settings = multi.Settings(
         embedding=embedding, embedding_size=size, pretraining=schedule, seed=case.seed
     )
-    return _rule(multi.MultiPredict.pretrained(features, case.references, settings), features)
+    return multi.MultiPredict.pretrained(features, case.references, settings)
 
 
 def help(case: Case, encoding: str) -> FewShot:

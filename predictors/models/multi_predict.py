@@ -28,7 +28,9 @@ from predictors.models.devices import Scale, TrainingDevices, by_roots, nearest
 from predictors.models.plain import Fitted
 from predictors.models.training import Schedule, layers, predicted, repeatable, tensor, train
 
-EmbeddingKind = Literal["table", "sample", "index"]
+EmbeddingKind = Literal["table", "sample", "index", "raw"]
+"""ET (a learned table), Sample and Index of section 3.1; `raw` is Sample in milliseconds as they
+are, which the paper does not exclude: see `benchmarks.sample_embedding`."""
 
 PRETRAINING = Schedule(epochs=250, learning_rate=4e-4, weight_decay=5e-4)
 TUNING = Schedule(epochs=50, learning_rate=1e-3, weight_decay=5e-4)
@@ -40,7 +42,7 @@ BITS = 8
 
 @dataclass(frozen=True)
 class Settings:
-    """Table 15. `embedding`: ET (a learned table), Sample or Index (section 3.1).
+    """Table 15.
 
     batch: entries of networks x devices in one step.
     """
@@ -81,12 +83,13 @@ class Predictor(nn.Module):
 class MultiPredict:
     """A rule of `predictors.models.plain`, pretrained on devices.
 
-    anchors: (A, F), the networks whose latencies are a device's Sample embedding, else empty.
+    anchors: (A,), positions among the training networks of those whose latencies are a device's
+        Sample embedding.
     """
 
     network: Predictor
     training: TrainingDevices
-    anchors: FloatArray
+    anchors: IntArray
     settings: Settings
 
     @classmethod
@@ -104,26 +107,30 @@ class MultiPredict:
         """
         training = TrainingDevices.of(features, references)
         chosen = anchor_positions(training, settings.embedding_size, anchors)
-        hardware = _embeddings(training, chosen, settings)
+        hardware = _embeddings(training, chosen, references, settings)
         with repeatable(settings.seed) as generator:
             learned = settings.embedding == "table"
             drawn = torch.randn(len(training.devices), settings.embedding_size)
             start = drawn if learned else tensor(hardware)
             network = Predictor(features.shape[1], start, learned, settings)
             pretrain(network, training, settings.pretraining, settings.batch, generator)
-        return cls(network.double(), training, training.features[chosen], settings)
+        return cls(network.double(), training, chosen, settings)
 
     def __call__(self, x: FloatArray, log_s: FloatArray) -> Fitted:
         """As `predictors.models.plain.Rule`."""
         return by_roots(self.adapt, x, log_s)
 
-    def adapt(self, x: FloatArray, roots: FloatArray) -> Fitted:
-        """Fine-tune (equation 2) from the embedding of the best training device (equation 1)."""
+    def adapt(self, x: FloatArray, roots: FloatArray, hardware: FloatArray | None = None) -> Fitted:
+        """Fine-tune (equation 2) from the embedding of the best training device (equation 1).
+
+        hardware: (d,), the target's own embedding, where it was measured; a raw one must be.
+        """
         with repeatable(self.settings.seed) as generator, torch.no_grad():
             known = self.network(torch.tensor(x)).numpy()
             best = nearest(known, roots)
             scale = self.training.typical.matched(known[:, best], roots)
-            network = self._with(self._hardware(x, scale.values(roots), best))
+            own = self._hardware(x, scale.values(roots), best) if hardware is None else hardware
+            network = self._with(torch.as_tensor(own).reshape(1, -1))
             encoded = network.encoder(torch.tensor(x))
             _tune(network, encoded, scale.values(roots), self.settings.tuning, generator)
         return lambda new: scale.roots(predicted(network, new)[:, 0])
@@ -141,8 +148,11 @@ class MultiPredict:
             return self.network.hardware[[best]]
         if self.settings.embedding == "index":
             return torch.tensor(_bits(len(self.training.devices))[None])
-        known = predicted(self.network, self.anchors)[:, best]
-        return torch.tensor(anchor_values(self.anchors, known, x, values)[None])
+        if self.settings.embedding == "raw":
+            raise ValueError("a raw embedding is measured: call `adapt` with it as `hardware`")
+        points = self.training.features[self.anchors]
+        known = predicted(self.network, points)[:, best]
+        return torch.tensor(anchor_values(points, known, x, values)[None])
 
 
 def pretrain(
@@ -166,10 +176,14 @@ def pretrain(
     train((p for p in network.parameters() if p.requires_grad), loss, len(x), steps, generator)
 
 
-def _embeddings(training: TrainingDevices, anchors: IntArray, settings: Settings) -> FloatArray:
-    """(R, d), where they are not learned."""
+def _embeddings(
+    training: TrainingDevices, anchors: IntArray, references: References, settings: Settings
+) -> FloatArray:
+    """(R, d), where they are not learned. anchors: (A,), positions among the training networks."""
     if settings.embedding == "index":
         return np.stack([_bits(i) for i in range(len(training.devices))])
+    if settings.embedding == "raw":
+        return 1e3 * references.latency_s[training.rows[anchors]].T
     return normalised(training.values[anchors].T)
 
 

@@ -76,6 +76,18 @@ def test_another_seed_is_another_network(pool: FloatArray) -> None:
     assert np.abs(first - second).max() > 1e-3
 
 
+def test_a_raw_embedding_must_be_measured(pool: FloatArray) -> None:
+    model, x = multi(pool, replace(QUICK, embedding="raw")), standardised(pool)
+    anchors = model.training.rows[model.anchors]
+    known_ms = 1e3 * references(pool).latency_s
+    np.testing.assert_allclose(model.network.hardware.numpy(), known_ms[anchors].T)
+    roots = np.sqrt(known_ms[:6, 0] / np.median(known_ms[:6, 0]))
+    with pytest.raises(ValueError, match="a raw embedding is measured"):
+        model.adapt(x[:6], roots)
+    ranks = model.adapt(x[:6], roots, known_ms[anchors, 0])(x)
+    assert (metrics.spearman(ranks, known_ms[:, 0]) or 0) > 0.9
+
+
 def test_an_index_embeds_a_new_device_as_the_next_one(pool: FloatArray) -> None:
     model = multi(pool, replace(QUICK, embedding="index"))
     known = model.network.hardware.numpy(force=True)
@@ -108,13 +120,14 @@ class TestAnchors:
             multi(pool, replace(QUICK, embedding="sample", embedding_size=10)),
             standardised(pool),
         )
-        there = model.anchors[:1]
+        anchors = model.training.features[model.anchors]
+        there = anchors[:1]
         known = np.linspace(0, 1, 10)
-        low, high = (anchor_values(model.anchors, known, there, np.array([v])) for v in (-9.0, 9.0))
+        low, high = (anchor_values(anchors, known, there, np.array([v])) for v in (-9.0, 9.0))
         assert low[0] == 0
         assert high[0] == 1
-        away = np.flatnonzero((x[:, None] != model.anchors).any(2).all(1))[:1]
-        filled = anchor_values(model.anchors, known, x[away], np.array([9.0]))
+        away = np.flatnonzero((x[:, None] != anchors).any(2).all(1))[:1]
+        filled = anchor_values(anchors, known, x[away], np.array([9.0]))
         np.testing.assert_array_equal(filled, known)
 
 

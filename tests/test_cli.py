@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sqlite3
 from pathlib import Path
 
@@ -112,12 +113,12 @@ def test_a_cancelled_campaign_goes_on_with_resume(farm):
 def test_what_was_disturbed_is_measured_again_as_the_launch_says(farm, tmp_path):
     spiky = FAKES.replace('FakeAgent"}', 'FakeAgent", disturb: spike, anchors: {every: 0}}', 1)
     (tmp_path / "cluster.yaml").write_text(spiky)
-    _, out, _ = farm(*LAUNCH, "--holdout", "1")
+    _, out, _ = farm(*LAUNCH, "--holdout", "1", "--store", "kept here")
     assert "6 contended" in out
     (command,) = re.findall("`farm (campaign resume .*)`", out)
-    assert command == "campaign resume c1 --again contended"
+    assert command == "campaign resume c1 --store 'kept here' --again contended"
     (tmp_path / "cluster.yaml").write_text(FAKES)
-    code, out, _ = farm(*command.split(), "--executor", "inline")
+    code, out, _ = farm(*shlex.split(command), "--executor", "inline")
     assert code == 0
     assert "contended" not in out
 

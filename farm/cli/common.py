@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,14 @@ StoreFolder = Annotated[
     Path | None, typer.Option("--store", help="Folder of results, instead of the file's `store:`.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def resume_command(campaign: str, config: Path, store: Path | None) -> str:
+    """What goes on with a campaign, with the options that this command was given."""
+    given = [("--config", config)] if config != CONFIG else []
+    given += [("--store", store)] if store is not None else []
+    options = [f"{option} {shlex.quote(str(path))}" for option, path in given]
+    return " ".join(["farm campaign resume", campaign, *options])
 
 
 def words(text: str) -> list[str]:

@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from farm.cli import show
-from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result, words
+from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result, resume_command, words
 from farm.cli.device import device_app
 from farm.cli.progress import watching
 from farm.cli.tuning import tune_app
@@ -79,7 +79,8 @@ def launch(
             watch,
             input_shape,
         )
-    print_result(as_json, summary.to_json, lambda: show.summary(summary))
+    resume = resume_command(summary.campaign.id, config, store)
+    print_result(as_json, summary.to_json, lambda: show.summary(summary, resume))
     _must_have_worked(summary)
 
 
@@ -114,7 +115,8 @@ def campaign_show(
         from farm.cli.plot import plot_predictions
 
         plot_predictions(summary, plot)
-    print_result(as_json, summary.to_json, lambda: show.predictions(summary, plot))
+    resume = resume_command(summary.campaign.id, config, store)
+    print_result(as_json, summary.to_json, lambda: show.predictions(summary, plot, resume))
 
 
 @campaign_app.command("resume")
@@ -136,7 +138,8 @@ def campaign_resume(
     farm = Farm.open(config, store)
     with watching() as watch:
         summary = farm.resume(name, executor, watch, words(again))
-    print_result(as_json, summary.to_json, lambda: show.summary(summary))
+    resume = resume_command(summary.campaign.id, config, store)
+    print_result(as_json, summary.to_json, lambda: show.summary(summary, resume))
     _must_have_worked(summary)
 
 
@@ -149,7 +152,9 @@ def campaign_cancel(
 ) -> None:
     """End a campaign, also one that runs in another process; `resume` goes on with it."""
     cancelled = Farm.open(config, store).cancel(name)
-    text = f"{cancelled} is cancelled; `farm campaign resume {cancelled}` goes on with it."
+    text = (
+        f"{cancelled} is cancelled; `{resume_command(cancelled, config, store)}` goes on with it."
+    )
     print_result(as_json, lambda: {"campaign": cancelled, "cancelled": True}, lambda: text)
 
 

@@ -38,8 +38,11 @@ def out(text: RenderableType) -> None:
     console.print(text, highlight=False)
 
 
-def summary(s: Summary) -> RenderableType:
-    """The table after a campaign: how much was measured and how well the rest is predicted."""
+def summary(s: Summary, resume: str) -> RenderableType:
+    """The table after a campaign: how much was measured and how well the rest is predicted.
+
+    resume: the command that goes on with it.
+    """
     stored = s.campaign
     table = table_of(
         "device", "measured", "of them", "failed", "Spearman", "Kendall", "held out", "busy"
@@ -64,12 +67,12 @@ def summary(s: Summary) -> RenderableType:
         f"in {duration(stored.wall_s)}; {s.built} networks built, {s.cached} found built."
     )
     note = "Spearman and Kendall: ranks predicted for networks that the predictor never saw."
-    return Group(head, table, Text(note, style="dim"), *_failures(s), *_next(s))
+    return Group(head, table, Text(note, style="dim"), *_failures(s), *_next(s, resume))
 
 
-def predictions(s: Summary, plot: Path | None) -> RenderableType:
+def predictions(s: Summary, plot: Path | None, resume: str) -> RenderableType:
     """Predicted against held-out latencies of a campaign."""
-    parts: list[RenderableType] = [summary(s)]
+    parts: list[RenderableType] = [summary(s, resume)]
     for device, judgement in s.judgements.items():
         if not judgement.predictions:
             continue
@@ -251,25 +254,24 @@ def _failures(s: Summary) -> list[RenderableType]:
     return [Text("Failed:\n  " + "\n  ".join(lines), style="red")] if lines else []
 
 
-def _next(s: Summary) -> list[RenderableType]:
+def _next(s: Summary, resume: str) -> list[RenderableType]:
     if s.campaign.state == "done":
-        return _again(s)
+        return _again(s, resume)
     lines = [
         f"{device} is in quarantine: {reason}. `farm device release {device}` trusts it again."
         for device, reason in s.quarantined.items()
     ]
-    lines.append(f"`farm campaign resume {s.campaign.id}` goes on with it.")
+    lines.append(f"`{resume}` goes on with it.")
     return [Text("\n".join(lines))]
 
 
-def _again(s: Summary) -> list[RenderableType]:
+def _again(s: Summary, resume: str) -> list[RenderableType]:
     """How to measure again what was disturbed."""
     found = {verdict for counts in s.verdicts.values() for verdict in counts}
     disturbed = ",".join(verdict for verdict in DISTURBED if verdict in found)
     if not disturbed:
         return []
-    command = f"farm campaign resume {s.campaign.id} --again {disturbed}"
-    return [Text(f"`{command}` measures again what was disturbed, once the device is left alone.")]
+    return [Text(f"`{resume} --again {disturbed}` measures again what was disturbed.")]
 
 
 def table_of(*columns: str) -> Table:

@@ -190,7 +190,7 @@ class TestRejection:
         [
             block(),
             block(waited_s=3e-3, involuntary_switches=9),
-            block(waited_s=1e-4, involuntary_switches=40),
+            block(waited_s=8e-4, involuntary_switches=40),
             block(clock_probe_s=4.07e-5),
             block(clock_probe_s=3.93e-5),
             Block((1.0,), 1, {}),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +77,8 @@ def _rank(model: MultiPredict, features: FloatArray, latency_s: FloatArray, seed
     """Of one device. A network that says the same of all others cannot rank: 0."""
     unmeasured = np.flatnonzero(~np.isfinite(latency_s))
     samples = random(Pool(features, seed, unmeasured), (), SAMPLES)
-    hardware = _measured(model, latency_s)
-    predict = by_roots(
-        lambda x, roots: model.adapt(x, roots, hardware),
-        features[samples],
-        np.log(latency_s[samples]),
-    )
+    adapt = partial(model.adapt, hardware=_measured(model, latency_s))
+    predict = by_roots(adapt, features[samples], np.log(latency_s[samples]))
     tests = np.setdiff1d(np.flatnonzero(np.isfinite(latency_s)), samples)
     return metrics.spearman(predict(features[tests]), latency_s[tests]) or 0.0
 

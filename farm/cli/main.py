@@ -80,8 +80,7 @@ def launch(
             input_shape,
         )
     resume = resume_command(summary.campaign.id, config, store)
-    print_result(as_json, summary.to_json, lambda: show.summary(summary, resume))
-    _must_have_worked(summary)
+    _report(summary, resume, as_json)
 
 
 @campaign_app.command("list")
@@ -139,8 +138,7 @@ def campaign_resume(
     with watching() as watch:
         summary = farm.resume(name, executor, watch, words(again))
     resume = resume_command(summary.campaign.id, config, store)
-    print_result(as_json, summary.to_json, lambda: show.summary(summary, resume))
-    _must_have_worked(summary)
+    _report(summary, resume, as_json)
 
 
 @campaign_app.command("cancel")
@@ -248,8 +246,10 @@ def main() -> None:
         _fail("interrupted; `farm campaign resume` goes on with a campaign", _INTERRUPTED)
 
 
-def _must_have_worked(summary: Summary) -> None:
-    """A network may fail. A device on which every one did, or that is not trusted, did not work."""
+def _report(summary: Summary, resume: str, as_json: bool) -> None:
+    """Print what a session came to. A network may fail; exit code 1 says that on a device every one
+    did, or that it is not trusted. resume: the command that goes on with the campaign."""
+    print_result(as_json, summary.to_json, lambda: show.summary(summary, resume))
     failed = any(failed and not measured for measured, failed in summary.counts.values())
     if failed or summary.stuck:
         raise typer.Exit(1)

@@ -5,16 +5,13 @@ A new kind is one file and one line in `AGENTS`; `tests/agents/test_conformance.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from farm.errors import UnknownName
+from farm.core.errors import UnknownName
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from farm.types import DeviceFacts, Job, MeasureSpec, Session
+    from farm.measurement.agent import Agent
 
 AGENTS = {
     "cpu": "agents.cpu:CpuAgent",
@@ -22,40 +19,11 @@ AGENTS = {
     "insn-clock": "agents.emulated.instruction_clock:InstructionClockAgent",
     "qemu-pi": "agents.emulated.qemu_pi:QemuPiAgent",
     "replay": "agents.replay:ReplayAgent",
-    "ssh": "agents.ssh:SshAgent",
+    "ssh": "agents.remote.agent:SshAgent",
     "vela": "agents.emulated.vela:VelaAgent",
     "zigzag": "agents.emulated.zigzag:ZigzagAgent",
 }
 """Where the class of each kind is: package.module:Class."""
-
-
-class Agent(Protocol):
-    """A device. It is started by `with`; one thread uses it at a time.
-
-    options: what an entry of cluster.yaml is validated by.
-    """
-
-    options: ClassVar[type[BaseModel]]
-
-    def __init__(self, name: str, options: Any) -> None:
-        """name: of the device; options: an instance of `options`."""
-
-    def __enter__(self) -> Self:
-        """Starts the device. Raises RuntimeError where it is started already."""
-
-    def __exit__(self, *exception: object) -> None:
-        """Stops the device and leaves no process behind."""
-
-    def facts(self) -> DeviceFacts:
-        """What the device is. Raises DeviceError where it cannot be used as configured."""
-
-    def session(self, jobs: Sequence[Job], spec: MeasureSpec, number: int) -> list[Session]:
-        """Times the networks of `jobs` in one fresh process, in rounds; one result for each job.
-
-        number: of the session; it decides the order of blocks and nothing else.
-        Raises the DeviceError that says why there is no result, and for which network where that
-        is known (`DeviceError.network`). After any of them the agent can be asked again.
-        """
 
 
 @runtime_checkable

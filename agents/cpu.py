@@ -9,11 +9,12 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from agents import driving, linux
-from agents.bundle import bundle_versions, host_bundle
+from agents import linux, runner_protocol
 from agents.pipes import Pipe, local_runner, result_of
-from farm.errors import DeviceLost, DeviceUnfit
-from farm.types import DeviceFacts, Job, MeasureSpec, Session, Target
+from agents.runtime.bundle import bundle_versions, host_bundle
+from farm.core.errors import DeviceLost, DeviceUnfit
+from farm.core.values import DeviceFacts, Target
+from farm.measurement.record import Job, MeasureSpec, Session
 
 _CORES_AT_IMPORT = frozenset(os.sched_getaffinity(0))
 
@@ -88,9 +89,15 @@ class CpuAgent:
         self._started = False
 
     def facts(self) -> DeviceFacts:
-        """See `agents.Agent.facts`."""
-        request = {"op": "facts", "read": linux.FACT_FILES, "timeout_s": driving.FACTS_TIMEOUT_S}
-        return self._described(self._ask(request, driving.FACTS_TIMEOUT_S + driving.MARGIN_S))
+        """See `farm.measurement.agent.Agent.facts`."""
+        request = {
+            "op": "facts",
+            "read": linux.FACT_FILES,
+            "timeout_s": runner_protocol.FACTS_TIMEOUT_S,
+        }
+        return self._described(
+            self._ask(request, runner_protocol.FACTS_TIMEOUT_S + runner_protocol.MARGIN_S)
+        )
 
     def _described(self, seen: Mapping[str, Any]) -> DeviceFacts:
         """What a runner's facts say of the device."""
@@ -99,19 +106,21 @@ class CpuAgent:
             device=self._name,
             host=seen["uname"][1],
             cores=linux.with_siblings(seen["files"], self._cores),
-            target=self._options.target or driving.own_target(seen),
-            identity=driving.identity(seen, threads, self._cores, versions),
-            info=driving.info(seen),
+            target=self._options.target or runner_protocol.own_target(seen),
+            identity=runner_protocol.identity(seen, threads, self._cores, versions),
+            info=runner_protocol.info(seen),
         )
 
     def session(self, jobs: Sequence[Job], spec: MeasureSpec, number: int) -> list[Session]:
-        """See `agents.Agent.session`."""
-        libraries = [str(artifact.library.absolute()) for artifact in driving.checked(jobs)]
+        """See `farm.measurement.agent.Agent.session`."""
+        libraries = [str(artifact.library.absolute()) for artifact in runner_protocol.checked(jobs)]
         threads = self._options.threads
-        request = driving.session_request(jobs, libraries, spec, number, threads, self._cores)
+        request = runner_protocol.session_request(
+            jobs, libraries, spec, number, threads, self._cores
+        )
         started_s = time.monotonic()
-        result = self._ask(request, driving.session_timeout_s(jobs, spec))
-        return driving.sessions(result, time.monotonic() - started_s)
+        result = self._ask(request, runner_protocol.session_timeout_s(jobs, spec))
+        return runner_protocol.sessions(result, time.monotonic() - started_s)
 
     def _ask(self, message: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         """The runner's result; a runner that was lost is started again for the next request."""

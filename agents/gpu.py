@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, Field
 
 from agents.cpu import CpuAgent, CpuOptions
-from farm.types import DeviceFacts, Target
+from farm.core.values import DeviceFacts, Target
 
 _IDENTITY = ("name", "driver", "cuda", "persistence", "power_limit_w")
-"""Of the facts of `agents.nvidia.Gpu`, what a latency depends on."""
+"""Of the facts of `agents.on_device.nvidia.Gpu`, what a latency depends on."""
 
 
 class GpuOptions(CpuOptions):

@@ -1,4 +1,4 @@
-"""What the files of a Linux host say, as `agents/runner.py` sends them. Pure functions.
+"""What the files of a Linux host say, as `agents/on_device/runner.py` sends them. Pure functions.
 
 `files` is path -> text. A host that lacks a file lacks the value: it is left out, never guessed.
 """
@@ -117,7 +117,7 @@ def witness(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, fl
     elapsed_s, utc_elapsed_s: by the monotonic and by the wall clock; cpu_s: of all threads;
     waited_s: ready to run, but without a core; steal_s: taken by a hypervisor;
     involuntary_switches: how often the network was put off its core;
-    clock_probe_s: seconds for a fixed piece of work, see `agents.timing.clock_probe_s`;
+    clock_probe_s: seconds for a fixed piece of work, see `agents.on_device.timing.clock_probe_s`;
     temp_c: the hottest thermal zone; temp_implausible: how many zones say what no chip bears;
     clock_hz: of the slowest core; load1: load average over a minute;
     throttles: how often the cores were slowed down for their heat; throttled: a Pi's flags.

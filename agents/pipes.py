@@ -13,8 +13,8 @@ from pathlib import Path
 from subprocess import PIPE, Popen, TimeoutExpired
 from typing import Any, Protocol, Self
 
-from agents.bundle import host_bundle
-from farm.errors import (
+from agents.runtime.bundle import host_bundle
+from farm.core.errors import (
     BadArtifact,
     DeviceBusy,
     DeviceError,
@@ -33,7 +33,7 @@ _END_S = 2.0
 """How long a runner has to end by itself; it has nothing to do but to leave its loop."""
 
 
-RUNNER = Path(__file__).with_name("runner.py")
+RUNNER = Path(__file__).parent / "on_device" / "runner.py"
 
 DEVICE_FILES = (
     RUNNER,

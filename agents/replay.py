@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from farm.errors import DeviceUnfit, MeasureTimeout, blaming
-from farm.types import Block, DeviceFacts, Job, MeasureSpec, Network, Session
+from farm.core.errors import DeviceUnfit, MeasureTimeout, blaming
+from farm.core.values import DeviceFacts, Network
+from farm.measurement.record import Block, Job, MeasureSpec, Session
 
 SPACES = {"fbnet": "fbnet32"}
 """The search space of a published table, where that is not its file name: FBNet's is for CIFAR."""
@@ -136,7 +137,7 @@ class ReplayAgent:
         self._started = False
 
     def facts(self) -> DeviceFacts:
-        """See `agents.Agent.facts`."""
+        """See `farm.measurement.agent.Agent.facts`."""
         table = self._table()
         identity = {
             "table": f"{self._path.name} {table.digest}",
@@ -148,7 +149,7 @@ class ReplayAgent:
         return DeviceFacts(self._name, "replay", (), None, identity, exact=exact, space=self._space)
 
     def session(self, jobs: Sequence[Job], spec: MeasureSpec, number: int) -> list[Session]:
-        """See `agents.Agent.session`."""
+        """See `farm.measurement.agent.Agent.session`."""
         sessions = []
         for index, job in enumerate(jobs):
             with blaming(index):

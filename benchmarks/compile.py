@@ -43,15 +43,15 @@ from onnx import numpy_helper
 
 from benchmarks.networks import host_target, model_of, sample
 from benchmarks.report import finish
-from farm.compile import check, fuse, graph, reference
+from farm.compile import check, fuse, graph, oracle
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build
 from farm.compile.compiler import compiler
 from farm.compile.groups import Group, Operation
 from farm.compile.kernels import KernelCache
 from farm.compile.prepare import prepared
+from farm.core.values import digest
 from farm.spaces import space
-from farm.types import digest
 
 INSTANCES = 3
 """Times that every engine is made anew: an unlucky placement of its memory costs some of them a
@@ -239,7 +239,7 @@ def _latency(name: str, folder: Path, stock_library: str | None) -> Row:
     model = model_of(name)
     kernels = KernelCache(folder / "kernels")
     artifact = build(model, host_target(), ArtifactStore(folder / "artifacts"), kernels)
-    ours = reference.arguments(artifact.program.inputs, seed=0)
+    ours = oracle.arguments(artifact.program.inputs, seed=0)
     image = next(iter(ours.values()))
     makers = {
         "ours": lambda: _tvm_engine(artifact.library, list(ours.values())),
@@ -287,7 +287,7 @@ def _tvm_engine(library: Path, arguments: Sequence[np.ndarray]) -> Callable[[], 
 
 def _with_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model as a framework exports it, with its weights in it."""
-    values = reference.arguments(reference.tensor_specs(model), seed=0)
+    values = oracle.arguments(oracle.tensor_specs(model), seed=0)
     constant = onnx.ModelProto()
     constant.CopyFrom(model)
     weights = list(constant.graph.input)[1:]

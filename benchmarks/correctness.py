@@ -9,7 +9,7 @@ NAS-Bench-201 are all. CUDA: networks built for sm_90; what is compared is only 
 the library holds machine code for, as no GPU is needed here.
 
 A deviation is the largest difference of an output, as a share of the largest output; the tolerance
-is the one that every build is held to (`farm.compile.reference`).
+is the one that every build is held to (`farm.compile.oracle`).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ import numpy as np
 
 from benchmarks.networks import host_target, model_of, sample
 from benchmarks.report import finish
-from farm.compile import check, cuda, fuse, graph, reference
+from farm.compile import check, cuda, fuse, graph, oracle
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build
 from farm.compile.kernels import KernelCache
 from farm.compile.prepare import prepared
-from farm.types import Artifact, Target
+from farm.core.values import Artifact, Target
 
 PI4 = "raspberry-pi/4b-aarch64"
 SM_90 = {"kind": "cuda", "arch": "sm_90"}
@@ -87,7 +87,7 @@ def on_host(names: Iterable[str], built: Builder) -> Iterable[Row]:
         model = prepared(model_of(name))
         packed = fuse.plan(graph.read(model)).packed
         program = artifact.program
-        expected = reference.expected(model, program.inputs, packed, program.seed)
+        expected = oracle.expected(model, program.inputs, packed, program.seed)
         yield _row("host", name, _output(artifact), expected)
 
 
@@ -96,7 +96,7 @@ def _output(artifact: Artifact) -> np.ndarray:
     import tvm
     from tvm import relax
 
-    arguments = reference.arguments(artifact.program.inputs, artifact.program.seed).values()
+    arguments = oracle.arguments(artifact.program.inputs, artifact.program.seed).values()
     machine = relax.VirtualMachine(tvm.runtime.load_module(str(artifact.library)), tvm.cpu())
     output: np.ndarray = machine["main"](*map(tvm.runtime.tensor, arguments)).numpy()
     return output.ravel()
@@ -130,7 +130,7 @@ def _row(platform: str, name: str, found: np.ndarray, expected: np.ndarray) -> R
 
 def summary(rows: Sequence[Row]) -> Row:
     """How many networks of each platform there are, and the largest deviation."""
-    result: Row = {"tolerance": reference.RELATIVE_TOLERANCE}
+    result: Row = {"tolerance": oracle.RELATIVE_TOLERANCE}
     for platform in ("host", "aarch64"):
         deviations = [row["deviation"] for row in rows if row["platform"] == platform]
         result |= {f"{platform}_networks": len(deviations)}

@@ -13,7 +13,7 @@ from benchmarks import published
 from benchmarks.methods import Case, FewShot, Method, Prediction
 from benchmarks.published import Table
 from benchmarks.tasks import Task
-from farm.errors import UsageError
+from farm.core.errors import UsageError
 from predictors import FloatArray, IntArray, Observations, metrics
 from predictors.acquisition import Pool, random, variance
 from predictors.encodings.hwl import References

@@ -29,7 +29,7 @@ from benchmarks.methods import METHODS
 from benchmarks.published import Table
 from benchmarks.report import finish
 from benchmarks.tasks import TASKS, Task
-from farm.errors import FarmError, UnknownName, UsageError
+from farm.core.errors import FarmError, UnknownName, UsageError
 from predictors import metrics
 from predictors.encodings import ENCODINGS
 

@@ -15,7 +15,7 @@ from benchmarks.evaluate import Outcome, grouped, mean_spearman, rows, summary
 from benchmarks.fewshot_plot import plot_task
 from benchmarks.report import machine, versions
 from benchmarks.studies import Study
-from farm.errors import UsageError
+from farm.core.errors import UsageError
 
 Results = Sequence[tuple[Study, Sequence[Outcome]]]
 

@@ -23,7 +23,7 @@ from benchmarks.evaluate import (
 )
 from benchmarks.published import Table
 from benchmarks.tasks import Task
-from farm.errors import UsageError
+from farm.core.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
 

@@ -29,19 +29,20 @@ from typing import Any
 
 import numpy as np
 
-from agents import Agent, agent_class
+from agents import agent_class
 from benchmarks import report
 from benchmarks.time_evaluator import evaluated
-from farm.anchors import anchors_of
+from farm.campaign.dispatch import BATCH
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build
-from farm.dispatch import BATCH
-from farm.errors import DeviceError
-from farm.executor import kernel_cache
-from farm.measuring import measure
-from farm.references import Usual, usual_after
+from farm.compile.kernels import kernel_cache
+from farm.core.errors import DeviceError
+from farm.devices.controls import anchors_of
+from farm.measurement.agent import Agent
+from farm.measurement.drift import Usual, usual_after
+from farm.measurement.record import Job, Measurement, MeasureSpec
+from farm.measurement.sessions import measure
 from farm.spaces import space
-from farm.types import Job, Measurement, MeasureSpec
 from predictors.metrics import spearman
 
 SPACES = {"nb201": 2, "fbnet": 1}

@@ -63,7 +63,8 @@ NO_GPU = 3
 
 
 class Failed(Exception):
-    """A step that did not come about. kind: as in `agents.runner.ERROR_KINDS`, or `lost`."""
+    """A step that did not come about. kind: as in `agents.on_device.runner.ERROR_KINDS`, or
+    `lost`."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(f"{kind}: {message}")
@@ -174,7 +175,7 @@ def _into(
 
 
 def session_latency_s(result: Json) -> float:
-    """The median of the blocks' lower quartiles, as `farm.statistics` has it."""
+    """The median of the blocks' lower quartiles, as `farm.measurement.estimator` has it."""
     return statistics.median(_lower_quartile(block["samples_s"]) for block in result["blocks"])
 
 
@@ -368,7 +369,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _packed(options: argparse.Namespace) -> int:
     from benchmarks.gpu_pack import pack
-    from farm.errors import FarmError
+    from farm.core.errors import FarmError
 
     try:
         print(json.dumps(pack(options.pack, options.networks, options.seed, options.arch)))

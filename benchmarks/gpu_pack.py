@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from agents.bundle import bundle, bundle_versions
 from agents.pipes import DEVICE_FILES
+from agents.runtime.bundle import bundle, bundle_versions
 from benchmarks import gpu_check
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build
-from farm.errors import UsageError
-from farm.hosts import cache_folder
+from farm.core.errors import UsageError
+from farm.core.hosts import cache_folder
+from farm.core.values import Network
 from farm.spaces import space
-from farm.types import Network
 
 ARCHS = ("sm_80", "sm_90a")
 """A100 and its like, H100 and H200."""

@@ -32,7 +32,7 @@ from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build, build_key
 from farm.compile.content import ContentStore
 from farm.compile.kernels import KernelCache
-from farm.errors import BuildError
+from farm.core.errors import BuildError
 
 NETWORKS = 2
 MOST_KERNELS = 15

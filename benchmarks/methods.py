@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from benchmarks.published import Table
-from farm.errors import UsageError
+from farm.core.errors import UsageError
 from predictors import FloatArray, IntArray, Observations, Predictor
 from predictors.encodings import ENCODINGS, encode, zcp
 from predictors.encodings.analytic import VirtualDevices

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import onnx
 
+from agents.cpu_target import cpu_target
+from farm.core.values import Network
 from farm.spaces import space
-from farm.spaces.onnx_export import to_onnx
-from farm.targets import cpu_target
-from farm.types import Network
+from farm.spaces.onnx.export import to_onnx
 
 
 def sample(name: str, count: int, seed: int) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.table_file import TableFile
-from farm.errors import UsageError
+from farm.core.errors import UsageError
 from predictors import FloatArray
 from predictors.encodings.zcp import NAMES
 

@@ -17,10 +17,11 @@ import numpy as np
 
 from benchmarks import proxies
 from benchmarks.table_file import TableFile, read
-from farm.errors import NetworkSyntaxError, UnknownName, UsageError
-from farm.spaces import SearchSpace, space
+from farm.core.errors import NetworkSyntaxError, UnknownName, UsageError
+from farm.core.values import Network
+from farm.spaces import space
+from farm.spaces.base import SearchSpace
 from farm.spaces.fbnet import LAYERS, OPERATIONS
-from farm.types import Network
 from predictors import FloatArray, IntArray
 from predictors.encodings.hwl import root
 from predictors.encodings.vec import counts, one_hot, tallies

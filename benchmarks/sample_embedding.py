@@ -23,7 +23,7 @@ from benchmarks import neural, published
 from benchmarks.evaluate import Options, Prepared
 from benchmarks.report import finish
 from benchmarks.tasks import TASKS, Task
-from farm.errors import FarmError, UnknownName
+from farm.core.errors import FarmError, UnknownName
 from predictors import FloatArray, IntArray, metrics
 from predictors.acquisition import Pool, random
 from predictors.models.anchors import normalised

@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks import published
 from benchmarks.report import finish
 from benchmarks.table_file import TableFile, read
-from farm.errors import FarmError, UnknownName
+from farm.core.errors import FarmError, UnknownName
 from predictors import FloatArray, IntArray, metrics
 from predictors.encodings.hwl import clipped, root
 from predictors.encodings.normalisation import Standardisation, TrainingRows

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farm.errors import UsageError
+from farm.core.errors import UsageError
 from predictors import FloatArray, IntArray
 
 Fields = dict[str, NDArray[Any]]

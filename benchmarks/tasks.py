@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from farm.errors import UsageError
+from farm.core.errors import UsageError
 
 PRETRAIN = {"nb201": 900, "fbnet": 4000}
 OTHER_PRETRAIN = 900

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from farm.types import Job
+from farm.measurement.record import Job
 
 _NUMBER, _REPEAT, _MIN_REPEAT_MS = 3, 1, 100
 

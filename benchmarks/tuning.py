@@ -19,7 +19,7 @@ from benchmarks.networks import model_of, sample
 from benchmarks.report import finish
 from farm import Farm
 from farm.compile.artifacts import ArtifactStore
-from farm.tune import tune_device
+from farm.devices.tuning import tune_device
 
 
 def main(argv: Sequence[str] | None = None) -> None:

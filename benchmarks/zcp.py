@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks import published, report
-from farm.errors import FarmError
-from farm.proxies import measure
-from farm.spaces import GraphSpace, space
+from farm.core.errors import FarmError
+from farm.prediction.proxies import measure
+from farm.spaces import space
+from farm.spaces.base import GraphSpace
 from predictors.metrics import spearman
 
 Row = dict[str, Any]

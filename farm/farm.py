@@ -15,28 +15,28 @@ from typing import Any
 
 import numpy as np
 
-from farm import anchors, query
-from farm.campaign import Campaign, Watch
-from farm.certify import LOAD_S, certify
+from farm.campaign.loop import Campaign, Watch
+from farm.campaign.query import measure_network
+from farm.campaign.summary import Summary, summarise
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build_key
-from farm.config import Device, FarmConfig, load
-from farm.errors import BuildError, UnknownName, UsageError
-from farm.executor import (
-    BuildJob,
-    Executor,
-    InlineExecutor,
-    attempt_build,
-    kernel_cache,
-    make_agent,
-)
-from farm.health import Health, health
-from farm.learn import Chooser
-from farm.quality import VERDICTS
-from farm.spaces import ONNX, parse_network, space
+from farm.compile.kernels import kernel_cache
+from farm.core.errors import BuildError, UnknownName, UsageError
+from farm.core.values import DeviceFacts, Network
+from farm.devices import controls
+from farm.devices.certificate import LOAD_S, certify
+from farm.devices.health import Health, health
+from farm.execution.attempts import attempt_build, make_agent
+from farm.execution.inline import InlineExecutor
+from farm.execution.protocol import BuildJob, Executor
+from farm.inventory.config import Device, FarmConfig, load
+from farm.measurement.record import Failure, Job, Measurement
+from farm.measurement.verdict import VERDICTS
+from farm.prediction.hwl import Encoding, entry, known, normalisation
+from farm.prediction.selection import Chooser
+from farm.spaces import parse_network, space
+from farm.spaces.base import ONNX
 from farm.store import Plan, Store, StoredModels, StoreLock
-from farm.summary import Summary, summarise
-from farm.types import DeviceFacts, Failure, Job, Measurement, Network
 
 EXECUTORS = ("ray", "inline")
 MEASURE = ("never", "missing", "always")
@@ -44,7 +44,7 @@ MEASURE = ("never", "missing", "always")
 
 @dataclass(frozen=True)
 class Farm:
-    """A cluster.yaml and its store. Methods raise what `farm.errors` draws."""
+    """A cluster.yaml and its store. Methods raise what `farm.core.errors` draws."""
 
     config: FarmConfig
 
@@ -127,7 +127,7 @@ class Farm:
             return executor.facts[device]
 
     def check(self, device: str, load_s: float = LOAD_S) -> dict[str, Any]:
-        """Examine a device for a minute and keep what was found, see `farm.certify`.
+        """Examine a device for a minute and keep what was found, see `farm.devices.certificate`.
 
         load_s: how long it is kept busy to see whether it slows down.
         """
@@ -169,7 +169,7 @@ class Farm:
         measure: str = "missing",
         executor: str = "inline",
         input_shape: str | None = None,
-    ) -> query.Encoding:
+    ) -> Encoding:
         """The HWL encoding of a network, as `SPACE/CODE` or the path of an .onnx file.
 
         measure: `never`, only what is `missing` in the store, or `always` all references.
@@ -183,8 +183,7 @@ class Farm:
             raise UsageError(f"no reference devices; write `references:` into {self.config.path}")
         with Store(self.config.store, create=measure != "never") as store:
             cached = {
-                device: query.known(store, parsed, self.config.device(device))
-                for device in references
+                device: known(store, parsed, self.config.device(device)) for device in references
             }
             wanted = [
                 device
@@ -192,17 +191,15 @@ class Farm:
                 if measure == "always" or (measure == "missing" and cached[device] is None)
             ]
             fresh = self._measure(parsed, models, wanted, store, executor) if wanted else {}
-            entries = [
-                query.entry(device, fresh.get(device), cached[device]) for device in references
-            ]
-            return query.Encoding(parsed, tuple(entries), query.normalisation(store, references))
+            entries = [entry(device, fresh.get(device), cached[device]) for device in references]
+            return Encoding(parsed, tuple(entries), normalisation(store, references))
 
     def _network(self, text: str, input_shape: str | None) -> tuple[Network, Mapping[str, bytes]]:
         """A network, and its model if it comes from a file."""
         if not text.endswith(".onnx"):
             _refuse_shape(input_shape, text)
             return parse_network(text, StoredModels(self.config.store)), {}
-        from farm.spaces.onnx_files import import_file
+        from farm.spaces.onnx.files import import_file
 
         models = import_file(Path(text), input_shape)
         return Network(ONNX, *models), models
@@ -217,7 +214,7 @@ class Farm:
     ) -> dict[str, Measurement | Failure]:
         with StoreLock(self.config.store), self._executor(executor, devices) as running:
             store.models.keep(models)
-            return query.measure(
+            return measure_network(
                 network, [self.config.device(d) for d in devices], store, running, self._artifacts()
             )
 
@@ -284,7 +281,7 @@ class Farm:
             return InlineExecutor(devices, self._artifacts())
         if kind != "ray":
             raise UnknownName("executor", kind, EXECUTORS)
-        from farm.cluster import RayExecutor
+        from farm.execution.on_ray import RayExecutor
 
         config = self.config
         return RayExecutor(devices, self._artifacts(), config.ray, config.compile_workers)
@@ -295,7 +292,7 @@ class Farm:
 
 def _examined(facts: DeviceFacts) -> Sequence[Network]:
     """The lightest and the heaviest anchor, or networks of the only space that the device has."""
-    own = [network for network in anchors.NETWORKS if facts.space in (None, network.space)]
+    own = [network for network in controls.NETWORKS if facts.space in (None, network.space)]
     if facts.space is not None and not own:
         return space(facts.space).sample(2, np.random.default_rng(0))
     return own[0], own[-1]
@@ -309,7 +306,7 @@ def _imported(space: str, input_shape: str | None) -> tuple[str, Mapping[str, by
         return space, {}
     if not folder:
         raise UsageError("--space onnx needs the folder of its files: --space onnx:FOLDER")
-    from farm.spaces.onnx_files import import_folder
+    from farm.spaces.onnx.files import import_folder
 
     return name, import_folder(Path(folder).expanduser(), input_shape)
 

@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from farm.errors import UnknownName
+from farm.core.errors import UnknownName
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]

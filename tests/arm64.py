@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agents.emulated.userland import arm64_root
 from agents.pipes import RUNNER, LocalPipe
-from farm.errors import DeviceUnfit
+from farm.core.errors import DeviceUnfit
 from tests.system import lack, need, runtime
 
 

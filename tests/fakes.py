@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from farm.errors import (
+from farm.core.errors import (
     BadArtifact,
     DeviceError,
     DeviceLost,
@@ -23,7 +23,8 @@ from farm.errors import (
     WrongOutput,
     blaming,
 )
-from farm.types import Block, DeviceFacts, Job, MeasureSpec, Network, Session, Target
+from farm.core.values import DeviceFacts, Network, Target
+from farm.measurement.record import Block, Job, MeasureSpec, Session
 
 _ERRORS: dict[str, type[DeviceError]] = {
     "artifact": BadArtifact,
@@ -109,7 +110,7 @@ class FakeAgent:
         self._started = False
 
     def facts(self) -> DeviceFacts:
-        """See `agents.Agent.facts`."""
+        """See `farm.measurement.agent.Agent.facts`."""
         self._must_be_started()
         options = self._options
         identity = {"seed": str(options.seed), "latency_s": str(options.latency_s)}
@@ -117,7 +118,7 @@ class FakeAgent:
         return DeviceFacts(self._name, options.host, options.cores, options.target, identity)
 
     def session(self, jobs: Sequence[Job], spec: MeasureSpec, number: int) -> list[Session]:
-        """See `agents.Agent.session`."""
+        """See `farm.measurement.agent.Agent.session`."""
         self._must_be_started()
         self._sessions += 1
         if self._disturbed("freeze"):

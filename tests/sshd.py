@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from agents.sshlink import Address, HostKey, host_keys
+from agents.remote.transport import Address, HostKey, host_keys
 from tests.system import need
 
 _CONFIG = """\

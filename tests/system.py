@@ -9,8 +9,8 @@ from typing import NoReturn
 
 import pytest
 
-from agents.bundle import bundle
-from farm.errors import DeviceUnfit
+from agents.runtime.bundle import bundle
+from farm.core.errors import DeviceUnfit
 
 
 def need(**packages: str) -> None:

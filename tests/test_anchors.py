@@ -7,11 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from farm import anchors
+from farm.devices import controls, equivalence
+from farm.devices.chart import control_chart
 from farm.spaces import space
 from farm.spaces.counts import count
 
-SERIES = [(network.id, "built") for network in anchors.NETWORKS]
+SERIES = [(network.id, "built") for network in controls.NETWORKS]
 
 
 def rounds(*shifts: float, noise: float = 0.0, seed: int = 0, build: str = "built") -> list:
@@ -20,7 +21,7 @@ def rounds(*shifts: float, noise: float = 0.0, seed: int = 0, build: str = "buil
     return [
         {
             (network.id, build): (i + 1) * 1e-3 * math.exp(shift + noise * rng.standard_normal())
-            for i, network in enumerate(anchors.NETWORKS)
+            for i, network in enumerate(controls.NETWORKS)
         }
         for shift in shifts
     ]
@@ -28,30 +29,30 @@ def rounds(*shifts: float, noise: float = 0.0, seed: int = 0, build: str = "buil
 
 def test_anchors_are_networks_of_growing_work():
     for name in ("nb201", "fbnet"):
-        light, heavy = anchors.anchors_of({name})
+        light, heavy = controls.anchors_of({name})
         assert [space(name).parse(n.code) for n in (light, heavy)] == [light, heavy]
         light_macs, heavy_macs = (count(space(name).graph(n)).macs for n in (light, heavy))
         assert 2 * light_macs < heavy_macs
 
 
 def test_anchors_are_of_the_spaces_that_are_measured():
-    assert {network.space for network in anchors.anchors_of({"fbnet"})} == {"fbnet"}
-    assert anchors.anchors_of({"nb201", "fbnet"}) == anchors.NETWORKS
-    assert anchors.anchors_of({"onnx"}) == anchors.anchors_of(set()) == anchors.NETWORKS
-    assert anchors.anchors_of({"onnx", "nb201"}) == anchors.NETWORKS
+    assert {network.space for network in controls.anchors_of({"fbnet"})} == {"fbnet"}
+    assert controls.anchors_of({"nb201", "fbnet"}) == controls.NETWORKS
+    assert controls.anchors_of({"onnx"}) == controls.anchors_of(set()) == controls.NETWORKS
+    assert controls.anchors_of({"onnx", "nb201"}) == controls.NETWORKS
 
 
 class TestChart:
     def test_has_nothing_to_say_of_nothing(self):
-        assert not anchors.chart([]).out
-        assert not anchors.chart(rounds(0.0)).out
+        assert not control_chart([]).out
+        assert not control_chart(rounds(0.0)).out
 
     def test_stays_calm_over_a_thousand_calm_devices(self):
         """Limits of three sigma that also tolerate a percent: 40 rounds, 0.5 % each."""
         alarms = sum(
             any(
                 point.out
-                for point in anchors.chart(rounds(*[0.0] * 40, noise=0.005, seed=s)).points
+                for point in control_chart(rounds(*[0.0] * 40, noise=0.005, seed=s)).points
             )
             for s in range(300)
         )
@@ -59,65 +60,65 @@ class TestChart:
 
     @pytest.mark.parametrize(("shift", "within"), [(0.1, 1), (0.03, 3), (0.02, 6), (-0.03, 3)])
     def test_tells_a_lasting_shift_soon(self, shift, within):
-        chart = anchors.chart(rounds(*[0.0] * 10, *[shift] * within, noise=0.001))
+        chart = control_chart(rounds(*[0.0] * 10, *[shift] * within, noise=0.001))
         assert chart.out
         assert chart.last_good == 9
         assert f"{chart.points[-1].shift:+.1%} off" in chart.reason
 
     def test_tells_a_jump_in_the_second_round(self):
-        assert anchors.chart(rounds(0.0, 0.1)).out
+        assert control_chart(rounds(0.0, 0.1)).out
 
     def test_tells_a_creeping_drift_before_it_is_two_percent(self):
         creeping = rounds(*[0.0] * 10, *[0.001 * i for i in range(1, 40)], noise=0.001)
-        points = anchors.chart(creeping).points
+        points = control_chart(creeping).points
         told = next(i for i, point in enumerate(points) if point.out) - 9
         assert 10 <= told <= 20
 
     def test_tolerates_a_lasting_shift_below_a_percent(self):
-        points = anchors.chart(rounds(*[0.0] * 10, *[0.0095] * 200)).points
+        points = control_chart(rounds(*[0.0] * 10, *[0.0095] * 200)).points
         assert not any(point.out for point in points)
 
     def test_learns_how_much_a_device_scatters(self):
-        calm, wild = (anchors.chart(rounds(*[0.0] * 30, noise=noise)) for noise in (0.001, 0.05))
+        calm, wild = (control_chart(rounds(*[0.0] * 30, noise=noise)) for noise in (0.001, 0.05))
         assert calm.sigma < 0.005 < 0.02 < wild.sigma
         assert calm.points[-1].limit < wild.points[-1].limit
 
     def test_of_another_build_is_another_level(self):
         rebuilt = rounds(0.0, 0.0) + rounds(0.5, 0.5, build="rebuilt")
-        assert not anchors.chart(rebuilt).out
-        assert anchors.chart(rebuilt).points[2].shift is None
+        assert not control_chart(rebuilt).out
+        assert control_chart(rebuilt).points[2].shift is None
 
     def test_takes_a_round_with_what_it_has(self):
         full, partial = rounds(0.0, 0.0)
         del partial[SERIES[0]]
-        assert anchors.chart([full, partial]).points[1].shift == pytest.approx(0)
+        assert control_chart([full, partial]).points[1].shift == pytest.approx(0)
 
     def test_tells_a_device_that_was_disturbed_from_one_that_is(self):
         """While it has few rounds, being faster says that those were disturbed."""
-        assert anchors.chart(rounds(0.1, 0.0)).disturbed_before
-        assert anchors.chart(rounds(0.1, 0.1, 0.1, 0.0)).disturbed_before
-        assert not anchors.chart(rounds(0.0, 0.1)).disturbed_before
-        assert not anchors.chart(rounds(0.01, 0.0)).disturbed_before
-        assert not anchors.chart(rounds(*[0.0] * 10, -0.1)).disturbed_before
+        assert control_chart(rounds(0.1, 0.0)).disturbed_before
+        assert control_chart(rounds(0.1, 0.1, 0.1, 0.0)).disturbed_before
+        assert not control_chart(rounds(0.0, 0.1)).disturbed_before
+        assert not control_chart(rounds(0.01, 0.0)).disturbed_before
+        assert not control_chart(rounds(*[0.0] * 10, -0.1)).disturbed_before
 
     def test_is_back_only_where_it_would_stay(self):
         """A single round moves the average by a quarter: it must not look well by that."""
-        assert not anchors.chart(rounds(*[0.0] * 10, 0.03)).out
-        assert not anchors.chart(rounds(*[0.0] * 10, 0.03)).back
-        assert anchors.chart(rounds(*[0.0] * 10, 0.004)).back
+        assert not control_chart(rounds(*[0.0] * 10, 0.03)).out
+        assert not control_chart(rounds(*[0.0] * 10, 0.03)).back
+        assert control_chart(rounds(*[0.0] * 10, 0.004)).back
 
 
 class TestDecision:
     @pytest.mark.parametrize("seed", range(5))
     def test_same_where_nothing_changed(self, seed):
         old, new = rounds(*[0.0] * 8, noise=0.003, seed=seed), rounds(0, 0, 0, noise=0.003, seed=9)
-        found = anchors.decide(old, new)
+        found = equivalence.decide(old, new)
         assert (found.decision, found.factor) == ("same", 1.0)
         assert "within 2%" in found.reason
 
     def test_rebased_by_one_factor(self):
         old, new = rounds(*[0.0] * 8, noise=0.001), rounds(*[0.3] * 3, noise=0.001, seed=1)
-        found = anchors.decide(old, new)
+        found = equivalence.decide(old, new)
         assert found.decision == "rebased"
         assert found.factor == pytest.approx(math.exp(0.3), rel=0.01)
 
@@ -125,23 +126,23 @@ class TestDecision:
         old, new = rounds(*[0.0] * 8), rounds(*[0.3] * 3)
         for latencies in new:
             latencies[SERIES[0]] *= 1.05
-        found = anchors.decide(old, new)
+        found = equivalence.decide(old, new)
         assert (found.decision, found.factor) == ("retired", 1.0)
         assert "not shown to be one factor" in found.reason
 
     def test_retired_where_noise_leaves_it_open(self):
         old, new = rounds(*[0.0] * 3, noise=0.05), rounds(*[0.0] * 3, noise=0.05, seed=1)
-        assert anchors.decide(old, new).decision == "retired"
+        assert equivalence.decide(old, new).decision == "retired"
 
     def test_retired_where_there_is_nothing_to_compare(self):
-        assert anchors.decide([], rounds(0.0)).decision == "retired"
+        assert equivalence.decide([], rounds(0.0)).decision == "retired"
 
     def test_errs_to_the_safe_side(self):
         """Anchors that changed by just the margin are taken for the same in at most one of 20."""
         taken = sum(
-            anchors.decide(
+            equivalence.decide(
                 rounds(*[0.0] * 8, noise=0.004, seed=seed),
-                rounds(*[math.log1p(anchors.SAME)] * 3, noise=0.004, seed=1000 + seed),
+                rounds(*[math.log1p(equivalence.SAME)] * 3, noise=0.004, seed=1000 + seed),
             ).decision
             == "same"
             for seed in range(200)
@@ -150,4 +151,4 @@ class TestDecision:
 
     def test_knows_a_network_that_is_built_otherwise(self):
         old, new = rounds(*[0.0] * 5), rounds(*[0.0] * 3, build="rebuilt")
-        assert anchors.decide(old, new).decision == "same"
+        assert equivalence.decide(old, new).decision == "same"

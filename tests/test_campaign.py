@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from farm.config import load
 from farm.farm import Farm
-from farm.learn import Chooser
+from farm.inventory.config import load
+from farm.measurement.record import MeasureSpec
+from farm.prediction.selection import Chooser
 from farm.spaces import space
 from farm.store import Plan
-from farm.types import MeasureSpec
 
 EXECUTORS = ["inline", "ray"]
 

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from farm import anchors
-from farm.certify import certify, certify_briefly
 from farm.cli.health import sparkline
-from farm.errors import DeviceError
-from farm.types import Block, Job, MeasureSpec, Session
+from farm.core.errors import DeviceError
+from farm.devices import controls
+from farm.devices.certificate import certify, certify_briefly
+from farm.measurement.record import Block, Job, MeasureSpec, Session
 from tests.conftest import FAKES
 from tests.fakes import FakeAgent, FakeOptions
 from tests.test_measuring import FACTS, QUIET
 
 LAUNCH = ("launch", "--devices", "a", "--budget", "9", "--holdout", "3", "--executor", "inline")
-JOBS = [Job(network, None) for network in anchors.NETWORKS]
+JOBS = [Job(network, None) for network in controls.NETWORKS]
 
 
 class Known:
@@ -63,7 +63,7 @@ def test_a_certificate_finds_what_is_so():
 
 def test_a_brief_one_is_of_the_first_network_and_looks_for_no_drift():
     found = certify_briefly(Known(), JOBS, MeasureSpec())
-    assert found.latency_s.keys() == {network.id for network in anchors.NETWORKS}
+    assert found.latency_s.keys() == {network.id for network in controls.NETWORKS}
     assert found.session_spread == pytest.approx(0.0082, rel=0.05)
     assert (found.drift, found.load_s) == (None, 0.0)
     json.dumps(found.to_json(), allow_nan=False)
@@ -92,7 +92,7 @@ def test_check_stores_what_show_shows(farm):
     assert code == 0
     said = json.loads(out)
     assert said["device"] == "a"
-    assert set(said["latency_s"]) == {anchors.NETWORKS[0].id, anchors.NETWORKS[-1].id}
+    assert set(said["latency_s"]) == {controls.NETWORKS[0].id, controls.NETWORKS[-1].id}
     shown = json.loads(farm("device", "show", "a", "--json")[1])
     assert shown["health"]["certificate"]["checked_at"] == said["checked_at"]
     assert shown["health"]["certificate"]["fingerprint"] == shown["fingerprint"]

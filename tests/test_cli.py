@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from farm.campaign import DeviceProgress, Progress
+from farm.campaign.loop import DeviceProgress, Progress
 from farm.cli.main import app
 from farm.cli.progress import duration, line, table
 from farm.store import StoreLock

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from farm import onboarding
+from farm.devices import onboarding
 from tests.sshd import Sshd, sshd
 
 PRETEND = {

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from agents.cpu import CpuAgent
-from farm import tune
 from farm.compile.target import untuned
-from farm.config import load
+from farm.core.values import DeviceFacts
+from farm.devices import tuning
+from farm.inventory.config import load
+from farm.measurement.record import Job, MeasureSpec, Session
 from farm.store import StoreLock
-from farm.types import DeviceFacts, Job, MeasureSpec, Session
 
 KINDS = "tests.test_cli_tune"
 CLUSTER = f"""\
@@ -63,13 +64,13 @@ class Counted(CpuAgent):
 def tuned(farm, monkeypatch):
     """The command on the first two convolutions of a network."""
     Path("cluster.yaml").write_text(CLUSTER)
-    every = tune.kernels_of
+    every = tuning.kernels_of
 
     def two(models):
         found = every(models).items()
         return dict(islice(((group, n) for group, n in found if group.anchor == "Conv"), 2))
 
-    monkeypatch.setattr(tune, "kernels_of", two)
+    monkeypatch.setattr(tuning, "kernels_of", two)
     return lambda *words: farm("tune", *words, "--space", "nb201", "--networks", "1")
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from farm.compare import change
+from farm.campaign.compare import change
+from farm.core.values import Network
+from farm.measurement.record import Block, Measurement, MeasureSpec
 from farm.store import Store
-from farm.types import Block, Measurement, MeasureSpec, Network
 from tests.fakes import FakeAgent
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from farm.config import load
-from farm.errors import ConfigError, UnknownName
+from farm.core.errors import ConfigError, UnknownName
+from farm.inventory.config import load
 
 GOOD = """\
 store: results

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from farm import anchors, learn
-from farm.errors import UsageError
+from farm.core.errors import UsageError
+from farm.devices import controls
 from farm.farm import Farm
+from farm.measurement.record import Measurement
+from farm.prediction import selection
 from farm.store import Store
-from farm.types import Measurement
 from tests.fakes import FakeAgent, FakeOptions, fake_latency_s
 
 CLUSTER = """\
@@ -33,7 +34,7 @@ BEGIN = 10
 @pytest.fixture(autouse=True)
 def few_candidates(monkeypatch):
     """What is chosen is not looked at here."""
-    monkeypatch.setattr(learn, "POOL", 100)
+    monkeypatch.setattr(selection, "POOL", 100)
 
 
 def farm_of(folder: Path, options: str = "", **replaced: str) -> Farm:
@@ -77,7 +78,7 @@ class TestCalm:
                     "ORDER BY measurements.id"
                 )
             ]
-            rounds = store.anchors("a", anchors.NETWORKS, 5, 64)
+            rounds = store.anchors("a", controls.NETWORKS, 5, 64)
             assert [e.decision for e in store.epochs("a")] == ["first"]
             assert store.builds("c1") == (0, 0)
         batch = [False] * 8 + [True] * 2
@@ -104,7 +105,7 @@ class TestCalm:
             assert (on_b == []) == (policy == "every: 0")
 
     def test_a_device_that_cannot_measure_them_has_none(self, tmp_path):
-        codes = str([network.code for network in anchors.NETWORKS])
+        codes = str([network.code for network in controls.NETWORKS])
         farm = farm_of(tmp_path, f"fault: wrong_output, fault_codes: {codes}")
         summary = launch(farm, 12)
         assert (summary.campaign.state, summary.campaign.failed) == ("done", 0)
@@ -130,7 +131,7 @@ class TestDisturbed:
                 reason.startswith("suspect: its anchors drifted") for reason in retired(store)
             )
             assert store.pending("c1")
-            rechecks = store.anchors("a", anchors.NETWORKS, 5, 64, retired=True)
+            rechecks = store.anchors("a", controls.NETWORKS, 5, 64, retired=True)
             assert sum(one.retired is not None for one in rechecks) >= 4
 
     @pytest.mark.parametrize(
@@ -250,7 +251,7 @@ class TestDisturbed:
         summary = launch(farm, 4, ("a", "b"))
         assert summary.counts == {"a": (0, 0), "b": (8, 0)}
         assert summary.quarantined == {"a": "its fan is broken"}
-        (entry,) = farm.hwl("nb201/" + anchors.NETWORKS[0].code, "always").references
+        (entry,) = farm.hwl("nb201/" + controls.NETWORKS[0].code, "always").references
         assert entry.reason == "quarantined: its fan is broken"
 
 
@@ -351,7 +352,7 @@ class TestEpochs:
 class TestQuery:
     def test_a_network_that_is_asked_for_is_measured_beside_anchors(self, tmp_path):
         farm = farm_of(tmp_path)
-        (entry,) = farm.hwl("nb201/" + anchors.NETWORKS[0].code, "always").references
+        (entry,) = farm.hwl("nb201/" + controls.NETWORKS[0].code, "always").references
         assert entry.source == "measured"
         with farm.store() as store:
             assert len(store.measurements(purpose="anchor")) == 2
@@ -361,7 +362,7 @@ class TestQuery:
     def test_on_a_device_that_drifted_it_counts_for_nothing(self, tmp_path):
         launch(farm_of(tmp_path), 12)
         ill = farm_of(tmp_path, "disturb: throttle")
-        (entry,) = ill.hwl("nb201/" + anchors.NETWORKS[0].code, "always").references
+        (entry,) = ill.hwl("nb201/" + controls.NETWORKS[0].code, "always").references
         assert entry.reason.startswith("quarantined: its anchors drifted")
         with ill.store() as store:
             assert store.measurements(purpose="query") == []

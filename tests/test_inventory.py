@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from farm.config import load
-from farm.errors import ConfigError, UnknownName
-from farm.inventory import with_device, with_target, without_device
+from farm.core.errors import ConfigError, UnknownName
+from farm.inventory.config import load
+from farm.inventory.edit import with_device, with_target, without_device
 
 OWN = Path(__file__).parent.parent / "cluster.yaml"
 

@@ -1,103 +1,56 @@
-"""Who may import whom. A module may import its own layer's listed peers and everything below."""
+"""The house: who may import whom, folder by folder, with no circle of files.
+
+A folder may import itself and what its line lists, which is always above its own line.
+"""
 
 from __future__ import annotations
 
 import ast
+from graphlib import CycleError, TopologicalSorter
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PACKAGES = ("farm", "agents", "predictors")
 
-BASE = {
-    "farm.types",
-    "farm.errors",
-    "farm.statistics",
-    "farm.quality",
-    "farm.targets",
-    "farm.hosts",
-}
-SCHEDULED = {"farm.schedule", "farm.store", "farm.spaces", "farm.config", "farm.compile", "agents"}
-LEARNING = {
-    "farm.learn",
-    "farm.measuring",
-    "farm.executor",
-    "farm.dispatch",
-    "farm.campaign",
-    "farm.query",
-}
-ABOVE = {
-    "farm.anchors",
-    "farm.certify",
-    "farm.health",
-    "farm.compare",
-    "farm.summary",
-    "farm.export",
-    "farm.doctor",
-    "farm.farm",
-    "farm.onboarding",
-    "farm.tune",
-}
+BASE = ("farm.core", "farm.measurement")
+STORED = (*BASE, "farm.spaces", "farm.compile", "farm.store", "farm.inventory")
+RUN = (*STORED, "agents", "farm.execution")
 
-# For each part, what it may import beyond itself.
-ALLOWED = {
-    "farm.types": {"farm.statistics", "farm.quality"},
-    "farm.errors": set(),
-    "farm.statistics": set(),
-    "farm.quality": {"farm.types"},
-    "farm.measuring": BASE | {"agents", "farm.references"},
-    "farm.targets": set(),
-    "farm.hosts": set(),
-    "farm.spaces": BASE,
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "farm.core": (),
+    "farm.measurement": ("farm.core",),
+    "farm.spaces": ("farm.core",),
+    "agents.on_device": (),
+    "agents": (*BASE, "agents.on_device", "agents.runtime"),
+    "agents.runtime": ("farm.core",),
+    "agents.remote": (*BASE, "agents", "agents.runtime"),
+    "agents.emulated": (
+        *(*BASE, "farm.spaces"),
+        *("agents", "agents.on_device", "agents.runtime", "agents.remote"),
+    ),
     # The runner defines the seeded weights, and runs what was built for the check.
-    "farm.compile": BASE | {"agents"},
-    "farm.store": BASE | {"farm.references"},
-    "farm.schedule": BASE,
-    "agents": BASE,
-    # Estimated devices read the layers of a network from its graph.
-    "agents.emulated": BASE | {"agents", "farm.spaces"},
-    "predictors": {"farm.errors"},
-    "farm.config": BASE | {"agents"},
-    "farm.encode": BASE | {"farm.spaces", "predictors"},
-    "farm.proxies": BASE | {"farm.spaces", "predictors"},
-    "farm.learn": BASE | {"farm.encode", "farm.spaces", "farm.store", "predictors"},
-    "farm.executor": BASE | SCHEDULED | {"farm.measuring", "farm.references"},
-    "farm.references": BASE,
-    "farm.anchors": BASE | {"farm.references"},
-    "farm.certify": BASE | {"agents", "farm.measuring"},
-    "farm.health": BASE | SCHEDULED | {"farm.anchors"},
-    "farm.guard": BASE | SCHEDULED | {"farm.anchors", "farm.references"},
-    "farm.dispatch": BASE | SCHEDULED | {"farm.executor", "farm.guard", "farm.references"},
-    "farm.campaign": BASE | SCHEDULED | LEARNING,
-    "farm.query": BASE | SCHEDULED | LEARNING,
-    "farm.summary": BASE | SCHEDULED | LEARNING,
-    "farm.export": BASE | SCHEDULED,
-    "farm.compare": BASE | SCHEDULED | {"farm.measuring"},
-    "farm.cluster": BASE | SCHEDULED | {"farm.executor"},
-    "farm.tune": BASE | SCHEDULED | {"farm.executor", "farm.inventory"},
-    "farm.doctor": BASE | SCHEDULED | {"farm.executor"},
-    "farm.farm": BASE | SCHEDULED | LEARNING | ABOVE | {"farm.cluster"},
-    "farm.inventory": BASE | {"farm.config"},
-    "farm.onboarding": BASE
-    | SCHEDULED
-    | {"farm.anchors", "farm.certify", "farm.executor", "farm.inventory"},
-    "farm.cli": BASE | SCHEDULED | LEARNING | ABOVE,
-    "farm": {"farm.farm"},
+    "farm.compile": ("farm.core", "agents", "agents.runtime"),
+    "farm.store": BASE,
+    "farm.inventory": (*BASE, "agents"),
+    "predictors": ("farm.core",),
+    "farm.prediction": (*STORED, "predictors"),
+    "farm.execution": (*STORED, "agents"),
+    "farm.devices": (*RUN, "agents.remote"),
+    "farm.campaign": (*RUN, "farm.prediction", "farm.devices"),
+    "farm": (*RUN, "farm.prediction", "farm.devices", "farm.campaign"),
+    "farm.cli": (*RUN, "farm.prediction", "farm.devices", "farm.campaign", "agents.remote", "farm"),
 }
 
-ONLY_HERE = {"ray": {"farm.cluster"}, "sqlite_utils": {"farm.store"}, "paramiko": {"agents"}}
+ONLY_IN = {"ray": "farm.execution", "sqlite_utils": "farm.store", "paramiko": "agents.remote"}
 
 
-def modules() -> list[Path]:
-    return sorted(
-        p for name in ("farm", "agents", "predictors") for p in (ROOT / name).rglob("*.py")
-    )
-
-
-def part_of(module: str) -> str:
-    """The longest entry of ALLOWED that `module` lies in."""
-    fits = [part for part in ALLOWED if module == part or module.startswith(part + ".")]
-    return max(fits, key=len) if fits else ""
+def files() -> dict[str, Path]:
+    """Every file by its module's name."""
+    found = chain.from_iterable((ROOT / name).rglob("*.py") for name in PACKAGES)
+    return {name_of(path): path for path in sorted(found)}
 
 
 def name_of(path: Path) -> str:
@@ -105,33 +58,54 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+FILES = files()
+
+
+def folder_of(module: str) -> str:
+    """The longest entry of MAY_IMPORT that `module` lies in."""
+    fits = [name for name in MAY_IMPORT if f"{module}.".startswith(f"{name}.")]
+    return max(fits, key=len, default="")
+
+
 def imports_of(path: Path) -> set[str]:
-    """Everything imported anywhere in the file; `from farm import query` counts as farm.query."""
+    """Everything imported anywhere in the file: `from farm.compile import check` is the file
+    `farm.compile.check`, where there is one."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            submodules = {f"{node.module}.{alias.name}" for alias in node.names}
-            real = {m for m in submodules if part_of(m) not in ("", part_of(node.module))}
-            found |= real or {node.module}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in FILES else node.module for name in names}
     return found
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_imports_follow_the_layers(path: Path) -> None:
-    module = name_of(path)
-    own = part_of(module)
-    assert own, f"{module} is in no layer: add it to ALLOWED"
-    for imported in imports_of(path):
-        package = imported.split(".")[0]
-        if package in ONLY_HERE:
-            assert own in ONLY_HERE[package], f"{module} imports {imported}"
-        if package in ("farm", "agents", "predictors"):
-            part = part_of(imported)
-            assert part == own or part in ALLOWED[own], f"{module} imports {imported}"
+@pytest.mark.parametrize("module", FILES)
+def test_a_file_imports_what_its_folder_may(module: str) -> None:
+    own = folder_of(module)
+    assert own, f"{module} is in no folder of MAY_IMPORT"
+    for imported in imports_of(FILES[module]):
+        package = imported.partition(".")[0]
+        assert ONLY_IN.get(package, own) == own, f"{module} imports {imported}"
+        if package in PACKAGES:
+            folder = folder_of(imported)
+            assert folder == own or folder in MAY_IMPORT[own], f"{module} imports {imported}"
 
 
-def test_every_layer_exists() -> None:
-    named = {part_of(name_of(path)) for path in modules()}
-    assert named == set(ALLOWED)
+def test_no_folder_is_imported_by_one_below_it() -> None:
+    assert set(TopologicalSorter(MAY_IMPORT).static_order()) == set(MAY_IMPORT)
+
+
+def test_every_folder_exists() -> None:
+    assert {folder_of(module) for module in FILES} == set(MAY_IMPORT)
+
+
+def test_no_circle_of_files() -> None:
+    graph = {
+        module: {name for name in imports_of(path) if name in FILES and name != module}
+        for module, path in FILES.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as e:
+        pytest.fail(" -> ".join(e.args[1]))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from farm.encode import Reference, predictor
-from farm.learn import judge
+from farm.core.values import Network
+from farm.measurement.record import Block, Measurement, MeasureSpec
+from farm.prediction.evaluation import judge
+from farm.prediction.features import Reference, predictor
 from farm.spaces import space
 from farm.store import Plan
-from farm.types import Block, Measurement, MeasureSpec, Network
 
 NB201 = space("nb201")
 NETWORKS = NB201.sample(120, np.random.default_rng(0))

@@ -7,22 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from farm import quality
-from farm.errors import DeviceLost, NetworkCrashed, WrongOutput, blaming
-from farm.measuring import batches, difference, measure
-from farm.references import Usual
-from farm.types import (
-    Artifact,
-    Block,
-    DeviceFacts,
-    Job,
-    Measurement,
-    MeasureSpec,
-    Network,
-    Program,
-    Session,
-    TensorSpec,
-)
+from farm.core.errors import DeviceLost, NetworkCrashed, WrongOutput, blaming
+from farm.core.values import Artifact, DeviceFacts, Network, Program, TensorSpec
+from farm.measurement import verdict
+from farm.measurement.drift import Usual
+from farm.measurement.record import Block, Job, Measurement, MeasureSpec, Session
+from farm.measurement.sessions import batches, difference, measure
 
 NETWORKS = [Network("test", code) for code in "abcd"]
 JOBS = [Job(network, None) for network in NETWORKS]
@@ -183,7 +173,7 @@ DISTURBANCES = {
 class TestRejection:
     @pytest.mark.parametrize("reason", DISTURBANCES)
     def test_says_why(self, reason):
-        assert quality.rejection(DISTURBANCES[reason], 4e-5) == reason
+        assert verdict.rejection(DISTURBANCES[reason], 4e-5) == reason
 
     @pytest.mark.parametrize(
         "good",
@@ -197,7 +187,7 @@ class TestRejection:
         ],
     )
     def test_leaves_what_was_spared_in_half_of_its_samples(self, good):
-        assert quality.rejection(good, 4e-5) is None
+        assert verdict.rejection(good, 4e-5) is None
 
     def test_a_rejected_block_is_kept_and_does_not_count(self):
         slow = block(2e-3, clock_probe_s=8e-5)
@@ -254,7 +244,7 @@ class TestVerdicts:
         assert found.interval_s == (0.0, float("inf"))
 
     def test_are_all_known(self):
-        assert {"ok", "noisy", "unresolved", "throttled", "contended"} == set(quality.VERDICTS)
+        assert {"ok", "noisy", "unresolved", "throttled", "contended"} == set(verdict.VERDICTS)
 
 
 @pytest.mark.parametrize(

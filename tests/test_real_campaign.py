@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from farm import anchors, quality
-from farm.errors import BuildError, TargetError
+from farm.core.errors import BuildError, TargetError
+from farm.devices import controls
 from farm.farm import Farm
+from farm.measurement import verdict
 
 CLUSTER = """\
 store: results
@@ -44,13 +45,13 @@ def test_ray_builds_each_network_once_and_measures_it_on_each_device(farm):
 def test_each_device_measured_the_anchors(farm):
     with farm.store() as store:
         found = store.measurements(purpose="anchor")
-        assert {m.network for m in found} == set(anchors.anchors_of({"nb201"}))
+        assert {m.network for m in found} == set(controls.anchors_of({"nb201"}))
         assert {m.device for m in found} == {"cpu1", "again"}
-        assert {m.verdict for m in found} <= set(quality.VERDICTS)
+        assert {m.verdict for m in found} <= set(verdict.VERDICTS)
         for device in ("cpu1", "again"):
             light_s, heavy_s = (
                 min(m.latency_s for m in found if (m.device, m.network) == (device, network))
-                for network in anchors.anchors_of({"nb201"})
+                for network in controls.anchors_of({"nb201"})
             )
             assert light_s < heavy_s
 

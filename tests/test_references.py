@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from farm import references
-from farm.measuring import measure
-from farm.references import Usual
-from farm.types import DeviceFacts, Job, Measurement, MeasureSpec, Network
+from farm.core.values import DeviceFacts, Network
+from farm.measurement import drift
+from farm.measurement.drift import Usual
+from farm.measurement.record import Job, Measurement, MeasureSpec
+from farm.measurement.sessions import measure
 from tests.test_measuring import Scripted, block
 
 FACTS = DeviceFacts("d", "host", (), None, {"governor": "performance"})
@@ -108,18 +109,18 @@ def test_nothing_usual_is_learnt_from_a_disturbed_device():
     disturbed = replace(
         reference, blocks=tuple(replace(b, rejected="contended: so") for b in reference.blocks)
     )
-    first = references.usual_after({}, [(disturbed, True)])
+    first = drift.usual_after({}, [(disturbed, True)])
     assert first == {FACTS.fingerprint: Usual()}
-    then = references.usual_after(first, [(found, False), (reference, True)])
+    then = drift.usual_after(first, [(found, False), (reference, True)])
     assert then == {FACTS.fingerprint: Usual(4e-5, {(REFERENCE.id, None): reference.latency_s})}
     slower = replace(
         reference, blocks=tuple(replace(b, samples_s=(1.0,)) for b in reference.blocks)
     )
-    assert references.usual_after(then, [(slower, True)]) == then
+    assert drift.usual_after(then, [(slower, True)]) == then
 
 
 def test_what_is_usual_changes_by_the_references_that_both_know():
     before = Usual(None, {("r", "k"): 1.0, ("s", "k"): 2.0, ("t", "k"): 9.0})
     after = Usual(None, {("r", "rebuilt"): 1.1, ("s", "k"): 2.2})
-    assert references.change(before, after) == pytest.approx(1.1)
-    assert references.change(before, Usual()) is None
+    assert drift.change(before, after) == pytest.approx(1.1)
+    assert drift.change(before, Usual()) is None

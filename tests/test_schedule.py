@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from farm.schedule import TURN, Place, Running, eta_s, housekeeping_cores, next_starts
+from farm.execution.schedule import TURN, Place, Running, eta_s, housekeeping_cores, next_starts
 
 CPU1 = Place("box", frozenset({1}))
 CPU2 = Place("box", frozenset({0, 1}))

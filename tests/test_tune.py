@@ -13,10 +13,10 @@ from farm.compile.artifacts import ArtifactStore
 from farm.compile.compiler import compiler
 from farm.compile.target import untuned
 from farm.compile.tuning import PASSES
-from farm.config import AnchorPolicy, Device
-from farm.errors import DeviceUnfit
-from farm.tune import kernels_of, tune_device
-from farm.types import MeasureSpec
+from farm.core.errors import DeviceUnfit
+from farm.devices.tuning import kernels_of, tune_device
+from farm.inventory.config import AnchorPolicy, Device
+from farm.measurement.record import MeasureSpec
 from tests.compile.conftest import conv_model
 
 CPU = Device("cpu1", "cpu", CpuOptions(), MeasureSpec(), AnchorPolicy())

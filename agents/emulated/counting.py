@@ -1,4 +1,4 @@
-"""Counts what one run of a network does: `agents/runner.py` with one more operation.
+"""Counts what one run of a network does: `agents/on_device/runner.py` with one more operation.
 
 It runs in an arm64 process that QEMU emulates with the plugin `insnclock.c`, with nothing of the
 farm but the runner. A request is a `run` of one network with `"op": "count"`; the result has
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agents import loading, runner, timing
+from agents.on_device import loading, runner, timing
 
 PAGE = "counters"
 """The plugin's page, in the working folder."""

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from farm.errors import DeviceUnfit
+from farm.core.errors import DeviceUnfit
 
 _TIMEOUT_S = 900.0
 _MIRROR = "http://deb.debian.org/debian"

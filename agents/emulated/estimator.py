@@ -16,11 +16,12 @@ from typing import Any, ClassVar, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from agents.emulated.exact import ExactAgent
-from farm.errors import DeviceLost, DeviceUnfit, MeasureTimeout, blaming
-from farm.hosts import set_affinity
+from farm.core.errors import DeviceLost, DeviceUnfit, MeasureTimeout, blaming
+from farm.core.hosts import set_affinity
+from farm.core.values import Network
+from farm.measurement.record import Block, Job, MeasureSpec, Session
 from farm.spaces import SPACES, space
 from farm.spaces.graph import Graph
-from farm.types import Block, Job, MeasureSpec, Network, Session
 
 
 class EstimatorOptions(BaseModel):
@@ -137,7 +138,8 @@ class EstimatorAgent(ExactAgent):
         return self._model.identity()
 
     def session(self, jobs: Sequence[Job], spec: MeasureSpec, number: int) -> list[Session]:  # noqa: ARG002
-        """See `agents.Agent.session`. An estimate is exact, so that a block is one sample."""
+        """See `farm.measurement.agent.Agent.session`. An estimate is exact, so that a block is one
+        sample."""
         self.facts()
         sessions = []
         for index, job in enumerate(jobs):

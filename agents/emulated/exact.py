@@ -8,9 +8,9 @@ from typing import Self
 
 from agents import linux
 from agents.cpu import CpuOptions, choose_cores
-from agents.timing import read_files
-from farm.hosts import host_name
-from farm.types import DeviceFacts, Target
+from agents.on_device.timing import read_files
+from farm.core.hosts import host_name
+from farm.core.values import DeviceFacts, Target
 
 
 class ExactAgent:
@@ -44,7 +44,7 @@ class ExactAgent:
         self._started = False
 
     def facts(self) -> DeviceFacts:
-        """See `agents.Agent.facts`."""
+        """See `farm.measurement.agent.Agent.facts`."""
         self._must_be_started()
         if self._facts is None:
             self._facts = DeviceFacts(

@@ -15,14 +15,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from agents.bundle import bundle
 from agents.emulated.counting import PAGE
 from agents.emulated.plugin import QEMU, plugin, qemu_version
 from agents.emulated.profiles import Profile
 from agents.emulated.userland import arm64_root, rename_unless_there
 from agents.pipes import DEVICE_FILES, LocalPipe
-from farm.errors import DeviceUnfit
-from farm.hosts import cache_folder
+from agents.runtime.bundle import bundle
+from farm.core.errors import DeviceUnfit
+from farm.core.hosts import cache_folder
 
 PYTHON = "3.11"
 """Of the guest."""
@@ -31,7 +31,7 @@ NETWORK = "./network.so"
 """The guest's name for the library; the loader looks for names without a slash elsewhere."""
 
 _PACKAGE = Path(__file__).parents[1]
-_SCRIPTS = (*(path.name for path in DEVICE_FILES), "emulated/counting.py")
+_SCRIPTS = (*(f"on_device/{path.name}" for path in DEVICE_FILES), "emulated/counting.py")
 """In the package `agents`, which is these files alone in the guest."""
 
 _START = "from agents.emulated import counting; counting.main()"
@@ -83,7 +83,7 @@ def _prepare(folder: Path, slim: Path, root: Path) -> None:
         fresh = Path(text) / "guest"
         shutil.copytree(slim, fresh / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
         for name in _SCRIPTS:
-            (fresh / "agents" / name).parent.mkdir(exist_ok=True)
+            (fresh / "agents" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(_PACKAGE / name, fresh / "agents" / name)
         (fresh / "root").symlink_to(root)
         _write_bytecode(fresh)

@@ -8,14 +8,15 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agents.bundle import bundle, bundle_versions
-from agents.driving import checked
 from agents.emulated import guest
 from agents.emulated.exact import ExactAgent
 from agents.emulated.profiles import PROFILES, Counts, Profile, seconds
 from agents.pipes import result_of
-from farm.errors import blaming
-from farm.types import Artifact, Block, Job, MeasureSpec, Session, Target
+from agents.runner_protocol import checked
+from agents.runtime.bundle import bundle, bundle_versions
+from farm.core.errors import blaming
+from farm.core.values import Artifact, Target
+from farm.measurement.record import Block, Job, MeasureSpec, Session
 
 START_S = 120.0
 """For QEMU and Python to start, on a host that does much else."""
@@ -52,7 +53,8 @@ class InstructionClockAgent(ExactAgent):
         }
 
     def session(self, jobs: Sequence[Job], spec: MeasureSpec, number: int) -> list[Session]:  # noqa: ARG002
-        """See `agents.Agent.session`. One run is exact, so that a block is one sample."""
+        """See `farm.measurement.agent.Agent.session`. One run is exact, so that a block is one
+        sample."""
         self._must_be_started()
         sessions = []
         for index, artifact in enumerate(checked(jobs)):

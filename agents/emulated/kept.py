@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from farm.types import digest
+from farm.core.values import digest
 
 
 class Kept:

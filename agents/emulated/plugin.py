@@ -10,8 +10,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from farm.errors import DeviceUnfit
-from farm.hosts import cache_folder
+from farm.core.errors import DeviceUnfit
+from farm.core.hosts import cache_folder
 
 QEMU = "qemu-aarch64"
 SOURCE = Path(__file__).with_name("insnclock.c")

@@ -22,7 +22,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from farm.types import Target
+from farm.core.values import Target
 
 LINE_BYTES = 64
 

@@ -9,16 +9,16 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from agents import driving, linux
-from agents.bundle import bundle_versions
+from agents import linux, runner_protocol
 from agents.cpu import CpuOptions, choose_cores, own_cores
 from agents.emulated.qemu_pi_guest import QEMU, Guest
 from agents.emulated.qemu_pi_image import USER, Image, image
-from agents.ssh import RemoteAgent
-from agents.sshdevice import RECONNECT_S, SshOptions
-from agents.timing import read_files
-from farm.hosts import host_name
-from farm.types import DeviceFacts
+from agents.on_device.timing import read_files
+from agents.remote.agent import RemoteAgent
+from agents.remote.device import RECONNECT_S, SshOptions
+from agents.runtime.bundle import bundle_versions
+from farm.core.hosts import host_name
+from farm.core.values import DeviceFacts
 
 _SLOWEST = 80.0
 """Our seconds for one of an instruction clock: QEMU computes with floats in software."""
@@ -117,13 +117,13 @@ class QemuPiAgent(RemoteAgent):
             device=self._name,
             host=host_name(),
             cores=linux.with_siblings(here, self._host_cores),
-            target=self._pi.target or driving.own_target(seen),
+            target=self._pi.target or runner_protocol.own_target(seen),
             identity={
-                **driving.identity(seen, self._pi.threads, self._cores, versions),
+                **runner_protocol.identity(seen, self._pi.threads, self._cores, versions),
                 **own,
                 **emulating,
             },
-            info={**driving.info(seen), **self._pace()},
+            info={**runner_protocol.info(seen), **self._pace()},
         )
 
     def _pace(self) -> dict[str, str]:

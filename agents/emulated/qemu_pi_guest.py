@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agents.emulated.qemu_pi_image import Image
 from agents.linux import format_cpu_list
-from farm.errors import DeviceLost, DeviceUnfit
+from farm.core.errors import DeviceLost, DeviceUnfit
 
 QEMU = "qemu-system-aarch64"
 

@@ -18,14 +18,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents import shipping
-from agents.bundle import bundle
 from agents.emulated import debian
 from agents.emulated.debian import Apt
-from agents.sshlink import HostKey
-from farm.errors import DeviceUnfit
-from farm.hosts import cache_folder
-from farm.types import digest
+from agents.remote import upload
+from agents.remote.transport import HostKey
+from agents.runtime.bundle import bundle
+from farm.core.errors import DeviceUnfit
+from farm.core.hosts import cache_folder
+from farm.core.values import digest
 
 SUITE, PYTHON = "bookworm", "3.11"
 """The release of Debian that Raspberry Pi OS is made of, and its Python."""
@@ -152,7 +152,7 @@ class Image:
 
 def image() -> Image:
     """The guest, built in the cache the first time. Raises DeviceUnfit where it cannot be."""
-    runtime = shipping.runtime(bundle("aarch64", PYTHON))
+    runtime = upload.runtime(bundle("aarch64", PYTHON))
     recipe = [Path(str(module.__file__)).read_text() for module in (sys.modules[__name__], debian)]
     folder = cache_folder() / "qemu-pi" / digest([runtime.name, recipe])[:16]
     if not folder.exists():
@@ -160,7 +160,7 @@ def image() -> Image:
     return Image(folder)
 
 
-def _build(folder: Path, runtime: shipping.Parcel) -> None:
+def _build(folder: Path, runtime: upload.Parcel) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as text:
         work, fresh = Path(text), Path(text) / "image"
@@ -187,7 +187,7 @@ def _unpacked(work: Path) -> tuple[Path, Path]:
     return root, kernel
 
 
-def _furnish(root: Path, keys: Path, runtime: shipping.Parcel) -> None:
+def _furnish(root: Path, keys: Path, runtime: upload.Parcel) -> None:
     """Everything that a package's installation, or an administrator, would have done."""
     for name in _PRUNED:
         shutil.rmtree(root / name, ignore_errors=True)
@@ -202,7 +202,7 @@ def _furnish(root: Path, keys: Path, runtime: shipping.Parcel) -> None:
     shutil.copy(keys / "host_key", root / "etc/ssh/host_key")
     shutil.copy(keys / "key.pub", home / ".ssh/authorized_keys")
     content = home / ".latency-farm/content"
-    shipping.unpack(runtime, content)
+    upload.unpack(runtime, content)
     (content.parent / "lock").touch()
     if sys.version_info[:2] == tuple(map(int, PYTHON.split("."))):  # else the guest does it
         for folder in (root / "usr/lib" / f"python{PYTHON}", content):

@@ -24,7 +24,7 @@ from agents.emulated.flatbuffer import (
     Table,
     serialise,
 )
-from agents.loading import seeded_values
+from agents.on_device.loading import seeded_values
 from farm.spaces.graph import INPUT_NAME, Graph, Node
 from farm.spaces.ops import (
     Add,

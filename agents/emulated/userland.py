@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from agents.emulated.debian import Apt
-from farm.hosts import cache_folder
+from farm.core.hosts import cache_folder
 
 SUITES = {"3.9": "bullseye", "3.11": "bookworm", "3.13": "trixie"}
 """Debian's releases by their Python."""

@@ -30,8 +30,8 @@ from agents.emulated.estimator import (
     installed_version,
 )
 from agents.emulated.kept import Kept
-from farm.errors import DeviceUnfit
-from farm.hosts import cache_folder
+from farm.core.errors import DeviceUnfit
+from farm.core.hosts import cache_folder
 from farm.spaces.graph import Graph
 
 Accelerator = Literal[

@@ -30,11 +30,11 @@ from agents.emulated.estimator import (
     installed_version,
 )
 from agents.emulated.kept import Kept
-from farm.errors import DeviceUnfit
-from farm.hosts import cache_folder
+from farm.core.errors import DeviceUnfit
+from farm.core.hosts import cache_folder
+from farm.core.values import digest
 from farm.spaces.graph import Graph, Node
 from farm.spaces.ops import Add, AvgPool, Conv, GlobalAvgPool, Linear
-from farm.types import digest
 
 
 @dataclass(frozen=True)

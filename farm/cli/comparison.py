@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
+from farm.campaign.compare import SAME, Change, Comparison, Crossing, counts
 from farm.cli import show
-from farm.compare import SAME, Change, Comparison, Crossing, counts
 
 _STYLES = {"faster": "green", "slower": "red", "undecided": "yellow", "same": ""}
 

@@ -14,9 +14,9 @@ from ruamel.yaml.error import YAMLError
 from farm.cli import show
 from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result
 from farm.cli.health import certificate, health_app, report
-from farm.errors import UsageError
+from farm.core.errors import UsageError
+from farm.devices.onboarding import Added
 from farm.farm import Farm
-from farm.onboarding import Added
 
 device_app = typer.Typer(
     help="Devices of cluster.yaml: add, remove, list, show, check, and trust.",
@@ -47,7 +47,7 @@ def device_show(
     """Ask a device what it is, and the store whether it can be trusted."""
     farm = Farm.open(config, store)
     facts = farm.facts(name)
-    health = farm.health(facts)
+    health = farm.devices.health(facts)
     if plot is not None:
         from farm.cli.plot import plot_health
 
@@ -78,7 +78,7 @@ def device_add(
     as_json: Json = False,
 ) -> None:
     """Try a device out with a known network, and write it into cluster.yaml."""
-    from farm.onboarding import add
+    from farm.devices.onboarding import add
 
     entry = {"kind": kind, **_login(kind, host, key, fingerprint), **_parsed(settings or [])}
     added = add(config, name, entry, store)
@@ -101,7 +101,7 @@ def device_remove(
     as_json: Json = False,
 ) -> None:
     """Take a device out of cluster.yaml; what was measured on it is kept."""
-    from farm.onboarding import remove
+    from farm.devices.onboarding import remove
 
     remove(config, name, purge)
     text = f"{name} is no longer in {config}" + ("; its folder is deleted." if purge else ".")
@@ -118,8 +118,8 @@ def _login(
         return {}
     if not host or not key:
         raise UsageError("--kind ssh needs --host USER@HOST and --key FILE, a private key")
-    from agents.sshlink import Address
-    from farm.onboarding import KNOWN_HOSTS, host_key
+    from agents.remote.transport import Address
+    from farm.devices.onboarding import KNOWN_HOSTS, host_key
 
     try:
         address = Address.parse(host)

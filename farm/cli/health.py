@@ -11,11 +11,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from farm.certify import LOAD_S
 from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result
-from farm.errors import UsageError
+from farm.core.errors import UsageError
+from farm.devices.certificate import LOAD_S
+from farm.devices.health import Health
 from farm.farm import Farm
-from farm.health import Health
 from farm.store import StoreLock
 
 health_app = typer.Typer()

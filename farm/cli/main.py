@@ -10,14 +10,14 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
+from farm.campaign.summary import Summary
 from farm.cli import show
 from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result, resume_command, words
 from farm.cli.device import device_app
 from farm.cli.progress import watching
 from farm.cli.tuning import tune_app
-from farm.errors import FarmError
+from farm.core.errors import FarmError
 from farm.farm import EXECUTORS, MEASURE, Farm
-from farm.summary import Summary
 
 app = typer.Typer(
     help="Measures the latency of neural networks on real devices; predicts the rest.",
@@ -106,7 +106,7 @@ def campaign_show(
     as_json: Json = False,
 ) -> None:
     """Show what a campaign came to: predicted against held-out latencies."""
-    from farm.summary import summarise
+    from farm.campaign.summary import summarise
 
     with Farm.open(config, store).store() as opened:
         summary = summarise(opened, name)
@@ -189,9 +189,9 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Say of each network whether it got faster or slower. Exit code 1 if any got slower."""
+    from farm.campaign.compare import SLOWER
+    from farm.campaign.compare import compare as compared
     from farm.cli import comparison
-    from farm.compare import SLOWER
-    from farm.compare import compare as compared
 
     with Farm.open(config, store).store() as opened:
         found = compared(opened, first, second, margin, as_measured)
@@ -210,7 +210,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write measurements to a table, one row each, raw samples included."""
-    from farm.export import write
+    from farm.campaign.export import write
 
     path = output or Path(f"measurements.{format}")
     with Farm.open(config, store).store() as opened:
@@ -225,7 +225,7 @@ def export(
 @app.command()
 def doctor(config: Config = CONFIG, store: StoreFolder = None, as_json: Json = False) -> None:
     """Look at what is installed, what is missing, and what to do about it."""
-    from farm.doctor import examine
+    from farm.devices.doctor import examine
 
     checks = examine(config, store)
     print_result(as_json, lambda: show.checks_json(checks), lambda: show.check_table(checks))

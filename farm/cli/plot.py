@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from farm.errors import UsageError
-from farm.health import Health
-from farm.learn import Judgement
-from farm.summary import Summary
+from farm.campaign.summary import Summary
+from farm.core.errors import UsageError
+from farm.devices.health import Health
+from farm.prediction.evaluation import Judgement
 
 _FORMATS = (".png", ".svg", ".pdf")
 

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from farm.campaign import DeviceProgress, Progress, Watch
+from farm.campaign.loop import DeviceProgress, Progress, Watch
 
 _LINE_EVERY_S = 10.0
 

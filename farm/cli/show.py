@@ -11,15 +11,15 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from farm.campaign.summary import Summary
 from farm.cli.progress import duration
-from farm.doctor import Check
+from farm.core.values import DeviceFacts
+from farm.devices.doctor import Check
+from farm.devices.onboarding import KNOWN, Added
 from farm.farm import Farm
-from farm.onboarding import KNOWN, Added
-from farm.quality import DISTURBED
-from farm.query import Encoding
+from farm.measurement.verdict import DISTURBED
+from farm.prediction.hwl import Encoding
 from farm.store import StoredCampaign
-from farm.summary import Summary
-from farm.types import DeviceFacts
 
 _PIPE_WIDTH = 160
 """Columns where stdout is no terminal, so that a table in a file is not cut at 80."""

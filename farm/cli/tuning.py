@@ -14,9 +14,9 @@ from rich.table import Table
 from farm.cli import show
 from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result
 from farm.cli.progress import duration, shown
-from farm.errors import UsageError
+from farm.core.errors import UsageError
+from farm.devices.tuning import Progress, Tuned, tune_space
 from farm.farm import Farm
-from farm.tune import Progress, Tuned, tune_space
 
 tune_app = typer.Typer()
 

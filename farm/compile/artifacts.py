@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from farm.compile.content import ContentStore
-from farm.types import Artifact, Program
+from farm.core.values import Artifact, Program
 
 _LIBRARY = "network.so"
 

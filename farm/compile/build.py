@@ -10,23 +10,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farm.compile import cuda, linker
+from farm.compile import cuda, oracle
 from farm.compile import target as targets
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.compiler import TargetFacts, compiler, process_cpu_s
-from farm.compile.groups import Group, Operation
-from farm.compile.kernels import KernelCache, StoredKernel, kernel_key
-from farm.compile.listing import listing
-from farm.errors import BuildError
-from farm.types import Artifact, Program, Target, digest
+from farm.compile.kernels import KernelCache
+from farm.compile.linking import link
+from farm.core.errors import BuildError
+from farm.core.values import Artifact, Program, Target, digest
 
 if TYPE_CHECKING:
     import onnx
 
-    from farm.compile.fuse import Plan
-
-_ATTEMPTS = 3
-"""A kernel that was just built can be evicted, or found damaged, before it is read."""
 
 _COMPILERS = ("apache-tvm", "apache-tvm-ffi", "onnxruntime")
 
@@ -54,7 +49,7 @@ def build(
     stored = store.get(key)
     if stored is not None:
         return stored
-    from farm.compile import graph, reference
+    from farm.compile import graph
     from farm.compile.prepare import prepared
 
     started_s = _cpu_s()
@@ -62,7 +57,7 @@ def build(
         model = prepared(model)
         graph.read(model)  # refuses what no target may have
         library = cuda.library(model, target)
-        return store.put(key, library, reference.program(model), _cpu_s() - started_s)
+        return store.put(key, library, oracle.program(model), _cpu_s() - started_s)
     facts = compiler().target(target)
     made = partial(
         _made, target=target, facts=facts, kernels=kernels or KernelCache(store.root / "kernels")
@@ -98,30 +93,11 @@ def _made(
     model: onnx.ModelProto, target: Target, facts: TargetFacts, kernels: KernelCache
 ) -> tuple[bytes, Program]:
     """The library and the program of a prepared model."""
-    from farm.compile import fuse, graph, reference, tuning
+    from farm.compile import fuse, graph, tuning
 
     plan = tuning.tuned(fuse.plan(graph.read(model)), target)
     library = link(plan, target, facts.triple, kernels)
-    return library, reference.program(model, plan.packed)
-
-
-def link(plan: Plan, target: Target, triple: str, kernels: KernelCache) -> bytes:
-    """The library of a plan; kernels that the cache lacks are built. BuildError, StoreFull."""
-    distinct = dict.fromkeys(call.kernel for call in plan.calls)
-    found = {kernel: _kernel(kernel, target, kernels) for kernel in distinct}
-    program = compiler().program(listing(plan, [found[call.kernel] for call in plan.calls]))
-    return linker.link([kernel.path for kernel in found.values()], program, triple)
-
-
-def _kernel(kernel: Group | Operation, target: Target, kernels: KernelCache) -> StoredKernel:
-    target = targets.untuned(target)
-    key = kernel_key(kernel, targets.canonical(target))
-    for _ in range(_ATTEMPTS):
-        stored = kernels.get(key)
-        if stored is not None:
-            return stored
-        compiler().kernel(kernel, key, target, kernels.root)
-    raise BuildError(f"kernels vanish from {kernels.root} as fast as they are built")
+    return library, oracle.program(model, plan.packed)
 
 
 def _cpu_s() -> float:

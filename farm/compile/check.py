@@ -9,11 +9,10 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-import agents
-from agents.bundle import host_bundle
-from agents.pipes import LocalPipe, Pipe
-from farm.errors import BuildError, DeviceLost
-from farm.types import Program
+from agents.pipes import RUNNER, LocalPipe, Pipe
+from agents.runtime.bundle import host_bundle
+from farm.core.errors import BuildError, DeviceLost
+from farm.core.values import Program
 
 _TIMEOUT_S = 120.0
 
@@ -70,8 +69,7 @@ def _compare(output: list[float], program: Program) -> None:
 @cache
 def _runner() -> LocalPipe:
     """One runner for all checks of this process: each takes a forked child and 10 ms."""
-    script = Path(next(iter(agents.__path__))) / "runner.py"
-    argv = [sys.executable, "-I", "-S", str(script), "--runtime", str(host_bundle())]
+    argv = [sys.executable, "-I", "-S", str(RUNNER), "--runtime", str(host_bundle())]
     runner = LocalPipe(argv)
     atexit.register(runner.close)
     return runner

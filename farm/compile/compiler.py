@@ -16,8 +16,15 @@ from agents.pipes import LocalPipe
 from farm.compile.groups import Group, Operation, Schedule
 from farm.compile.listing import Listing
 from farm.compile.target import canonical
-from farm.errors import BuildError, DeviceLost, FarmError, MeasureTimeout, StoreFull, TargetError
-from farm.types import Target
+from farm.core.errors import (
+    BuildError,
+    DeviceLost,
+    FarmError,
+    MeasureTimeout,
+    StoreFull,
+    TargetError,
+)
+from farm.core.values import Target
 
 _TIMEOUT_S = 300.0
 """For one request; the largest kernels take seconds, the worker's start some more."""

@@ -22,8 +22,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from farm.errors import StoreFull
-from farm.types import digest
+from farm.core.errors import StoreFull
+from farm.core.values import digest
 
 _log = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 from farm.compile.compiler import Compiler
 from farm.compile.target import canonical
-from farm.errors import BuildError
-from farm.types import Target
+from farm.core.errors import BuildError
+from farm.core.values import Target
 
 if TYPE_CHECKING:
     import onnx

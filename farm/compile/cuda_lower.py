@@ -19,8 +19,8 @@ from tvm.relax.frontend.onnx import from_onnx
 
 from farm.compile import target as targets
 from farm.compile.linker import find_linker
-from farm.errors import BuildError, TargetError
-from farm.types import Target
+from farm.core.errors import BuildError, TargetError
+from farm.core.values import Target
 
 
 def library(model: bytes, target: Target) -> tuple[bytes, str]:

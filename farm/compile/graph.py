@@ -11,7 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from farm.compile.groups import Shape
-from farm.errors import BuildError
+from farm.core.errors import BuildError
 
 VIEWS = {"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
 """Operations that only give the memory of their first input another shape."""

@@ -18,9 +18,10 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
+from farm.compile.artifacts import ArtifactStore
 from farm.compile.content import ContentStore
 from farm.compile.groups import Group, Operation, Shape
-from farm.types import digest
+from farm.core.values import digest
 
 DEFAULT_BOUND_BYTES = 2 << 30
 
@@ -129,3 +130,8 @@ def _compiler_digest() -> str:
 
 def _python_files(path: Path) -> Sequence[Path]:
     return [path] if path.is_file() else sorted(path.rglob("*.py"))
+
+
+def kernel_cache(artifacts: ArtifactStore) -> KernelCache:
+    """The kernels beside the artifacts: one cache for all compile actors of a computer."""
+    return KernelCache(artifacts.root / "kernels")

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from farm.errors import BuildError
+from farm.core.errors import BuildError
 
 _PROGRAM_SYMBOL = "__tvm_ffi__library_bin"
 """Where TVM's loader looks for what is not machine code (tvm_ffi/extra/module.h)."""

@@ -22,7 +22,7 @@ from farm.compile.generic import GenericRule
 from farm.compile.groups import Group, Operation
 from farm.compile.kernels import Buffer, Kernel, Step
 from farm.compile.target import Isa
-from farm.errors import BuildError
+from farm.core.errors import BuildError
 
 
 def build(kernel: Group | Operation, name: str, target: Any, isa: Isa) -> Kernel:

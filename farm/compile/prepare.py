@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper, shape_inference
 
-from farm.errors import BuildError
+from farm.core.errors import BuildError
 
 
 def prepared(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
-from farm.errors import TargetError
-from farm.types import Target
+from farm.core.errors import TargetError
+from farm.core.values import Target
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from typing import Any
 
 from farm.compile import target as targets
 from farm.compile.artifacts import ArtifactStore
-from farm.compile.build import link
 from farm.compile.compiler import compiler
 from farm.compile.fuse import Call, Plan
 from farm.compile.groups import Group, Operation, Schedule
 from farm.compile.kernels import KernelCache, kernel_key
-from farm.types import Artifact, Program, Target, TensorSpec, digest
+from farm.compile.linking import link
+from farm.core.values import Artifact, Program, Target, TensorSpec, digest
 
 MARGIN = 0.03
 """A candidate must be so much faster than the rule's choice, in both halves of the passes."""

@@ -30,7 +30,7 @@ from farm.compile.codegen import schedules
 from farm.compile.groups import Group, from_json
 from farm.compile.kernels import KernelCache
 from farm.compile.listing import Listing
-from farm.errors import FarmError, StoreFull, TargetError
+from farm.core.errors import FarmError, StoreFull, TargetError
 
 Json = dict[str, Any]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper, shape_inference
 
-from farm.errors import BuildError
+from farm.core.errors import BuildError
 
 _SHAPED = {"Reshape": 1, "ConstantOfShape": 0, "Expand": 1}
 """Operations that are told a shape, and which of their inputs tells it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from farm.errors import NetworkSyntaxError
+from farm.core.errors import NetworkSyntaxError
 
 _QUOTED_CHARACTERS = 120
 """Longer than any code; what a user pasted by mistake is cut."""

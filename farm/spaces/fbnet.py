@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from farm.errors import NetworkSyntaxError
+from farm.core.errors import NetworkSyntaxError
+from farm.core.values import Network
 from farm.spaces.codes import operation_index, quoted
 from farm.spaces.counts import ANALYTIC_NAMES, analytic_features, count_vector, depth
 from farm.spaces.graph import INPUT, Graph, Value, apply, build
-from farm.spaces.onnx_export import to_onnx
+from farm.spaces.onnx.export import to_onnx
 from farm.spaces.ops import Add, ChannelShuffle, Conv, GlobalAvgPool, Linear, Op, Relu, Shape
-from farm.types import Network
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from farm.core.values import DeviceFacts, Network
+from farm.measurement.record import Measurement, MeasureSpec
 from farm.store import rows
 from farm.store.connection import Connected
 from farm.store.values import AnchorRound, Epoch, Quarantine, Request, factor
-from farm.types import DeviceFacts, Measurement, MeasureSpec, Network
 
 _ANCHORS = """SELECT measurements.*, requested_at FROM measurements
     JOIN requests ON requests.id = request AND purpose = 'anchor'
@@ -156,7 +157,7 @@ class HealthStore(Connected):
     # Certificates
 
     def add_certificate(self, device: str, fingerprint: str, certificate: dict[str, Any]) -> None:
-        """Keep what `farm.certify` found out about a device."""
+        """Keep what `farm.devices.certificate` found out about a device."""
         row = {"device": device, "fingerprint": fingerprint, "checked_at": rows.now()}
         with self._writing():
             self._insert("certificates", {**row, "certificate": json.dumps(certificate)})

@@ -7,7 +7,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from farm.errors import StoreBusy
+from farm.core.errors import StoreBusy
 from farm.store.edge import translated
 
 

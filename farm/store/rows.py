@@ -7,8 +7,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from farm.core.values import Network
+from farm.measurement.record import Block, Failure, Measurement, MeasureSpec
 from farm.store.values import Request
-from farm.types import Block, Failure, Measurement, MeasureSpec, Network
 
 
 def now(precision: str = "milliseconds") -> str:

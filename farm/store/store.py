@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlite_utils import Database
 
-from farm.errors import StoreError, StoreNewer, UnknownName
-from farm.references import Usual, usual_after
+from farm.core.errors import StoreError, StoreNewer, UnknownName
+from farm.core.values import Artifact, Network, Target
+from farm.measurement.drift import Usual, usual_after
+from farm.measurement.record import Failure, Measurement
 from farm.store import rows
 from farm.store.connection import connect
 from farm.store.edge import translated
@@ -23,7 +25,6 @@ from farm.store.health import HealthStore
 from farm.store.migrations import migrations
 from farm.store.models import StoredModels
 from farm.store.values import Plan, Request, StoredCampaign
-from farm.types import Artifact, Failure, Measurement, Network, Target
 
 _FIRST = 8
 """Measurements that show what is usual, if the first of them were not disturbed."""

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from farm.types import MeasureSpec, Network
+from farm.core.values import Network
+from farm.measurement.record import MeasureSpec
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from farm.errors import UnknownName
+from farm.core.errors import UnknownName
 from predictors import FloatArray
 from predictors.encodings.normalisation import Standardisation, TrainingRows
 

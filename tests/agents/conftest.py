@@ -14,17 +14,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents import Agent, cpu, pipes
+from agents import cpu, pipes
 from agents.cpu import choose_cores, own_cores
 from agents.emulated.profiles import PROFILES
 from agents.emulated.qemu_pi import QemuPiOptions
 from agents.emulated.qemu_pi_guest import Guest
 from agents.emulated.qemu_pi_image import Image, image
 from agents.gpu import gpu_target
-from agents.loading import seeded_values
-from farm.errors import DeviceError, DeviceUnfit
-from farm.measuring import measure
-from farm.types import Artifact, Job, Measurement, MeasureSpec, Network, Program, TensorSpec
+from agents.on_device.loading import seeded_values
+from farm.core.errors import DeviceError, DeviceUnfit
+from farm.core.values import Artifact, Network, Program, TensorSpec
+from farm.measurement.agent import Agent
+from farm.measurement.record import Job, Measurement, MeasureSpec
+from farm.measurement.sessions import measure
 from tests import arm64
 from tests.agents import cuda_stand_in
 from tests.sshd import Sshd, sshd

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from agents.bundle import host_bundle
+from agents.runtime.bundle import host_bundle
 
 SOURCE = Path(__file__).with_suffix(".c")
 

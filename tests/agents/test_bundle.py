@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from agents import bundle
-from agents.bundle import bundle_versions, host_bundle
 from agents.pipes import local_runner, result_of
-from farm.errors import DeviceUnfit, UnknownName
+from agents.runtime import bundle
+from agents.runtime.bundle import bundle_versions, host_bundle
+from farm.core.errors import DeviceUnfit, UnknownName
 from tests import arm64
 from tests.system import need, runtime
 
@@ -124,7 +124,7 @@ def test_what_cannot_be_had_is_said():
 
 
 def test_many_can_ask_for_it_at_once(cache):
-    code = "from agents.bundle import host_bundle; print(host_bundle())"
+    code = "from agents.runtime.bundle import host_bundle; print(host_bundle())"
 
     def ask(_: int) -> str:
         argv = [sys.executable, "-c", code]

@@ -12,8 +12,8 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
-from agents import Agent, agent_class
-from farm.errors import (
+from agents import agent_class
+from farm.core.errors import (
     BadArtifact,
     DeviceError,
     DeviceLost,
@@ -21,7 +21,9 @@ from farm.errors import (
     NetworkCrashed,
     WrongOutput,
 )
-from farm.types import Artifact, Job, Network
+from farm.core.values import Artifact, Network
+from farm.measurement.agent import Agent
+from farm.measurement.record import Job
 from tests.agents.conftest import (
     expecting_more,
     expecting_zeros,

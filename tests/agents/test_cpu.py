@@ -11,10 +11,10 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
-from agents import driving
+from agents import runner_protocol
 from agents.cpu import CpuAgent, CpuOptions, choose_cores
-from farm.errors import BadArtifact, DeviceLost, DeviceUnfit
-from farm.types import Network
+from farm.core.errors import BadArtifact, DeviceLost, DeviceUnfit
+from farm.core.values import Network
 from tests.agents.conftest import measure_one
 
 NETWORK = Network("test", "conv")
@@ -116,7 +116,7 @@ class TestArtifacts:
 
 class TestLoss:
     def test_a_frozen_runner_is_given_up_and_started_again(self, artifact, quick, monkeypatch):
-        monkeypatch.setattr(driving, "MARGIN_S", 0.1)
+        monkeypatch.setattr(runner_protocol, "MARGIN_S", 0.1)
         with CpuAgent("cpu", CpuOptions()) as agent:
             agent.facts()
             frozen = psutil.Process(agent._pipe.pid)

@@ -19,11 +19,11 @@ from agents.emulated.estimator import Run, graph_of
 from agents.emulated.kept import Kept
 from agents.emulated.vela import SYSTEMS, Vela, VelaAgent, VelaOptions
 from agents.emulated.zigzag import DESIGNS, Zigzag, ZigzagAgent, ZigzagOptions, layers_of
-from farm.errors import DeviceLost, DeviceUnfit, MeasureTimeout
+from farm.core.errors import DeviceLost, DeviceUnfit, MeasureTimeout
+from farm.core.values import Network
 from farm.spaces import space
 from farm.spaces.graph import INPUT, Graph, apply, build
 from farm.spaces.ops import Add, AvgPool, Conv, GlobalAvgPool, Linear, Relu
-from farm.types import Network
 from tests.agents.conftest import measure_one
 
 ALL_OPERATIONS = {

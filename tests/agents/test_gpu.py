@@ -12,10 +12,11 @@ from dataclasses import replace
 
 import pytest
 
-from agents.driving import gpu_witness
 from agents.gpu import GpuAgent, GpuOptions, gpu_target
-from farm.errors import DeviceUnfit, NetworkCrashed, WrongOutput
-from farm.types import Artifact, Job, MeasureSpec, Network
+from agents.runner_protocol import gpu_witness
+from farm.core.errors import DeviceUnfit, NetworkCrashed, WrongOutput
+from farm.core.values import Artifact, Network
+from farm.measurement.record import Job, MeasureSpec
 from tests.agents import cuda_stand_in
 from tests.agents.conftest import expecting_zeros
 

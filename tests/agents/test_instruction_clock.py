@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from agents.emulated import guest, plugin
 from agents.emulated.instruction_clock import InstructionClockAgent, InstructionClockOptions
 from agents.emulated.profiles import PROFILES, Cache, Counts, Profile, seconds
-from farm.errors import DeviceUnfit
-from farm.types import Network
+from farm.core.errors import DeviceUnfit
+from farm.core.values import Network
 from tests.agents.conftest import measure_one
 from tests.system import need
 

@@ -13,11 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agents import shipping, sshpipe
 from agents.pipes import result_of
-from agents.shipping import Parcel, library, ship
-from agents.sshpipe import SshPipe
-from farm.errors import DeviceBusy, DeviceError, DeviceLost, DeviceUnfit
+from agents.remote import pipe as remote_pipe
+from agents.remote import upload
+from agents.remote.pipe import SshPipe
+from agents.remote.upload import Parcel, library, ship
+from farm.core.errors import DeviceBusy, DeviceError, DeviceLost, DeviceUnfit
 
 MIB = 1024**2
 
@@ -89,7 +90,7 @@ class TestHolding:
     def test_a_farm_that_comes_back_ends_what_it_had_left(self, connect, folder):
         before = connect()
         hold(before)
-        folders = [ship(before, shipping.runner()), str(folder / "content")]
+        folders = [ship(before, upload.runner()), str(folder / "content")]
         ask(before, "start", runner=f"{folders[0]}/runner.py", runtime=folders[1])
         orphans = [psutil.Process(holder(folder)[key]) for key in ("keeper", "runner")]
         after = connect()
@@ -103,7 +104,7 @@ class TestHolding:
     def test_a_runner_ends_with_its_keeper_and_the_lock_with_both(self, connect, folder):
         pipe = connect()
         hold(pipe)
-        path = ship(pipe, shipping.runner())
+        path = ship(pipe, upload.runner())
         ask(pipe, "start", runner=f"{path}/runner.py", runtime=str(folder))
         os.kill(holder(folder)["keeper"], signal.SIGKILL)
         with pytest.raises(DeviceLost, match="ended with"):
@@ -111,7 +112,7 @@ class TestHolding:
         hold(connect(), "b", patience_s=10)
 
     def test_the_device_is_free_when_the_farm_is_silent(self, connect, monkeypatch):
-        monkeypatch.setattr(sshpipe, "BEAT_S", 60.0)
+        monkeypatch.setattr(remote_pipe, "BEAT_S", 60.0)
         silent = connect()
         hold(silent, lease_s=0.5)
         hold(connect(), "b", patience_s=10)
@@ -119,7 +120,7 @@ class TestHolding:
             ask(silent, "ping")
 
     def test_pings_keep_it(self, connect, monkeypatch):
-        monkeypatch.setattr(sshpipe, "BEAT_S", 0.1)
+        monkeypatch.setattr(remote_pipe, "BEAT_S", 0.1)
         pipe = connect()
         hold(pipe, lease_s=1.0)
         time.sleep(2.5)
@@ -155,7 +156,7 @@ class TestContent:
         pipe, parcel = connect(), library(b"network")
         hold(pipe)
         path = ship(pipe, parcel)
-        monkeypatch.setattr(shipping, "b64encode", None)
+        monkeypatch.setattr(upload, "b64encode", None)
         assert ship(pipe, parcel) == path
         assert Path(path).name == f"{hashlib.sha256(b'network').hexdigest()}.so"
 
@@ -179,8 +180,8 @@ class TestContent:
     def test_is_unpacked_whole(self, connect):
         pipe = connect()
         hold(pipe)
-        path = Path(ship(pipe, shipping.runner()))
-        for file in shipping.DEVICE_FILES:
+        path = Path(ship(pipe, upload.runner()))
+        for file in upload.DEVICE_FILES:
             assert (path / file.name).read_bytes() == file.read_bytes()
 
     def test_that_is_longest_unused_makes_room(self, connect):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from agents import AGENTS, agent_class
-from farm.errors import UnknownName
+from farm.core.errors import UnknownName
 from tests.fakes import FakeAgent
 
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from agents import linux
-from agents.timing import Witness, read_files
+from agents.on_device.timing import Witness, read_files
 
 CPUS = "/sys/devices/system/cpu"
 

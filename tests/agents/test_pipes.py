@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from agents.pipes import LocalPipe, Replies, result_of
-from farm.errors import DeviceError, DeviceLost, NetworkCrashed
+from farm.core.errors import DeviceError, DeviceLost, NetworkCrashed
 
 ECHO = """
 import json, sys

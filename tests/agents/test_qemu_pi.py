@@ -16,15 +16,16 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
-from agents import sshpipe
 from agents.emulated import qemu_pi, qemu_pi_guest
 from agents.emulated.qemu_pi import QemuPiAgent, QemuPiOptions
 from agents.emulated.qemu_pi_guest import Guest
 from agents.emulated.qemu_pi_image import Image
-from agents.sshdevice import SshDevice, SshOptions
-from farm.errors import DeviceLost, DeviceUnfit
-from farm.hosts import cache_folder, host_name
-from farm.types import MeasureSpec, Network
+from agents.remote import pipe
+from agents.remote.device import SshDevice, SshOptions
+from farm.core.errors import DeviceLost, DeviceUnfit
+from farm.core.hosts import cache_folder, host_name
+from farm.core.values import Network
+from farm.measurement.record import MeasureSpec
 from tests.agents.conftest import measure_one
 
 NETWORK = Network("test", "conv")
@@ -66,7 +67,7 @@ def test_its_clock_counts_instructions(agent, arm64_artifact, quick):
 def test_is_switched_off_and_on_when_it_is_frozen(own_agent, arm64_artifact, quick, monkeypatch):
     own_agent.facts()
     frozen = psutil.Process(own_agent.guest.pid)
-    monkeypatch.setattr(sshpipe, "SILENCE_S", 3.0)
+    monkeypatch.setattr(pipe, "SILENCE_S", 3.0)
     monkeypatch.setattr(qemu_pi_guest, "_AGAIN_S", 0.5)
     frozen.suspend()
     with pytest.raises(DeviceLost, match="is silent for 3 s"):

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from agents.replay import ReplayAgent, ReplayOptions, load
-from farm.config import load as load_config
-from farm.errors import DeviceUnfit, MeasureTimeout
+from farm.core.errors import DeviceUnfit, MeasureTimeout
+from farm.core.values import Network
 from farm.farm import Farm
-from farm.types import MeasureSpec, Network
+from farm.inventory.config import load as load_config
+from farm.measurement.record import MeasureSpec
 from tests.agents.conftest import measure_one
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")

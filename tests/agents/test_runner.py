@@ -20,11 +20,12 @@ import numpy as np
 import psutil
 import pytest
 
-from agents.bundle import host_bundle
-from agents.loading import Refused, check_output, seeded_values
+from agents.on_device.loading import Refused, check_output, seeded_values
+from agents.on_device.runner import ERROR_KINDS
 from agents.pipes import DEVICE_FILES, RUNNER, RUNNER_ERRORS, LocalPipe, local_runner
-from agents.runner import ERROR_KINDS
-from farm.types import Artifact, MeasureSpec
+from agents.runtime.bundle import host_bundle
+from farm.core.values import Artifact
+from farm.measurement.record import MeasureSpec
 
 Found = TypeVar("Found")
 

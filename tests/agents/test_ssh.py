@@ -7,13 +7,13 @@ import time
 
 import pytest
 
-from agents import sshdevice
-from agents.driving import own_target
-from agents.ssh import SshAgent
-from agents.sshdevice import SshOptions, must_fit, patiently
-from farm.errors import DeviceBusy, DeviceLost, DeviceUnfit
-from farm.hosts import host_name
-from farm.types import Network
+from agents.remote import device
+from agents.remote.agent import SshAgent
+from agents.remote.device import SshOptions, must_fit, patiently
+from agents.runner_protocol import own_target
+from farm.core.errors import DeviceBusy, DeviceLost, DeviceUnfit
+from farm.core.hosts import host_name
+from farm.core.values import Network
 from tests.agents.conftest import entry_of, measure_one
 from tests.sshd import sshd
 
@@ -135,7 +135,7 @@ class TestAgent:
                     assert measure_one(agent, NETWORK, artifact, quick).latency_s > 0
 
     def test_is_of_one_farm_at_a_time(self, ssh_entry, monkeypatch, artifact, quick):
-        monkeypatch.setattr(sshdevice, "_PATIENCE_S", 0.2)
+        monkeypatch.setattr(device, "_PATIENCE_S", 0.2)
         options = SshOptions(**ssh_entry)
         with SshAgent("ours", options) as ours, SshAgent("theirs", options) as theirs:
             ours.facts()

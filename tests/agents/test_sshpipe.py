@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agents import sshlink, sshpipe
-from agents.sshlink import Address, HostKey, host_keys, known_host_keys
-from agents.sshpipe import SshPipe
-from farm.errors import DeviceLost, DeviceUnfit
+from agents.remote import transport
+from agents.remote.pipe import SshPipe
+from agents.remote.transport import Address, HostKey, host_keys, known_host_keys
+from farm.core.errors import DeviceLost, DeviceUnfit
 from tests.sshd import Sshd
 
 KEY = HostKey("ssh-ed25519", "SHA256:abc")
@@ -135,7 +135,7 @@ class TestHosts:
             SshPipe(Address("pi", "no-such-host.invalid"), tmp_path, KEY, "python3")
 
     def test_one_accepts_and_says_nothing(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(sshlink, "CONNECT_S", 0.3)
+        monkeypatch.setattr(transport, "CONNECT_S", 0.3)
         with (
             host_that(says=b"") as address,
             pytest.raises(DeviceLost, match=r"accepts the connection, but is silent for 0\.3 s"),
@@ -143,7 +143,7 @@ class TestHosts:
             SshPipe(address, tmp_path, KEY, "python3")
 
     def test_one_greets_and_says_nothing_more(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(sshlink, "CONNECT_S", 0.5)
+        monkeypatch.setattr(transport, "CONNECT_S", 0.5)
         with (
             host_that(says=b"SSH-2.0-OpenSSH_9.2\r\n") as address,
             pytest.raises(DeviceLost, match="accepts the connection, but is silent"),
@@ -151,7 +151,7 @@ class TestHosts:
             SshPipe(address, tmp_path, KEY, "python3")
 
     def test_one_speaks_something_else(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(sshlink, "CONNECT_S", 2.0)
+        monkeypatch.setattr(transport, "CONNECT_S", 2.0)
         with (
             host_that(says=b"HTTP/1.1 400 Bad Request\r\n\r\n" * 200) as address,
             pytest.raises(DeviceLost, match=r"breaks SSH off|silent for 2 s"),
@@ -190,7 +190,7 @@ class TestStart:
 
     def test_a_profile_that_waits_for_an_answer_keeps_nobody_waiting(self, ssh_server, monkeypatch):
         (ssh_server.home / ".bashrc").write_text("sleep 60 & wait")
-        monkeypatch.setattr(sshlink, "CONNECT_S", 1.5)
+        monkeypatch.setattr(transport, "CONNECT_S", 1.5)
         with pytest.raises(DeviceLost, match=r"silent for 1\.5 s"):
             connect(ssh_server)
 
@@ -220,8 +220,8 @@ class TestLoss:
 
     def test_a_frozen_device_is_missed_by_its_heartbeat(self, keeper, monkeypatch):
         pipe, process = keeper
-        monkeypatch.setattr(sshpipe, "BEAT_S", 0.1)
-        monkeypatch.setattr(sshpipe, "SILENCE_S", 1.0)
+        monkeypatch.setattr(pipe, "BEAT_S", 0.1)
+        monkeypatch.setattr(pipe, "SILENCE_S", 1.0)
         process.suspend()
         try:
             with pytest.raises(DeviceLost, match="is silent for 1 s"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import correctness
-from farm.types import Artifact
+from farm.core.values import Artifact
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, object]:

@@ -17,7 +17,7 @@ from benchmarks.fewshot_run import Done, run
 from benchmarks.methods import METHODS
 from benchmarks.studies import Study
 from benchmarks.tasks import own
-from farm.errors import UsageError
+from farm.core.errors import UsageError
 from tests.benchmarks.conftest import Fields
 
 TASK = own("own", "own", ["slow", "fast", "wide"], ["new"])

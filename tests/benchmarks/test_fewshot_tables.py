@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import fewshot, published
-from farm.errors import UsageError
+from farm.core.errors import UsageError
 from tests.benchmarks.conftest import Fields, Refused, Run
 
 Save = Callable[[Fields], None]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks import fidelity
-from farm.types import Block, Measurement, MeasureSpec, Network
+from farm.core.values import Network
+from farm.measurement.record import Block, Measurement, MeasureSpec
 
 
 def measured(*latencies_s: float, slowdown: tuple[float, ...] = ()) -> Measurement:

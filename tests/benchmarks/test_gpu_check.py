@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import gpu_check, gpu_pack
-from farm.errors import DeviceUnfit, UsageError
-from farm.statistics import latency, of_block
+from farm.core.errors import DeviceUnfit, UsageError
+from farm.measurement.estimator import latency, of_block
 from tests.agents import cuda_stand_in
 from tests.system import lack, need
 

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from agents.cpu_target import cpu_target
 from farm.compile.artifacts import ArtifactStore
-from farm.targets import cpu_target
 
 
 def conv_model(channels: int = 4, size: int = 8) -> onnx.ModelProto:

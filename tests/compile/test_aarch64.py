@@ -13,8 +13,9 @@ from agents.pipes import LocalPipe, result_of
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build
 from farm.compile.kernels import KernelCache
+from farm.core.values import Artifact, Network, Target
+from farm.measurement.record import MeasureSpec
 from farm.spaces import space
-from farm.types import Artifact, MeasureSpec, Network, Target
 from tests import arm64
 from tests.compile.conftest import conv_model
 from tests.compile.test_build import model_of

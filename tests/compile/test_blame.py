@@ -13,7 +13,7 @@ from farm.compile.artifacts import ArtifactStore
 from farm.compile.blame import blame
 from farm.compile.build import build
 from farm.compile.prepare import prepared
-from farm.errors import BuildError
+from farm.core.errors import BuildError
 
 node = helper.make_node
 Shapes = dict[str, tuple[int, ...]]

@@ -13,17 +13,17 @@ import numpy as np
 import onnx
 import pytest
 
-from farm.compile import check, fuse, graph, reference
+from farm.compile import check, fuse, graph, oracle
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build, build_key
 from farm.compile.compiler import compiler
 from farm.compile.kernels import KernelCache
 from farm.compile.linker import find_linker
 from farm.compile.prepare import prepared
-from farm.errors import BuildError, TargetError
+from farm.core.errors import BuildError, TargetError
+from farm.core.values import Network, Program
 from farm.spaces import space
-from farm.spaces.onnx_export import to_onnx
-from farm.types import Network, Program
+from farm.spaces.onnx.export import to_onnx
 from tests.compile.conftest import conv_model
 
 NETWORKS = [
@@ -186,7 +186,7 @@ def test_the_bounds_keep_the_scale_of_deep_networks() -> None:
             for target in (1, 2, 3)
         )
         model = model_of(f"nb201/{cell}")
-        specs = reference.tensor_specs(model)
-        output = reference.run(model, reference.arguments(specs, seed=0))
+        specs = oracle.tensor_specs(model)
+        output = oracle.run(model, oracle.arguments(specs, seed=0))
         assert np.isfinite(output).all()
         assert 1e-6 < np.abs(output).max() < 1e20

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from farm.compile.content import ContentStore, Entry
-from farm.errors import StoreFull
+from farm.core.errors import StoreFull
 
 KEY = "ab" + "0" * 62
 FILES = {"a": b"first", "b": bytes(range(256)) * 1000}

@@ -14,8 +14,8 @@ from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build, build_key
 from farm.compile.cuda import CudaCompiler
 from farm.compile.prepare import prepared
-from farm.errors import BuildError, TargetError
-from farm.types import Target
+from farm.core.errors import BuildError, TargetError
+from farm.core.values import Target
 from tests.compile.conftest import conv_model
 from tests.compile.test_build import model_of
 from tests.system import need

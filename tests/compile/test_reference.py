@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agents.loading import seeded_values
-from farm.compile import reference
-from farm.errors import BuildError
+from agents.on_device.loading import seeded_values
+from farm.compile import oracle
+from farm.core.errors import BuildError
 from tests.compile.conftest import conv_model
 
 
@@ -15,11 +15,11 @@ from tests.compile.conftest import conv_model
 def test_arguments_are_those_of_a_device(count: int, bound: float) -> None:
     for seed, index in ((0, 0), (3, 141)):
         expected = np.array(seeded_values(seed, index, count, bound), np.float32)
-        np.testing.assert_array_equal(reference.seeded(seed, index, count, bound), expected)
+        np.testing.assert_array_equal(oracle.seeded(seed, index, count, bound), expected)
 
 
 def test_bounds_follow_the_fan_in() -> None:
-    image, weight, bias = reference.tensor_specs(conv_model(channels=4))
+    image, weight, bias = oracle.tensor_specs(conv_model(channels=4))
     assert image.bound == 1.0
     assert weight.bound == pytest.approx((6 / 27) ** 0.5)
     assert bias.bound == pytest.approx((1 / 27) ** 0.5)
@@ -27,15 +27,15 @@ def test_bounds_follow_the_fan_in() -> None:
 
 def test_the_program_expects_what_onnxruntime_computes() -> None:
     model = conv_model()
-    program = reference.program(model, seed=5)
-    output = reference.run(model, reference.arguments(program.inputs, seed=5)).ravel()
+    program = oracle.program(model, seed=5)
+    output = oracle.run(model, oracle.arguments(program.inputs, seed=5)).ravel()
     assert program.expected == tuple(map(float, output[:16]))
     assert program.tolerance == pytest.approx(1e-4 * float(np.abs(output).max()))
-    assert reference.program(model, seed=6).expected != program.expected
+    assert oracle.program(model, seed=6).expected != program.expected
 
 
 def test_a_dynamic_shape_is_refused() -> None:
     model = conv_model()
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
     with pytest.raises(BuildError, match="'input' has a dynamic shape"):
-        reference.program(model)
+        oracle.program(model)

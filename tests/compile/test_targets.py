@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from agents.cpu_target import cpu_target
 from farm.compile import target as targets
-from farm.errors import TargetError
-from farm.targets import cpu_target
+from farm.core.errors import TargetError
 
 V2 = {"cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3"}
 V3 = V2 | {"abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "xsave"}

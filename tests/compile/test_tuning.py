@@ -18,8 +18,8 @@ from farm.compile.compiler import compiler
 from farm.compile.groups import Group, Schedule, Step, Window
 from farm.compile.kernels import KernelCache
 from farm.compile.prepare import prepared
-from farm.errors import BuildError
-from farm.types import Artifact
+from farm.core.errors import BuildError
+from farm.core.values import Artifact
 from tests.compile.conftest import conv_model
 
 GROUP = Group(

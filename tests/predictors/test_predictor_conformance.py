@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from farm.errors import UnknownName
+from farm.core.errors import UnknownName
 from predictors import FloatArray, Observations, Posterior, Predictor, metrics
 from predictors.encodings.analytic import VirtualDevices
 from predictors.encodings.normalisation import TrainingRows

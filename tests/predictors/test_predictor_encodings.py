@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from farm.errors import UnknownName
+from farm.core.errors import UnknownName
 from predictors import FloatArray, metrics
 from predictors.encodings import encode
 from predictors.encodings.analytic import VirtualDevices

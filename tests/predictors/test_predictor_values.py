@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from farm.errors import UnknownName
+from farm.core.errors import UnknownName
 from predictors import Observations, Posterior
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from farm import proxies
+from farm.prediction import proxies
 from farm.spaces import space
 from predictors import metrics
 from predictors.encodings import zcp

@@ -9,10 +9,11 @@ import onnx
 import pytest
 from onnx import ModelProto
 
-from farm.spaces import ONNX, SPACES, GraphSpace, SearchSpace, space
-from farm.spaces.onnx_files import import_folder
-from farm.spaces.onnx_normal import normalise
-from farm.spaces.onnx_read import read
+from farm.spaces import SPACES, space
+from farm.spaces.base import ONNX, GraphSpace, SearchSpace
+from farm.spaces.onnx.files import import_folder
+from farm.spaces.onnx.normal import normalise
+from farm.spaces.onnx.read import read
 from tests.onnx_models import cnn
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from farm.spaces.graph import Graph
-from farm.spaces.onnx_export import to_onnx
+from farm.spaces.onnx.export import to_onnx
 from farm.spaces.torch_module import GraphModule, folded_weights, to_torch
 
 Array = NDArray[np.float32]

@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from farm.compile.reference import arguments, run, tensor_specs
-from farm.errors import BuildError
+from farm.compile.oracle import arguments, run, tensor_specs
+from farm.core.errors import BuildError
 from farm.spaces import space
 from farm.spaces.batch import with_batch
 

@@ -8,7 +8,7 @@ import torch
 from network_forms import assert_one_definition, assert_same_output, random_input, random_module
 from torch import Tensor, nn
 
-from farm.errors import NetworkSyntaxError
+from farm.core.errors import NetworkSyntaxError
 from farm.spaces.fbnet import LAYERS, OPERATIONS, FBNet, fbnet, fbnet32
 from farm.spaces.ops import Add, ChannelShuffle, Conv
 from farm.spaces.torch_module import GraphModule

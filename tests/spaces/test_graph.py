@@ -17,7 +17,7 @@ from tvm.relax.frontend.onnx import from_onnx
 
 from farm.spaces.counts import Counts, count, depth
 from farm.spaces.graph import INPUT, Graph, Value, apply, build
-from farm.spaces.onnx_export import to_onnx
+from farm.spaces.onnx.export import to_onnx
 from farm.spaces.ops import (
     Add,
     AvgPool,

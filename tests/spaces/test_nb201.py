@@ -19,12 +19,12 @@ from network_forms import (
 )
 from torch import Tensor, nn
 
-from farm.errors import NetworkSyntaxError
+from farm.core.errors import NetworkSyntaxError
 from farm.spaces.counts import count, count_vector, depth
-from farm.spaces.nb201 import NB201, cell_text, parse_cell
-from farm.spaces.nb201_features import representatives
-from farm.spaces.nb201_graph import EDGES, OPERATIONS, STAGE_SHAPES, Cell, cell_graph, network_graph
-from farm.spaces.onnx_export import to_onnx
+from farm.spaces.nb201.features import representatives
+from farm.spaces.nb201.graph import EDGES, OPERATIONS, STAGE_SHAPES, Cell, cell_graph, network_graph
+from farm.spaces.nb201.space import NB201, cell_text, parse_cell
+from farm.spaces.onnx.export import to_onnx
 from farm.spaces.torch_module import GraphModule, to_torch
 
 NONE, SKIP, CONV1, CONV3, POOL = OPERATIONS

@@ -7,15 +7,15 @@ import onnx
 import pytest
 from onnx import ModelProto, helper, numpy_helper
 
+from farm.core.values import Network
 from farm.spaces.counts import Counts
 from farm.spaces.counts import count as graph_count
 from farm.spaces.fbnet import fbnet32
-from farm.spaces.nb201 import NB201
-from farm.spaces.onnx_counts import count, depth
-from farm.spaces.onnx_files import OnnxFiles, import_file
-from farm.spaces.onnx_normal import normalise
-from farm.spaces.onnx_read import read
-from farm.types import Network
+from farm.spaces.nb201.space import NB201
+from farm.spaces.onnx.counts import count, depth
+from farm.spaces.onnx.files import OnnxFiles, import_file
+from farm.spaces.onnx.normal import normalise
+from farm.spaces.onnx.read import read
 from tests.onnx_models import cnn, model
 
 node = helper.make_node

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import nn
 
-from farm.compile import reference
-from farm.errors import NetworkSyntaxError, StoreError
+from farm.compile import oracle
+from farm.core.errors import NetworkSyntaxError, StoreError
+from farm.core.values import Network
 from farm.spaces import parse_network
-from farm.spaces.onnx_files import OnnxFiles, code_of, import_file, import_folder
-from farm.types import Network
+from farm.spaces.onnx.files import OnnxFiles, code_of, import_file, import_folder
 from tests.onnx_models import cnn, inputs, model, weights
 
 Array = NDArray[Any]
@@ -101,7 +101,7 @@ def test_seeded_weights_are_valid_weights(normal) -> None:
     refuses what is not finite."""
     made = normal(cnn())
     for seed in range(5):
-        program = reference.program(made, seed=seed)
+        program = oracle.program(made, seed=seed)
         assert max(map(abs, program.expected)) > 1e-3
 
 
@@ -243,7 +243,7 @@ def test_the_code_depends_on_no_process(tmp_path) -> None:
     onnx.save(cnn(), path)
     script = "import sys; from pathlib import Path\n"
     script += (
-        "from farm.spaces.onnx_files import import_file; print(*import_file(Path(sys.argv[1])))"
+        "from farm.spaces.onnx.files import import_file; print(*import_file(Path(sys.argv[1])))"
     )
     command = [sys.executable, "-W", "ignore", "-c", script, str(path)]
     found = [
@@ -344,4 +344,4 @@ def test_a_torch_export_has_one_code_however_it_is_written(tmp_path) -> None:
         *[(16, 3, 3, 3), (16,), (16, 1, 3, 3), (16,), (16, 1, 1), (16, 1, 1)],
         *[(16, 16, 1, 1), (16,), (10, 32), (10,)],
     ]
-    assert len(reference.program(made).expected) == 10
+    assert len(oracle.program(made).expected) == 10

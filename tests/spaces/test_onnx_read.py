@@ -8,8 +8,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from farm.errors import NetworkSyntaxError
-from farm.spaces.onnx_files import import_file
+from farm.core.errors import NetworkSyntaxError
+from farm.spaces.onnx.files import import_file
 from tests.onnx_models import REFUSED, cnn, inputs, model
 
 

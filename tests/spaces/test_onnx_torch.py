@@ -11,13 +11,13 @@ import pytest
 import torch
 from onnx import ModelProto, helper
 
-from farm import proxies
-from farm.errors import NetworkSyntaxError
+from farm.core.errors import NetworkSyntaxError
+from farm.prediction import proxies
 from farm.spaces import space
-from farm.spaces.onnx_export import to_onnx
-from farm.spaces.onnx_files import OnnxFiles, import_file
-from farm.spaces.onnx_normal import normalise
-from farm.spaces.onnx_torch import OnnxModule
+from farm.spaces.onnx.export import to_onnx
+from farm.spaces.onnx.files import OnnxFiles, import_file
+from farm.spaces.onnx.modules import OnnxModule
+from farm.spaces.onnx.normal import normalise
 from predictors.encodings import zcp
 from tests import onnx_models
 

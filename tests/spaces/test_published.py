@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from farm.core.values import Network
 from farm.spaces.counts import count
 from farm.spaces.fbnet import OPERATIONS as FBNET_OPERATIONS
 from farm.spaces.fbnet import fbnet32
 from farm.spaces.graph import Graph
-from farm.spaces.nb201 import NB201, parse_cell
-from farm.spaces.nb201_features import live_edges
-from farm.spaces.nb201_graph import EDGES, OPERATIONS
+from farm.spaces.nb201.features import live_edges
+from farm.spaces.nb201.graph import EDGES, OPERATIONS
+from farm.spaces.nb201.space import NB201, parse_cell
 from farm.spaces.ops import Add, Conv, Relu
-from farm.types import Network
 
 Published = Callable[[str], Mapping[str, Any]]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from farm.errors import NetworkSyntaxError, UnknownName
+from farm.core.errors import NetworkSyntaxError, UnknownName
+from farm.core.values import Network
 from farm.spaces import parse_network, space
-from farm.types import Network
 
 CELL = "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|none~2|"
 

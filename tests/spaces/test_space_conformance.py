@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from network_forms import assert_one_definition
 
-from farm.errors import NetworkSyntaxError
-from farm.spaces import SPACES, GraphSpace, SearchSpace, onnx_counts, parse_network, space
+from farm.core.errors import NetworkSyntaxError
+from farm.core.values import Network
+from farm.spaces import SPACES, parse_network, space
+from farm.spaces.base import GraphSpace, SearchSpace
 from farm.spaces.counts import ANALYTIC_NAMES, analytic_features, count_vector, depth
-from farm.types import Network
+from farm.spaces.onnx import counts as onnx_counts
 
 
 def sample(any_space: SearchSpace, n: int, seed: int = 0) -> list[Network]:

@@ -7,11 +7,11 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from farm.errors import StoreError
+from farm.core.errors import StoreError
+from farm.core.values import Network
 from farm.store import Epoch, Store
 from farm.store.connection import connect
 from farm.store.migrations import migrations
-from farm.types import Network
 from tests.store.test_store import FACTS, PLAN, SPEC, A, B, asked, measurement
 
 SLOW = replace(FACTS, identity={"cpu": "x", "governor": "powersave"})

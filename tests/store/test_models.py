@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from farm.errors import StoreError
+from farm.core.errors import StoreError
 from farm.store import Store, StoredModels
 
 CODE, OTHER = "0123456789abcdef", "fedcba9876543210"

@@ -13,19 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from farm.errors import StoreBusy, StoreError, StoreFull, StoreNewer, UnknownName
-from farm.references import Usual
+from farm.core.errors import StoreBusy, StoreError, StoreFull, StoreNewer, UnknownName
+from farm.core.values import Artifact, DeviceFacts, Network, Program
+from farm.measurement.drift import Usual
+from farm.measurement.record import Block, Failure, Measurement, MeasureSpec
 from farm.store import Plan, Store, StoreLock
-from farm.types import (
-    Artifact,
-    Block,
-    DeviceFacts,
-    Failure,
-    Measurement,
-    MeasureSpec,
-    Network,
-    Program,
-)
 
 A, B = Network("nb201", "a"), Network("nb201", "b/with a slash")
 SPEC = MeasureSpec(rounds=2)

@@ -38,7 +38,7 @@ from farm.compile.codegen.tir import (
 )
 from farm.compile.groups import Group, Schedule
 from farm.compile.target import Isa
-from farm.errors import BuildError
+from farm.core.errors import BuildError
 
 _PACKED_BAND = 12 << 10
 """Floats of a packed band, 48 KiB: about a first-level cache."""

@@ -1,0 +1,1 @@
+"""What travels to a device: Python 3.9, no package of the farm."""

@@ -1,0 +1,155 @@
+"""Loads compiled networks, with seeded weights; goes to the device with
+`agents/on_device/runner.py`.
+
+Python 3.9, the standard library and the slim runtime.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import math
+import struct
+import sys
+from array import array
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+
+
+class Refused(Exception):
+    """A request that ends in an error reply of this kind
+    (`agents.on_device.runner.ERROR_KINDS`)."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
+
+
+_PERIOD = 8191
+"""Values before the sequence repeats: a prime, so that no two rows of a tensor are alike."""
+
+_BOUNDS = (2.0**-100, 2.0**100)
+"""Bounds whose smallest value is still a normal float32, and whose largest is finite."""
+
+
+def seeded_values(seed: int, index: int, count: int, bound: float) -> array[float]:
+    """Argument number `index` of a network: (count,) float32 in (-bound, bound), never zero.
+
+    The same on every host and Python: SHAKE-256 of (seed, index) gives 16-bit integers h, and
+    (2 h + 1 - 2^16) / 2^16 is a uniform grid without a zero. Raises ValueError for a bound whose
+    values would be denormal or infinite.
+    """
+    if not _BOUNDS[0] <= bound <= _BOUNDS[1]:
+        raise ValueError(f"`bound` must lie in [2^-100, 2^100], got {bound!r}")
+    block = min(count, _PERIOD)
+    random_bytes = hashlib.shake_256(f"{seed}/{index}".encode()).digest(2 * block)
+    grid = struct.unpack(f"<{block}H", random_bytes)
+    values = array("f", [(2 * h - 65535) / 65536 * bound for h in grid])
+    return (values * (count // block + 1))[:count] if count > block else values
+
+
+def load_runtime(bundle: Path) -> None:
+    """Maps the runtime into this process, which starts no thread; again is no work."""
+    try:
+        sys.path.insert(0, str(bundle))
+        import tvm_ffi  # noqa: F401 - the runtime library needs its symbols
+
+        ctypes.CDLL(str(bundle / "lib/libtvm_runtime.so"), ctypes.RTLD_GLOBAL)
+    except (OSError, ImportError) as e:
+        raise Refused("unfit", f"no runtime in {bundle} loads: {one_line(e)}") from e
+
+
+_CPU, _CUDA, _POOLED = 1, 2, 2
+"""Types of devices and a kind of allocator, as Relax's virtual machine numbers them."""
+
+
+class LoadedNetwork:
+    """A network that is loaded, with its arguments filled."""
+
+    def __init__(self, library: str, program: Json, seed: int, gpu: int | None = None) -> None:
+        """gpu: which one it runs on; None for the CPU.
+
+        Raises `Refused` where `library` is not one that this device can load.
+        """
+        import tvm_ffi
+
+        self._ffi = tvm_ffi
+        self._entry = program["entry"]
+        self._device = (_CPU, 0) if gpu is None else (_CUDA, gpu)
+        on_cpu = (_CPU, 0, _POOLED)  # where shapes are computed
+        try:
+            self._vm = tvm_ffi.load_module(library)["vm_load_executable"]()
+            own = () if gpu is None else (*self._device, _POOLED)
+            self._vm["vm_initialization"](*own, *on_cpu)
+        except (RuntimeError, AttributeError) as e:
+            raise Refused("artifact", f"{library} does not load: {one_line(e)}") from e
+        inputs = enumerate(program["inputs"])
+        self._arguments = [self._filled(spec, seed, index) for index, spec in inputs]
+        self._vm["save_function"](self._entry, "timed", True, *self._arguments)
+
+    def _filled(self, spec: Json, seed: int, index: int) -> Any:
+        values = seeded_values(seed, index, math.prod(spec["shape"]), spec["bound"])
+        shape, dtype = self._ffi.Shape(spec["shape"]), self._ffi.dtype(spec["dtype"])
+        allocate = self._ffi.get_global_func("runtime.TVMTensorAllocWithScope")
+        tensor = allocate(shape, dtype, self._ffi.device(*self._device), None)
+        self._copy("runtime.TVMTensorCopyFromBytes", tensor, values)
+        return tensor
+
+    def _copy(self, function: str, tensor: Any, values: array[float]) -> None:
+        address = ctypes.c_void_p(values.buffer_info()[0])
+        self._ffi.get_global_func(function)(tensor, address, 4 * len(values))
+
+    def output(self) -> array[float]:
+        """Runs once; the flattened output, float32."""
+        return self.values(self.start())
+
+    def start(self) -> Any:
+        """Runs once; its output, which a GPU may still be computing."""
+        return self._vm[self._entry](*self._arguments)
+
+    def values(self, tensor: Any) -> array[float]:
+        """A tensor of the device, once it is computed: flattened, float32."""
+        values = array("f", bytes(4 * tensor.numel()))
+        self._copy("runtime.TVMTensorCopyToBytes", tensor, values)
+        return values
+
+    def sample(self, runs: int, count: int, flush_bytes: int = 0) -> list[float]:
+        """(count,) seconds per run, each over `runs` runs timed in C++; one run comes before.
+
+        On a GPU by events, which are recorded on the device before and after the runs.
+
+        flush_bytes: so much memory is written before each sample, to empty the caches.
+        """
+        evaluator = self._ffi.get_global_func("runtime.RPCTimeEvaluator")
+        as_they_come = (0, 100, 0, 1, flush_bytes, "")
+        blob = bytes(evaluator(self._vm, "timed", *self._device, runs, count, *as_they_come)())
+        return list(struct.unpack(f"@{count}d", blob))
+
+
+def loaded(given: Json, request: Json) -> LoadedNetwork:
+    """A network of a request, on the device that the request names."""
+    return LoadedNetwork(given["library"], given["program"], request["seed"], request.get("gpu"))
+
+
+def check_output(output: array[float], program: Json, seed: int) -> float | None:
+    """The largest deviation from the expected output; None where `seed` is not the program's.
+
+    Raises `Refused` for the output of another network, and for NaN and infinity.
+    """
+    if not all(map(math.isfinite, output)):
+        raise Refused("wrong_output", "the output holds NaN or infinity")
+    if seed != program["seed"]:
+        return None
+    if len(output) < len(program["expected"]):
+        raise Refused("wrong_output", f"the output has only {len(output)} values")
+    allowed: float = program["tolerance"]
+    deviation = max((abs(a - b) for a, b in zip(output, program["expected"])), default=0.0)
+    if deviation > allowed:
+        raise Refused("wrong_output", f"the output is off by {deviation:g}, allowed is {allowed:g}")
+    return deviation

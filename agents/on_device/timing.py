@@ -1,0 +1,274 @@
+"""Times compiled networks; goes to the device together with `agents/on_device/runner.py`.
+
+Python 3.9, the standard library and the slim runtime. Whether a block of samples counts, and
+whether there are enough of them, is for the farm to decide: this file only times and witnesses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import os
+import random
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING or __package__:
+    from agents.on_device import nvidia
+    from agents.on_device.loading import LoadedNetwork, Refused, check_output, load_runtime, loaded
+else:  # on a device, where there is no package
+    import nvidia
+    from loading import LoadedNetwork, Refused, check_output, load_runtime, loaded
+
+Json = dict[str, Any]
+
+
+def prepare(request: Json, bundle: Path) -> nvidia.Gpu | None:
+    """Makes this process ready to load networks; the GPU that they run on, if it is one."""
+    load_runtime(bundle)
+    prepare_threads(request["threads"], request["cores"])
+    return find_gpu(request, bundle)
+
+
+def find_gpu(request: Json, bundle: Path) -> nvidia.Gpu | None:
+    """The GPU that a request names by its number, with its runtime loaded."""
+    if request.get("gpu") is None:
+        return None
+    try:
+        gpu = nvidia.Gpu(request["gpu"])
+        nvidia.load_cuda(bundle)
+    except nvidia.NoGpu as e:
+        raise Refused("unfit", str(e)) from e
+    return gpu
+
+
+def prepare_threads(threads: int, cores: list[int]) -> None:
+    """Must come before TVM's pool starts, which would bind itself over the caller's cores."""
+    os.environ["TVM_BIND_THREADS"] = "0"
+    os.environ["TVM_NUM_THREADS"] = str(threads)
+    with contextlib.suppress(OSError):  # where none of them is there; what is given says it
+        os.sched_setaffinity(0, cores or os.sched_getaffinity(0))
+    given = sorted(os.sched_getaffinity(0))
+    if cores and given != sorted(cores):
+        raise Refused("unfit", f"asked for the cores {sorted(cores)}, this host gives {given}")
+
+
+_HIGHEST_PRIORITY = -20
+
+
+def raise_priority() -> str:
+    """Lets nothing of ordinary priority have our cores, where we may: as root, as a rule.
+
+    A kernel that groups processes by session weighs the groups first, sched(7). Returns which
+    priority we have: `raised` or `ordinary`.
+    """
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, _HIGHEST_PRIORITY)
+    except OSError:
+        return "ordinary"
+    with contextlib.suppress(OSError):  # where there are no such groups
+        Path("/proc/self/autogroup").write_text(str(_HIGHEST_PRIORITY))
+    return "raised"
+
+
+def bind_threads(threads: int, cores: list[int]) -> list[list[int]]:
+    """Once the pool runs: a core for each thread, if there are as many; all affinities."""
+    ids = sorted(int(path.name) for path in Path("/proc/self/task").iterdir())
+    if threads == len(cores):
+        for thread, core in zip(ids, cores):
+            os.sched_setaffinity(thread, {core})
+    return [sorted(os.sched_getaffinity(thread)) for thread in ids]
+
+
+_FLAT = 0.01
+"""Warm-up ends when the medians of two blocks in a row differ by less, relatively."""
+
+
+def warm_up(network: LoadedNetwork, spec: Json) -> tuple[list[float], int]:
+    """All warm-up samples, and how many runs it takes until a sample lasts `sample_s`.
+
+    Blocks of at least `block_s` / 2 run until their median is flat, for `warmup_s` at most.
+    """
+    samples_s: list[float] = []
+    runs, needed, before_s = 0, 1, math.inf
+    started_s = time.monotonic()
+    while True:
+        runs = needed
+        count = _count(runs * min(samples_s, default=math.inf), spec["block_s"] / 2, 1)
+        block_s = network.sample(runs, count, spec["flush_bytes"])
+        samples_s += block_s
+        fastest_s = max(min(samples_s), 1e-9)
+        needed = 1 if spec["flush_bytes"] else max(runs, math.ceil(spec["sample_s"] / fastest_s))
+        median_s = statistics.median(block_s)
+        flat = abs(median_s - before_s) <= _FLAT * median_s
+        late = time.monotonic() - started_s >= spec["warmup_s"]
+        if runs == needed and (flat or late):
+            return samples_s, runs
+        before_s = median_s
+
+
+def _count(sample_s: float, block_s: float, least: int) -> int:
+    """How many samples make a block."""
+    return max(least, math.ceil(block_s / sample_s))
+
+
+_CLOCK_PROBE = bytes(range(256)) * 256
+
+
+def clock_probe_s() -> float:
+    """Seconds for a fixed piece of work in the first-level cache, the fastest of three: the
+    core's clock, seen from inside, where a guest or a container is shown none."""
+    times = []
+    for _ in range(3):
+        started_s = time.perf_counter()
+        hashlib.sha256(_CLOCK_PROBE).digest()
+        times.append(time.perf_counter() - started_s)
+    return min(times)
+
+
+def _paths(patterns: list[str]) -> list[Path]:
+    return [path for pattern in patterns for path in Path("/").glob(pattern[1:])]
+
+
+def _texts(paths: list[Path]) -> dict[str, str]:
+    texts = {}
+    for path in paths:
+        with contextlib.suppress(OSError):
+            texts[str(path)] = path.read_text(errors="replace").strip("\0\n ")
+    return texts
+
+
+def read_files(patterns: list[str]) -> dict[str, str]:
+    """The text of every file that an absolute pattern matches; the unreadable are left out."""
+    return _texts(_paths(patterns))
+
+
+class Witness:
+    """What is seen around a block. Counters come as they are, and the farm takes differences."""
+
+    def __init__(
+        self, patterns: list[str], cores: list[int], gpu: nvidia.Gpu | None = None
+    ) -> None:
+        self._gpu = gpu
+        self._paths = _paths(patterns)
+        self._cores = {f"cpu{core}" for core in cores}
+
+    def reading(self) -> Json:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return {
+            "time_s": time.monotonic(),
+            "utc_s": time.time(),
+            "involuntary_switches": usage.ru_nivcsw,
+            "cpu_s": usage.ru_utime + usage.ru_stime,
+            "waited_s": _waited_s(),
+            "steal_ticks": self._steal_ticks(),
+            "clock_probe_s": clock_probe_s(),
+            **({} if self._gpu is None else {"gpu": self._gpu.reading()}),
+            "files": _texts(self._paths),
+        }
+
+    def _steal_ticks(self) -> int | None:
+        """Of our cores, in units of the kernel's USER_HZ."""
+        with contextlib.suppress(OSError, IndexError):
+            lines = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
+            return sum(int(line[8]) for line in lines if line and line[0] in self._cores)
+        return None
+
+
+def _waited_s() -> float | None:
+    """Seconds that this process's first thread was ready to run and did not."""
+    with contextlib.suppress(OSError, IndexError):
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    return None
+
+
+class Timed:
+    """A network in a session: loaded, checked, warmed up, and timed block after block."""
+
+    def __init__(self, number: int, request: Json) -> None:
+        """number: which network of the request."""
+        self._spec = request["spec"]
+        self._network_given = request["networks"][number]
+        started_s = time.monotonic()
+        program = self._network_given["program"]
+        self._network = loaded(self._network_given, request)
+        self.result: Json = {"load_s": time.monotonic() - started_s, "blocks": []}
+        output = self._network.output()
+        self.result["output"] = list(output[:16])
+        self.result["deviation"] = check_output(output, program, request["seed"])
+
+    def warm_up(self) -> None:
+        started_s = time.monotonic()
+        self.result["warmup_s"], self._runs = warm_up(self._network, self._spec)
+        self.result["warmup_taken_s"] = time.monotonic() - started_s
+        fastest_s = max(min(self.result["warmup_s"]), 1e-9)
+        least = self._spec["min_samples"]
+        self._count = _count(self._runs * fastest_s, self._spec["block_s"], least)
+
+    def block(self, before: Json, witness: Witness) -> Json:
+        """Times a block; the reading after it. before: the reading before it."""
+        samples_s = self._network.sample(self._runs, self._count, self._spec["flush_bytes"])
+        after = witness.reading()
+        block = {"samples_s": samples_s, "runs_per_sample": self._runs}
+        self.result["blocks"].append({**block, "before": before, "after": after})
+        return after
+
+
+def session(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:
+    """Loads all networks, and times them in rounds: a block of each, in random order.
+
+    begin: told the number of a network before anything is done with it.
+    """
+    gpu = prepare(request, bundle)
+    raise_priority()
+    networks = []
+    for number in range(len(request["networks"])):
+        begin(number)
+        networks.append(Timed(number, request))
+    affinity = bind_threads(request["threads"], request["cores"])
+    for number, network in enumerate(networks):
+        begin(number)
+        network.warm_up()
+    witness = Witness(request.get("read", []), request["cores"], gpu)
+    order = random.Random(request["order"])
+    for index in range(request["spec"]["rounds"]):
+        time.sleep(request["spec"]["pause_s"] if index else 0)
+        reading = witness.reading()
+        for number in order.sample(range(len(networks)), len(networks)):
+            begin(number)
+            reading = networks[number].block(reading, witness)
+    return {"networks": [network.result for network in networks], "affinity": affinity}
+
+
+def run(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:
+    """Loads and runs each network once; `output` is the first 16 values of the flattened output."""
+    prepare(request, bundle)
+    outputs = []
+    for number, given in enumerate(request["networks"]):
+        begin(number)
+        network = loaded(given, request)
+        outputs.append({"output": list(network.output()[:16])})
+    return {"networks": outputs}
+
+
+def facts(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:  # noqa: ARG001
+    """The host as it is; what its files mean is for the farm to find out."""
+    load_runtime(bundle)
+    gpu = find_gpu(request, bundle)
+    return {
+        "uname": list(os.uname()),
+        "python": sys.version.split()[0],
+        "affinity": sorted(os.sched_getaffinity(0)),
+        "priority": raise_priority(),
+        "files": read_files(request.get("read", [])),
+        **({} if gpu is None else {"gpu": gpu.facts()}),
+    }
+
+
+OPERATIONS = {"facts": facts, "run": run, "session": session}

@@ -1,0 +1,1 @@
+"""The slim runtime that a device needs, and how it gets there."""

@@ -1,0 +1,1 @@
+"""Campaigns: chosen, carried out, summed up, compared, exported."""

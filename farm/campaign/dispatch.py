@@ -1,0 +1,255 @@
+"""Carries requests out: builds what is missing, measures what is built, stores what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from farm.compile.artifacts import ArtifactStore
+from farm.compile.build import build_key
+from farm.core.errors import BuildError
+from farm.core.values import Artifact, Network, Target
+from farm.devices.monitor import Guard
+from farm.execution.protocol import BuildJob, Built, Executor, Measured, MeasureJob
+from farm.execution.schedule import Place, Running, next_starts
+from farm.inventory.config import AnchorPolicy
+from farm.measurement.record import Failure, Measurement, MeasureSpec
+from farm.spaces import space
+from farm.store import Request, Store
+
+BATCH = 8
+"""Networks that a device measures together: their blocks take turns in the same sessions."""
+
+LOOK_AHEAD = 4 * BATCH
+"""Pending requests of a device, oldest first, that are looked at: bounds a step's work."""
+
+ATTEMPTS = 3
+"""How often a request is tried while its failures are retryable."""
+
+POLL_S = 0.5
+"""How soon `work` returns while nothing happens, so that a wish to cancel is seen."""
+
+
+@dataclass
+class _Build:
+    """artifact: once it is known to be there; to read it again would verify it again."""
+
+    key: str
+    model: bytes
+    artifact: Artifact | None = None
+
+
+class Dispatcher:
+    """Works on the requests of one campaign, or of a query, with one executor.
+
+    specs: how each device measures; its keys are the devices that are used.
+    pending: the requests without an outcome, in the order in which they are wanted.
+    policies: how devices are watched over; one that is not named has no anchors.
+    ended: how many requests have had their outcome here, anchors left out.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        executor: Executor,
+        artifacts: ArtifactStore,
+        specs: Mapping[str, MeasureSpec],
+        pending: Callable[[], Sequence[Request]],
+        policies: Mapping[str, AnchorPolicy] | None = None,
+    ) -> None:
+        self._store = store
+        self._executor = executor
+        self._artifacts = artifacts
+        self._specs = specs
+        self._pending = pending
+        self._places = {device: _place(executor, device) for device in specs}
+        self._builds: dict[tuple[Network, str], _Build] = {}
+        self._building: dict[str, tuple[BuildJob, Place]] = {}
+        self._incumbents: dict[str, str] = {}
+        self.measuring: dict[str, list[Request]] = {}
+        self.ended = 0
+        self._guard = Guard(store, executor.facts, specs, policies or {})
+
+    @property
+    def building(self) -> tuple[Network, ...]:
+        """The networks that are being built."""
+        return tuple(job.network for job, _ in self._building.values())
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing goes on and nothing is waited for: after `start`, that nothing is left
+        to do, but perhaps to `close`."""
+        return self._resting and self._guard.pause_s is None
+
+    @property
+    def _resting(self) -> bool:
+        return not self.measuring and not self._building
+
+    def barred(self, device: str) -> bool:
+        """Whether a device is in quarantine."""
+        return self._guard.barred(device)
+
+    def close(self) -> None:
+        """Nothing more will be wanted: start what shows that the devices stayed what they were."""
+        self._guard.close()
+        self.start()
+
+    def start(self) -> None:
+        """Start all that the schedule allows now."""
+        ready: dict[str, list[MeasureJob]] = {device: [] for device in self._specs}
+        missing: dict[str, BuildJob] = {}
+        incomplete = set()
+        for request in self._next():
+            try:
+                job = self._job(request)
+            except BuildError as e:
+                self._fail_to_build(request, e)
+                continue
+            if isinstance(job, MeasureJob):
+                ready[request.device].append(job)
+                continue
+            incomplete.add(request.device)
+            if job.build_key not in self._building:
+                missing[job.build_key] = job
+        for device in incomplete:
+            # Networks that are measured together are measured better: wait for the builds.
+            if sum(not _is_anchor(job.request) for job in ready[device]) < BATCH:
+                ready[device].clear()
+        starts = next_starts(
+            devices=self._places,
+            ready={device: len(jobs) for device, jobs in ready.items()},
+            builds=len(missing),
+            slots=self._executor.slots,
+            running=self._running(),
+            incumbents=self._incumbents,
+        )
+        for device in starts.devices:
+            self._measure(device, _batch(ready[device]))
+        for slot, job in zip(starts.slots, missing.values(), strict=False):
+            self._building[job.build_key] = (job, slot)
+            self._executor.build(job, slot)
+
+    def work(self) -> bool:
+        """Wait until something ends, but not for long, and store what came of it; whether it did.
+
+        A device may be measuring on the core that we wait on: waiting does nothing else.
+        """
+        pause_s = self._guard.pause_s
+        if self._resting and pause_s is not None:
+            time.sleep(min(POLL_S, pause_s))
+            return self._guard.pause_s == 0
+        all_ended = self._executor.wait(POLL_S)
+        for ended in all_ended:
+            if isinstance(ended, Built):
+                self._collect_build(ended)
+            else:
+                self._collect_measurement(ended)
+        return bool(all_ended)
+
+    def _waiting(self) -> list[Request]:
+        busy = {request.id for requests in self.measuring.values() for request in requests}
+        wanted = [r for r in self._pending() if r.id not in busy]
+        coming: dict[str, list[Network]] = {device: [] for device in self._specs}
+        for request in wanted:
+            coming[request.device].append(request.network)
+        anchors = [r for d, own in coming.items() for r in self._guard.wanted(d, own[:BATCH])]
+        free = [r for r in wanted if not self._guard.barred(r.device)]
+        return [*(r for r in anchors if r.id not in busy), *free]
+
+    def _next(self) -> list[Request]:
+        """The oldest waiting requests of each device."""
+        taken = Counter[str]()
+        requests = []
+        for request in self._waiting():
+            taken[request.device] += 1
+            if taken[request.device] <= LOOK_AHEAD:
+                requests.append(request)
+        return requests
+
+    def _running(self) -> list[Running]:
+        builds = [Running(slot) for _, slot in self._building.values()]
+        return builds + [Running(self._places[device], device) for device in self.measuring]
+
+    def _job(self, request: Request) -> MeasureJob | BuildJob:
+        """What has to be done next for a request."""
+        spec = self._specs[request.device]
+        target = self._executor.facts[request.device].target
+        if target is None:
+            return MeasureJob(request, spec, None)
+        build = self._build(request.network, request.device, target)
+        build.artifact = build.artifact or self._artifacts.get(build.key)
+        if build.artifact is None:
+            return BuildJob(build.key, request.network, build.model, target)
+        return MeasureJob(request, spec, build.artifact)
+
+    def _build(self, network: Network, device: str, target: Target) -> _Build:
+        if (network, device) not in self._builds:
+            from farm.spaces.batch import with_batch  # which imports onnx
+
+            alone = space(network.space, self._store.models).model(network)
+            model = with_batch(alone, self._specs[device].batch)
+            key, data = build_key(model, target), model.SerializeToString(deterministic=True)
+            self._builds[network, device] = _Build(key, data)
+        return self._builds[network, device]
+
+    def _measure(self, device: str, jobs: Sequence[MeasureJob]) -> None:
+        for job in jobs:
+            if job.artifact is not None and job.request.campaign is not None:
+                self._store.use_build(job.request.campaign, job.artifact.build_key)
+        self.measuring[device] = [job.request for job in jobs]
+        self._incumbents[self._places[device].host] = device
+        usual = self._store.usual(device)
+        self._executor.measure([replace(job, usual=usual) for job in jobs])
+
+    def _collect_measurement(self, ended: Measured) -> None:
+        request = ended.job.request
+        if ended.facts is not None:
+            self._guard.see(ended.facts)
+        self._record(request, ended.outcome)
+        self.measuring[request.device].remove(request)
+        if not self.measuring[request.device]:
+            del self.measuring[request.device]
+
+    def _collect_build(self, ended: Built) -> None:
+        """A build that failed is the end of every request that waits for it."""
+        job, _ = self._building.pop(ended.job.build_key)
+        waiting = [r for r in self._waiting() if self._needs(r, job)]
+        if isinstance(ended.outcome, BuildError):
+            for request in waiting:
+                self._fail_to_build(request, ended.outcome)
+        elif waiting:
+            campaign = next((r.campaign for r in waiting if r.campaign is not None), None)
+            self._store.add_build(campaign, job.network, job.target, ended.outcome)
+
+    def _fail_to_build(self, request: Request, error: BuildError) -> None:
+        failure = Failure(request.network, request.device, error.kind, str(error), error.retryable)
+        self._record(request, failure)
+
+    def _needs(self, request: Request, job: BuildJob) -> bool:
+        build = self._builds.get((request.network, request.device))
+        return build is not None and build.key == job.build_key
+
+    def _record(self, request: Request, outcome: Measurement | Failure) -> None:
+        final = True
+        if isinstance(outcome, Failure) and outcome.retryable and not _is_anchor(request):
+            final = self._store.failed_attempts(request.id) + 1 >= ATTEMPTS
+        row = self._store.record(request, outcome, final)
+        self._guard.collect(request, row, outcome)
+        self.ended += final and not _is_anchor(request)
+
+
+def _is_anchor(request: Request) -> bool:
+    return request.purpose == "anchor"
+
+
+def _batch(ready: Sequence[MeasureJob]) -> list[MeasureJob]:
+    """What is measured together. Anchors last: what is stored before them, they vouch for."""
+    anchors = [job for job in ready if _is_anchor(job.request)]
+    return [job for job in ready if not _is_anchor(job.request)][:BATCH] + anchors
+
+
+def _place(executor: Executor, device: str) -> Place:
+    facts = executor.facts[device]
+    return Place(facts.host, frozenset(facts.cores))

@@ -1,0 +1,83 @@
+"""Measurements as a table for other programs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from farm.core.errors import UnknownName
+from farm.measurement import estimator
+from farm.measurement.record import Measurement
+from farm.store import Request, Store
+from farm.store.edge import translated
+
+_WRITERS = {"csv": pyarrow.csv.write_csv, "parquet": pyarrow.parquet.write_table}
+
+
+def write(store: Store, path: Path, format: str, campaign: str | None = None) -> int:
+    """Write one row for each measurement to `path`, and return how many.
+
+    A file that is there is replaced once the new one is complete. Raises UnknownName for a format
+    or campaign that does not exist, StoreFull where there is no room.
+    """
+    if format not in _WRITERS:
+        raise UnknownName("format", format, _WRITERS)
+    name = store.campaign(campaign).id if campaign else None
+    rows = [_row(request, m) for request, m in store.measured(campaign=name)]
+    table = pa.Table.from_pylist(rows, schema=_SCHEMA)
+    part = path.with_name(f"{path.name}.part")
+    with translated(path):
+        _WRITERS[format](table, part)
+        part.replace(path)
+    return len(rows)
+
+
+_SCHEMA = pa.schema(
+    [
+        ("campaign", pa.string()),
+        ("purpose", pa.string()),
+        ("network", pa.string()),
+        ("device", pa.string()),
+        ("fingerprint", pa.string()),
+        ("latency_s", pa.float64()),
+        ("low_s", pa.float64()),
+        ("high_s", pa.float64()),
+        ("verdict", pa.string()),
+        ("median_s", pa.float64()),
+        ("p90_s", pa.float64()),
+        ("p99_s", pa.float64()),
+        ("mad_s", pa.float64()),
+        ("cv", pa.float64()),
+        ("rejected_blocks", pa.int64()),
+        ("slowdown", pa.string()),
+        ("device_s", pa.float64()),
+        ("measured_at", pa.string()),
+        ("build_key", pa.string()),
+        ("samples_s", pa.string()),
+        ("blocks", pa.string()),
+    ]
+)
+"""samples_s: JSON, a list for each block that counts, as they came: `latency_s` and its interval
+are at the device's usual speed, of which `slowdown` is, JSON, a number for each session; blocks:
+JSON, all, with their witnesses."""
+
+
+def _row(request: Request, m: Measurement) -> dict[str, object]:
+    low_s, high_s = m.interval_s
+    derived = {
+        "low_s": low_s,
+        "high_s": high_s,
+        **estimator.describe([sample for row in m.samples_s for sample in row]),
+        "rejected_blocks": sum(block.rejected is not None for block in m.blocks),
+        "slowdown": json.dumps(m.slowdown),
+        "samples_s": json.dumps(m.samples_s),
+        "blocks": json.dumps([asdict(block) for block in m.blocks], default=dict),
+    }
+    asked = {"campaign": request.campaign, "purpose": request.purpose, "network": m.network.id}
+    own = {name: getattr(m, name) for name in _SCHEMA.names if name not in {*derived, *asked}}
+    return {**asked, **own, **derived}

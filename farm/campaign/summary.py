@@ -1,0 +1,107 @@
+"""What a campaign came to, as plain data: the object that `--json` prints."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from farm.measurement.record import Failure, Measurement
+from farm.prediction.evaluation import Judgement, judge
+from farm.spaces import space
+from farm.store import Request, Store, StoredCampaign
+
+
+@dataclass(frozen=True)
+class Summary:
+    """counts: measured and failed, by device; verdicts: how many measurements have each."""
+
+    campaign: StoredCampaign
+    built: int
+    cached: int
+    counts: Mapping[str, tuple[int, int]]
+    verdicts: Mapping[str, Mapping[str, int]]
+    judgements: Mapping[str, Judgement]
+    failures: tuple[tuple[Request, Failure], ...]
+    quarantined: Mapping[str, str]
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it is unfinished since a device is not trusted."""
+        return self.campaign.state == "unfinished" and bool(self.quarantined)
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys that a program can rely on. A figure that cannot be said is null."""
+        stored = self.campaign
+        return {
+            "campaign": stored.id,
+            "state": stored.state,
+            "space": stored.plan.space,
+            "requested": stored.requested,
+            "measured": stored.measured,
+            "failed": stored.failed,
+            "built": self.built,
+            "cached": self.cached,
+            "wall_s": stored.wall_s,
+            "devices": {device: self._device(device) for device in stored.plan.devices},
+            "quarantined": dict(self.quarantined),
+            "failures": [
+                {"network": r.network.id, "device": r.device, "kind": f.kind, "message": f.message}
+                for r, f in self.failures
+            ],
+        }
+
+    def busy_fraction(self, device: str) -> float | None:
+        """Share of the campaign's time in which the device measured."""
+        wall_s = self.campaign.wall_s
+        return min(1.0, self.campaign.busy_s.get(device, 0.0) / wall_s) if wall_s else None
+
+    def _device(self, device: str) -> dict[str, Any]:
+        measured, failed = self.counts[device]
+        judgement = self.judgements[device]
+        return {
+            "measured": measured,
+            "failed": failed,
+            "verdicts": dict(self.verdicts[device]),
+            "spearman": judgement.spearman,
+            "kendall": judgement.kendall,
+            "heldout": len(judgement.predictions),
+            "busy_fraction": self.busy_fraction(device),
+        }
+
+
+def summarise(store: Store, name: str) -> Summary:
+    """Read a campaign, fit the predictor to what it learnt and judge it. Raises UnknownName."""
+    stored = store.campaign(name)
+    learnt = store.measurements(campaign=stored.id, purpose="learn")
+    heldout = store.measurements(campaign=stored.id, purpose="holdout")
+    built, cached = store.builds(stored.id)
+    searched = space(stored.plan.space, store.models)
+    return Summary(
+        campaign=stored,
+        built=built,
+        cached=cached,
+        counts=store.counts(stored.id),
+        verdicts={
+            device: Counter(m.verdict for m in (*learnt, *heldout) if m.device == device)
+            for device in stored.plan.devices
+        },
+        judgements=judge(stored.plan, searched, *_of_one_world(store, learnt, heldout)),
+        failures=tuple(store.failures(stored.id)),
+        quarantined={
+            device: quarantine.reason
+            for device in stored.plan.devices
+            if (quarantine := store.quarantined(device)) is not None
+        },
+    )
+
+
+def _of_one_world(
+    store: Store, learnt: Sequence[Measurement], heldout: Sequence[Measurement]
+) -> tuple[list[Measurement], list[Measurement]]:
+    """Both, as far as they hold on their devices as these were at the end of the campaign."""
+    found = store.as_of_last(sorted([*learnt, *heldout], key=lambda m: m.measured_at))
+    known = {m.network for m in heldout}
+    judged = [m for m in found if m.network in known]
+    return [m for m in found if m.network not in known], judged

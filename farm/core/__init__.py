@@ -1,0 +1,1 @@
+"""Values, errors and hosts: what every part of the farm knows."""

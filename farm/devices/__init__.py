@@ -1,0 +1,1 @@
+"""A device's life: added, certified, watched over, tuned."""

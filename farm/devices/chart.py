@@ -1,0 +1,165 @@
+"""Anchors: a few fixed networks that say whether a device is still what it was. Pure functions.
+
+They are measured on a device now and then, among the other networks. A control chart of their
+latencies tells drift; after a change of the device's fingerprint, tests of equivalence tell
+whether older results still hold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from farm.measurement.drift import Series
+
+Latencies = Mapping[Series, float]
+"""A round of anchors, in seconds."""
+
+LEVEL_ROUNDS = 5
+"""Rounds, the first ones, whose median is an anchor's level."""
+
+KEPT_ROUNDS = 64
+"""The last rounds that a chart needs: an average over older ones weighs 1e-8 of them."""
+
+TOLERATED = 0.01
+"""A lasting shift up to this, relative, is no drift: nobody asks for narrower intervals. On shared
+hosts more is ordinary, see `farm.inventory.config.AnchorPolicy`."""
+
+_WEIGHT, _WIDTH = 0.25, 3.0
+"""Of a chart that calls a false alarm every 500 rounds, and a shift of one sigma after 11: Lucas
+and Saccucci, Exponentially Weighted Moving Average Control Schemes, Technometrics 32 (1990)."""
+
+_FIRST_SIGMA, _FIRST_WEIGHT = 0.01, 3.0
+"""What a device's anchors are taken to scatter by before it has shown it, and how many rounds of
+its own that counts as."""
+
+_LEAST_SIGMA = 0.003
+"""Rounds that agree better agree by chance."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A round on the chart.
+
+    shift: mean log-ratio of the anchors to their levels; None for a round that begins levels.
+    ewma: its exponentially weighted moving average; limit: how far from 0 that may be.
+    """
+
+    shift: float | None
+    ewma: float
+    limit: float
+
+    @property
+    def out(self) -> bool:
+        return abs(self.ewma) > self.limit
+
+
+@dataclass(frozen=True)
+class Chart:
+    """The control chart of a device, a point for each round. sigma: of `shift`, as far as known;
+    tolerated: see `control_chart`."""
+
+    points: tuple[Point, ...]
+    sigma: float
+    tolerated: float
+
+    @property
+    def out(self) -> bool:
+        """Whether the device is out of control now."""
+        return bool(self.points) and self.points[-1].out
+
+    @property
+    def disturbed_before(self) -> bool:
+        """Whether the device is out of control for being faster than in the rounds so far, while
+        those are too few to define a level: a device runs slower than it can for many reasons, and
+        faster for none, so that it was disturbed then and is well now."""
+        return self.out and self.points[-1].ewma < 0 and len(self.points) <= LEVEL_ROUNDS
+
+    @property
+    def back(self) -> bool:
+        """Whether the last round, if all to come were like it, would stay in control."""
+        shift = self.points[-1].shift
+        return not self.out and (shift is None or abs(shift) <= self._lasting)
+
+    @property
+    def _lasting(self) -> float:
+        return _limit(math.inf, self.sigma, self.tolerated)
+
+    @property
+    def last_good(self) -> int:
+        """The last round before now that was in the inner half of its limits or beyond the other
+        one: what was measured after it may be off. Round 0 defines the level and is good."""
+        sign = math.copysign(1.0, self.points[-1].ewma)
+        good = (i for i, p in enumerate(self.points[:-1]) if sign * p.ewma <= p.limit / 2)
+        return max(good, default=0)
+
+    @property
+    def reason(self) -> str:
+        """Why the device is out of control, in words."""
+        point = self.points[-1]
+        return (
+            f"its anchors drifted: in the last round they were {point.shift or 0.0:+.1%} off their "
+            f"level, their moving average {point.ewma:+.1%}, where {point.limit:.1%} is allowed"
+        )
+
+
+def control_chart(rounds: Sequence[Latencies], tolerated: float = TOLERATED) -> Chart:
+    """The EWMA control chart of a device's rounds (Roberts, Control Chart Tests Based on Geometric
+    Moving Averages, Technometrics 1 (1959)).
+
+    Each round is judged by what was known before it: the levels are medians of the first rounds,
+    and sigma comes from moving ranges, so that there is no trial period that nobody watches. The
+    limits are at least what a lasting shift by `tolerated`, relative, leads to.
+    """
+    points: list[Point] = []
+    shifts: list[float] = []
+    ewma, squares, count = 0.0, _FIRST_WEIGHT * _FIRST_SIGMA**2, _FIRST_WEIGHT
+    for number, latencies in enumerate(rounds):
+        shift = shift_of(latencies, rounds[:number])
+        sigma = max(math.sqrt(squares / count), _LEAST_SIGMA)
+        if shift is None:
+            points.append(Point(None, ewma, math.inf))
+            continue
+        ewma += _WEIGHT * (shift - ewma)
+        shifts.append(shift)
+        points.append(Point(shift, ewma, _limit(len(shifts), sigma, tolerated)))
+        if len(shifts) > 1:
+            squares, count = squares + (shifts[-1] - shifts[-2]) ** 2 / 2, count + 1
+    return Chart(tuple(points), max(math.sqrt(squares / count), _LEAST_SIGMA), tolerated)
+
+
+def shift_of(latencies: Latencies, before: Sequence[Latencies]) -> float | None:
+    """Mean log-ratio of a round to the levels that earlier rounds define; None without a level."""
+    ratios = []
+    for series, latency_s in latencies.items():
+        level_s = _level_s(series, before)
+        if level_s is not None:
+            ratios.append(math.log(latency_s / level_s))
+    return sum(ratios) / len(ratios) if ratios else None
+
+
+def _level_s(series: Series, rounds: Iterable[Latencies]) -> float | None:
+    first = []
+    for latencies in rounds:
+        if series in latencies:
+            first.append(latencies[series])
+        if len(first) == LEVEL_ROUNDS:
+            break
+    return _median(first) if first else None
+
+
+def _limit(number: float, sigma: float, tolerated: float) -> float:
+    """Of the moving average after `number` shifts."""
+    left = float((1 - _WEIGHT) ** number)
+    chance = _WIDTH * sigma * math.sqrt(_WEIGHT / (2 - _WEIGHT) * (1 - left**2))
+    return max(chance, tolerated * (1.0 - left))
+
+
+def _median(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+# Epochs

@@ -1,0 +1,85 @@
+"""Whether a device can be trusted, as the store tells it: what `farm device show` shows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from farm.core.values import DeviceFacts
+from farm.devices import controls
+from farm.devices.chart import LEVEL_ROUNDS, control_chart, shift_of
+from farm.measurement.record import MeasureSpec
+from farm.store import AnchorRound, Epoch, Quarantine, Store
+
+_SHOWN = 60
+"""The last rounds of anchors."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A round of anchors. shift: mean log-ratio to their levels; None where they begin them.
+
+    ewma, limit: of the control chart; None for a round that no longer counts.
+    """
+
+    at: str
+    shift: float | None
+    ewma: float | None
+    limit: float | None
+    retired: str | None
+
+
+@dataclass(frozen=True)
+class Health:
+    """quarantine: the present one. epochs: oldest first. certificate: the newest, as it is stored.
+    rounds: of anchors, oldest first, as the device is and measures now."""
+
+    quarantine: Quarantine | None
+    epochs: tuple[Epoch, ...]
+    certificate: dict[str, Any] | None
+    rounds: tuple[Shown, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "quarantine": None if self.quarantine is None else asdict(self.quarantine),
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+            "certificate": self.certificate,
+            "anchors": [asdict(one) for one in self.rounds],
+        }
+
+
+def health(store: Store, facts: DeviceFacts, spec: MeasureSpec, tolerated: float) -> Health:
+    """Read what is known of a device that is as `facts` say."""
+    device = facts.device
+    return Health(
+        quarantine=store.quarantined(device),
+        epochs=tuple(store.epochs(device)),
+        certificate=store.certificate(device),
+        rounds=_charted(
+            store.anchors(
+                device,
+                controls.NETWORKS,
+                LEVEL_ROUNDS,
+                _SHOWN,
+                facts.fingerprint,
+                spec,
+                retired=True,
+            ),
+            tolerated,
+        ),
+    )
+
+
+def _charted(rounds: list[AnchorRound], tolerated: float) -> tuple[Shown, ...]:
+    good = [one.latency_s for one in rounds if one.retired is None]
+    points = iter(control_chart(good, tolerated).points)
+    shown = []
+    for one in rounds:
+        if one.retired is not None:
+            shift = shift_of(one.latency_s, good)
+            shown.append(Shown(one.at, shift, None, None, one.retired))
+            continue
+        point = next(points)
+        limit = None if point.shift is None else point.limit
+        shown.append(Shown(one.at, point.shift, point.ewma, limit, None))
+    return tuple(shown)

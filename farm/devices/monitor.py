@@ -1,0 +1,241 @@
+"""Watches over the devices of a campaign: asks for anchors, judges them, keeps what follows.
+
+`farm.devices.chart` decides; here are the rows. Everything can be derived from them again, so that
+a session that died anywhere is taken up by the next one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from farm.core.values import DeviceFacts, Network
+from farm.devices import controls, equivalence
+from farm.devices.chart import KEPT_ROUNDS, LEVEL_ROUNDS, control_chart
+from farm.inventory.config import AnchorPolicy
+from farm.measurement.drift import change, series
+from farm.measurement.record import Failure, Measurement, MeasureSpec
+from farm.store import AnchorRound, Epoch, Quarantine, Request, Store
+
+RECHECKS = 3
+"""How often a session measures anchors of a device in quarantine, after a pause each: in all, so
+that one which is well only for moments does not keep a campaign for ever."""
+
+_OLD_ROUNDS = 16
+"""The last rounds of an old epoch that a new one is compared with."""
+
+_OFF = AnchorPolicy(every=0)
+
+
+@dataclass
+class _Watch:
+    """What is known of a device.
+
+    rounds: of its present fingerprint and spec that count; older: of the epoch before, as long as
+        it is not decided whether its results still hold, with that epoch's base.
+    spaces: of the networks that it was to measure in this session.
+    waiting: anchors that were asked for; coming: those of them that have ended.
+    since: measurements since the last round; None before the first one of the session.
+    checked: how often the session measured it in quarantine; retry_s: when it may do so next.
+    """
+
+    facts: DeviceFacts
+    policy: AnchorPolicy
+    quarantine: Quarantine | None
+    rounds: list[AnchorRound] = field(default_factory=list)
+    older: list[AnchorRound] = field(default_factory=list)
+    base: str | None = None
+    decided: bool = False
+    spaces: set[str] = field(default_factory=set)
+    waiting: list[Request] = field(default_factory=list)
+    coming: dict[int, tuple[int, Measurement | Failure]] = field(default_factory=dict)
+    since: int | None = None
+    checked: int = 0
+    retry_s: float = 0.0
+
+    @property
+    def on(self) -> bool:
+        """Whether anchors are measured here."""
+        return self.policy.every > 0 and bool(controls.anchors_on(self.facts, self.spaces))
+
+    @property
+    def rechecking(self) -> bool:
+        """Whether it is in quarantine, and may get out of it by itself."""
+        held = self.quarantine is not None and not self.quarantine.manual
+        return held and self.on and self.checked < RECHECKS
+
+    @property
+    def open(self) -> bool:
+        """Whether more anchors are needed to decide on an older epoch."""
+        return self.base is not None and not self.decided
+
+
+class Guard:
+    """One session's watch over devices.
+
+    facts: as they were found. specs: how each device measures; its keys are the devices that are
+        watched. policies: how often its anchors are, never where it has none.
+    clock: seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        facts: Mapping[str, DeviceFacts],
+        specs: Mapping[str, MeasureSpec],
+        policies: Mapping[str, AnchorPolicy],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._specs = specs
+        self._policies = policies
+        self._clock = clock
+        self._watches = {device: self._watch(facts[device]) for device in specs}
+        for device in specs:
+            self._judge(device, recheck=False)
+
+    def barred(self, device: str) -> bool:
+        """Whether nothing but anchors may be measured on a device."""
+        return self._watches[device].quarantine is not None
+
+    @property
+    def pause_s(self) -> float | None:
+        """How long until a device in quarantine is looked at again; None where none is to be."""
+        ready_s = [watch.retry_s for watch in self._watches.values() if watch.rechecking]
+        return max(0.0, min(ready_s) - self._clock()) if ready_s else None
+
+    def wanted(self, device: str, coming: Sequence[Network]) -> list[Request]:
+        """The anchors that a device has to measure with the networks that it measures next."""
+        watch = self._watches[device]
+        watch.spaces |= {network.space for network in coming}
+        if watch.on and not watch.waiting and self._due(watch, len(coming)):
+            networks = controls.anchors_on(watch.facts, watch.spaces)
+            watch.waiting = self._store.anchor_requests(networks, device)
+        return [request for request in watch.waiting if request.id not in watch.coming]
+
+    def close(self) -> None:
+        """Nothing else is left to measure: ask for what is needed to trust what was."""
+        for watch in self._watches.values():
+            if watch.quarantine is None and (watch.since or (watch.since == 0 and watch.open)):
+                watch.since = watch.policy.every
+
+    def see(self, facts: DeviceFacts) -> None:
+        """Take note of what a device is now; a round of anchors that it changed in is over."""
+        if facts.fingerprint != self._watches[facts.device].facts.fingerprint:
+            self._watches[facts.device] = self._watch(facts)
+
+    def collect(self, request: Request, row: int, outcome: Measurement | Failure) -> None:
+        """Take note of what was recorded as `row`, and act on it."""
+        watch = self._watches[request.device]
+        if request in watch.waiting:
+            watch.coming[request.id] = (row, outcome)
+            if len(watch.coming) == len(watch.waiting):
+                self._end_round(request.device)
+        elif watch.since is not None:
+            # Failures are looked into sooner: the device may be the reason.
+            watch.since += 1 if isinstance(outcome, Measurement) else 1 + watch.policy.every // 3
+
+    def _watch(self, facts: DeviceFacts) -> _Watch:
+        store, device = self._store, facts.device
+        store.see(facts)
+        policy = self._policies.get(device, _OFF)
+        watch = _Watch(facts, policy, store.quarantined(device))
+        if not watch.on:
+            return watch
+        watch.rounds = self._rounds(device, facts.fingerprint, KEPT_ROUNDS)
+        bases = {epoch.fingerprint: epoch.base for epoch in store.epochs(device)}
+        watch.decided = facts.fingerprint in bases
+        earlier = [f.fingerprint for f in store.facts(device) if f.fingerprint != facts.fingerprint]
+        known = [bases[fingerprint] for fingerprint in earlier if fingerprint in bases]
+        if known and not watch.decided:
+            watch.base = known[-1]
+            watch.older = self._rounds(device, watch.base, _OLD_ROUNDS)
+        return watch
+
+    def _rounds(self, device: str, fingerprint: str, last: int) -> list[AnchorRound]:
+        spec, first = self._specs[device], LEVEL_ROUNDS
+        return self._store.anchors(device, controls.NETWORKS, first, last, fingerprint, spec)
+
+    def _due(self, watch: _Watch, coming: int) -> bool:
+        """What is measured together with anchors counts as measured before them."""
+        if watch.quarantine is not None:
+            return watch.rechecking and self._clock() >= watch.retry_s
+        since = (watch.since or 0) + coming
+        if watch.since is None or (since > 0 and since >= watch.policy.every):
+            return True
+        return watch.open and len(watch.rounds) < equivalence.EPOCH_ROUNDS and since > 0
+
+    def _end_round(self, device: str) -> None:
+        watch = self._watches[device]
+        ended = [watch.coming[request.id] for request in watch.waiting]
+        recheck = watch.quarantine is not None
+        watch.waiting, watch.coming, watch.since = [], {}, 0
+        watch.checked += recheck
+        watch.retry_s = self._clock() + watch.policy.pause_s
+        good = {row: outcome for row, outcome in ended if isinstance(outcome, Measurement)}
+        if not good:
+            self._failed(device, [o for _, o in ended if isinstance(o, Failure)])
+            return
+        latency_s = {series(m): m.latency_s for m in good.values()}
+        at = good[max(good)].measured_at
+        watch.rounds.append(AnchorRound(at, max(good), watch.facts.fingerprint, latency_s))
+        if self._judge(device, recheck):
+            self._decide(device)
+
+    def _judge(self, device: str, recheck: bool) -> bool:
+        """Looks at the control chart; whether the device is trusted."""
+        watch = self._watches[device]
+        chart = control_chart([one.latency_s for one in watch.rounds], watch.policy.tolerated)
+        if chart.disturbed_before and not recheck:
+            reason = f"suspect: disturbed at first, {chart.reason}"
+            self._store.retire(device, reason, watch.facts.fingerprint)
+            watch.rounds, watch.since = [], None
+        elif chart.out or (recheck and not chart.back):
+            good = watch.rounds[: chart.last_good + 1]
+            self._store.quarantine(device, chart.reason, after=good[-1].last_id)
+            watch.rounds = good
+            watch.quarantine = self._store.quarantined(device)
+        elif recheck:
+            self._store.release(device)
+            watch.quarantine = None
+        watch.rounds = _trimmed(watch.rounds)
+        return watch.quarantine is None
+
+    def _failed(self, device: str, failures: Collection[Failure]) -> None:
+        """No anchor could be measured: the device is ill if it once could, else has no anchors."""
+        watch = self._watches[device]
+        if not watch.rounds:
+            watch.policy = _OFF
+            return
+        kinds = sorted({f"{failure.kind}: {failure.message}" for failure in failures})
+        self._store.quarantine(device, f"its anchors fail: {kinds[0]}")
+        watch.quarantine = self._store.quarantined(device)
+
+    def _decide(self, device: str) -> None:
+        """Once there are enough anchors: whether what was measured before still holds."""
+        watch = self._watches[device]
+        enough = not watch.older or len(watch.rounds) >= equivalence.EPOCH_ROUNDS
+        if watch.decided or not enough:
+            return
+        mine = watch.facts.fingerprint
+        if watch.base is None:
+            epoch = Epoch(mine, device, mine, "first", 1.0, "first seen")
+        else:
+            older, newer = ([r.latency_s for r in rs] for rs in (watch.older, watch.rounds))
+            said = equivalence.decide(older, newer)
+            base, factor = mine, 1.0
+            if said.decision != "retired":
+                usual = self._store.usual(device)
+                base = watch.base
+                # Latencies are told at the usual speed of their epoch, not at that of all rounds.
+                factor = change(usual[base], usual[mine]) or said.factor
+            epoch = Epoch(mine, device, base, said.decision, factor, said.reason)
+        self._store.add_epoch(epoch)
+        watch.decided, watch.older = True, []
+
+
+def _trimmed(rounds: list[AnchorRound]) -> list[AnchorRound]:
+    """What a chart needs: those that define the levels, and the last ones."""
+    first, rest = rounds[:LEVEL_ROUNDS], rounds[LEVEL_ROUNDS:]
+    return first + rest[-KEPT_ROUNDS:]

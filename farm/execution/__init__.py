@@ -1,0 +1,1 @@
+"""Carries builds and measurements out: in this process, or on Ray."""

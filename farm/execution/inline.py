@@ -1,0 +1,62 @@
+"""Everything in this process, one thing after the other, without Ray."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+
+from farm.compile.artifacts import ArtifactStore
+from farm.compile.compiler import compiler
+from farm.compile.kernels import kernel_cache
+from farm.core.hosts import host_name
+from farm.core.values import DeviceFacts, Target
+from farm.execution.attempts import attempt_build, attempt_measure, make_agent
+from farm.execution.protocol import BuildJob, Built, Measured, MeasureJob
+from farm.execution.schedule import Place
+from farm.inventory.config import Device
+from farm.measurement.agent import Agent
+
+
+class InlineExecutor:
+    """Everything in this process, one after the other, in the order of the calls."""
+
+    def __init__(self, devices: Sequence[Device], artifacts: ArtifactStore) -> None:
+        self._devices = devices
+        self._artifacts = artifacts
+        self._queue: deque[tuple[BuildJob, Place] | Sequence[MeasureJob]] = deque()
+        self._agents: dict[str, Agent] = {}
+        self._stack = ExitStack()
+        self.facts: Mapping[str, DeviceFacts] = {}
+        self.slots: Sequence[Place] = [Place(host_name(), frozenset(os.sched_getaffinity(0)))]
+
+    def __enter__(self) -> InlineExecutor:
+        with ExitStack() as stack:
+            for device in self._devices:
+                self._agents[device.name] = stack.enter_context(make_agent(device))
+            self.facts = {name: agent.facts() for name, agent in self._agents.items()}
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def check_target(self, target: Target) -> None:
+        compiler().target(target)
+
+    def build(self, job: BuildJob, slot: Place) -> None:
+        self._queue.append((job, slot))
+
+    def measure(self, jobs: Sequence[MeasureJob]) -> None:
+        self._queue.append(jobs)
+
+    def wait(self, timeout_s: float) -> list[Built | Measured]:  # noqa: ARG002
+        if not self._queue:
+            return []
+        work = self._queue.popleft()
+        if isinstance(work, tuple):
+            job, _ = work
+            kernels = kernel_cache(self._artifacts)
+            return [Built(job, attempt_build(job, self._artifacts, kernels))]
+        return list(attempt_measure(self._agents[work[0].request.device], work))

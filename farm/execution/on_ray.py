@@ -1,0 +1,351 @@
+"""The farm on Ray: compile actors, and one actor for each device. Nothing else imports ray."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from farm.compile.artifacts import ArtifactStore
+from farm.compile.compiler import compiler
+from farm.compile.kernels import kernel_cache
+from farm.core.errors import BuildError, DeviceError, DeviceLost, DeviceUnfit, FarmError, UsageError
+from farm.core.hosts import cache_folder, host_name, set_affinity
+from farm.core.values import Artifact, DeviceFacts, Target
+from farm.execution.attempts import attempt_build, attempt_measure, failure, make_agent
+from farm.execution.protocol import BuildJob, Built, Measured, MeasureJob
+from farm.execution.schedule import Place, housekeeping_cores
+from farm.inventory.config import Device
+from farm.measurement.agent import Agent
+
+BUILD_TIMEOUT_S = 600.0
+"""A network builds in seconds; a compiler that is silent for so long has lost itself."""
+
+GRACE_S = 60.0
+"""An agent keeps its own deadline; only when it is so late is its actor taken for dead."""
+
+START_TIMEOUT_S = 120.0
+
+_OBJECT_STORE_BYTES = 256 * 1024 * 1024
+"""Artifacts are under a megabyte and few travel at a time."""
+
+# One thread for each compile actor, and no pinning by TVM: the schedule gives out the cores.
+_BUILDER_ENV = {"TVM_NUM_THREADS": "1", "TVM_BIND_THREADS": "0", "OMP_NUM_THREADS": "1"}
+
+
+class Builder:
+    """A compile actor: builds on the cores that it is told."""
+
+    def __init__(self, root: Path | None) -> None:
+        """root: of the farm's own artifacts, or None on a computer that does not have them."""
+        self._artifacts = ArtifactStore(root or cache_folder() / "artifacts")
+        self._kernels = kernel_cache(self._artifacts)
+
+    def check_target(self, target: Target) -> None:
+        """Raises TargetError."""
+        compiler().target(target)
+
+    def build(self, job: BuildJob, cores: Collection[int]) -> tuple[Artifact | BuildError, bytes]:
+        """The artifact and its library's bytes: the disk may not be the farm's."""
+        set_affinity(cores)
+        built = attempt_build(job, self._artifacts, self._kernels)
+        return built, b"" if isinstance(built, BuildError) else built.library.read_bytes()
+
+
+class DeviceActor:
+    """Holds the agent of one device."""
+
+    def __init__(self, device: Device, cores: Collection[int] | None) -> None:
+        if cores is not None:
+            set_affinity(cores)
+        self._device = device
+        self._agent: Agent | None = None
+
+    def facts(self) -> DeviceFacts:
+        """What the agent found. Raises DeviceError for one that cannot work."""
+        return self._started().facts()
+
+    def measure(self, jobs: Sequence[MeasureJob], libraries: Sequence[bytes]) -> list[Measured]:
+        """libraries: the bytes of each artifact's, for a computer that does not have them."""
+        try:
+            agent = self._started()
+        except DeviceError as e:
+            return [Measured(job, failure(job, e)) for job in jobs]
+        here = [self._localised(job, lib) for job, lib in zip(jobs, libraries, strict=True)]
+        return attempt_measure(agent, here)
+
+    def _started(self) -> Agent:
+        """The agent; started here and not before, as Ray may have started this actor again."""
+        if self._agent is None:
+            agent = make_agent(self._device)
+            agent.__enter__()
+            self._agent = agent
+        return self._agent
+
+    def _localised(self, job: MeasureJob, library: bytes) -> MeasureJob:
+        """The job, with an artifact whose library is on this computer."""
+        artifact = job.artifact
+        if artifact is None or artifact.library.exists():
+            return job
+        cache = ArtifactStore(cache_folder() / "artifacts")
+        key, program, build_s = artifact.build_key, artifact.program, artifact.build_s
+        return replace(job, artifact=cache.put(key, library, program, build_s))
+
+    def stop(self) -> None:
+        if self._agent is not None:
+            self._agent.__exit__(None, None, None)
+
+
+@dataclass(frozen=True)
+class _Flight:
+    """Something that goes on in an actor."""
+
+    work: BuildJob | Sequence[MeasureJob]
+    actor: Any
+    deadline_s: float
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A machine of the Ray cluster."""
+
+    id: str
+    host: str
+    cores: tuple[int, ...]
+
+
+class RayExecutor:
+    """Spreads builds and measurements over a Ray cluster: `farm.execution.protocol.Executor`.
+
+    address: of a running cluster, or None to start one on this computer, which ends with us.
+    compile_workers: at most so many compile actors on a host.
+    """
+
+    def __init__(
+        self,
+        devices: Sequence[Device],
+        artifacts: ArtifactStore,
+        address: str | None = None,
+        compile_workers: int | None = None,
+    ) -> None:
+        self._devices = devices
+        self._artifacts = artifacts
+        self._address = address
+        self._workers = compile_workers
+        self._own_cores = frozenset(os.sched_getaffinity(0))
+        self._agents: dict[str, Any] = {}
+        self._builders: dict[Place, Any] = {}
+        self._nodes: dict[str, _Node] = {}
+        self._flights: dict[Any, _Flight] = {}
+        self.facts: Mapping[str, DeviceFacts] = {}
+        self.slots: Sequence[Place] = ()
+
+    def __enter__(self) -> RayExecutor:
+        try:
+            self._connect()
+            self._find_nodes()
+            self._start_agents()
+            self._keep_off()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop()
+
+    def check_target(self, target: Target) -> None:
+        _unwrapped(self._builder(self.slots[0]).check_target.remote(target), START_TIMEOUT_S)
+
+    def build(self, job: BuildJob, slot: Place) -> None:
+        actor = self._builder(slot)
+        ref = actor.build.remote(job, sorted(slot.cores))
+        self._flights[ref] = _Flight(job, actor, time.monotonic() + BUILD_TIMEOUT_S)
+
+    def measure(self, jobs: Sequence[MeasureJob]) -> None:
+        actor = self._agents[jobs[0].request.device]
+        libraries = [job.artifact.library.read_bytes() if job.artifact else b"" for job in jobs]
+        ref = actor.measure.remote(jobs, libraries)
+        spec = jobs[0].spec
+        longest_s = spec.timeout_s * len(jobs) * spec.max_sessions
+        self._flights[ref] = _Flight(jobs, actor, time.monotonic() + longest_s + GRACE_S)
+
+    def wait(self, timeout_s: float) -> list[Built | Measured]:
+        if not self._flights:
+            return []
+        ready, _ = ray.wait(list(self._flights), num_returns=1, timeout=timeout_s)
+        late = [ref for ref, f in self._flights.items() if f.deadline_s < time.monotonic()]
+        landed = [ended for ref in ready for ended in self._landed(ref)]
+        return landed + [e for ref in late if ref not in ready for e in self._overdue(ref)]
+
+    # Landing
+
+    def _landed(self, ref: Any) -> Sequence[Built | Measured]:
+        flight = self._flights.pop(ref)
+        try:
+            result = ray.get(ref)
+        except RayTaskError as e:
+            if isinstance(e.cause, FarmError):
+                raise e.cause from e
+            return self._lost(flight, str(e.cause))
+        except RayError as e:
+            return self._lost(flight, str(e).splitlines()[0])
+        if isinstance(flight.work, BuildJob):
+            return [self._built(flight.work, *result)]
+        return list(result)
+
+    def _built(self, job: BuildJob, built: Artifact | BuildError, library: bytes) -> Built:
+        if isinstance(built, BuildError):
+            return Built(job, built)
+        kept = self._artifacts.put(job.build_key, library, built.program, built.build_s)
+        return Built(job, kept)
+
+    def _overdue(self, ref: Any) -> Sequence[Built | Measured]:
+        flight = self._flights.pop(ref)
+        ray.kill(flight.actor, no_restart=False)
+        return self._lost(flight, "no answer in time")
+
+    def _lost(self, flight: _Flight, reason: str) -> Sequence[Built | Measured]:
+        work = flight.work
+        if isinstance(work, BuildJob):
+            died = f"the compiler died while it built {work.network.id}: {reason}"
+            return [Built(work, BuildError(died))]
+        lost = DeviceLost(f"the agent of {work[0].request.device} died: {reason}")
+        return [Measured(job, failure(job, lost)) for job in work]
+
+    # Starting and stopping
+
+    def _connect(self) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        if self._address is None:
+            options |= {"address": "local", "include_dashboard": False}
+            options |= {"_node_ip_address": "127.0.0.1", "num_cpus": len(self._own_cores)}
+            options |= {"object_store_memory": _OBJECT_STORE_BYTES}
+            options |= {"resources": {f"device:{device.name}": 1 for device in self._devices}}
+        else:
+            options |= {"address": self._address}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ray.init(**options)
+        except (RayError, ConnectionError, ValueError, RuntimeError) as e:
+            raise UsageError(
+                f"no Ray cluster at {self._address!r}: {str(e).splitlines()[0]}; "
+                "look at `ray:` in cluster.yaml and at `ray status`"
+            ) from e
+
+    def _find_nodes(self) -> None:
+        """One slot for each core of each machine, within `compile_workers`."""
+        probe = ray.remote(num_cpus=0)(_probe)
+        for node in ray.nodes():
+            if not node["Alive"]:
+                continue
+            where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            host, cores = _unwrapped(
+                probe.options(scheduling_strategy=where).remote(), START_TIMEOUT_S
+            )
+            if self._address is None:
+                cores = sorted(self._own_cores)
+            self._nodes.setdefault(host, _Node(node["NodeID"], host, tuple(cores)))
+        self.slots = [
+            Place(node.host, frozenset({core}))
+            for node in self._nodes.values()
+            for core in node.cores[: self._workers]
+        ]
+
+    def _start_agents(self) -> None:
+        attached = ray.cluster_resources()
+        cores = sorted(self._own_cores) if self._address is None else None
+        actor_class = ray.remote(num_cpus=0, max_restarts=-1)(DeviceActor)
+        for device in self._devices:
+            resource = f"device:{device.name}"
+            if resource not in attached:
+                raise DeviceUnfit(
+                    f"no node of the Ray cluster has the resource {resource!r}; on the one that "
+                    f"{device.name} is attached to, run `ray start --address=HEAD "
+                    f"--resources='{{\"{resource}\": 1}}'`"
+                )
+            options = actor_class.options(resources={resource: 1})
+            self._agents[device.name] = options.remote(device, cores)
+        self.facts = {
+            name: _unwrapped(actor.facts.remote(), START_TIMEOUT_S)
+            for name, actor in self._agents.items()
+        }
+
+    def _builder(self, slot: Place) -> Any:
+        """The compile actor of a slot; importing TVM takes seconds, so it stays."""
+        if slot not in self._builders:
+            node = self._nodes[slot.host]
+            actor_class = ray.remote(num_cpus=0, max_restarts=-1)(Builder)
+            self._builders[slot] = actor_class.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
+                runtime_env={"env_vars": _BUILDER_ENV},
+            ).remote(self._root_on(slot.host))
+        return self._builders[slot]
+
+    def _root_on(self, host: str) -> Path | None:
+        """Where a compile actor keeps what it builds: among our artifacts on this computer."""
+        return self._artifacts.root.absolute() if host == host_name() else None
+
+    def _keep_off(self) -> None:
+        """Move ourselves and Ray's own processes to the cores that devices use least.
+
+        Actors choose their cores themselves. A cluster that others started is left as it is.
+        """
+        if self._address is not None:
+            return
+        measured = [f.cores for f in self.facts.values() if f.host == host_name()]
+        cores = housekeeping_cores(self._own_cores, measured)
+        agents = {_unwrapped(a.__ray_call__.remote(_pid), 10.0) for a in self._agents.values()}
+        me = psutil.Process()
+        set_affinity(cores)
+        for process in me.children(recursive=True):
+            if agents.isdisjoint({process.pid, *(p.pid for p in _parents(process))}):
+                set_affinity(cores, process.pid)
+
+    def _stop(self) -> None:
+        for actor in self._agents.values():
+            with suppress(RayError):
+                ray.get(actor.stop.remote(), timeout=10)
+        ray.shutdown()
+        set_affinity(self._own_cores)
+
+
+def _probe() -> tuple[str, list[int]]:
+    return host_name(), sorted(os.sched_getaffinity(0))
+
+
+def _pid(actor: Any) -> int:  # noqa: ARG001
+    return os.getpid()
+
+
+def _parents(process: psutil.Process) -> list[psutil.Process]:
+    with suppress(psutil.Error):
+        return process.parents()
+    return []
+
+
+def _unwrapped(ref: Any, timeout_s: float) -> Any:
+    """The result of a call; an error of the farm comes out as what it was."""
+    try:
+        return ray.get(ref, timeout=timeout_s)
+    except RayTaskError as e:
+        if isinstance(e.cause, FarmError):
+            raise e.cause from e
+        raise
+    except RayActorError as e:
+        raise DeviceLost(str(e).splitlines()[0]) from e
+    except GetTimeoutError as e:
+        raise DeviceLost(f"an actor did not start within {timeout_s:.0f} s") from e

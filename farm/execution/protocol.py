@@ -1,0 +1,86 @@
+"""How builds and measurements are carried out: the boundary that the campaign works against.
+
+`InlineExecutor` does one thing after the other in this process, without Ray;
+`farm.execution.on_ray` has the one that spreads them over Ray actors. Both pass one suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from farm.core.errors import BuildError
+from farm.core.values import Artifact, DeviceFacts, Network, Target
+from farm.execution.schedule import Place
+from farm.measurement.drift import Usual
+from farm.measurement.record import Failure, Measurement, MeasureSpec
+from farm.store import Request
+
+
+@dataclass(frozen=True)
+class BuildJob:
+    """model: the bytes of an ONNX model; network: for messages."""
+
+    build_key: str
+    network: Network
+    model: bytes
+    target: Target
+
+
+@dataclass(frozen=True)
+class MeasureJob:
+    """artifact: None for a device that needs none; usual: see `measuring.measure`."""
+
+    request: Request
+    spec: MeasureSpec
+    artifact: Artifact | None
+    usual: Mapping[str, Usual] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Built:
+    job: BuildJob
+    outcome: Artifact | BuildError
+
+
+@dataclass(frozen=True)
+class Measured:
+    """facts: of the device while it measured; None where it could not say."""
+
+    job: MeasureJob
+    outcome: Measurement | Failure
+    facts: DeviceFacts | None = None
+
+
+class Executor(Protocol):
+    """Carries out what it is told to, on the cores that it is told; a context manager.
+
+    facts: what the agents found, by device name, once it is entered.
+    slots: a place for each build that may go on at a time.
+    """
+
+    facts: Mapping[str, DeviceFacts]
+    slots: Sequence[Place]
+
+    def __enter__(self) -> Executor:
+        """Start the agents. Raises DeviceError for one that cannot work."""
+        ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def check_target(self, target: Target) -> None:
+        """Raises TargetError for a target that the compiler does not know."""
+        ...
+
+    def build(self, job: BuildJob, slot: Place) -> None:
+        """Start a build in a slot that is free."""
+        ...
+
+    def measure(self, jobs: Sequence[MeasureJob]) -> None:
+        """Start to measure networks together on one device that is idle, all by one spec."""
+        ...
+
+    def wait(self, timeout_s: float) -> list[Built | Measured]:
+        """What has ended, as soon as anything has; nothing if the time is up before."""
+        ...

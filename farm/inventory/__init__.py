@@ -1,0 +1,1 @@
+"""cluster.yaml: read and checked, or changed with its comments kept."""

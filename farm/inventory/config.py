@@ -1,0 +1,256 @@
+"""cluster.yaml as typed values. Every mistake in the file is reported at once, with its line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError
+
+from agents import agent_class
+from farm.core.errors import ConfigError, UnknownName
+from farm.measurement.record import MeasureSpec
+
+_DEVICE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_SPEC = TypeAdapter(MeasureSpec)
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class AnchorPolicy(BaseModel):
+    """How a device is watched over, see `farm.devices.chart`.
+
+    every: measurements between two rounds of anchors: with 1 each batch of networks has them, and
+        its latencies are told at the speed that the anchors usually have; 0 measures none.
+    tolerated: a lasting shift up to this, relative, is no drift. A turbo clock that moves all
+        networks by 5 % for minutes is ordinary on a shared host; a host of one's own bears 0.01.
+    pause_s: before a device that is out of control is looked at again.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    every: Annotated[int, Field(ge=0)] = 1
+    tolerated: Annotated[float, Field(gt=0, lt=1)] = 0.06
+    pause_s: Annotated[float, Field(ge=0)] = 30.0
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device as its owner described it: `options` is its kind's own model."""
+
+    name: str
+    kind: str
+    options: BaseModel
+    spec: MeasureSpec
+    anchors: AnchorPolicy
+
+
+@dataclass(frozen=True)
+class FarmConfig:
+    """A checked cluster.yaml.
+
+    store: folder of the database and the artifacts.
+    ray: address of a Ray cluster, or None for a local one.
+    references: devices of the HWL encoding, in its order.
+    compile_workers: at most so many compile actors on a host; None for one per core.
+    """
+
+    path: Path
+    store: Path
+    ray: str | None
+    references: tuple[str, ...]
+    compile_workers: int | None
+    devices: Mapping[str, Device]
+
+    def device(self, name: str) -> Device:
+        """The device called `name`; raises UnknownName."""
+        if name not in self.devices:
+            raise UnknownName("device", name, self.devices, f"devices are listed in {self.path}")
+        return self.devices[name]
+
+
+class _File(BaseModel):
+    """The top level of cluster.yaml; the devices are checked one by one, by their kinds."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    store: str = "farm-data"
+    ray: str | None = None
+    references: list[str] = []
+    compile_workers: int | None = None
+    measure: dict[str, Any] = {}
+    anchors: dict[str, Any] = {}
+    devices: dict[str, dict[str, Any]]
+
+
+Location = tuple[str | int, ...]
+Mistake = tuple[Location, str]
+
+
+def load(path: Path, text: str | None = None) -> FarmConfig:
+    """Read and check cluster.yaml. Raises ConfigError, a line for each mistake.
+
+    text: what the file would say; by default what it says.
+    """
+    tree = parse(path, text)
+    mistakes: list[Mistake] = []
+    file = _validated(_File, _plain(tree), (), mistakes)
+    if file is None:
+        raise _report(path, tree, mistakes)
+    devices = {name: _device(name, file, mistakes) for name in file.devices}
+    mistakes += _reference_mistakes(file)
+    if mistakes:
+        raise _report(path, tree, mistakes)
+    return FarmConfig(
+        path=path,
+        store=path.parent.absolute() / file.store,
+        ray=file.ray,
+        references=tuple(file.references),
+        compile_workers=file.compile_workers,
+        devices={name: device for name, device in devices.items() if device is not None},
+    )
+
+
+def parse(path: Path, text: str | None = None) -> CommentedMap:
+    """The file with the places of everything in it, not checked yet. Raises ConfigError."""
+    try:
+        tree = YAML().load(path.read_text() if text is None else text)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"no {path}; start from the cluster.yaml of the farm, or name yours with --config"
+        ) from None
+    except OSError as e:
+        raise ConfigError(f"{path} cannot be read: {e.strerror}") from e
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"{path} is not a text file: {e.reason} at byte {e.start}") from e
+    except MarkedYAMLError as e:
+        mark = e.problem_mark or e.context_mark
+        problem = (e.problem or "not YAML").splitlines()[0]
+        raise ConfigError(f"{path}:{mark.line + 1 if mark else 1}: {problem}") from e
+    if not isinstance(tree, CommentedMap):
+        raise ConfigError(f"{path}:1: must be a mapping with `devices:`, got {type(tree).__name__}")
+    return tree
+
+
+def _plain(node: Any) -> Any:
+    """The tree without ruamel's types, which pydantic's strict mode refuses."""
+    if isinstance(node, CommentedMap):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, CommentedSeq):
+        return [_plain(value) for value in node]
+    for kind in (bool, int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node
+
+
+def _device(name: str, file: _File, mistakes: list[Mistake]) -> Device | None:
+    entry = dict(file.devices[name])
+    at: Location = ("devices", name)
+    if not _DEVICE_NAME.fullmatch(name):
+        rule = "a device's name is lower-case letters, digits, '-' and '_'"
+        mistakes.append((at, f"{rule}, got {name!r}"))
+    spec = _spec({**file.measure, **_mapping(entry.pop("measure", {}))}, file, name, mistakes)
+    anchors = _anchors(entry.pop("anchors", None), file, at, mistakes)
+    if "kind" not in entry:
+        mistakes.append((at, "a device needs a `kind`, for example `kind: cpu`"))
+        return None
+    kind = str(entry.pop("kind"))
+    try:
+        options_model = agent_class(kind).options
+    except UnknownName as e:
+        mistakes.append(((*at, "kind"), str(e)))
+        return None
+    options = _validated(options_model, entry, at, mistakes)
+    if options is None or spec is None or anchors is None:
+        return None
+    return Device(name, kind, options, spec, anchors)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {"measure": value}
+
+
+def _anchors(
+    own: dict[str, Any] | None, file: _File, device: Location, mistakes: list[Mistake]
+) -> AnchorPolicy | None:
+    at = ("anchors",) if own is None else (*device, "anchors")
+    found: list[Mistake] = []
+    policy = _validated(AnchorPolicy, {**file.anchors, **(own or {})}, at, found)
+    mistakes += [mistake for mistake in found if mistake not in mistakes]
+    return policy
+
+
+def _spec(
+    values: dict[str, Any], file: _File, device: str, mistakes: list[Mistake]
+) -> MeasureSpec | None:
+    own = file.devices[device].get("measure")
+    at: Location = ("devices", device, "measure") if own is not None else ("measure",)
+    try:
+        return _SPEC.validate_python(values)
+    except ValidationError as e:
+        found = _from_pydantic(e, at, list(MeasureSpec.__dataclass_fields__))
+        mistakes += [mistake for mistake in found if mistake not in mistakes]
+        return None
+
+
+def _reference_mistakes(file: _File) -> list[Mistake]:
+    mistakes: list[Mistake] = [
+        (("references", i), str(UnknownName("device", name, file.devices)))
+        for i, name in enumerate(file.references)
+        if name not in file.devices
+    ]
+    if len(set(file.references)) < len(file.references):
+        mistakes.append((("references",), f"each reference once, got {file.references}"))
+    return mistakes
+
+
+def _validated(
+    model: type[_Model], value: Any, at: Location, mistakes: list[Mistake]
+) -> _Model | None:
+    try:
+        return model.model_validate(value)
+    except ValidationError as e:
+        mistakes += _from_pydantic(e, at, list(model.model_fields))
+        return None
+
+
+def _from_pydantic(error: ValidationError, at: Location, known: Sequence[str]) -> list[Mistake]:
+    return [((*at, *e["loc"]), _message(e, known)) for e in error.errors()]
+
+
+def _message(error: Any, known: Sequence[str]) -> str:
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        key = str(error["loc"][-1])
+        near = get_close_matches(key, known, n=1)
+        offer = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known)}"
+        return f"unknown key `{key}`; {offer}"
+    if error["type"] == "missing":
+        return f"`{error['loc'][-1]}` is missing"
+    reason = error["msg"].removeprefix("Value error, ")
+    return f"{reason[0].lower()}{reason[1:]}, got {error['input']!r}"
+
+
+def _report(path: Path, tree: CommentedMap, mistakes: Sequence[Mistake]) -> ConfigError:
+    lines = sorted((_line(tree, at), ".".join(map(str, at)), text) for at, text in mistakes)
+    return ConfigError(
+        "\n".join(f"{path}:{line}: {at + ': ' if at else ''}{text}" for line, at, text in lines)
+    )
+
+
+def _line(tree: Any, at: Location) -> int:
+    """The line, counted from 1, of the deepest part of `at` that is in the file."""
+    line, node = 1, tree
+    for key in at:
+        positions = node.lc.data if isinstance(node, (CommentedMap, CommentedSeq)) else {}
+        if not positions or key not in positions:
+            break
+        line = positions[key][0] + 1
+        node = node[key]
+    return int(line)

@@ -1,0 +1,195 @@
+"""Measuring a batch of networks on one device: sessions until each latency is known well enough.
+
+The agent only times; which blocks count, who takes part in another session and when it is enough
+is decided here, on the farm's side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+from farm.core.errors import DeviceError, DeviceLost
+from farm.core.values import DeviceFacts
+from farm.measurement import verdict
+from farm.measurement.agent import Agent
+from farm.measurement.drift import Usual, slowdown
+from farm.measurement.record import Block, Job, Measurement, MeasureSpec, Session
+
+MEMORY_SHARE = 0.25
+"""Share of a device's memory that the networks of one session may fill."""
+
+
+@dataclass
+class _Course:
+    """What became of a job so far. It takes part in sessions from the first on, without a gap."""
+
+    job: Job
+    sessions: list[Session] = field(default_factory=list)
+    error: DeviceError | None = None
+
+    @property
+    def blocks(self) -> list[Block]:
+        return [
+            replace(block, session=number)
+            for number, session in enumerate(self.sessions)
+            for block in session.blocks
+        ]
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """What all courses of a batch have in common. usual: as known before it."""
+
+    facts: DeviceFacts
+    spec: MeasureSpec
+    usual: Usual
+
+
+def measure(
+    agent: Agent,
+    jobs: Sequence[Job],
+    spec: MeasureSpec,
+    usual: Mapping[str, Usual] = MappingProxyType({}),
+) -> tuple[DeviceFacts, list[Measurement | DeviceError]]:
+    """Measure all jobs; the device as it was meanwhile, and for each job what came of it.
+
+    A network that fails is left out of the next session, the others go on. Jobs that are
+    references take part as long as any other does, and what they show is divided out of the
+    others' latencies.
+    usual: what the device is like as a rule, by fingerprint; where that is not known yet, it is
+    what these sessions show.
+    Raises DeviceError where the device itself cannot be used.
+    """
+    facts = agent.facts()
+    terms = _Terms(facts, spec, usual.get(facts.fingerprint, Usual()))
+    outcomes = [o for batch in batches(jobs, facts) for o in _batch(agent, batch, terms)]
+    after = agent.facts()
+    if after.fingerprint != facts.fingerprint:
+        changed = DeviceLost(
+            f"{facts.device} changed while it measured: {difference(facts, after)}"
+        )
+        return after, [changed for _ in outcomes]
+    return facts, outcomes
+
+
+def batches(jobs: Sequence[Job], facts: DeviceFacts) -> Iterator[list[Job]]:
+    """The jobs in order, in groups whose tensors fit into the device's memory together."""
+    most_bytes = MEMORY_SHARE * float(facts.info.get("memory_bytes", "inf"))
+    batch: list[Job] = []
+    size_bytes = 0
+    for job in jobs:
+        needed_bytes = job.artifact.program.size_bytes if job.artifact else 0
+        if batch and size_bytes + needed_bytes > most_bytes:
+            yield batch
+            batch, size_bytes = [], 0
+        batch.append(job)
+        size_bytes += needed_bytes
+    yield batch
+
+
+def difference(before: DeviceFacts, after: DeviceFacts) -> str:
+    """What differs between two fingerprints of a device, in words."""
+    names = sorted({*before.identity, *after.identity})
+    told = [
+        f"{name} was {before.identity.get(name)!r} and is {after.identity.get(name)!r}"
+        for name in names
+        if before.identity.get(name) != after.identity.get(name)
+    ]
+    return "; ".join(told) or f"its target was {before.target!r} and is {after.target!r}"
+
+
+def _batch(agent: Agent, jobs: Sequence[Job], terms: _Terms) -> list[Measurement | DeviceError]:
+    courses = [_Course(job) for job in jobs]
+    taking_part = courses
+    for number in range(1 if terms.facts.exact else terms.spec.max_sessions):
+        _hold_session(agent, taking_part, terms.spec, number)
+        judged = zip(taking_part, _outcomes(taking_part, courses, terms), strict=True)
+        taking_part = [course for course, o in judged if not _settled(course, o, terms.spec)]
+        if all(course.job.reference for course in taking_part):
+            # References alone show enough of the device with the fewest sessions.
+            taking_part = [c for c in taking_part if len(c.sessions) < terms.spec.min_sessions]
+        if not taking_part:
+            break
+    return _outcomes(courses, courses, terms)
+
+
+def _hold_session(agent: Agent, courses: Sequence[_Course], spec: MeasureSpec, number: int) -> None:
+    """One session of all; a network that fails in it is taken out, and the session held again."""
+    left = list(courses)
+    while left:
+        try:
+            sessions = agent.session([course.job for course in left], spec, number)
+        except DeviceError as e:
+            _blame(left, e)
+            continue
+        for course, session in zip(left, sessions, strict=True):
+            course.sessions.append(session)
+        return
+
+
+def _blame(left: list[_Course], error: DeviceError) -> None:
+    """Ends the courses that an error is about: one, or all where it is not said which."""
+    guilty = left if error.network is None else [left[error.network]]
+    for course in list(guilty):
+        course.error = error
+        left.remove(course)
+
+
+def _settled(course: _Course, outcome: Measurement | DeviceError, spec: MeasureSpec) -> bool:
+    """Whether another session of this network would be a waste. A reference goes on."""
+    if isinstance(outcome, DeviceError):
+        return True
+    if course.job.reference or len(course.sessions) < spec.min_sessions:
+        return False
+    return outcome.device_s >= spec.budget_s or outcome.verdict == "ok"
+
+
+def _outcomes(
+    wanted: Sequence[_Course], courses: Sequence[_Course], terms: _Terms
+) -> list[Measurement | DeviceError]:
+    """What came of those that are wanted as far as they got, judged by all of the batch."""
+    blocks = [block for course in courses for block in course.blocks]
+    probe_s = terms.usual.clock_probe_s or verdict.usual_probe_s(blocks)
+    timed = [
+        _measurement(course, terms, probe_s)
+        for course in courses
+        if course.job.reference and course.error is None
+    ]
+    spaces = {course.job.network.space for course in wanted}
+    compared = {space: slowdown(space, timed, terms.usual.references_s) for space in spaces}
+
+    def outcome(course: _Course) -> Measurement | DeviceError:
+        against = () if course.job.reference else compared[course.job.network.space]
+        return course.error or _measurement(course, terms, probe_s, against)
+
+    return [outcome(course) for course in wanted]
+
+
+def _measurement(
+    course: _Course,
+    terms: _Terms,
+    clock_probe_s: float | None,
+    compared: Sequence[float] = (),
+) -> Measurement:
+    """compared: with references, see `references.slowdown`."""
+    blocks, artifact = course.blocks, course.job.artifact
+    known = dict(enumerate(compared))
+    reasons = [verdict.rejection(b, clock_probe_s, known.get(b.session, 1.0)) for b in blocks]
+    return Measurement(
+        network=course.job.network,
+        device=terms.facts.device,
+        fingerprint=terms.facts.fingerprint,
+        build_key=artifact.build_key if artifact else None,
+        spec=terms.spec,
+        blocks=tuple(replace(b, rejected=r) for b, r in zip(blocks, reasons, strict=True)),
+        warmup_s=tuple(session.warmup_s for session in course.sessions),
+        exact=terms.facts.exact,
+        device_s=sum(session.device_s for session in course.sessions),
+        measured_at=datetime.now(UTC).isoformat(),
+        clock_probe_s=clock_probe_s,
+        warmup_taken_s=sum(session.warmup_taken_s for session in course.sessions),
+        slowdown=tuple(compared[: len(course.sessions)]),
+    )

@@ -1,0 +1,1 @@
+"""What is predicted from what was measured, and what to measure next."""

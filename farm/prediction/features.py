@@ -1,0 +1,67 @@
+"""Networks of a search space as the predictor sees them.
+
+What is known beforehand are virtual devices: costs that follow from the graph
+(multiply-accumulates, parameters, kernels, traffic), each of which some real device resembles.
+Where other devices were measured, they are references (HWL, Multi-Predict, section 3.2), each of
+which is predicted from the virtual devices where it was not measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from farm.core.values import Network
+from farm.spaces.base import SearchSpace
+from predictors import FloatArray, IntArray, Observations
+from predictors.encodings.analytic import VirtualDevices
+from predictors.encodings.hwl import clipped, root
+from predictors.encodings.normalisation import Standardisation, TrainingRows
+from predictors.models.mixture_gp import MixtureGP
+
+_LOG = "log_"
+"""How a space marks the columns that are log(1 + cost)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What was measured on another device: rows (n,) of the networks, latency_s (n,) seconds."""
+
+    rows: IntArray
+    latency_s: FloatArray
+
+
+def predictor(
+    space: SearchSpace,
+    networks: Sequence[Network],
+    pool: int,
+    references: Sequence[Reference] = (),
+) -> MixtureGP:
+    """The predictor over `networks` (N); row i of its `features` (N, F) encodes networks[i].
+
+    pool: scales are fitted on so many of the first networks, which are known without measuring.
+    references: of other devices than the one to be predicted, each with a network or more.
+    """
+    features = space.features(networks)
+    logs = [i for i, name in enumerate(space.feature_names) if name.startswith(_LOG)]
+    names = [space.feature_names[i].removeprefix(_LOG) for i in logs]
+    rows = TrainingRows.of(np.arange(pool), np.arange(pool, len(networks)))
+    virtual = VirtualDevices.of(np.expm1(features[:, logs]), names, rows)
+    none = np.empty((len(networks), 0))
+    alone = MixtureGP.over(none, virtual.values, features, rows, np.empty(0), virtual.spread)
+    if not references:
+        return alone
+    real = np.column_stack([_roots(alone, reference) for reference in references])
+    spread = real[rows.indices].std(0)
+    scaled = clipped(Standardisation.fit(real, rows).apply(real))
+    return MixtureGP.over(scaled, virtual.values, features, rows, spread, virtual.spread)
+
+
+def _roots(alone: MixtureGP, reference: Reference) -> FloatArray:
+    """(N,), square roots of latency relative to the median measured one, of all networks."""
+    measured = alone.features[reference.rows]
+    seen = Observations.of_one("reference", measured, reference.latency_s)
+    predicted_s = alone.fit(seen).posterior(alone.features, "reference").latency_s
+    return root(predicted_s / np.median(reference.latency_s))

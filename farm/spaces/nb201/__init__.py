@@ -1,0 +1,1 @@
+"""NAS-Bench-201: its cells, graphs, features and torch modules."""

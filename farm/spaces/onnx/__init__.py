@@ -1,0 +1,1 @@
+"""Networks from ONNX files, and search spaces written as ONNX."""

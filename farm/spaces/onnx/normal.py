@@ -1,0 +1,343 @@
+"""The normal form of an ONNX model: the work of the network, without its weights' values.
+
+- What depends on no input is computed now: shapes, axes, transposed weights.
+- Weights are inputs after the network's own, in node order; devices fill them with seeded values.
+  Other constants keep their value: integers, single numbers, and operands that not every value
+  suits, such as a divisor.
+- Batch norm is folded into the layer before it, else it is a scale and a shift, as in
+  `onnx_export`. Its variance, which a seeded value would make negative, is gone with that.
+- Names say only what a node is and where it stands, but nodes keep theirs, for messages.
+
+Two exports of one network have one normal form if they write down the same operations: trained or
+not, folded or not, with a fixed or a dynamic batch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from farm.core.errors import NetworkSyntaxError
+from farm.spaces.graph import INPUT_NAME
+from farm.spaces.onnx.export import IR_VERSION
+from farm.spaces.onnx.read import node_label
+from farm.spaces.ops import Shape
+
+Array = NDArray[Any]
+
+_LAYERS = {"Conv", "ConvTranspose", "Gemm"}
+"""What batch norm is folded into: layers whose third operand is a bias."""
+
+_PARAMETRIC = {
+    *_LAYERS,
+    "GRU",
+    "GroupNormalization",
+    "InstanceNormalization",
+    "LSTM",
+    "LayerNormalization",
+    "PRelu",
+    "RNN",
+}
+"""Operators whose operands after the first are weights, if they are known."""
+
+_ARITHMETIC = {"Add", "Concat", "Einsum", "MatMul", "Mul", "Sub"}
+"""Operators of which any operand can be a weight, unless it is a single number."""
+
+_ALIASES = {"Dropout", "Identity"}
+"""Operators that do nothing at inference."""
+
+_CARRIED_ELEMENTS = 1024
+"""Constants up to this size are shown to shape inference, which needs those that are shapes."""
+
+
+@dataclass(frozen=True)
+class _Type:
+    """elem_type: ONNX's number; 0 if it is not known. shape: None if it is not known."""
+
+    elem_type: int
+    shape: Shape | None
+
+
+@dataclass
+class _Draft:
+    """A model on its way to normal form.
+
+    nodes: what is left to run, in an order in which it can.
+    constants: what depends on no input. types: of everything else, as far as they are known.
+    """
+
+    opsets: Sequence[Any]
+    source: ValueInfoProto
+    output: str
+    nodes: list[NodeProto]
+    constants: dict[str, Array]
+    types: Mapping[str, _Type]
+
+
+def normalise(model: ModelProto) -> ModelProto:
+    """The normal form of a checked model with one static input (`onnx_read.read`).
+
+    The model is used up. Raises NetworkSyntaxError for a network without a single float32 output
+    of known shape.
+    """
+    draft = _draft(model)
+    _drop_aliases(draft)
+    _fold_constants(draft)
+    _fold_batch_norms(draft)
+    _drop_unread(draft)
+    _infer(draft)
+    _check(draft)
+    return _write(draft)
+
+
+def _draft(model: ModelProto) -> _Draft:
+    graph = model.graph
+    if len(graph.output) != 1:
+        names = ", ".join(value.name for value in graph.output)
+        raise NetworkSyntaxError(
+            f"a network must have one output, got {len(graph.output)}: {names}; "
+            "export it with the one that counts"
+        )
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    nodes = list(graph.node)
+    return _Draft(model.opset_import, graph.input[0], graph.output[0].name, nodes, constants, {})
+
+
+def _drop_aliases(draft: _Draft) -> None:
+    """Readers of an alias read what it stands for; of a constant's alias, a copy of their own.
+
+    Exporters let equal weights share one initializer through aliases; they are still two weights.
+    """
+    stands_for: dict[str, str] = {}
+    read = {name for node in draft.nodes for name in node.input}
+    nodes = []
+    for node in draft.nodes:
+        node.input[:] = [stands_for.get(name, name) for name in node.input]
+        if node.op_type not in _ALIASES or read.intersection(node.output[1:]):
+            nodes.append(node)
+        elif node.input[0] in draft.constants:
+            draft.constants[node.output[0]] = draft.constants[node.input[0]]
+        else:
+            stands_for[node.output[0]] = node.input[0]
+    draft.nodes = nodes
+    draft.output = stands_for.get(draft.output, draft.output)
+
+
+def _fold_constants(draft: _Draft) -> None:
+    """Computes what depends on no input. More shapes are known then, and so more to compute."""
+    before = -1
+    while before != len(draft.nodes):
+        before = len(draft.nodes)
+        _infer(draft)
+        draft.nodes = [node for node in draft.nodes if not _becomes_constant(draft, node)]
+
+
+def _becomes_constant(draft: _Draft, node: NodeProto) -> bool:
+    shape = draft.types.get(node.input[0], _Type(0, None)).shape if node.input else None
+    if node.op_type == "Shape" and shape is not None:
+        bounds = {a.name: a.i for a in node.attribute}
+        part = shape[bounds.get("start", 0) : bounds.get("end", len(shape))]
+        draft.constants[node.output[0]] = np.array(part, np.int64)
+        return True
+    operands = [name for name in node.input if name]
+    if not all(name in draft.constants for name in operands):
+        return False
+    # A source without operands is a constant, or random numbers.
+    if not operands and node.op_type != "Constant":
+        return False
+    values = _evaluate(node, {name: draft.constants[name] for name in operands}, draft.opsets)
+    draft.constants.update(zip(filter(None, node.output), values, strict=True))
+    return True
+
+
+def _evaluate(node: NodeProto, operands: Mapping[str, Array], opsets: Sequence[Any]) -> list[Array]:
+    inputs = [ValueInfoProto(name=name) for name in operands]
+    outputs = [ValueInfoProto(name=name) for name in node.output if name]
+    model = helper.make_model(
+        helper.make_graph([node], "constant", inputs, outputs), opset_imports=opsets
+    )
+    try:
+        return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, dict(operands))]
+    # The evaluator raises whatever the code of an operator happens to raise.
+    except Exception as e:
+        reason = " ".join(str(e).split())
+        raise NetworkSyntaxError(f"{node_label(node)} cannot be computed: {reason}") from e
+
+
+def _fold_batch_norms(draft: _Draft) -> None:
+    readers = Counter([name for node in draft.nodes for name in node.input] + [draft.output])
+    makers = {node.output[0]: node for node in draft.nodes}
+    nodes = []
+    for node in draft.nodes:
+        known = all(name in draft.constants for name in node.input[1:])
+        if node.op_type != "BatchNormalization" or not known:
+            nodes.append(node)
+            continue
+        maker = makers.get(node.input[0])
+        if maker is not None and maker.op_type in _LAYERS and readers[node.input[0]] == 1:
+            maker.output[0] = node.output[0]
+            # Its value does not matter, as devices fill it; its shape is right.
+            maker.input[2:] = list(maker.input[2:]) or [node.input[2]]
+        else:
+            nodes += _scale_and_shift(draft, node)
+    draft.nodes = nodes
+
+
+def _scale_and_shift(draft: _Draft, node: NodeProto) -> Iterator[NodeProto]:
+    """Batch norm as y = scale * x + shift; scale and shift: (C, 1, ..., 1)."""
+    x, *parameters = node.input
+    gamma, beta, mean, variance = (draft.constants[name] for name in parameters)
+    epsilon = {a.name: a.f for a in node.attribute}.get("epsilon", 1e-5)
+    shape = (-1, *[1] * (len(draft.types[x].shape or ()) - 2))
+    scale = (gamma / np.sqrt(variance + epsilon)).reshape(shape).astype(np.float32)
+    shift = (beta.reshape(shape) - mean.reshape(shape) * scale).astype(np.float32)
+    out = node.output[0]
+    draft.constants |= {f"{out}/scale": scale, f"{out}/shift": shift}
+    name = node.name or out
+    yield helper.make_node("Mul", [x, f"{out}/scale"], [f"{out}/scaled"], f"{name}/scale")
+    yield helper.make_node("Add", [f"{out}/scaled", f"{out}/shift"], [out], f"{name}/shift")
+
+
+def _drop_unread(draft: _Draft) -> None:
+    read, nodes = {draft.output}, []
+    for node in reversed(draft.nodes):
+        if read.intersection(node.output):
+            read.update(node.input)
+            nodes.append(node)
+    draft.nodes = nodes[::-1]
+
+
+def _check(draft: _Draft) -> None:
+    """Refuses networks whose work depends on values, and those with no work at all."""
+    if not draft.nodes:
+        raise NetworkSyntaxError("nothing in the network depends on its input")
+    for node in draft.nodes:
+        for name in filter(None, node.output):
+            shape = draft.types.get(name, _Type(0, None)).shape
+            if shape is None or 0 in shape:
+                raise NetworkSyntaxError(
+                    f"the shape of what {node_label(node)} makes is not known before it runs; "
+                    "only networks of static shapes and known operators can be compiled"
+                )
+    kind = draft.types[draft.output].elem_type
+    if kind != TensorProto.FLOAT:
+        name = TensorProto.DataType.Name(kind).lower()
+        raise NetworkSyntaxError(
+            f"the output must be float32, but {draft.output!r} is {name}; "
+            "export the network without what follows its scores"
+        )
+
+
+def _infer(draft: _Draft) -> None:
+    """Brings `types` up to date."""
+    weights, carried = [], []
+    for name, value in draft.constants.items():
+        if value.size <= _CARRIED_ELEMENTS:
+            carried.append(numpy_helper.from_array(value, name))
+        else:
+            kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+            weights.append(helper.make_tensor_value_info(name, kind, value.shape))
+    inputs, outputs = [draft.source, *weights], [ValueInfoProto(name=draft.output)]
+    graph = helper.make_graph(draft.nodes, "draft", inputs, outputs, carried)
+    model = helper.make_model(graph, opset_imports=draft.opsets, ir_version=IR_VERSION)
+    try:
+        graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    except onnx.shape_inference.InferenceError as e:
+        raise NetworkSyntaxError(f"its shapes do not fit: {' '.join(str(e).split())}") from e
+    values = (*graph.input, *graph.value_info, *graph.output)
+    draft.types = {value.name: _type(value) for value in values}
+
+
+def _type(value: ValueInfoProto) -> _Type:
+    kind = value.type.tensor_type
+    known = kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim)
+    shape = tuple(dim.dim_value for dim in kind.shape.dim) if known else None
+    return _Type(kind.elem_type, shape)
+
+
+@dataclass
+class _Writer:
+    """Nodes under new names. names, weights: the new name of each value, of each weight."""
+
+    draft: _Draft
+    names: dict[str, str]
+    weights: dict[str, str] = field(default_factory=dict)
+    nodes: list[NodeProto] = field(default_factory=list)
+
+    def add(self, node: NodeProto, label: str) -> None:
+        operands = [
+            self.names[source] if source in self.names else self._known(node, position, label)
+            for position, source in enumerate(node.input)
+        ]
+        made = [f"{label}.{i}" if i else label for i in range(len(node.output))]
+        self.names |= {old: new for old, new in zip(node.output, made, strict=True) if old}
+        self.nodes.append(_renamed(node, operands, [self.names[old] for old in node.output]))
+
+    def _known(self, node: NodeProto, position: int, label: str) -> str:
+        """The name of a weight, or of a constant that no other node reads."""
+        source, name = node.input[position], f"{label}_{position}"
+        value = self.draft.constants[source]
+        if _is_weight(node, position, value):
+            return self.weights.setdefault(source, name)
+        self.nodes.append(_constant(name, value))
+        return name
+
+
+def _write(draft: _Draft) -> ModelProto:
+    """The model under new names; `value_info` is left to whoever needs it."""
+    writer = _Writer(draft, {draft.source.name: INPUT_NAME, "": ""})
+    for number, node in enumerate(draft.nodes):
+        writer.add(node, f"{node.op_type.lower()}{number}")
+    inputs = [_float_info(INPUT_NAME, draft.types[draft.source.name].shape)]
+    inputs += [_float_info(new, draft.constants[old].shape) for old, new in writer.weights.items()]
+    output = _float_info(writer.names[draft.output], draft.types[draft.output].shape)
+    return helper.make_model(
+        helper.make_graph(writer.nodes, "network", inputs, [output]),
+        opset_imports=_used_opsets(draft),
+        ir_version=IR_VERSION,
+        producer_name="latency-farm",
+    )
+
+
+def _constant(name: str, value: Array) -> NodeProto:
+    """A node: an initializer would become an input of the compiled network."""
+    return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value))
+
+
+def _is_weight(node: NodeProto, position: int, value: Array) -> bool:
+    if value.dtype != np.float32 or _domain(node.domain):
+        return False
+    parametric = node.op_type in _PARAMETRIC and position > 0
+    return parametric or (node.op_type in _ARITHMETIC and value.size > 1)
+
+
+def _renamed(node: NodeProto, inputs: Sequence[str], outputs: Sequence[str]) -> NodeProto:
+    """attributes: by name, as exporters write them in different orders."""
+    attributes = sorted(node.attribute, key=lambda attribute: str(attribute.name))
+    domain = _domain(node.domain)
+    renamed = helper.make_node(node.op_type, inputs, outputs, node.name, domain=domain)
+    renamed.attribute.extend(attributes)
+    return renamed
+
+
+def _used_opsets(draft: _Draft) -> list[Any]:
+    used = {_domain(node.domain) for node in draft.nodes}
+    versions = sorted((_domain(opset.domain), opset.version) for opset in draft.opsets)
+    return [helper.make_opsetid(*version) for version in versions if version[0] in used]
+
+
+def _domain(name: str) -> str:
+    """ONNX's own domain has two names."""
+    return "" if name == "ai.onnx" else name
+
+
+def _float_info(name: str, shape: Shape | None) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)

@@ -43,7 +43,7 @@ class Advises(Protocol):
 
     def advice(self) -> dict[str, Any]:
         """What its entry in cluster.yaml says besides its options, unless its owner knows better:
-        `measure` and `anchors`."""
+        `measure` and `controls`."""
 
 
 def agent_class(kind: str) -> type[Agent]:

@@ -91,8 +91,8 @@ def format_cpu_list(cpus: Iterable[int]) -> str:
     return ",".join(map(str, sorted(cpus)))
 
 
-def witness_files(cores: Iterable[int]) -> list[str]:
-    """Patterns of the files that `witness` reads."""
+def telemetry_files(cores: Iterable[int]) -> list[str]:
+    """Patterns of the files that `telemetry` reads."""
     each = ("cpufreq/scaling_cur_freq", "thermal_throttle/core_throttle_count")
     return [
         "/proc/loadavg",
@@ -111,7 +111,7 @@ _NOW = 0xF
 _TEMPERATURES_C = (-40.0, 130.0)
 
 
-def witness(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, float]:
+def telemetry(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, float]:
     """What two readings of the runner say of the block between them.
 
     elapsed_s, utc_elapsed_s: by the monotonic and by the wall clock; cpu_s: of all threads;

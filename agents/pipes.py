@@ -50,7 +50,7 @@ RUNNER_ERRORS: Mapping[str, type[DeviceError]] = {
     "unfit": DeviceUnfit,
     "wrong_output": WrongOutput,
 }
-"""What the kinds of errors of the runner, and of the keeper, are here."""
+"""What the kinds of errors of the runner, and of the supervisor, are here."""
 
 
 class Pipe(Protocol):

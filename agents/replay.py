@@ -161,9 +161,9 @@ class ReplayAgent:
         rng = self._rng(network, spec, number)
         runs = max(1, math.ceil(spec.sample_s / latency_s))
         count = max(spec.min_samples, math.ceil(spec.block_s / (runs * latency_s)))
-        witness = {"published_s": latency_s}
+        telemetry = {"published_s": latency_s}
         blocks = tuple(
-            Block(self._round(latency_s, count, rng), runs, witness) for _ in range(spec.rounds)
+            Block(self._round(latency_s, count, rng), runs, telemetry) for _ in range(spec.rounds)
         )
         pauses_s = spec.pause_s * (spec.rounds - 1)
         device_s = spec.warmup_s + sum(block.timed_s for block in blocks) + pauses_s

@@ -47,7 +47,7 @@ def session_request(
         "order": number,
         "spec": asdict(spec),
         "timeout_s": spec.timeout_s,
-        "read": linux.witness_files(cores),
+        "read": linux.telemetry_files(cores),
     }
 
 
@@ -70,14 +70,14 @@ def _block(said: Mapping[str, Any]) -> Block:
     return Block(
         samples_s=tuple(said["samples_s"]),
         runs_per_sample=said["runs_per_sample"],
-        witness={
-            **linux.witness(said["before"], said["after"]),
-            **gpu_witness(said["before"].get("gpu", {}), said["after"].get("gpu", {})),
+        telemetry={
+            **linux.telemetry(said["before"], said["after"]),
+            **gpu_telemetry(said["before"].get("gpu", {}), said["after"].get("gpu", {})),
         },
     )
 
 
-def gpu_witness(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+def gpu_telemetry(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
     """What two readings of `agents.on_device.nvidia.Gpu` say: the state after the block, and
     `throttled`, flags of everything that held the clock down before it or after it."""
     states = {f"gpu_{name}": value for name, value in after.items() if name != "throttled"}

@@ -3,7 +3,7 @@
     python -m benchmarks.fidelity --networks 30 --seed 0 [--reference 12] [--json]
 
 Measures networks of both search spaces twice, in two campaigns with a runner each, as the farm
-does, with anchors in each batch; then as MetaSchedule's runner does
+does, with control networks in each batch; then as MetaSchedule's runner does
 (`benchmarks/time_evaluator.py`), one network after the other, for as many device seconds as the
 farm took. First on the host as it is, then beside one process that copies memory and computes in
 random bursts, then beside eight. A longer run of `--reference` sessions, half of it between the
@@ -32,14 +32,14 @@ import numpy as np
 from agents import agent_class
 from benchmarks import report
 from benchmarks.time_evaluator import evaluated
-from farm.campaign.dispatch import BATCH
+from farm.campaign.dispatch import GROUP
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build
 from farm.compile.kernels import kernel_cache
 from farm.core.errors import DeviceError
-from farm.devices.controls import anchors_of
+from farm.devices.controls import controls_of
 from farm.measurement.agent import Agent
-from farm.measurement.drift import Usual, usual_after
+from farm.measurement.drift import Baseline, baselines_after
 from farm.measurement.record import Job, Measurement, MeasureSpec
 from farm.measurement.sessions import measure
 from farm.spaces import space
@@ -56,7 +56,7 @@ NEIGHBOURS = {"idle": 0, "loaded": 1, "crowded": 8}
 class Campaign:
     """What one campaign says of each network: (N,) seconds and what it cost.
 
-    device_s: with each network's share of the anchors of its batch.
+    device_s: with each network's share of the control networks of its batch.
     """
 
     latency_s: np.ndarray
@@ -69,14 +69,15 @@ class Campaign:
 
 @dataclass(frozen=True)
 class Lab:
-    """Everything compiled for this computer: the networks, and the anchors of their spaces."""
+    """Everything compiled for this computer: the networks, and the control networks of their
+    spaces."""
 
     networks: Sequence[Job]
-    anchors: Sequence[Job]
+    controls: Sequence[Job]
 
 
 def lab(count: int, seed: int, root: Path) -> Lab:
-    """`count` random networks, and the anchors."""
+    """`count` random networks, and the control networks."""
     artifacts = ArtifactStore(root)
     rng = np.random.default_rng(seed)
     with _device() as device:
@@ -88,32 +89,32 @@ def lab(count: int, seed: int, root: Path) -> Lab:
         for network in space(name).sample(count * share // sum(SPACES.values()), rng)
     ]
     made = []
-    for network in (*chosen, *anchors_of(SPACES.keys())):
+    for network in (*chosen, *controls_of(SPACES.keys())):
         model = space(network.space).model(network)
         made.append(Job(network, build(model, target, artifacts, kernel_cache(artifacts))))
         _say(f"{len(made)} networks compiled")
-    anchors = [replace(job, reference=True) for job in made[len(chosen) :]]
-    return Lab(made[: len(chosen)], anchors)
+    controls = [replace(job, reference=True) for job in made[len(chosen) :]]
+    return Lab(made[: len(chosen)], controls)
 
 
 def farms_campaign(
-    networks: Lab, spec: MeasureSpec, usual: dict[str, Usual]
+    networks: Lab, spec: MeasureSpec, baseline: dict[str, Baseline]
 ) -> list[tuple[Measurement, float]]:
-    """As the farm measures: batches of networks in sessions, each with the anchors' share of the
-    device's time, in seconds.
+    """As the farm measures: batches of networks in sessions, each with the control networks' share
+    of the device's time, in seconds.
 
     usual: what the device is like as a rule, which a store keeps from the first batch on.
     """
     found: list[tuple[Measurement, float]] = []
     with _device() as device:
-        for start in range(0, len(networks.networks), BATCH):
-            batch = networks.networks[start : start + BATCH]
+        for start in range(0, len(networks.networks), GROUP):
+            batch = networks.networks[start : start + GROUP]
             spaces = {job.network.space for job in batch}
-            anchors = [job for job in networks.anchors if job.network.space in spaces]
-            _, outcomes = measure(device, [*batch, *anchors], spec, usual)
+            controls = [job for job in networks.controls if job.network.space in spaces]
+            _, outcomes = measure(device, [*batch, *controls], spec, baseline)
             good = [_good(outcome) for outcome in outcomes]
-            seen = zip(good, (job.reference for job in [*batch, *anchors]), strict=True)
-            usual.update(usual_after(usual, seen))
+            seen = zip(good, (job.reference for job in [*batch, *controls]), strict=True)
+            baseline.update(baselines_after(baseline, seen))
             share_s = sum(m.device_s for m in good[len(batch) :]) / len(batch)
             found += [(m, share_s) for m in good[: len(batch)]]
             _say(f"{len(found)} networks measured")
@@ -161,15 +162,15 @@ def differences(first_s: np.ndarray, second_s: np.ndarray) -> dict[str, float]:
 
 
 def condition(
-    networks: Lab, sessions: int, usual: dict[str, Usual]
+    networks: Lab, sessions: int, baseline: dict[str, Baseline]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Everything on the host as it is now: what it came to, and a row for each network."""
     spec = MeasureSpec()
     half = replace(spec, min_sessions=max(1, sessions // 2), max_sessions=max(1, sessions // 2))
-    first = summarised(farms_campaign(networks, spec, usual))
-    halves = [farms_campaign(networks, half, usual)]
-    second = summarised(farms_campaign(networks, spec, usual))
-    halves.append(farms_campaign(networks, half, usual))
+    first = summarised(farms_campaign(networks, spec, baseline))
+    halves = [farms_campaign(networks, half, baseline)]
+    second = summarised(farms_campaign(networks, spec, baseline))
+    halves.append(farms_campaign(networks, half, baseline))
     truth_s = reference_s(halves)
     theirs = [evaluated(networks.networks, first.device_s.tolist()) for _ in range(2)]
     means = [np.array([np.mean(results) for results in one]) for one in theirs]
@@ -271,12 +272,12 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(argv)
-    found, rows, usual = {}, [], dict[str, Usual]()
+    found, rows, baseline = {}, [], dict[str, Baseline]()
     with TemporaryDirectory() as root:
         networks = lab(given.networks, given.seed, Path(root))
         for name, count in NEIGHBOURS.items():
             with neighbours(count, given.seed):
-                found[name], own = condition(networks, given.reference, usual)
+                found[name], own = condition(networks, given.reference, baseline)
             rows += [{"condition": name, **row} for row in own]
             _say(f"{name}: {json.dumps(found[name])}\n")
     report.finish("fidelity", rows, summary(found), given.json)

@@ -171,7 +171,7 @@ def _into(
         else:
             row["latencies_s"].append(latency_s)
             row["deviation"] = result["deviation"]
-            row["witness"] = result["blocks"][-1]["after"].get("gpu", {})
+            row["telemetry"] = result["blocks"][-1]["after"].get("gpu", {})
 
 
 def session_latency_s(result: Json) -> float:

@@ -18,7 +18,7 @@ from benchmarks.published import Table
 from farm.core.errors import UsageError
 from predictors import FloatArray, IntArray, Observations, Predictor
 from predictors.encodings import ENCODINGS, encode, zcp
-from predictors.encodings.analytic import VirtualDevices
+from predictors.encodings.analytic import AnalyticColumns
 from predictors.encodings.hwl import HardwareLatencies, References
 from predictors.models.gp import GaussianProcess
 from predictors.models.mixture_gp import MixtureGP
@@ -37,7 +37,7 @@ class Case:
     table: Table
     references: References
     hwl: HardwareLatencies
-    virtual: VirtualDevices
+    analytic: AnalyticColumns
     mixture: MixtureGP
     seed: int = 0
 
@@ -45,16 +45,16 @@ class Case:
     def of(cls, table: Table, references: References, seed: int = 0) -> Case:
         """Pretraining: fills in the references and scales everything on the training rows."""
         hwl = HardwareLatencies.of(references, table.structure)
-        virtual = VirtualDevices.of(table.costs, table.cost_names, references.rows)
+        analytic = AnalyticColumns.of(table.costs, table.cost_names, references.rows)
         mixture = MixtureGP.over(
             hwl.values,
-            np.column_stack([virtual.values, table.parts]),
+            np.column_stack([analytic.values, table.parts]),
             table.structure,
             references.rows,
             hwl.spread,
-            virtual.spread,
+            analytic.spread,
         )
-        return cls(table, references, hwl, virtual, mixture, seed)
+        return cls(table, references, hwl, analytic, mixture, seed)
 
     def encoding(self, name: str) -> FloatArray:
         """(N, F), one of `predictors.encodings.ENCODINGS`, standardised on the training rows.
@@ -66,7 +66,7 @@ class Case:
     def _part(self, name: str) -> FloatArray:
         if name == "zcp":
             return self._zcp
-        parts = {"vec": self.table.vec, "hwl": self.hwl.values, "analytic": self.virtual.values}
+        parts = {"vec": self.table.vec, "hwl": self.hwl.values, "analytic": self.analytic.values}
         if not parts[name].shape[1]:
             raise UsageError(f"the table {self.table.name!r} has no {name} columns to encode by")
         return parts[name]

@@ -104,7 +104,7 @@ class Farm:
             repeated = [request for request, found in measured if found.verdict in again]
             if repeated or stored.state != "done" or store.was_cut_short(stored.id):
                 with self._executor(executor, stored.plan.devices) as running:
-                    store.retire_results(repeated, "asked for again")
+                    store.invalidate_results(repeated, "asked for again")
                     self._run(stored.id, store, running, watch)
             return summarise(store, stored.id)
 
@@ -149,7 +149,7 @@ class Farm:
             return Health(None, (), None, ())
         with self.store() as store:
             device = self.config.device(facts.device)
-            return health(store, facts, device.spec, device.anchors.tolerated)
+            return health(store, facts, device.spec, device.controls.tolerated)
 
     def _job(self, network: Network, facts: DeviceFacts) -> Job:
         if facts.target is None:
@@ -262,7 +262,7 @@ class Farm:
         return plan, models
 
     def _run(self, name: str, store: Store, executor: Executor, watch: Watch) -> None:
-        policies = {device.name: device.anchors for device in self.config.devices.values()}
+        policies = {device.name: device.controls for device in self.config.devices.values()}
         Campaign(name, store, executor, self._artifacts(), watch, policies).run()
 
     @contextmanager
@@ -291,7 +291,8 @@ class Farm:
 
 
 def _examined(facts: DeviceFacts) -> Sequence[Network]:
-    """The lightest and the heaviest anchor, or networks of the only space that the device has."""
+    """The lightest and the heaviest control network, or networks of the only space that the device
+    has."""
     own = [network for network in controls.NETWORKS if facts.space in (None, network.space)]
     if facts.space is not None and not own:
         return space(facts.space).sample(2, np.random.default_rng(0))

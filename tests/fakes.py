@@ -46,7 +46,7 @@ class FakeOptions(BaseModel):
         times (None: always).
     disturb: what comes over the device once it has held `disturb_after` sessions, for
         `disturb_sessions` of them (None: for good). `throttle`: its clock and it are slower by a
-        quarter, and it witnesses that; `slow`: by a tenth, and it shows nothing; `drift`: by
+        quarter, and it telemetry that; `slow`: by a tenth, and it shows nothing; `drift`: by
         another hundredth each session, and it shows nothing; `spike`: in each third block it waits
         for its core; `freeze`: no answer; `lie`: it claims longer samples than there was time for;
         `jump`: its clock is set.
@@ -153,14 +153,14 @@ class FakeAgent:
         times = 3.0 if spike else 1.5 if self._disturbed("lie") else 1.0
         claimed_s = tuple(sample_s * times for sample_s in samples_s)
         elapsed_s = sum(samples_s) + 0.002 if not spike else 2 * sum(claimed_s)
-        witness = {
+        telemetry = {
             "elapsed_s": sum(samples_s) / 2 if self._disturbed("lie") else elapsed_s,
             "utc_elapsed_s": elapsed_s + (3600 if self._disturbed("jump") else 0),
             "waited_s": elapsed_s / 2 if spike else 0.0,
             "involuntary_switches": len(samples_s) if spike else 0,
             "clock_probe_s": 5e-5 if self._disturbed("throttle") else 4e-5,
         }
-        return Block(claimed_s, 1, {**span, **witness})
+        return Block(claimed_s, 1, {**span, **telemetry})
 
     def _disturbed(self, how: str) -> bool:
         first, count = self._options.disturb_after, self._options.disturb_sessions

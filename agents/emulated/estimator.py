@@ -34,7 +34,7 @@ class EstimatorOptions(BaseModel):
 
 @dataclass(frozen=True)
 class Estimate:
-    """seen: what the estimator says besides, as the measurement's witness."""
+    """seen: what the estimator says besides, as the measurement's telemetry."""
 
     latency_s: float
     seen: Mapping[str, float]

@@ -66,7 +66,7 @@ class InstructionClockAgent(ExactAgent):
         started_s = time.monotonic()
         counts = self._count(artifact, spec)
         latency_s = seconds(counts, self._profile)
-        block = Block((latency_s,), 1, _witness(counts))
+        block = Block((latency_s,), 1, _telemetry(counts))
         return Session((latency_s,), (block,) * spec.rounds, time.monotonic() - started_s)
 
     def _count(self, artifact: Artifact, spec: MeasureSpec) -> Counts:
@@ -82,6 +82,6 @@ class InstructionClockAgent(ExactAgent):
         return Counts.from_words(result["counts"], len(self._profile.caches))
 
 
-def _witness(counts: Counts) -> dict[str, float]:
+def _telemetry(counts: Counts) -> dict[str, float]:
     misses = {f"l{level}_misses": n for level, n in enumerate(counts.misses, start=1)}
     return {"instructions": counts.instructions, "accesses": counts.accesses, **misses}

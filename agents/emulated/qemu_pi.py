@@ -93,7 +93,7 @@ class QemuPiAgent(RemoteAgent):
         """See `agents.Advises.advice`: instructions need no second session to be counted."""
         if not self._pi.instruction_clock:
             return {}
-        return {"anchors": {"every": 0}, "measure": dict(_MEASURE)}
+        return {"controls": {"every": 0}, "measure": dict(_MEASURE)}
 
     def _login(self) -> SshOptions:
         self._image = built = image()

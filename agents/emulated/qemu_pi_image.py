@@ -160,7 +160,7 @@ def image() -> Image:
     return Image(folder)
 
 
-def _build(folder: Path, runtime: upload.Parcel) -> None:
+def _build(folder: Path, runtime: upload.Payload) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as text:
         work, fresh = Path(text), Path(text) / "image"
@@ -187,7 +187,7 @@ def _unpacked(work: Path) -> tuple[Path, Path]:
     return root, kernel
 
 
-def _furnish(root: Path, keys: Path, runtime: upload.Parcel) -> None:
+def _furnish(root: Path, keys: Path, runtime: upload.Payload) -> None:
     """Everything that a package's installation, or an administrator, would have done."""
     for name in _PRUNED:
         shutil.rmtree(root / name, ignore_errors=True)

@@ -1,8 +1,8 @@
 """Keeps a device for the farm: its folder, its lock and its runner. Runs on the device, alone.
 
 Needs Linux and Python 3.9. The farm sends this text to `python3 -c` over SSH, so that a device that
-turns out to be unfit has nothing written on it. It begins with a line, `keeper` and a word that the
-farm chose (what comes before is the login shell's), and then answers as
+turns out to be unfit has nothing written on it. It begins with a line, `supervisor` and a word that
+the farm chose (what comes before is the login shell's), and then answers as
 `agents/on_device/runner.py` does, with JSON objects, one a line:
 
     {"id": 1, "op": "probe", "folder": ".latency-farm"}
@@ -18,8 +18,8 @@ farm chose (what comes before is the login shell's), and then answers as
 Every other request goes to the runner, once it is started. `hold` takes the folder's lock, which
 the runner inherits: the folder is free only when both are gone. All that is sent stays in
 FOLDER/content under its digest until its room is needed; a name that ends in `.zip` is unpacked.
-The keeper ends, and ends the runner, when its stdin ends, when the runner does, and when it hears
-nothing for `lease_s`, by the device's own clock.
+The supervisor ends, and ends the runner, when its stdin ends, when the runner does, and when it
+hears nothing for `lease_s`, by the device's own clock.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ class Folder:
     def sign(self, runner: int | None) -> None:
         """Writes into the lock who holds it; runner: its process, which ends with the holder's."""
         since = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
-        text = json.dumps({**self._owner, "since": since, "keeper": os.getpid(), "runner": runner})
+        processes = {"supervisor": os.getpid(), "runner": runner}
+        text = json.dumps({**self._owner, "since": since, **processes})
         os.ftruncate(self.lock, 0)
         os.pwrite(self.lock, text.encode(), 0)
 
@@ -210,8 +211,8 @@ def _delete(path: Path) -> None:
 
 
 def _kill(holder: Json) -> None:
-    """Ends a keeper and its runner; they hold the lock, so the numbers are theirs."""
-    for key, kill in (("runner", os.killpg), ("keeper", os.kill)):
+    """Ends a supervisor and its runner; they hold the lock, so the numbers are theirs."""
+    for key, kill in (("runner", os.killpg), ("supervisor", os.kill)):
         with contextlib.suppress(OSError, KeyError, TypeError):
             kill(holder[key], signal.SIGKILL)
 
@@ -343,7 +344,7 @@ def _write(data: bytes) -> None:
 
 
 def main() -> None:
-    _write(f"keeper {sys.argv[1]}\n".encode())
+    _write(f"supervisor {sys.argv[1]}\n".encode())
     Server().serve()
 
 

@@ -1,7 +1,7 @@
 """Times compiled networks; goes to the device together with `agents/on_device/runner.py`.
 
 Python 3.9, the standard library and the slim runtime. Whether a block of samples counts, and
-whether there are enough of them, is for the farm to decide: this file only times and witnesses.
+whether there are enough of them, is for the farm to decide: this file only times and telemetry.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def read_files(patterns: list[str]) -> dict[str, str]:
     return _texts(_paths(patterns))
 
 
-class Witness:
+class Telemetry:
     """What is seen around a block. Counters come as they are, and the farm takes differences."""
 
     def __init__(
@@ -211,10 +211,10 @@ class Timed:
         least = self._spec["min_samples"]
         self._count = _count(self._runs * fastest_s, self._spec["block_s"], least)
 
-    def block(self, before: Json, witness: Witness) -> Json:
+    def block(self, before: Json, telemetry: Telemetry) -> Json:
         """Times a block; the reading after it. before: the reading before it."""
         samples_s = self._network.sample(self._runs, self._count, self._spec["flush_bytes"])
-        after = witness.reading()
+        after = telemetry.reading()
         block = {"samples_s": samples_s, "runs_per_sample": self._runs}
         self.result["blocks"].append({**block, "before": before, "after": after})
         return after
@@ -235,14 +235,14 @@ def session(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:
     for number, network in enumerate(networks):
         begin(number)
         network.warm_up()
-    witness = Witness(request.get("read", []), request["cores"], gpu)
+    telemetry = Telemetry(request.get("read", []), request["cores"], gpu)
     order = random.Random(request["order"])
     for index in range(request["spec"]["rounds"]):
         time.sleep(request["spec"]["pause_s"] if index else 0)
-        reading = witness.reading()
+        reading = telemetry.reading()
         for number in order.sample(range(len(networks)), len(networks)):
             begin(number)
-            reading = networks[number].block(reading, witness)
+            reading = networks[number].block(reading, telemetry)
     return {"networks": [network.result for network in networks], "affinity": affinity}
 
 

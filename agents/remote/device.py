@@ -16,7 +16,7 @@ from agents.pipes import result_of
 from agents.remote import upload
 from agents.remote.pipe import SshPipe
 from agents.remote.transport import Address, HostKey
-from agents.remote.upload import Parcel
+from agents.remote.upload import Payload
 from agents.runtime.bundle import bundle
 from farm.core.errors import DeviceLost, DeviceUnfit
 from farm.core.hosts import host_name
@@ -25,7 +25,7 @@ RECONNECT_S = 45.0
 """How long a device that was lost is waited for; a Raspberry Pi boots in 20 to 30 s."""
 
 LEASE_S = 60.0
-"""The keeper frees its device when it hears nothing for so long; pings come every 2 s."""
+"""The supervisor frees its device when it hears nothing for so long; pings come every 2 s."""
 
 CLOCK_S = 3600.0
 """How far a device's clock may be off; its folder forgets by the dates of its files."""
@@ -34,7 +34,7 @@ _PATIENCE_S = 5.0
 """For whoever held the device until now to let go of it."""
 
 _REQUEST_S = 60.0
-"""For the keeper; unpacking a runtime on a slow card takes longest."""
+"""For the supervisor; unpacking a runtime on a slow card takes longest."""
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 4.0
 
@@ -104,14 +104,14 @@ class SshDevice:
         return self._pipe
 
     def probe(self) -> dict[str, Any]:
-        """What the keeper sees of the device; writes nothing there. Raises as `pipe`."""
+        """What the supervisor sees of the device; writes nothing there. Raises as `pipe`."""
         options = self._reach()
         with self._open(options) as pipe:
             return self._probed(pipe, options)
 
     def keep(self, library: bytes) -> str:
         """The path of a compiled network on the device, sent there unless it has it."""
-        return upload.ship(self.pipe(), upload.library(library))
+        return upload.send(self.pipe(), upload.library(library))
 
     def close(self) -> None:
         """Gives the device free. It is reached again when it is asked for."""
@@ -163,15 +163,15 @@ class SshDevice:
             patience_s=_PATIENCE_S,
         )
 
-    def _start(self, pipe: SshPipe, runner: Parcel, runtime: Parcel) -> None:
-        folders = [upload.ship(pipe, parcel) for parcel in (runtime, runner)]
+    def _start(self, pipe: SshPipe, runner: Payload, runtime: Payload) -> None:
+        folders = [upload.send(pipe, payload) for payload in (runtime, runner)]
         _ask(pipe, "start", runtime=folders[0], runner=f"{folders[1]}/runner.py")
 
 
 def must_fit(seen: Mapping[str, Any], now_s: float, host: str) -> None:
     """Raises DeviceUnfit for a device that cannot run networks, and says what to do.
 
-    seen: what the keeper's probe says. now_s: our clock.
+    seen: what the supervisor's probe says. now_s: our clock.
     """
     system, machine = seen["uname"][0], seen["uname"][4]
     if system != "Linux" or machine not in _MACHINES:

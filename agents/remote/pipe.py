@@ -1,4 +1,4 @@
-"""A device over SSH: one connection, a keeper at its other end, a deadline on everything.
+"""A device over SSH: one connection, a supervisor at its other end, a deadline on everything.
 
 A link that was cut and a computer that froze show no error. So a thread sends a ping every other
 second, and takes the device for lost when nothing comes back for `SILENCE_S`.
@@ -28,25 +28,25 @@ SILENCE_S = 30.0
 
 _CHUNK_BYTES = 1 << 16
 _NOISE_BYTES = 1 << 16
-"""What a login shell may say before the keeper does."""
+"""What a login shell may say before the supervisor does."""
 
 _ERRORS_BYTES = 2000
 _END_S = 2.0
 _NO_COMMAND = 127
 """What a shell says of a command that it does not find."""
 
-_KEEPER = Path(__file__).parents[1] / "on_device" / "supervisor.py"
+_SUPERVISOR = Path(__file__).parents[1] / "on_device" / "supervisor.py"
 
 _BOOT = (
     "{python} -I -S -c 'import sys;v=sys.version_info;"
     'v<(3,9) and sys.exit("Python 3.9 or later is needed, this is %d.%d" % v[:2]);'
     "exec(sys.stdin.buffer.read({size}))' {word}"
 )
-"""Starts the keeper from its text on stdin; every login shell understands it."""
+"""Starts the supervisor from its text on stdin; every login shell understands it."""
 
 
 class SshPipe:
-    """A keeper on a device, and a runner once there is one: `agents.pipes.Pipe`."""
+    """A supervisor on a device, and a runner once there is one: `agents.pipes.Pipe`."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class SshPipe:
         python: str,
         beat_s: float | None = None,
     ) -> None:
-        """Connects, logs in, and starts the keeper. Raises DeviceLost and DeviceUnfit.
+        """Connects, logs in, and starts the supervisor. Raises DeviceLost and DeviceUnfit.
 
         pinned: the only host key that is taken. python: the device's, such as `python3`.
         beat_s: between two pings, instead of `BEAT_S`.
@@ -85,12 +85,12 @@ class SshPipe:
         self._listener.start()
 
     def _boot(self, python: str) -> None:
-        """Starts the keeper; what the login shell says before it is passed over."""
-        text, word = _KEEPER.read_bytes(), secrets.token_hex(8)
+        """Starts the supervisor; what the login shell says before it is passed over."""
+        text, word = _SUPERVISOR.read_bytes(), secrets.token_hex(8)
         self._channel.exec_command(_BOOT.format(python=python, size=len(text), word=word))
         with suppress(OSError):  # of a shell that has ended already; why is read below
             self._channel.sendall(text)
-        said, mark = b"", f"keeper {word}\n".encode()
+        said, mark = b"", f"supervisor {word}\n".encode()
         while (end := said.find(mark)) < 0:
             chunk = self._channel.recv(_CHUNK_BYTES)
             if not chunk or len(said) > _NOISE_BYTES:
@@ -155,7 +155,9 @@ class SshPipe:
             chunk = self._channel.recv(_CHUNK_BYTES)
             if not chunk:
                 status, last = self._ending()
-                reason = f"the keeper on {self._address} ended with {status}: {last or 'silent'}"
+                reason = (
+                    f"the supervisor on {self._address} ended with {status}: {last or 'silent'}"
+                )
                 raise DeviceLost(reason)
             self._heard_s = time.monotonic()
             with self._news:
@@ -179,7 +181,7 @@ class SshPipe:
             self._errors = (self._errors + self._channel.recv_stderr(_CHUNK_BYTES))[-_ERRORS_BYTES:]
 
     def _ending(self) -> tuple[int | None, str]:
-        """The status that the keeper ended with, if any, and the last that was said of it."""
+        """The status that the supervisor ended with, if any, and the last that was said of it."""
         self._channel.status_event.wait(_END_S)
         self._read_errors()
         last = "; ".join(self._errors.decode(errors="replace").splitlines()[-2:])
@@ -187,7 +189,7 @@ class SshPipe:
         return (None, "the connection is cut") if status < 0 else (status, last)
 
     def close(self) -> None:
-        """See `agents.pipes.Pipe.close`: the end of its stdin ends the keeper."""
+        """See `agents.pipes.Pipe.close`: the end of its stdin ends the supervisor."""
         if self._lost is None and not self._closing.is_set():
             with suppress(OSError, EOFError):
                 self._channel.shutdown_write()

@@ -27,7 +27,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
-class Parcel:
+class Payload:
     """name: the SHA-256 of `data` and a suffix; room_bytes: what it takes on the device."""
 
     name: str
@@ -35,44 +35,44 @@ class Parcel:
     room_bytes: int
 
 
-def library(data: bytes) -> Parcel:
+def library(data: bytes) -> Payload:
     """A compiled network."""
-    return Parcel(f"{_digest(data)}.so", data, len(data))
+    return Payload(f"{_digest(data)}.so", data, len(data))
 
 
 @cache
-def runner() -> Parcel:
+def runner() -> Payload:
     """The files of the runner."""
     return _archive({path.name: path for path in DEVICE_FILES})
 
 
 @cache
-def runtime(bundle: Path) -> Parcel:
+def runtime(bundle: Path) -> Payload:
     """A slim runtime (`agents/runtime/bundle.py`)."""
     files = sorted(path for path in bundle.rglob("*") if path.is_file())
     own = (path for path in files if "__pycache__" not in path.parts)
     return _archive({path.relative_to(bundle).as_posix(): path for path in own})
 
 
-def ship(pipe: Pipe, parcel: Parcel) -> str:
-    """The path of a parcel on the device; what is not there yet is sent.
+def send(pipe: Pipe, payload: Payload) -> str:
+    """The path of a payload on the device; what is not there yet is sent.
 
     Raises DeviceUnfit where there is no room, DeviceLost where the link breaks.
     """
-    size_bytes = len(parcel.data)
-    about = {"name": parcel.name, "size_bytes": size_bytes, "room_bytes": parcel.room_bytes}
+    size_bytes = len(payload.data)
+    about = {"name": payload.name, "size_bytes": size_bytes, "room_bytes": payload.room_bytes}
     state = _ask(pipe, {"op": "have", **about})
     while "path" not in state:
         offset = state["bytes"] if state["bytes"] < size_bytes else 0
-        piece = b64encode(parcel.data[offset : offset + _PIECE_BYTES]).decode()
+        piece = b64encode(payload.data[offset : offset + _PIECE_BYTES]).decode()
         state = _ask(pipe, {"op": "put", **about, "offset": offset, "data": piece})
     return str(state["path"])
 
 
-def unpack(parcel: Parcel, content: Path) -> None:
-    """Puts an archive where the keeper of a device looks for it, in FOLDER/content."""
-    folder = content / parcel.name.removesuffix(".zip")
-    with zipfile.ZipFile(io.BytesIO(parcel.data)) as archive:
+def unpack(payload: Payload, content: Path) -> None:
+    """Puts an archive where the supervisor of a device looks for it, in FOLDER/content."""
+    folder = content / payload.name.removesuffix(".zip")
+    with zipfile.ZipFile(io.BytesIO(payload.data)) as archive:
         archive.extractall(folder)
 
 
@@ -80,7 +80,7 @@ def _ask(pipe: Pipe, message: Mapping[str, Any]) -> dict[str, Any]:
     return result_of(pipe.request(message, _PIECE_S))
 
 
-def _archive(files: Mapping[str, Path]) -> Parcel:
+def _archive(files: Mapping[str, Path]) -> Payload:
     text, size_bytes = io.BytesIO(), 0
     with zipfile.ZipFile(text, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, path in files.items():
@@ -89,7 +89,7 @@ def _archive(files: Mapping[str, Path]) -> Parcel:
             archive.writestr(entry, data, zipfile.ZIP_DEFLATED)
             size_bytes += len(data)
     packed = text.getvalue()
-    return Parcel(f"{_digest(packed)}.zip", packed, len(packed) + size_bytes)
+    return Payload(f"{_digest(packed)}.zip", packed, len(packed) + size_bytes)
 
 
 def _digest(data: bytes) -> str:

@@ -1,8 +1,8 @@
 """Did latencies change between two campaigns? Each network on each device gets a verdict.
 
-A device that changed in between is another one, so to say. Where its anchors showed by which
-factor (`farm.devices.chart.decide`), that is taken out, since it is not the networks that changed;
-where they did not, its results are not compared unless somebody insists.
+A device that changed in between is another one, so to say. Where its control networks showed by
+which factor (`farm.devices.chart.decide`), that is taken out, since it is not the networks that
+changed; where they did not, its results are not compared unless somebody insists.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from farm.core.errors import UsageError
 from farm.core.values import Network
 from farm.measurement.record import Measurement
 from farm.measurement.sessions import difference
-from farm.store import Epoch, Store, values
+from farm.store import Revision, Store, values
 
 SAME, FASTER, SLOWER, UNDECIDED = "same", "faster", "slower", "undecided"
 MARGIN = 0.02
@@ -64,9 +64,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Crossing:
-    """Networks whose two results are of different epochs of a device.
+    """Networks whose two results are of different revisions of a device.
 
-    change: of the device, in words; reason: what its anchors said of older results.
+    change: of the device, in words; reason: what its control networks said of older results.
     factor: how many times as slow it became; None where that is not known, so that the networks
     are not compared.
     """
@@ -106,10 +106,10 @@ def compare(
         {(m.network, m.device): m for m in store.measurements(campaign=name)} for name in names
     )
     pairs = [(before[key], after[key]) for key in before if key in after]
-    epochs = {m.device: {e.fingerprint: e for e in store.epochs(m.device)} for m, _ in pairs}
-    factors = [1.0 if as_measured else _factor(pair, epochs) for pair in pairs]
+    revisions = {m.device: {e.fingerprint: e for e in store.revisions(m.device)} for m, _ in pairs}
+    factors = [1.0 if as_measured else _factor(pair, revisions) for pair in pairs]
     found = [(pair, times) for pair, times in zip(pairs, factors, strict=True) if times is not None]
-    crossings = _crossings(store, pairs, factors, epochs)
+    crossings = _crossings(store, pairs, factors, revisions)
     missing = Counter((name, r.device) for name in names for r in store.pending(name))
     if not found:
         raise UsageError(_nothing(names, crossings, missing))
@@ -117,17 +117,17 @@ def compare(
     return Comparison(tuple(changes), crossings, missing)
 
 
-def _factor(pair: _Pair, epochs: Mapping[str, Mapping[str, Epoch]]) -> float | None:
+def _factor(pair: _Pair, revisions: Mapping[str, Mapping[str, Revision]]) -> float | None:
     """What the first of two latencies is to be multiplied by; None where that is not known."""
     first, second = pair
-    return values.factor(epochs[first.device], first.fingerprint, second.fingerprint)
+    return values.factor(revisions[first.device], first.fingerprint, second.fingerprint)
 
 
 def _crossings(
     store: Store,
     pairs: Sequence[_Pair],
     factors: Sequence[float | None],
-    epochs: Mapping[str, Mapping[str, Epoch]],
+    revisions: Mapping[str, Mapping[str, Revision]],
 ) -> tuple[Crossing, ...]:
     """Where devices changed in between, and what that means."""
     counted = Counter(
@@ -138,14 +138,14 @@ def _crossings(
     crossings = []
     for (device, then, now, times), networks in counted.items():
         facts = {one.fingerprint: one for one in store.facts(device)}
-        decided = [e for e in epochs[device].values() if e.fingerprint in (then, now)]
+        decided = [e for e in revisions[device].values() if e.fingerprint in (then, now)]
         reason = decided[-1].reason if len(decided) == 2 else _UNDECIDED
         told = difference(facts[then], facts[now])
         crossings.append(Crossing(device, networks, told, reason, times))
     return tuple(crossings)
 
 
-_UNDECIDED = "no anchors showed whether older results hold"
+_UNDECIDED = "no control networks showed whether older results hold"
 
 
 def _nothing(
@@ -155,7 +155,7 @@ def _nothing(
     if crossings:
         told = "; ".join(f"{c.device} changed: {c.change} ({c.reason})" for c in crossings)
         return (
-            f"{names[0]} and {names[1]} are of different epochs: {told}; "
+            f"{names[0]} and {names[1]} are of different revisions: {told}; "
             "--as-measured compares them all the same"
         )
     lost = [

@@ -5,24 +5,24 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build_key
 from farm.core.errors import BuildError
 from farm.core.values import Artifact, Network, Target
-from farm.devices.monitor import Guard
+from farm.devices.monitor import Monitor
 from farm.execution.protocol import BuildJob, Built, Executor, Measured, MeasureJob
 from farm.execution.schedule import Place, Running, next_starts
-from farm.inventory.config import AnchorPolicy
+from farm.inventory.config import ControlPolicy
 from farm.measurement.record import Failure, Measurement, MeasureSpec
 from farm.spaces import space
 from farm.store import Request, Store
 
-BATCH = 8
+GROUP = 8
 """Networks that a device measures together: their blocks take turns in the same sessions."""
 
-LOOK_AHEAD = 4 * BATCH
+LOOK_AHEAD = 4 * GROUP
 """Pending requests of a device, oldest first, that are looked at: bounds a step's work."""
 
 ATTEMPTS = 3
@@ -41,13 +41,26 @@ class _Build:
     artifact: Artifact | None = None
 
 
+_Ready = tuple[Request, Artifact | None]
+"""A request, and what it is measured with; None on a device that needs no artifact."""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What can start now, and which requests can never be built."""
+
+    measure: Mapping[str, Sequence[_Ready]]
+    build: tuple[tuple[Place, BuildJob], ...]
+    failed: tuple[tuple[Request, BuildError], ...]
+
+
 class Dispatcher:
     """Works on the requests of one campaign, or of a query, with one executor.
 
     specs: how each device measures; its keys are the devices that are used.
     pending: the requests without an outcome, in the order in which they are wanted.
-    policies: how devices are watched over; one that is not named has no anchors.
-    ended: how many requests have had their outcome here, anchors left out.
+    policies: how devices are watched over; one that is not named has no control networks.
+    ended: how many requests have had their outcome here, control networks left out.
     """
 
     def __init__(
@@ -57,7 +70,7 @@ class Dispatcher:
         artifacts: ArtifactStore,
         specs: Mapping[str, MeasureSpec],
         pending: Callable[[], Sequence[Request]],
-        policies: Mapping[str, AnchorPolicy] | None = None,
+        policies: Mapping[str, ControlPolicy] | None = None,
     ) -> None:
         self._store = store
         self._executor = executor
@@ -70,7 +83,7 @@ class Dispatcher:
         self._incumbents: dict[str, str] = {}
         self.measuring: dict[str, list[Request]] = {}
         self.ended = 0
-        self._guard = Guard(store, executor.facts, specs, policies or {})
+        self._monitor = Monitor(store, executor.facts, specs, policies or {})
 
     @property
     def building(self) -> tuple[Network, ...]:
@@ -81,7 +94,7 @@ class Dispatcher:
     def idle(self) -> bool:
         """Whether nothing goes on and nothing is waited for: after `start`, that nothing is left
         to do, but perhaps to `close`."""
-        return self._resting and self._guard.pause_s is None
+        return self._resting and self._monitor.pause_s is None
 
     @property
     def _resting(self) -> bool:
@@ -89,45 +102,68 @@ class Dispatcher:
 
     def barred(self, device: str) -> bool:
         """Whether a device is in quarantine."""
-        return self._guard.barred(device)
+        return self._monitor.barred(device)
 
     def close(self) -> None:
         """Nothing more will be wanted: start what shows that the devices stayed what they were."""
-        self._guard.close()
+        self._monitor.close()
         self.start()
 
     def start(self) -> None:
         """Start all that the schedule allows now."""
-        ready: dict[str, list[MeasureJob]] = {device: [] for device in self._specs}
+        wanted = self._wanted()
+        self._expect(wanted)
+        self._carry_out(self._decide(wanted))
+
+    def _expect(self, wanted: Sequence[Request]) -> None:
+        """Tell the monitor what comes next on each device, so that it asks for what is due."""
+        coming: dict[str, list[Network]] = {device: [] for device in self._specs}
+        for request in wanted:
+            coming[request.device].append(request.network)
+        for device, networks in coming.items():
+            self._monitor.expect(device, networks[:GROUP])
+
+    def _decide(self, wanted: Sequence[Request]) -> _Step:
+        """What can start now."""
+        ready: dict[str, list[_Ready]] = {device: [] for device in self._specs}
         missing: dict[str, BuildJob] = {}
-        incomplete = set()
-        for request in self._next():
+        incomplete, failed = set(), []
+        for request in self._next(wanted):
             try:
-                job = self._job(request)
+                found = self._artifact(request)
             except BuildError as e:
-                self._fail_to_build(request, e)
+                failed.append((request, e))
                 continue
-            if isinstance(job, MeasureJob):
-                ready[request.device].append(job)
+            if not isinstance(found, BuildJob):
+                ready[request.device].append((request, found))
                 continue
             incomplete.add(request.device)
-            if job.build_key not in self._building:
-                missing[job.build_key] = job
+            if found.build_key not in self._building:
+                missing[found.build_key] = found
         for device in incomplete:
             # Networks that are measured together are measured better: wait for the builds.
-            if sum(not _is_anchor(job.request) for job in ready[device]) < BATCH:
+            if sum(not _is_control(request) for request, _ in ready[device]) < GROUP:
                 ready[device].clear()
         starts = next_starts(
             devices=self._places,
-            ready={device: len(jobs) for device, jobs in ready.items()},
+            ready={device: len(requests) for device, requests in ready.items()},
             builds=len(missing),
             slots=self._executor.slots,
             running=self._running(),
             incumbents=self._incumbents,
         )
-        for device in starts.devices:
-            self._measure(device, _batch(ready[device]))
-        for slot, job in zip(starts.slots, missing.values(), strict=False):
+        return _Step(
+            measure={device: _group(ready[device]) for device in starts.devices},
+            build=tuple(zip(starts.slots, missing.values(), strict=False)),
+            failed=tuple(failed),
+        )
+
+    def _carry_out(self, step: _Step) -> None:
+        for request, error in step.failed:
+            self._fail_to_build(request, error)
+        for device, ready in step.measure.items():
+            self._measure(device, ready)
+        for slot, job in step.build:
             self._building[job.build_key] = (job, slot)
             self._executor.build(job, slot)
 
@@ -136,10 +172,10 @@ class Dispatcher:
 
         A device may be measuring on the core that we wait on: waiting does nothing else.
         """
-        pause_s = self._guard.pause_s
+        pause_s = self._monitor.pause_s
         if self._resting and pause_s is not None:
             time.sleep(min(POLL_S, pause_s))
-            return self._guard.pause_s == 0
+            return self._monitor.pause_s == 0
         all_ended = self._executor.wait(POLL_S)
         for ended in all_ended:
             if isinstance(ended, Built):
@@ -148,21 +184,23 @@ class Dispatcher:
                 self._collect_measurement(ended)
         return bool(all_ended)
 
-    def _waiting(self) -> list[Request]:
+    def _wanted(self) -> list[Request]:
+        """The requests without an outcome that are not being measured."""
         busy = {request.id for requests in self.measuring.values() for request in requests}
-        wanted = [r for r in self._pending() if r.id not in busy]
-        coming: dict[str, list[Network]] = {device: [] for device in self._specs}
-        for request in wanted:
-            coming[request.device].append(request.network)
-        anchors = [r for d, own in coming.items() for r in self._guard.wanted(d, own[:BATCH])]
-        free = [r for r in wanted if not self._guard.barred(r.device)]
-        return [*(r for r in anchors if r.id not in busy), *free]
+        return [request for request in self._pending() if request.id not in busy]
 
-    def _next(self) -> list[Request]:
+    def _waiting(self, wanted: Sequence[Request]) -> list[Request]:
+        """What of it could be measured next, with the control networks first."""
+        busy = {request.id for requests in self.measuring.values() for request in requests}
+        controls = [r for device in self._specs for r in self._monitor.waiting(device)]
+        free = [r for r in wanted if not self._monitor.barred(r.device)]
+        return [*(r for r in controls if r.id not in busy), *free]
+
+    def _next(self, wanted: Sequence[Request]) -> list[Request]:
         """The oldest waiting requests of each device."""
         taken = Counter[str]()
         requests = []
-        for request in self._waiting():
+        for request in self._waiting(wanted):
             taken[request.device] += 1
             if taken[request.device] <= LOOK_AHEAD:
                 requests.append(request)
@@ -172,17 +210,14 @@ class Dispatcher:
         builds = [Running(slot) for _, slot in self._building.values()]
         return builds + [Running(self._places[device], device) for device in self.measuring]
 
-    def _job(self, request: Request) -> MeasureJob | BuildJob:
-        """What has to be done next for a request."""
-        spec = self._specs[request.device]
+    def _artifact(self, request: Request) -> Artifact | BuildJob | None:
+        """What a request is measured with, or what has to be built first; None for nothing."""
         target = self._executor.facts[request.device].target
         if target is None:
-            return MeasureJob(request, spec, None)
+            return None
         build = self._build(request.network, request.device, target)
         build.artifact = build.artifact or self._artifacts.get(build.key)
-        if build.artifact is None:
-            return BuildJob(build.key, request.network, build.model, target)
-        return MeasureJob(request, spec, build.artifact)
+        return build.artifact or BuildJob(build.key, request.network, build.model, target)
 
     def _build(self, network: Network, device: str, target: Target) -> _Build:
         if (network, device) not in self._builds:
@@ -194,28 +229,28 @@ class Dispatcher:
             self._builds[network, device] = _Build(key, data)
         return self._builds[network, device]
 
-    def _measure(self, device: str, jobs: Sequence[MeasureJob]) -> None:
-        for job in jobs:
-            if job.artifact is not None and job.request.campaign is not None:
-                self._store.use_build(job.request.campaign, job.artifact.build_key)
-        self.measuring[device] = [job.request for job in jobs]
+    def _measure(self, device: str, ready: Sequence[_Ready]) -> None:
+        for request, artifact in ready:
+            if artifact is not None and request.campaign is not None:
+                self._store.use_build(request.campaign, artifact.build_key)
+        requests, artifacts = zip(*ready, strict=True)
+        self.measuring[device] = list(requests)
         self._incumbents[self._places[device].host] = device
-        usual = self._store.usual(device)
-        self._executor.measure([replace(job, usual=usual) for job in jobs])
+        baselines = self._store.baselines(device)
+        job = MeasureJob(device, self._specs[device], requests, artifacts, baselines)
+        self._executor.measure(job)
 
     def _collect_measurement(self, ended: Measured) -> None:
-        request = ended.job.request
         if ended.facts is not None:
-            self._guard.see(ended.facts)
-        self._record(request, ended.outcome)
-        self.measuring[request.device].remove(request)
-        if not self.measuring[request.device]:
-            del self.measuring[request.device]
+            self._monitor.see(ended.facts)
+        for request, outcome in zip(ended.job.requests, ended.outcomes, strict=True):
+            self._record(request, outcome)
+        del self.measuring[ended.job.device]
 
     def _collect_build(self, ended: Built) -> None:
         """A build that failed is the end of every request that waits for it."""
         job, _ = self._building.pop(ended.job.build_key)
-        waiting = [r for r in self._waiting() if self._needs(r, job)]
+        waiting = [r for r in self._waiting(self._wanted()) if self._needs(r, job)]
         if isinstance(ended.outcome, BuildError):
             for request in waiting:
                 self._fail_to_build(request, ended.outcome)
@@ -233,21 +268,21 @@ class Dispatcher:
 
     def _record(self, request: Request, outcome: Measurement | Failure) -> None:
         final = True
-        if isinstance(outcome, Failure) and outcome.retryable and not _is_anchor(request):
+        if isinstance(outcome, Failure) and outcome.retryable and not _is_control(request):
             final = self._store.failed_attempts(request.id) + 1 >= ATTEMPTS
         row = self._store.record(request, outcome, final)
-        self._guard.collect(request, row, outcome)
-        self.ended += final and not _is_anchor(request)
+        self._monitor.collect(request, row, outcome)
+        self.ended += final and not _is_control(request)
 
 
-def _is_anchor(request: Request) -> bool:
-    return request.purpose == "anchor"
+def _is_control(request: Request) -> bool:
+    return request.purpose == "control"
 
 
-def _batch(ready: Sequence[MeasureJob]) -> list[MeasureJob]:
-    """What is measured together. Anchors last: what is stored before them, they vouch for."""
-    anchors = [job for job in ready if _is_anchor(job.request)]
-    return [job for job in ready if not _is_anchor(job.request)][:BATCH] + anchors
+def _group(ready: Sequence[_Ready]) -> list[_Ready]:
+    """What is measured together. Control networks last: they vouch for what is stored before."""
+    controls = [one for one in ready if _is_control(one[0])]
+    return [one for one in ready if not _is_control(one[0])][:GROUP] + controls
 
 
 def _place(executor: Executor, device: str) -> Place:

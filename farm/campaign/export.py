@@ -63,8 +63,8 @@ _SCHEMA = pa.schema(
     ]
 )
 """samples_s: JSON, a list for each block that counts, as they came: `latency_s` and its interval
-are at the device's usual speed, of which `slowdown` is, JSON, a number for each session; blocks:
-JSON, all, with their witnesses."""
+are at the device's baseline, of which `slowdown` is, JSON, a number for each session; blocks:
+JSON, all, with their telemetry."""
 
 
 def _row(request: Request, m: Measurement) -> dict[str, object]:

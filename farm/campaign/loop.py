@@ -10,17 +10,17 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from farm.campaign.dispatch import BATCH, Dispatcher
+from farm.campaign.dispatch import GROUP, Dispatcher
 from farm.compile.artifacts import ArtifactStore
 from farm.core.values import Network
 from farm.execution.protocol import Executor
 from farm.execution.schedule import eta_s
-from farm.inventory.config import AnchorPolicy
+from farm.inventory.config import ControlPolicy
 from farm.prediction.selection import Chooser
 from farm.spaces import space
 from farm.store import Store
 
-CHOOSE_AHEAD = 2 * BATCH
+CHOOSE_AHEAD = 2 * GROUP
 """Networks asked for at a time: with half of them left, compilers and devices stay busy."""
 
 
@@ -61,7 +61,7 @@ class Campaign:
         executor: Executor,
         artifacts: ArtifactStore,
         watch: Watch,
-        policies: Mapping[str, AnchorPolicy],
+        policies: Mapping[str, ControlPolicy],
     ) -> None:
         self.name = name
         self.plan = store.campaign(name).plan
@@ -79,22 +79,28 @@ class Campaign:
 
     def run(self) -> None:
         """Work until every request has its outcome, or the campaign was cancelled."""
-        session = self._store.begin_session(self.name)
+        session = self._store.begin_run(self.name)
         while self._step():
             while not self._work.work() and not self._store.is_cancelled(self.name):
                 pass
-        self._store.end_session(session)
+        self._store.end_run(session)
 
     def _step(self) -> bool:
         """Start what can start; false when there is nothing left to wait for."""
         if not self._store.is_cancelled(self.name):
-            if not self._store.campaign(self.name).exhausted:
+            if not self._exhausted:
                 self._choose()
             self._work.start()
             if self._work.idle:
                 self._work.close()
         self._watch(self._progress())
         return not self._work.idle
+
+    @property
+    def _exhausted(self) -> bool:
+        """Whether the plan's device seconds are spent."""
+        limit_s = self.plan.device_seconds
+        return limit_s is not None and self._store.device_seconds(self.name) >= limit_s
 
     def _choose(self) -> None:
         """Ask for the holdout first, then for what teaches most, a few networks at a time.

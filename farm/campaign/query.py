@@ -22,12 +22,12 @@ def measure_network(
 ) -> dict[str, Measurement | Failure]:
     """Build `network` for each device, measure it there, and store what came of it.
 
-    Nothing is measured on a device in quarantine, and nothing counts of one that its anchors send
-    there: that is a Failure which is not stored.
+    Nothing is measured on a device in quarantine, and nothing counts of one that its control
+    networks send there: that is a Failure which is not stored.
     """
     free = [device for device in devices if store.quarantined(device.name) is None]
     specs = {device.name: device.spec for device in free}
-    policies = {device.name: device.anchors for device in free}
+    policies = {device.name: device.controls for device in free}
     requests = {device: store.query_request(network, device) for device in specs}
     ids = {request.id for request in requests.values()}
     pending = lambda: [r for r in store.pending(None) if r.id in ids]  # noqa: E731

@@ -19,7 +19,7 @@ def to_json(found: Comparison) -> dict[str, Any]:
     return {
         "counts": counts(found.changes),
         "networks": [change.to_json() for change in found.changes],
-        "epochs": [asdict(crossing) for crossing in found.crossings],
+        "revisions": [asdict(crossing) for crossing in found.crossings],
         "missing": [
             {"campaign": campaign, "device": device, "networks": networks}
             for (campaign, device), networks in found.missing.items()
@@ -63,7 +63,7 @@ def _missing(found: Comparison) -> Iterator[str]:
     for (campaign, device), networks in found.missing.items():
         yield (
             f"{networks} networks of {campaign} on {device} have no result that counts: not "
-            f"measured, or retired; `farm campaign resume {campaign}` measures them."
+            f"measured, or invalidated; `farm campaign resume {campaign}` measures them."
         )
 
 

@@ -38,7 +38,8 @@ def device_list(config: Config = CONFIG, store: StoreFolder = None, as_json: Jso
 def device_show(
     name: Name,
     plot: Annotated[
-        Path | None, typer.Option(help="Write the anchors' control chart to this PNG or SVG.")
+        Path | None,
+        typer.Option(help="Write the control networks' control chart to this PNG or SVG."),
     ] = None,
     config: Config = CONFIG,
     store: StoreFolder = None,
@@ -47,7 +48,7 @@ def device_show(
     """Ask a device what it is, and the store whether it can be trusted."""
     farm = Farm.open(config, store)
     facts = farm.facts(name)
-    health = farm.devices.health(facts)
+    health = farm.health(facts)
     if plot is not None:
         from farm.cli.plot import plot_health
 

@@ -66,8 +66,8 @@ def device_release(
     print_result(as_json, lambda: {"device": name, "released": released}, lambda: text)
 
 
-@health_app.command("retire")
-def device_retire(
+@health_app.command("invalidate")
+def device_invalidate(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether that is meant.")] = False,
     config: Config = CONFIG,
@@ -77,11 +77,11 @@ def device_retire(
     """Let no result of a device count any more. They are kept, and can be measured again."""
     farm = _known(config, store, name)
     if not yes and not _meant(name):
-        raise UsageError(f"nothing was retired; to retire all results of {name}, pass --yes")
+        raise UsageError(f"nothing was invalidated; to retire all results of {name}, pass --yes")
     with StoreLock(farm.config.store), farm.store() as opened:
-        retired = opened.retire(name, "retired by hand")
-    text = f"{retired} measurements of {name} no longer count."
-    print_result(as_json, lambda: {"device": name, "retired": retired}, lambda: text)
+        invalidated = opened.invalidate(name, "invalidated by hand")
+    text = f"{invalidated} measurements of {name} no longer count."
+    print_result(as_json, lambda: {"device": name, "invalidated": invalidated}, lambda: text)
 
 
 def _known(config: Path, store: Path | None, name: str) -> Farm:
@@ -105,13 +105,15 @@ def report(health: Health) -> RenderableType:
         held = f"In quarantine since {_day(health.quarantine.at)}: {health.quarantine.reason}."
         parts.append(Text(held, style="red"))
     parts += [
-        f"Epoch {one.fingerprint} since {_day(one.decided_at)}: {one.decision}; {one.reason}."
-        for one in health.epochs
+        f"Revision {one.fingerprint} since {_day(one.decided_at)}: {one.decision}; {one.reason}."
+        for one in health.revisions
     ]
     shifts = [one.shift for one in health.rounds]
     if shifts:
         worst = max((abs(shift) for shift in shifts if shift is not None), default=0.0)
-        parts.append(f"Anchors, {len(shifts)} rounds, within {worst:.1%}: {sparkline(shifts)}")
+        parts.append(
+            f"Control networks, {len(shifts)} rounds, within {worst:.1%}: {sparkline(shifts)}"
+        )
     if health.certificate is not None:
         parts.append(certificate(health.certificate))
     return Group(*parts)

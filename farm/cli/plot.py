@@ -1,4 +1,5 @@
-"""Pictures: predicted against measured latencies after a campaign, and a device's anchors."""
+"""Pictures: predicted against measured latencies after a campaign, and a device's control
+networks."""
 
 from __future__ import annotations
 
@@ -28,14 +29,15 @@ def plot_predictions(summary: Summary, path: Path) -> None:
 
 
 def plot_health(device: str, health: Health, path: Path) -> None:
-    """Write the control chart of a device's anchors. Raises UsageError as `plot_predictions`."""
+    """Write the control chart of a device's control networks. Raises UsageError as
+    `plot_predictions`."""
     _must_be_plot(path)
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.add_subplot()
     rounds = list(enumerate(health.rounds))
-    seen = [(i, one.shift * 100, one.retired) for i, one in rounds if one.shift is not None]
-    for retired, marker, label in ((False, "o", "round"), (True, "x", "retired")):
-        part = [(i, shift) for i, shift, why in seen if (why is not None) == retired]
+    seen = [(i, one.shift * 100, one.invalidated) for i, one in rounds if one.shift is not None]
+    for invalidated, marker, label in ((False, "o", "round"), (True, "x", "invalidated")):
+        part = [(i, shift) for i, shift, why in seen if (why is not None) == invalidated]
         if part:
             axes.plot(*zip(*part, strict=True), marker, label=label)
     charted = [(i, one.ewma, one.limit) for i, one in rounds if one.ewma is not None and one.limit]
@@ -43,7 +45,11 @@ def plot_health(device: str, health: Health, path: Path) -> None:
     axes.plot(at, [100 * ewma for _, ewma, _ in charted], label="moving average")
     for sign in (-1, 1):
         axes.plot(at, [sign * 100 * limit for _, _, limit in charted], "--", color="grey")
-    axes.set(xlabel="round of anchors", ylabel="off their level (%)", title=f"Anchors of {device}")
+    axes.set(
+        xlabel="round of control networks",
+        ylabel="off their level (%)",
+        title=f"Control networks of {device}",
+    )
     if seen:
         axes.legend()
     _save(figure, path)

@@ -17,7 +17,7 @@ from farm.core.values import DeviceFacts
 from farm.devices.doctor import Check
 from farm.devices.onboarding import KNOWN, Added
 from farm.farm import Farm
-from farm.measurement.verdict import DISTURBED
+from farm.measurement.verdict import NOT_LEFT_ALONE
 from farm.prediction.hwl import Encoding
 from farm.store import StoredCampaign
 
@@ -64,7 +64,7 @@ def summary(s: Summary, resume: str) -> RenderableType:
     head = (
         f"Campaign {stored.id} ({stored.plan.space}) is {stored.state}: "
         f"{stored.measured} of {stored.requested} measured, {stored.failed} failed, "
-        f"in {duration(stored.wall_s)}; {s.built} networks built, {s.cached} found built."
+        f"in {duration(stored.wall_s)}; {s.built} networks built, {s.cached} from cache."
     )
     note = "Spearman and Kendall: ranks predicted for networks that the predictor never saw."
     return Group(head, table, Text(note, style="dim"), *_failures(s), *_next(s, resume))
@@ -268,7 +268,7 @@ def _next(s: Summary, resume: str) -> list[RenderableType]:
 def _again(s: Summary, resume: str) -> list[RenderableType]:
     """How to measure again what was disturbed."""
     found = {verdict for counts in s.verdicts.values() for verdict in counts}
-    disturbed = ",".join(verdict for verdict in DISTURBED if verdict in found)
+    disturbed = ",".join(verdict for verdict in NOT_LEFT_ALONE if verdict in found)
     if not disturbed:
         return []
     return [Text(f"`{resume} --again {disturbed}` measures again what was disturbed.")]

@@ -113,7 +113,7 @@ def _rest(found: Tuned) -> str:
     if found.written:
         return (
             f"The `target` of {device} in cluster.yaml says so now; its fingerprint changes with "
-            "it, so that a new epoch begins."
+            "it, so that a new revision begins."
         )
     if found.tuning.changed:
         return f"The `target` of {device} in cluster.yaml said so already."

@@ -82,7 +82,7 @@ class _Fusion:
     def add(self, node: Node) -> None:
         if node.op in VIEWS:
             self._view(node.output, node.inputs[0])
-        elif not (self._is_float(node) and (self._step(node) or self._anchor(node))):
+        elif not (self._is_float(node) and (self._step(node) or self._control(node))):
             self._operation(node)
 
     def make_output(self) -> None:
@@ -146,12 +146,13 @@ class _Fusion:
         return None
 
     def _rank(self, name: str) -> tuple[int, int]:
-        """Of the groups that a step could join, the last with an anchor has the highest rank."""
+        """Of the groups that a step could join, the last with a control network has the highest
+        rank."""
         if not self._open(name):
             return 0, -1
         kernel = self.calls[name].kernel
-        anchored = isinstance(kernel, Group) and kernel.anchor not in ("Copy", "Fill")
-        return 1 + anchored, list(self.calls).index(name)
+        controled = isinstance(kernel, Group) and kernel.control not in ("Copy", "Fill")
+        return 1 + controled, list(self.calls).index(name)
 
     def _open(self, name: str) -> bool:
         """Whether a step can join the group that makes `name`."""
@@ -207,10 +208,10 @@ class _Fusion:
             window.kernel != (1, 1) or window.stride != (1, 1) or any(window.pads)
         )
 
-    # Anchors
+    # Control networks
 
-    def _anchor(self, node: Node) -> bool:
-        """Whether `node` became the anchor of a group."""
+    def _control(self, node: Node) -> bool:
+        """Whether `node` became the control network of a group."""
         makers = {
             "AveragePool": self._average_pool,
             "ConstantOfShape": self._fill,
@@ -224,8 +225,8 @@ class _Fusion:
 
     def _new(self, node: Node, operands: tuple[str, ...], **facts: Any) -> None:
         shapes = tuple(self.shapes[name] for name in operands)
-        anchor = "Gemm" if node.op == "MatMul" else node.op
-        group = Group(anchor, shapes, self.shapes[node.output], **facts)
+        control = "Gemm" if node.op == "MatMul" else node.op
+        group = Group(control, shapes, self.shapes[node.output], **facts)
         self._call(group, operands, node.output)
 
     def _bias(self, node: Node, spread: str) -> None:

@@ -1,7 +1,7 @@
 """Fused groups of operations: what one kernel computes. Pure values, no TVM.
 
-A group is an anchor (a convolution, a pooling, a dense layer, or nothing) followed by elementwise
-steps. Equal groups compute the same function of their operands, so they share a kernel.
+A group is a control network (a convolution, a pooling, a dense layer, or nothing) followed by
+elementwise steps. Equal groups compute the same function of their operands, so they share a kernel.
 """
 
 from __future__ import annotations
@@ -60,20 +60,21 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Group:
-    """An anchor and its steps.
+    """a control network and its steps.
 
-    anchor: `Conv`, `AveragePool`, `GlobalAveragePool`, `Gemm`, `Copy` (of its first operand) or
+    control network: `Conv`, `AveragePool`, `GlobalAveragePool`, `Gemm`, `Copy` (of its first
+    operand) or
         `Fill` (with `value`).
-    operands: the shapes of all operands; the anchor's come first.
+    operands: the shapes of all operands; the control network's come first.
     output: the shape of the output.
     window: of `Conv` and `AveragePool`.
     groups: of `Conv`. transposed: of `Gemm`, whether the weight is (out, in).
-    relu_input: whether the anchor reads max(x, 0) in place of its first operand x.
+    relu_input: whether the control network reads max(x, 0) in place of its first operand x.
     weight_block: b where the weight of a `Conv` is (O / b, I, H, W, b), 1 where it is (O, I, H, W).
     schedule: of `Conv`; None for what its rule chooses.
     """
 
-    anchor: str
+    control: str
     operands: tuple[Shape, ...]
     output: Shape
     steps: tuple[Step, ...] = ()
@@ -93,12 +94,12 @@ class Group:
         window = w and (w.kernel, w.stride, w.pads, w.dilation)
         rest = (self.groups, self.transposed, self.relu_input, self.weight_block, self.value)
         tuned = [astuple(self.schedule)] if self.schedule else []
-        return json.dumps([self.anchor, self.operands, self.output, steps, window, *rest, *tuned])
+        return json.dumps([self.control, self.operands, self.output, steps, window, *rest, *tuned])
 
     @property
     def name(self) -> str:
         """What a person calls it."""
-        operations = "+".join([self.anchor, *(step.op for step in self.steps)])
+        operations = "+".join([self.control, *(step.op for step in self.steps)])
         return f"{operations} {[list(shape) for shape in self.operands]} -> {list(self.output)}"
 
     def to_json(self) -> dict[str, Any]:
@@ -140,10 +141,10 @@ def from_json(value: Mapping[str, Any]) -> Group | Operation:
 def work(group: Group) -> int:
     """About how many multiply-adds, or values that are moved, a group takes."""
     outputs = prod(group.output)
-    if group.anchor == "Conv" and group.window is not None:
+    if group.control == "Conv" and group.window is not None:
         channels = group.operands[0][1] // group.groups
         return outputs * channels * prod(group.window.kernel)
-    if group.anchor == "AveragePool" and group.window is not None:
+    if group.control == "AveragePool" and group.window is not None:
         return outputs * prod(group.window.kernel)
     return sum(map(prod, group.operands), start=outputs)
 

@@ -103,14 +103,14 @@ def _examine(
     agent: Agent,
     often: Sequence[Job],
     once: Sequence[Job],
-    usual: MeasureSpec,
+    spec: MeasureSpec,
     load: MeasureSpec | None,
 ) -> Certificate:
-    """often: networks that are measured as `usual` says; once: in a single short session."""
-    repeated = _measured(agent, often, usual)
-    found = [*repeated, *_measured(agent, once, _lasting(usual, 1, 1))]
+    """often: networks that are measured as `spec` says; once: in a single short session."""
+    repeated = _measured(agent, often, spec)
+    found = [*repeated, *_measured(agent, once, _lasting(spec, 1, 1))]
     short, long = (
-        _measured(agent, often[:1], replace(_lasting(usual, 1, usual.rounds), sample_s=s))[0]
+        _measured(agent, often[:1], replace(_lasting(spec, 1, spec.rounds), sample_s=s))[0]
         for s in (_SHORT_S, _LONG_S)
     )
     loaded = _measured(agent, often[-1:], load)[0].blocks if load else ()
@@ -124,7 +124,7 @@ def _examine(
         warmup_samples=max(_warmup_samples(m) for m in found),
         drift=_drift(loaded) if load else None,
         load_s=sum(block.timed_s for block in loaded),
-        temp_c=blocks[-1].witness.get("temp_c"),
+        temp_c=blocks[-1].telemetry.get("temp_c"),
         correct=None if often[0].artifact is None else True,
         rejected=_rejected(blocks),
         resolves=max(math.sqrt(2) * m.half_width for m in repeated),
@@ -208,5 +208,5 @@ def _drift(blocks: Sequence[Block]) -> float:
 
 
 def _rejected(blocks: Sequence[Block]) -> dict[str, float]:
-    kinds = Counter(b.rejected.partition(":")[0] for b in blocks if b.rejected is not None)
+    kinds = Counter(b.rejected.kind for b in blocks if b.rejected is not None)
     return {kind: count / len(blocks) for kind, count in sorted(kinds.items())}

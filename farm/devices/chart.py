@@ -1,4 +1,5 @@
-"""Anchors: a few fixed networks that say whether a device is still what it was. Pure functions.
+"""Control networks: a few fixed networks that say whether a device is still what it was. Pure
+functions.
 
 They are measured on a device now and then, among the other networks. A control chart of their
 latencies tells drift; after a change of the device's fingerprint, tests of equivalence tell
@@ -14,25 +15,25 @@ from dataclasses import dataclass
 from farm.measurement.drift import Series
 
 Latencies = Mapping[Series, float]
-"""A round of anchors, in seconds."""
+"""A round of control networks, in seconds."""
 
 LEVEL_ROUNDS = 5
-"""Rounds, the first ones, whose median is an anchor's level."""
+"""Rounds, the first ones, whose median is a control network's level."""
 
 KEPT_ROUNDS = 64
 """The last rounds that a chart needs: an average over older ones weighs 1e-8 of them."""
 
 TOLERATED = 0.01
 """A lasting shift up to this, relative, is no drift: nobody asks for narrower intervals. On shared
-hosts more is ordinary, see `farm.inventory.config.AnchorPolicy`."""
+hosts more is ordinary, see `farm.inventory.config.ControlPolicy`."""
 
 _WEIGHT, _WIDTH = 0.25, 3.0
 """Of a chart that calls a false alarm every 500 rounds, and a shift of one sigma after 11: Lucas
 and Saccucci, Exponentially Weighted Moving Average Control Schemes, Technometrics 32 (1990)."""
 
 _FIRST_SIGMA, _FIRST_WEIGHT = 0.01, 3.0
-"""What a device's anchors are taken to scatter by before it has shown it, and how many rounds of
-its own that counts as."""
+"""What a device's control networks are taken to scatter by before it has shown it, and how many
+rounds of its own that counts as."""
 
 _LEAST_SIGMA = 0.003
 """Rounds that agree better agree by chance."""
@@ -42,8 +43,8 @@ _LEAST_SIGMA = 0.003
 class Point:
     """A round on the chart.
 
-    shift: mean log-ratio of the anchors to their levels; None for a round that begins levels.
-    ewma: its exponentially weighted moving average; limit: how far from 0 that may be.
+    shift: mean log-ratio of the control networks to their levels; None for a round that begins
+    levels. ewma: its exponentially weighted moving average; limit: how far from 0 that may be.
     """
 
     shift: float | None
@@ -99,7 +100,8 @@ class Chart:
         """Why the device is out of control, in words."""
         point = self.points[-1]
         return (
-            f"its anchors drifted: in the last round they were {point.shift or 0.0:+.1%} off their "
+            f"its control networks drifted: in the last round they were "
+            f"{point.shift or 0.0:+.1%} off their "
             f"level, their moving average {point.ewma:+.1%}, where {point.limit:.1%} is allowed"
         )
 

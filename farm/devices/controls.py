@@ -24,17 +24,18 @@ NETWORKS = (
 """51 and 185, 130 and 272 million multiply-accumulates; an FBNet's weights are 13 to 17 MB."""
 
 
-def anchors_of(spaces: Set[str]) -> tuple[Network, ...]:
-    """The anchors for networks of these search spaces: of the same ones, or all for others."""
+def controls_of(spaces: Set[str]) -> tuple[Network, ...]:
+    """The control networks for networks of these search spaces: of the same ones, or all for
+    others."""
     own = tuple(network for network in NETWORKS if network.space in spaces)
     return own if spaces and spaces == {network.space for network in own} else NETWORKS
 
 
-def anchors_on(facts: DeviceFacts, spaces: Set[str]) -> tuple[Network, ...]:
-    """The anchors that a device measures among networks of these spaces: none where they could not
-    change, or where the device is a table without them."""
+def controls_on(facts: DeviceFacts, spaces: Set[str]) -> tuple[Network, ...]:
+    """The control networks that a device measures among networks of these spaces: none where they
+    could not change, or where the device is a table without them."""
     if facts.exact:
         return ()
     if facts.space is not None:
         return tuple(network for network in NETWORKS if network.space == facts.space)
-    return anchors_of(spaces)
+    return controls_of(spaces)

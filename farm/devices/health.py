@@ -9,15 +9,16 @@ from farm.core.values import DeviceFacts
 from farm.devices import controls
 from farm.devices.chart import LEVEL_ROUNDS, control_chart, shift_of
 from farm.measurement.record import MeasureSpec
-from farm.store import AnchorRound, Epoch, Quarantine, Store
+from farm.store import ControlRound, Quarantine, Revision, Store
 
 _SHOWN = 60
-"""The last rounds of anchors."""
+"""The last rounds of control networks."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A round of anchors. shift: mean log-ratio to their levels; None where they begin them.
+    """A round of control networks. shift: mean log-ratio to their levels; None where they begin
+    them.
 
     ewma, limit: of the control chart; None for a round that no longer counts.
     """
@@ -26,25 +27,25 @@ class Shown:
     shift: float | None
     ewma: float | None
     limit: float | None
-    retired: str | None
+    invalidated: str | None
 
 
 @dataclass(frozen=True)
 class Health:
-    """quarantine: the present one. epochs: oldest first. certificate: the newest, as it is stored.
-    rounds: of anchors, oldest first, as the device is and measures now."""
+    """quarantine: the present one. revisions: oldest first. certificate: the newest, as it is
+    stored. rounds: of control networks, oldest first, as the device is and measures now."""
 
     quarantine: Quarantine | None
-    epochs: tuple[Epoch, ...]
+    revisions: tuple[Revision, ...]
     certificate: dict[str, Any] | None
     rounds: tuple[Shown, ...]
 
     def to_json(self) -> dict[str, Any]:
         return {
             "quarantine": None if self.quarantine is None else asdict(self.quarantine),
-            "epochs": [asdict(epoch) for epoch in self.epochs],
+            "revisions": [asdict(revision) for revision in self.revisions],
             "certificate": self.certificate,
-            "anchors": [asdict(one) for one in self.rounds],
+            "controls": [asdict(one) for one in self.rounds],
         }
 
 
@@ -53,31 +54,31 @@ def health(store: Store, facts: DeviceFacts, spec: MeasureSpec, tolerated: float
     device = facts.device
     return Health(
         quarantine=store.quarantined(device),
-        epochs=tuple(store.epochs(device)),
+        revisions=tuple(store.revisions(device)),
         certificate=store.certificate(device),
         rounds=_charted(
-            store.anchors(
+            store.controls(
                 device,
                 controls.NETWORKS,
                 LEVEL_ROUNDS,
                 _SHOWN,
                 facts.fingerprint,
                 spec,
-                retired=True,
+                invalidated=True,
             ),
             tolerated,
         ),
     )
 
 
-def _charted(rounds: list[AnchorRound], tolerated: float) -> tuple[Shown, ...]:
-    good = [one.latency_s for one in rounds if one.retired is None]
+def _charted(rounds: list[ControlRound], tolerated: float) -> tuple[Shown, ...]:
+    good = [one.latency_s for one in rounds if one.invalidated is None]
     points = iter(control_chart(good, tolerated).points)
     shown = []
     for one in rounds:
-        if one.retired is not None:
+        if one.invalidated is not None:
             shift = shift_of(one.latency_s, good)
-            shown.append(Shown(one.at, shift, None, None, one.retired))
+            shown.append(Shown(one.at, shift, None, None, one.invalidated))
             continue
         point = next(points)
         limit = None if point.shift is None else point.limit

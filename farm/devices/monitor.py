@@ -1,4 +1,5 @@
-"""Watches over the devices of a campaign: asks for anchors, judges them, keeps what follows.
+"""Watches over the devices of a campaign: asks for control networks, judges them, keeps what
+follows.
 
 `farm.devices.chart` decides; here are the rows. Everything can be derived from them again, so that
 a session that died anywhere is taken up by the next one.
@@ -13,38 +14,39 @@ from dataclasses import dataclass, field
 from farm.core.values import DeviceFacts, Network
 from farm.devices import controls, equivalence
 from farm.devices.chart import KEPT_ROUNDS, LEVEL_ROUNDS, control_chart
-from farm.inventory.config import AnchorPolicy
+from farm.inventory.config import ControlPolicy
 from farm.measurement.drift import change, series
 from farm.measurement.record import Failure, Measurement, MeasureSpec
-from farm.store import AnchorRound, Epoch, Quarantine, Request, Store
+from farm.store import ControlRound, Quarantine, Request, Revision, Store
 
 RECHECKS = 3
-"""How often a session measures anchors of a device in quarantine, after a pause each: in all, so
-that one which is well only for moments does not keep a campaign for ever."""
+"""How often a session measures control networks of a device in quarantine, after a pause each: in
+all, so that one which is well only for moments does not keep a campaign for ever."""
 
 _OLD_ROUNDS = 16
-"""The last rounds of an old epoch that a new one is compared with."""
+"""The last rounds of an old revision that a new one is compared with."""
 
-_OFF = AnchorPolicy(every=0)
+_OFF = ControlPolicy(every=0)
 
 
 @dataclass
 class _Watch:
     """What is known of a device.
 
-    rounds: of its present fingerprint and spec that count; older: of the epoch before, as long as
-        it is not decided whether its results still hold, with that epoch's base.
+    rounds: of its present fingerprint and spec that count; older: of the revision before, as long
+    as
+        it is not decided whether its results still hold, with that revision's base.
     spaces: of the networks that it was to measure in this session.
-    waiting: anchors that were asked for; coming: those of them that have ended.
+    waiting: control networks that were asked for; coming: those of them that have ended.
     since: measurements since the last round; None before the first one of the session.
     checked: how often the session measured it in quarantine; retry_s: when it may do so next.
     """
 
     facts: DeviceFacts
-    policy: AnchorPolicy
+    policy: ControlPolicy
     quarantine: Quarantine | None
-    rounds: list[AnchorRound] = field(default_factory=list)
-    older: list[AnchorRound] = field(default_factory=list)
+    rounds: list[ControlRound] = field(default_factory=list)
+    older: list[ControlRound] = field(default_factory=list)
     base: str | None = None
     decided: bool = False
     spaces: set[str] = field(default_factory=set)
@@ -56,8 +58,8 @@ class _Watch:
 
     @property
     def on(self) -> bool:
-        """Whether anchors are measured here."""
-        return self.policy.every > 0 and bool(controls.anchors_on(self.facts, self.spaces))
+        """Whether control networks are measured here."""
+        return self.policy.every > 0 and bool(controls.controls_on(self.facts, self.spaces))
 
     @property
     def rechecking(self) -> bool:
@@ -67,15 +69,15 @@ class _Watch:
 
     @property
     def open(self) -> bool:
-        """Whether more anchors are needed to decide on an older epoch."""
+        """Whether more control networks are needed to decide on an older revision."""
         return self.base is not None and not self.decided
 
 
-class Guard:
+class Monitor:
     """One session's watch over devices.
 
     facts: as they were found. specs: how each device measures; its keys are the devices that are
-        watched. policies: how often its anchors are, never where it has none.
+        watched. policies: how often its control networks are, never where it has none.
     clock: seconds that only grow.
     """
 
@@ -84,7 +86,7 @@ class Guard:
         store: Store,
         facts: Mapping[str, DeviceFacts],
         specs: Mapping[str, MeasureSpec],
-        policies: Mapping[str, AnchorPolicy],
+        policies: Mapping[str, ControlPolicy],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
@@ -96,7 +98,7 @@ class Guard:
             self._judge(device, recheck=False)
 
     def barred(self, device: str) -> bool:
-        """Whether nothing but anchors may be measured on a device."""
+        """Whether nothing but control networks may be measured on a device."""
         return self._watches[device].quarantine is not None
 
     @property
@@ -105,13 +107,17 @@ class Guard:
         ready_s = [watch.retry_s for watch in self._watches.values() if watch.rechecking]
         return max(0.0, min(ready_s) - self._clock()) if ready_s else None
 
-    def wanted(self, device: str, coming: Sequence[Network]) -> list[Request]:
-        """The anchors that a device has to measure with the networks that it measures next."""
+    def expect(self, device: str, coming: Sequence[Network]) -> None:
+        """Take note of what a device measures next; ask for the control networks due with it."""
         watch = self._watches[device]
         watch.spaces |= {network.space for network in coming}
         if watch.on and not watch.waiting and self._due(watch, len(coming)):
-            networks = controls.anchors_on(watch.facts, watch.spaces)
-            watch.waiting = self._store.anchor_requests(networks, device)
+            networks = controls.controls_on(watch.facts, watch.spaces)
+            watch.waiting = self._store.control_requests(networks, device)
+
+    def waiting(self, device: str) -> list[Request]:
+        """The control networks that were asked for and have not ended."""
+        watch = self._watches[device]
         return [request for request in watch.waiting if request.id not in watch.coming]
 
     def close(self) -> None:
@@ -121,7 +127,8 @@ class Guard:
                 watch.since = watch.policy.every
 
     def see(self, facts: DeviceFacts) -> None:
-        """Take note of what a device is now; a round of anchors that it changed in is over."""
+        """Take note of what a device is now; a round of control networks that it changed in is
+        over."""
         if facts.fingerprint != self._watches[facts.device].facts.fingerprint:
             self._watches[facts.device] = self._watch(facts)
 
@@ -144,7 +151,7 @@ class Guard:
         if not watch.on:
             return watch
         watch.rounds = self._rounds(device, facts.fingerprint, KEPT_ROUNDS)
-        bases = {epoch.fingerprint: epoch.base for epoch in store.epochs(device)}
+        bases = {revision.fingerprint: revision.base for revision in store.revisions(device)}
         watch.decided = facts.fingerprint in bases
         earlier = [f.fingerprint for f in store.facts(device) if f.fingerprint != facts.fingerprint]
         known = [bases[fingerprint] for fingerprint in earlier if fingerprint in bases]
@@ -153,18 +160,18 @@ class Guard:
             watch.older = self._rounds(device, watch.base, _OLD_ROUNDS)
         return watch
 
-    def _rounds(self, device: str, fingerprint: str, last: int) -> list[AnchorRound]:
+    def _rounds(self, device: str, fingerprint: str, last: int) -> list[ControlRound]:
         spec, first = self._specs[device], LEVEL_ROUNDS
-        return self._store.anchors(device, controls.NETWORKS, first, last, fingerprint, spec)
+        return self._store.controls(device, controls.NETWORKS, first, last, fingerprint, spec)
 
     def _due(self, watch: _Watch, coming: int) -> bool:
-        """What is measured together with anchors counts as measured before them."""
+        """What is measured together with control networks counts as measured before them."""
         if watch.quarantine is not None:
             return watch.rechecking and self._clock() >= watch.retry_s
         since = (watch.since or 0) + coming
         if watch.since is None or (since > 0 and since >= watch.policy.every):
             return True
-        return watch.open and len(watch.rounds) < equivalence.EPOCH_ROUNDS and since > 0
+        return watch.open and len(watch.rounds) < equivalence.REVISION_ROUNDS and since > 0
 
     def _end_round(self, device: str) -> None:
         watch = self._watches[device]
@@ -179,7 +186,7 @@ class Guard:
             return
         latency_s = {series(m): m.latency_s for m in good.values()}
         at = good[max(good)].measured_at
-        watch.rounds.append(AnchorRound(at, max(good), watch.facts.fingerprint, latency_s))
+        watch.rounds.append(ControlRound(at, max(good), watch.facts.fingerprint, latency_s))
         if self._judge(device, recheck):
             self._decide(device)
 
@@ -189,7 +196,7 @@ class Guard:
         chart = control_chart([one.latency_s for one in watch.rounds], watch.policy.tolerated)
         if chart.disturbed_before and not recheck:
             reason = f"suspect: disturbed at first, {chart.reason}"
-            self._store.retire(device, reason, watch.facts.fingerprint)
+            self._store.invalidate(device, reason, watch.facts.fingerprint)
             watch.rounds, watch.since = [], None
         elif chart.out or (recheck and not chart.back):
             good = watch.rounds[: chart.last_good + 1]
@@ -203,39 +210,40 @@ class Guard:
         return watch.quarantine is None
 
     def _failed(self, device: str, failures: Collection[Failure]) -> None:
-        """No anchor could be measured: the device is ill if it once could, else has no anchors."""
+        """No control network could be measured: the device is ill if it once could, else has no
+        control networks."""
         watch = self._watches[device]
         if not watch.rounds:
             watch.policy = _OFF
             return
         kinds = sorted({f"{failure.kind}: {failure.message}" for failure in failures})
-        self._store.quarantine(device, f"its anchors fail: {kinds[0]}")
+        self._store.quarantine(device, f"its control networks fail: {kinds[0]}")
         watch.quarantine = self._store.quarantined(device)
 
     def _decide(self, device: str) -> None:
-        """Once there are enough anchors: whether what was measured before still holds."""
+        """Once there are enough controls: whether what was measured before still holds."""
         watch = self._watches[device]
-        enough = not watch.older or len(watch.rounds) >= equivalence.EPOCH_ROUNDS
+        enough = not watch.older or len(watch.rounds) >= equivalence.REVISION_ROUNDS
         if watch.decided or not enough:
             return
         mine = watch.facts.fingerprint
         if watch.base is None:
-            epoch = Epoch(mine, device, mine, "first", 1.0, "first seen")
+            revision = Revision(mine, device, mine, "first", 1.0, "first seen")
         else:
             older, newer = ([r.latency_s for r in rs] for rs in (watch.older, watch.rounds))
             said = equivalence.decide(older, newer)
             base, factor = mine, 1.0
-            if said.decision != "retired":
-                usual = self._store.usual(device)
+            if said.decision != "invalidated":
+                baselines = self._store.baselines(device)
                 base = watch.base
-                # Latencies are told at the usual speed of their epoch, not at that of all rounds.
-                factor = change(usual[base], usual[mine]) or said.factor
-            epoch = Epoch(mine, device, base, said.decision, factor, said.reason)
-        self._store.add_epoch(epoch)
+                # Latencies are told at the baseline of their revision, not at that of all rounds.
+                factor = change(baselines[base], baselines[mine]) or said.factor
+            revision = Revision(mine, device, base, said.decision, factor, said.reason)
+        self._store.add_revision(revision)
         watch.decided, watch.older = True, []
 
 
-def _trimmed(rounds: list[AnchorRound]) -> list[AnchorRound]:
+def _trimmed(rounds: list[ControlRound]) -> list[ControlRound]:
     """What a chart needs: those that define the levels, and the last ones."""
     first, rest = rounds[:LEVEL_ROUNDS], rounds[LEVEL_ROUNDS:]
     return first + rest[-KEPT_ROUNDS:]

@@ -35,7 +35,7 @@ KNOWN_HOSTS = Path("~/.ssh/known_hosts")
 @dataclass(frozen=True)
 class Added:
     """A device that was added. certificate: as `Farm.check` has it, but a short one, by `KNOWN` and
-    the anchors of its space; None where nothing runs on the device."""
+    the control networks of its space; None where nothing runs on the device."""
 
     device: Device
     facts: DeviceFacts
@@ -131,7 +131,7 @@ def _examined(
     if facts.target is None:
         return None
     compiler().target(facts.target)
-    networks = [KNOWN, *controls.anchors_of({KNOWN.space})]
+    networks = [KNOWN, *controls.controls_of({KNOWN.space})]
     jobs = [Job(network, _built(network, facts.target, artifacts)) for network in networks]
     return certify_briefly(agent, jobs, device.spec)
 

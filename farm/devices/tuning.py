@@ -1,6 +1,7 @@
 """Tunes the kernels of a search space for one device: `farm.compile.tuning` with a real device.
 
-What was chosen is in the device's `target`, and so in its fingerprint: a new epoch begins with it.
+What was chosen is in the device's `target`, and so in its fingerprint: a new revision begins with
+it.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from agents import agent_class
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.kernels import KernelCache
@@ -14,6 +12,7 @@ from farm.inventory.config import Device
 from farm.measurement.agent import Agent
 from farm.measurement.record import Failure, Job
 from farm.measurement.sessions import measure
+from farm.store import Request
 
 
 def make_agent(device: Device) -> Agent:
@@ -21,29 +20,37 @@ def make_agent(device: Device) -> Agent:
     return agent_class(device.kind)(device.name, device.options)
 
 
-def attempt_measure(agent: Agent, jobs: Sequence[MeasureJob]) -> list[Measured]:
+def attempt_measure(agent: Agent, job: MeasureJob) -> Measured:
     """Measure; whatever goes wrong becomes a Failure, so that a campaign goes on."""
+    timed = [
+        Job(request.network, artifact, request.purpose == "control")
+        for request, artifact in zip(job.requests, job.artifacts, strict=True)
+    ]
     try:
-        timed = [Job(j.request.network, j.artifact, j.request.purpose == "anchor") for j in jobs]
-        facts, outcomes = measure(agent, timed, jobs[0].spec, jobs[0].usual)
+        facts, outcomes = measure(agent, timed, job.spec, job.baselines)
     except DeviceError as e:
-        return [Measured(job, failure(job, e)) for job in jobs]
+        return all_failed(job, e)
     except Exception as e:  # noqa: BLE001 - the one place where the unforeseen becomes a row
         unforeseen = f"{type(e).__name__}: {e}"
-        return [Measured(job, _failure(job, "internal", unforeseen, False)) for job in jobs]
-    return [
-        Measured(job, failure(job, o) if isinstance(o, DeviceError) else o, facts)
-        for job, o in zip(jobs, outcomes, strict=True)
-    ]
+        return Measured(job, tuple(_failure(r, "internal", unforeseen) for r in job.requests))
+    kept = tuple(
+        _failed(request, outcome) if isinstance(outcome, DeviceError) else outcome
+        for request, outcome in zip(job.requests, outcomes, strict=True)
+    )
+    return Measured(job, kept, facts)
 
 
-def failure(job: MeasureJob, error: DeviceError) -> Failure:
-    """What is stored of an error."""
-    return _failure(job, error.kind, str(error), error.retryable)
+def all_failed(job: MeasureJob, error: DeviceError) -> Measured:
+    """What is stored of an error that was the end of all networks of a job."""
+    return Measured(job, tuple(_failed(request, error) for request in job.requests))
 
 
-def _failure(job: MeasureJob, kind: str, message: str, retryable: bool) -> Failure:
-    return Failure(job.request.network, job.request.device, kind, message, retryable)
+def _failed(request: Request, error: DeviceError) -> Failure:
+    return _failure(request, error.kind, str(error), error.retryable)
+
+
+def _failure(request: Request, kind: str, message: str, retryable: bool = False) -> Failure:
+    return Failure(request.network, request.device, kind, message, retryable)
 
 
 def attempt_build(

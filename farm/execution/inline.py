@@ -25,7 +25,7 @@ class InlineExecutor:
     def __init__(self, devices: Sequence[Device], artifacts: ArtifactStore) -> None:
         self._devices = devices
         self._artifacts = artifacts
-        self._queue: deque[tuple[BuildJob, Place] | Sequence[MeasureJob]] = deque()
+        self._queue: deque[BuildJob | MeasureJob] = deque()
         self._agents: dict[str, Agent] = {}
         self._stack = ExitStack()
         self.facts: Mapping[str, DeviceFacts] = {}
@@ -45,18 +45,17 @@ class InlineExecutor:
     def check_target(self, target: Target) -> None:
         compiler().target(target)
 
-    def build(self, job: BuildJob, slot: Place) -> None:
-        self._queue.append((job, slot))
+    def build(self, job: BuildJob, slot: Place) -> None:  # noqa: ARG002
+        self._queue.append(job)
 
-    def measure(self, jobs: Sequence[MeasureJob]) -> None:
-        self._queue.append(jobs)
+    def measure(self, job: MeasureJob) -> None:
+        self._queue.append(job)
 
     def wait(self, timeout_s: float) -> list[Built | Measured]:  # noqa: ARG002
         if not self._queue:
             return []
-        work = self._queue.popleft()
-        if isinstance(work, tuple):
-            job, _ = work
-            kernels = kernel_cache(self._artifacts)
-            return [Built(job, attempt_build(job, self._artifacts, kernels))]
-        return list(attempt_measure(self._agents[work[0].request.device], work))
+        job = self._queue.popleft()
+        if isinstance(job, MeasureJob):
+            return [attempt_measure(self._agents[job.device], job)]
+        kernels = kernel_cache(self._artifacts)
+        return [Built(job, attempt_build(job, self._artifacts, kernels))]

@@ -22,7 +22,7 @@ from farm.compile.kernels import kernel_cache
 from farm.core.errors import BuildError, DeviceError, DeviceLost, DeviceUnfit, FarmError, UsageError
 from farm.core.hosts import cache_folder, host_name, set_affinity
 from farm.core.values import Artifact, DeviceFacts, Target
-from farm.execution.attempts import attempt_build, attempt_measure, failure, make_agent
+from farm.execution.attempts import all_failed, attempt_build, attempt_measure, make_agent
 from farm.execution.protocol import BuildJob, Built, Measured, MeasureJob
 from farm.execution.schedule import Place, housekeeping_cores
 from farm.inventory.config import Device
@@ -75,14 +75,15 @@ class DeviceActor:
         """What the agent found. Raises DeviceError for one that cannot work."""
         return self._started().facts()
 
-    def measure(self, jobs: Sequence[MeasureJob], libraries: Sequence[bytes]) -> list[Measured]:
+    def measure(self, job: MeasureJob, libraries: Sequence[bytes]) -> Measured:
         """libraries: the bytes of each artifact's, for a computer that does not have them."""
         try:
             agent = self._started()
         except DeviceError as e:
-            return [Measured(job, failure(job, e)) for job in jobs]
-        here = [self._localised(job, lib) for job, lib in zip(jobs, libraries, strict=True)]
-        return attempt_measure(agent, here)
+            return all_failed(job, e)
+        pairs = zip(job.artifacts, libraries, strict=True)
+        here = tuple(artifact and _localised(artifact, library) for artifact, library in pairs)
+        return replace(attempt_measure(agent, replace(job, artifacts=here)), job=job)
 
     def _started(self) -> Agent:
         """The agent; started here and not before, as Ray may have started this actor again."""
@@ -92,25 +93,24 @@ class DeviceActor:
             self._agent = agent
         return self._agent
 
-    def _localised(self, job: MeasureJob, library: bytes) -> MeasureJob:
-        """The job, with an artifact whose library is on this computer."""
-        artifact = job.artifact
-        if artifact is None or artifact.library.exists():
-            return job
-        cache = ArtifactStore(cache_folder() / "artifacts")
-        key, program, build_s = artifact.build_key, artifact.program, artifact.build_s
-        return replace(job, artifact=cache.put(key, library, program, build_s))
-
     def stop(self) -> None:
         if self._agent is not None:
             self._agent.__exit__(None, None, None)
+
+
+def _localised(artifact: Artifact, library: bytes) -> Artifact:
+    """The artifact, with its library on this computer."""
+    if artifact.library.exists():
+        return artifact
+    cache = ArtifactStore(cache_folder() / "artifacts")
+    return cache.put(artifact.build_key, library, artifact.program, artifact.build_s)
 
 
 @dataclass(frozen=True)
 class _Flight:
     """Something that goes on in an actor."""
 
-    work: BuildJob | Sequence[MeasureJob]
+    work: BuildJob | MeasureJob
     actor: Any
     deadline_s: float
 
@@ -172,25 +172,24 @@ class RayExecutor:
         ref = actor.build.remote(job, sorted(slot.cores))
         self._flights[ref] = _Flight(job, actor, time.monotonic() + BUILD_TIMEOUT_S)
 
-    def measure(self, jobs: Sequence[MeasureJob]) -> None:
-        actor = self._agents[jobs[0].request.device]
-        libraries = [job.artifact.library.read_bytes() if job.artifact else b"" for job in jobs]
-        ref = actor.measure.remote(jobs, libraries)
-        spec = jobs[0].spec
-        longest_s = spec.timeout_s * len(jobs) * spec.max_sessions
-        self._flights[ref] = _Flight(jobs, actor, time.monotonic() + longest_s + GRACE_S)
+    def measure(self, job: MeasureJob) -> None:
+        actor = self._agents[job.device]
+        libraries = [a.library.read_bytes() if a else b"" for a in job.artifacts]
+        ref = actor.measure.remote(job, libraries)
+        longest_s = job.spec.timeout_s * len(job.requests) * job.spec.max_sessions
+        self._flights[ref] = _Flight(job, actor, time.monotonic() + longest_s + GRACE_S)
 
     def wait(self, timeout_s: float) -> list[Built | Measured]:
         if not self._flights:
             return []
         ready, _ = ray.wait(list(self._flights), num_returns=1, timeout=timeout_s)
         late = [ref for ref, f in self._flights.items() if f.deadline_s < time.monotonic()]
-        landed = [ended for ref in ready for ended in self._landed(ref)]
-        return landed + [e for ref in late if ref not in ready for e in self._overdue(ref)]
+        landed = [self._landed(ref) for ref in ready]
+        return landed + [self._overdue(ref) for ref in late if ref not in ready]
 
     # Landing
 
-    def _landed(self, ref: Any) -> Sequence[Built | Measured]:
+    def _landed(self, ref: Any) -> Built | Measured:
         flight = self._flights.pop(ref)
         try:
             result = ray.get(ref)
@@ -201,8 +200,9 @@ class RayExecutor:
         except RayError as e:
             return self._lost(flight, str(e).splitlines()[0])
         if isinstance(flight.work, BuildJob):
-            return [self._built(flight.work, *result)]
-        return list(result)
+            return self._built(flight.work, *result)
+        measured: Measured = result
+        return measured
 
     def _built(self, job: BuildJob, built: Artifact | BuildError, library: bytes) -> Built:
         if isinstance(built, BuildError):
@@ -210,18 +210,17 @@ class RayExecutor:
         kept = self._artifacts.put(job.build_key, library, built.program, built.build_s)
         return Built(job, kept)
 
-    def _overdue(self, ref: Any) -> Sequence[Built | Measured]:
+    def _overdue(self, ref: Any) -> Built | Measured:
         flight = self._flights.pop(ref)
         ray.kill(flight.actor, no_restart=False)
         return self._lost(flight, "no answer in time")
 
-    def _lost(self, flight: _Flight, reason: str) -> Sequence[Built | Measured]:
+    def _lost(self, flight: _Flight, reason: str) -> Built | Measured:
         work = flight.work
         if isinstance(work, BuildJob):
             died = f"the compiler died while it built {work.network.id}: {reason}"
-            return [Built(work, BuildError(died))]
-        lost = DeviceLost(f"the agent of {work[0].request.device} died: {reason}")
-        return [Measured(job, failure(job, lost)) for job in work]
+            return Built(work, BuildError(died))
+        return all_failed(work, DeviceLost(f"the agent of {work.device} died: {reason}"))
 
     # Starting and stopping
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from farm.core.errors import BuildError
 from farm.core.values import Artifact, DeviceFacts, Network, Target
 from farm.execution.schedule import Place
-from farm.measurement.drift import Usual
+from farm.measurement.drift import Baseline
 from farm.measurement.record import Failure, Measurement, MeasureSpec
 from farm.store import Request
 
@@ -30,12 +30,17 @@ class BuildJob:
 
 @dataclass(frozen=True)
 class MeasureJob:
-    """artifact: None for a device that needs none; usual: see `measuring.measure`."""
+    """Networks that are measured together on one device.
 
-    request: Request
+    artifacts: one for each request; None for a device that needs none.
+    baselines: see `farm.measurement.sessions.measure`.
+    """
+
+    device: str
     spec: MeasureSpec
-    artifact: Artifact | None
-    usual: Mapping[str, Usual] = field(default_factory=dict)
+    requests: tuple[Request, ...]
+    artifacts: tuple[Artifact | None, ...]
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,11 @@ class Built:
 
 @dataclass(frozen=True)
 class Measured:
-    """facts: of the device while it measured; None where it could not say."""
+    """outcomes: one for each request. facts: of the device while it measured; None where it could
+    not say."""
 
     job: MeasureJob
-    outcome: Measurement | Failure
+    outcomes: tuple[Measurement | Failure, ...]
     facts: DeviceFacts | None = None
 
 
@@ -77,8 +83,8 @@ class Executor(Protocol):
         """Start a build in a slot that is free."""
         ...
 
-    def measure(self, jobs: Sequence[MeasureJob]) -> None:
-        """Start to measure networks together on one device that is idle, all by one spec."""
+    def measure(self, job: MeasureJob) -> None:
+        """Start to measure on a device that is idle."""
         ...
 
     def wait(self, timeout_s: float) -> list[Built | Measured]:

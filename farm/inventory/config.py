@@ -23,11 +23,11 @@ _SPEC = TypeAdapter(MeasureSpec)
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-class AnchorPolicy(BaseModel):
+class ControlPolicy(BaseModel):
     """How a device is watched over, see `farm.devices.chart`.
 
-    every: measurements between two rounds of anchors: with 1 each batch of networks has them, and
-        its latencies are told at the speed that the anchors usually have; 0 measures none.
+    every: measurements between two rounds of controls: with 1 each batch of networks has them, and
+        its latencies are told at the baseline of the control networks; 0 measures none.
     tolerated: a lasting shift up to this, relative, is no drift. A turbo clock that moves all
         networks by 5 % for minutes is ordinary on a shared host; a host of one's own bears 0.01.
     pause_s: before a device that is out of control is looked at again.
@@ -48,7 +48,7 @@ class Device:
     kind: str
     options: BaseModel
     spec: MeasureSpec
-    anchors: AnchorPolicy
+    controls: ControlPolicy
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,12 @@ class _File(BaseModel):
     references: list[str] = []
     compile_workers: int | None = None
     measure: dict[str, Any] = {}
-    anchors: dict[str, Any] = {}
+    controls: dict[str, Any] = {}
     devices: dict[str, dict[str, Any]]
 
+
+_RENAMED = {"anchors": "controls"}
+"""Keys of earlier versions, and what they are called now."""
 
 Location = tuple[str | int, ...]
 Mistake = tuple[Location, str]
@@ -157,7 +160,7 @@ def _device(name: str, file: _File, mistakes: list[Mistake]) -> Device | None:
         rule = "a device's name is lower-case letters, digits, '-' and '_'"
         mistakes.append((at, f"{rule}, got {name!r}"))
     spec = _spec({**file.measure, **_mapping(entry.pop("measure", {}))}, file, name, mistakes)
-    anchors = _anchors(entry.pop("anchors", None), file, at, mistakes)
+    controls = _controls(entry.pop("controls", None), file, at, mistakes)
     if "kind" not in entry:
         mistakes.append((at, "a device needs a `kind`, for example `kind: cpu`"))
         return None
@@ -168,21 +171,21 @@ def _device(name: str, file: _File, mistakes: list[Mistake]) -> Device | None:
         mistakes.append(((*at, "kind"), str(e)))
         return None
     options = _validated(options_model, entry, at, mistakes)
-    if options is None or spec is None or anchors is None:
+    if options is None or spec is None or controls is None:
         return None
-    return Device(name, kind, options, spec, anchors)
+    return Device(name, kind, options, spec, controls)
 
 
 def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"measure": value}
 
 
-def _anchors(
+def _controls(
     own: dict[str, Any] | None, file: _File, device: Location, mistakes: list[Mistake]
-) -> AnchorPolicy | None:
-    at = ("anchors",) if own is None else (*device, "anchors")
+) -> ControlPolicy | None:
+    at = ("controls",) if own is None else (*device, "controls")
     found: list[Mistake] = []
-    policy = _validated(AnchorPolicy, {**file.anchors, **(own or {})}, at, found)
+    policy = _validated(ControlPolicy, {**file.controls, **(own or {})}, at, found)
     mistakes += [mistake for mistake in found if mistake not in mistakes]
     return policy
 
@@ -228,6 +231,8 @@ def _from_pydantic(error: ValidationError, at: Location, known: Sequence[str]) -
 def _message(error: Any, known: Sequence[str]) -> str:
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         key = str(error["loc"][-1])
+        if key in _RENAMED:
+            return f"`{key}` is called `{_RENAMED[key]}` now; rename it, its values stay as they are"
         near = get_close_matches(key, known, n=1)
         offer = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known)}"
         return f"unknown key `{key}`; {offer}"

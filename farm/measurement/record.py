@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
 from farm.core.values import Artifact, Network
 from farm.measurement import estimator
-from farm.measurement import verdict as quality
+from farm.measurement.verdict import RULES, Rejection, verdict
 
 
 @dataclass(frozen=True)
 class MeasureSpec:
     """How one network is measured on one device.
 
-    A session is a fresh process on the device, which times the networks of a batch in rounds: a
+    A session is a fresh process on the device, which times the networks of a group in rounds: a
     block of samples of each, in random order. Sessions go on until the 95 % interval of the
     latency is narrow enough.
 
@@ -87,12 +87,13 @@ class Job:
     """A network to be timed.
 
     artifact: None for a device that needs none.
-    reference: whether it is timed for what it says of the device, see `farm.measurement.drift`.
+    control: whether it is a control network, timed for what it says of the device, see
+        `farm.measurement.drift`.
     """
 
     network: Network
     artifact: Artifact | None
-    reference: bool = False
+    control: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,20 +102,20 @@ class Block:
 
     samples_s: raw samples, each in seconds for a single run.
     runs_per_sample: how often a sample ran the network.
-    witness: readings around it, see `agents.linux.witness`: `waited_s`, `temp_c`, `steal_s`...
+    telemetry: readings around it, see `agents.linux.telemetry`: `waited_s`, `temp_c`, `steal_s`...
     session: the number of the session that it was in.
     rejected: why it does not count; None for a good one.
     """
 
     samples_s: tuple[float, ...]
     runs_per_sample: int
-    witness: Mapping[str, float]
+    telemetry: Mapping[str, float]
     session: int = 0
-    rejected: str | None = None
+    rejected: Rejection | None = None
 
     @property
     def latency_s(self) -> float:
-        """What it says of the network, see `statistics.of_block`, at the speed of the moment."""
+        """What it says of the network, see `estimator.of_block`, at the speed of the moment."""
         return estimator.of_block(self.samples_s)
 
     @property
@@ -138,8 +139,8 @@ class Session:
 
 
 _UNSEEN = 0.003
-"""What a network does otherwise than its references for minutes, relative, one standard deviation.
-Without it, 95 % intervals held the value of a longer run in 83 % of 120 cases
+"""What a network does otherwise than the control networks for minutes, relative, one standard
+deviation. Without it, 95 % intervals held the value of a longer run in 83 % of 120 cases
 (benchmarks/fidelity.py)."""
 
 
@@ -150,12 +151,15 @@ class Measurement:
     blocks: in the order in which they were timed, those that do not count included.
     warmup_s: raw samples of the warm-up of each session, as rows, in seconds for a single run.
     exact: see `DeviceFacts`.
-    clock_probe_s: what the clock's probe takes at the device's usual clock, by which blocks were
-        judged; None where the device shows no clock.
+    clock_probe_s: what the clock's probe takes at the device's baseline clock, by which blocks
+        were judged; None where the device shows no clock.
     device_s: how long the device was busy with it; warmup_taken_s: of that, with warm-ups.
     measured_at: UTC, ISO 8601.
-    slowdown: how many times as long as usual reference networks took in each session; empty
-        where none were timed.
+    slowdown: how many times as long as their baseline the control networks took in each session;
+        empty where none were timed.
+    rules: the version of the rules that judged its blocks, see `verdict.RULES`; 0 for those of
+        before they had one.
+    given_verdict: what they said of it when it was stored; None for one that is not stored yet.
     """
 
     network: Network
@@ -171,10 +175,12 @@ class Measurement:
     clock_probe_s: float | None = None
     warmup_taken_s: float = 0.0
     slowdown: tuple[float, ...] = ()
+    rules: int = RULES
+    given_verdict: str | None = field(default=None, compare=False)
 
     @cached_property
     def latency_s(self) -> float:
-        """The statistic of record, see `statistics.latency`: at the device's usual speed."""
+        """The statistic of record, see `estimator.latency`: at the device's baseline."""
         return estimator.latency(self._by_session())
 
     @cached_property
@@ -192,8 +198,12 @@ class Measurement:
 
     @cached_property
     def verdict(self) -> str:
-        """One of `farm.measurement.verdict.VERDICTS`."""
-        return quality.verdict(self)
+        """One of `farm.measurement.verdict.VERDICTS`, by the rules that judged its blocks."""
+        return self.given_verdict or verdict(
+            [block.rejected for block in self.blocks],
+            half_width=self.half_width,
+            wanted=self.spec.half_width,
+        )
 
     @property
     def timed_s(self) -> float:
@@ -213,8 +223,7 @@ class Measurement:
         return tuple(b for b in self.blocks if b.rejected is None) or self.blocks
 
     def _by_session(self) -> list[list[float]]:
-        """What each block that counts says, at the device's usual speed, a row for each
-        session."""
+        """What each block that counts says, at the device's baseline, a row for each session."""
         sessions = sorted({block.session for block in self.counted})
         slowdown = dict(enumerate(self.slowdown))
         return [

@@ -1,4 +1,4 @@
-"""Measuring a batch of networks on one device: sessions until each latency is known well enough.
+"""Measuring a group of networks on one device: sessions until each latency is known well enough.
 
 The agent only times; which blocks count, who takes part in another session and when it is enough
 is decided here, on the farm's side.
@@ -15,7 +15,7 @@ from farm.core.errors import DeviceError, DeviceLost
 from farm.core.values import DeviceFacts
 from farm.measurement import verdict
 from farm.measurement.agent import Agent
-from farm.measurement.drift import Usual, slowdown
+from farm.measurement.drift import Baseline, slowdown
 from farm.measurement.record import Block, Job, Measurement, MeasureSpec, Session
 
 MEMORY_SHARE = 0.25
@@ -41,31 +41,31 @@ class _Course:
 
 @dataclass(frozen=True)
 class _Terms:
-    """What all courses of a batch have in common. usual: as known before it."""
+    """What all courses of a group have in common. baseline: as known before it."""
 
     facts: DeviceFacts
     spec: MeasureSpec
-    usual: Usual
+    baseline: Baseline
 
 
 def measure(
     agent: Agent,
     jobs: Sequence[Job],
     spec: MeasureSpec,
-    usual: Mapping[str, Usual] = MappingProxyType({}),
+    baselines: Mapping[str, Baseline] = MappingProxyType({}),
 ) -> tuple[DeviceFacts, list[Measurement | DeviceError]]:
     """Measure all jobs; the device as it was meanwhile, and for each job what came of it.
 
     A network that fails is left out of the next session, the others go on. Jobs that are
-    references take part as long as any other does, and what they show is divided out of the
-    others' latencies.
-    usual: what the device is like as a rule, by fingerprint; where that is not known yet, it is
-    what these sessions show.
+    control networks take part as long as any other does, and what they show is divided out of
+    the others' latencies.
+    baselines: of the device, by fingerprint; where none is known yet, it is what these sessions
+    show.
     Raises DeviceError where the device itself cannot be used.
     """
     facts = agent.facts()
-    terms = _Terms(facts, spec, usual.get(facts.fingerprint, Usual()))
-    outcomes = [o for batch in batches(jobs, facts) for o in _batch(agent, batch, terms)]
+    terms = _Terms(facts, spec, baselines.get(facts.fingerprint, Baseline()))
+    outcomes = [o for group in groups(jobs, facts) for o in _group(agent, group, terms)]
     after = agent.facts()
     if after.fingerprint != facts.fingerprint:
         changed = DeviceLost(
@@ -75,19 +75,19 @@ def measure(
     return facts, outcomes
 
 
-def batches(jobs: Sequence[Job], facts: DeviceFacts) -> Iterator[list[Job]]:
+def groups(jobs: Sequence[Job], facts: DeviceFacts) -> Iterator[list[Job]]:
     """The jobs in order, in groups whose tensors fit into the device's memory together."""
     most_bytes = MEMORY_SHARE * float(facts.info.get("memory_bytes", "inf"))
-    batch: list[Job] = []
+    group: list[Job] = []
     size_bytes = 0
     for job in jobs:
         needed_bytes = job.artifact.program.size_bytes if job.artifact else 0
-        if batch and size_bytes + needed_bytes > most_bytes:
-            yield batch
-            batch, size_bytes = [], 0
-        batch.append(job)
+        if group and size_bytes + needed_bytes > most_bytes:
+            yield group
+            group, size_bytes = [], 0
+        group.append(job)
         size_bytes += needed_bytes
-    yield batch
+    yield group
 
 
 def difference(before: DeviceFacts, after: DeviceFacts) -> str:
@@ -101,14 +101,14 @@ def difference(before: DeviceFacts, after: DeviceFacts) -> str:
     return "; ".join(told) or f"its target was {before.target!r} and is {after.target!r}"
 
 
-def _batch(agent: Agent, jobs: Sequence[Job], terms: _Terms) -> list[Measurement | DeviceError]:
+def _group(agent: Agent, jobs: Sequence[Job], terms: _Terms) -> list[Measurement | DeviceError]:
     courses = [_Course(job) for job in jobs]
     taking_part = courses
     for number in range(1 if terms.facts.exact else terms.spec.max_sessions):
         _hold_session(agent, taking_part, terms.spec, number)
         judged = zip(taking_part, _outcomes(taking_part, courses, terms), strict=True)
         taking_part = [course for course, o in judged if not _settled(course, o, terms.spec)]
-        if all(course.job.reference for course in taking_part):
+        if all(course.job.control for course in taking_part):
             # References alone show enough of the device with the fewest sessions.
             taking_part = [c for c in taking_part if len(c.sessions) < terms.spec.min_sessions]
         if not taking_part:
@@ -139,10 +139,10 @@ def _blame(left: list[_Course], error: DeviceError) -> None:
 
 
 def _settled(course: _Course, outcome: Measurement | DeviceError, spec: MeasureSpec) -> bool:
-    """Whether another session of this network would be a waste. A reference goes on."""
+    """Whether another session of this network would be a waste. A control network goes on."""
     if isinstance(outcome, DeviceError):
         return True
-    if course.job.reference or len(course.sessions) < spec.min_sessions:
+    if course.job.control or len(course.sessions) < spec.min_sessions:
         return False
     return outcome.device_s >= spec.budget_s or outcome.verdict == "ok"
 
@@ -150,19 +150,19 @@ def _settled(course: _Course, outcome: Measurement | DeviceError, spec: MeasureS
 def _outcomes(
     wanted: Sequence[_Course], courses: Sequence[_Course], terms: _Terms
 ) -> list[Measurement | DeviceError]:
-    """What came of those that are wanted as far as they got, judged by all of the batch."""
-    blocks = [block for course in courses for block in course.blocks]
-    probe_s = terms.usual.clock_probe_s or verdict.usual_probe_s(blocks)
+    """What came of those that are wanted as far as they got, judged by all of the group."""
+    telemetry = [block.telemetry for course in courses for block in course.blocks]
+    probe_s = terms.baseline.clock_probe_s or verdict.median_probe_s(telemetry)
     timed = [
         _measurement(course, terms, probe_s)
         for course in courses
-        if course.job.reference and course.error is None
+        if course.job.control and course.error is None
     ]
     spaces = {course.job.network.space for course in wanted}
-    compared = {space: slowdown(space, timed, terms.usual.references_s) for space in spaces}
+    compared = {space: slowdown(space, timed, terms.baseline.controls_s) for space in spaces}
 
     def outcome(course: _Course) -> Measurement | DeviceError:
-        against = () if course.job.reference else compared[course.job.network.space]
+        against = () if course.job.control else compared[course.job.network.space]
         return course.error or _measurement(course, terms, probe_s, against)
 
     return [outcome(course) for course in wanted]
@@ -174,10 +174,19 @@ def _measurement(
     clock_probe_s: float | None,
     compared: Sequence[float] = (),
 ) -> Measurement:
-    """compared: with references, see `references.slowdown`."""
+    """compared: with the control networks, see `drift.slowdown`."""
     blocks, artifact = course.blocks, course.job.artifact
     known = dict(enumerate(compared))
-    reasons = [verdict.rejection(b, clock_probe_s, known.get(b.session, 1.0)) for b in blocks]
+    reasons = [
+        verdict.rejection(
+            block.telemetry,
+            timed_s=block.timed_s,
+            samples=len(block.samples_s),
+            baseline_probe_s=clock_probe_s,
+            slowdown=known.get(block.session, 1.0),
+        )
+        for block in blocks
+    ]
     return Measurement(
         network=course.job.network,
         device=terms.facts.device,

@@ -1,9 +1,9 @@
 """Networks of a search space as the predictor sees them.
 
-What is known beforehand are virtual devices: costs that follow from the graph
+What is known beforehand are analytic features: costs that follow from the graph
 (multiply-accumulates, parameters, kernels, traffic), each of which some real device resembles.
 Where other devices were measured, they are references (HWL, Multi-Predict, section 3.2), each of
-which is predicted from the virtual devices where it was not measured.
+which is predicted from the analytic features where it was not measured.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from farm.core.values import Network
 from farm.spaces.base import SearchSpace
 from predictors import FloatArray, IntArray, Observations
-from predictors.encodings.analytic import VirtualDevices
+from predictors.encodings.analytic import AnalyticColumns
 from predictors.encodings.hwl import clipped, root
 from predictors.encodings.normalisation import Standardisation, TrainingRows
 from predictors.models.mixture_gp import MixtureGP
@@ -48,15 +48,15 @@ def predictor(
     logs = [i for i, name in enumerate(space.feature_names) if name.startswith(_LOG)]
     names = [space.feature_names[i].removeprefix(_LOG) for i in logs]
     rows = TrainingRows.of(np.arange(pool), np.arange(pool, len(networks)))
-    virtual = VirtualDevices.of(np.expm1(features[:, logs]), names, rows)
+    analytic = AnalyticColumns.of(np.expm1(features[:, logs]), names, rows)
     none = np.empty((len(networks), 0))
-    alone = MixtureGP.over(none, virtual.values, features, rows, np.empty(0), virtual.spread)
+    alone = MixtureGP.over(none, analytic.values, features, rows, np.empty(0), analytic.spread)
     if not references:
         return alone
     real = np.column_stack([_roots(alone, reference) for reference in references])
     spread = real[rows.indices].std(0)
     scaled = clipped(Standardisation.fit(real, rows).apply(real))
-    return MixtureGP.over(scaled, virtual.values, features, rows, spread, virtual.spread)
+    return MixtureGP.over(scaled, analytic.values, features, rows, spread, analytic.spread)
 
 
 def _roots(alone: MixtureGP, reference: Reference) -> FloatArray:

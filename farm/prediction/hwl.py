@@ -120,9 +120,9 @@ def normalisation(store: Store, references: Sequence[str]) -> Normalisation:
 def known(store: Store, network: Network, device: Device) -> Measurement | None:
     """The newest measurement of `network` on `device` that holds as the device was last seen.
 
-    One under an older fingerprint is of another device, so to say, and counts only where anchors
-    showed that it still holds (`farm.store.Epoch`). One of another batch size, or with caches in
-    another state, is another quantity.
+    One under an older fingerprint is of another device, so to say, and counts only where control
+    networks showed that it still holds (`farm.store.Revision`). One of another batch size, or with
+    caches in another state, is another quantity.
     """
     found = store.as_now(store.measurements(device=device.name, network=network))
     current = [m for m in found if _quantity(m.spec) == _quantity(device.spec)]

@@ -3,14 +3,14 @@
 from farm.store.lock import StoreLock
 from farm.store.models import StoredModels
 from farm.store.store import Store
-from farm.store.values import AnchorRound, Epoch, Plan, Quarantine, Request, StoredCampaign
+from farm.store.values import ControlRound, Plan, Quarantine, Request, Revision, StoredCampaign
 
 __all__ = [
-    "AnchorRound",
-    "Epoch",
+    "ControlRound",
     "Plan",
     "Quarantine",
     "Request",
+    "Revision",
     "Store",
     "StoreLock",
     "StoredCampaign",

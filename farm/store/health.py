@@ -1,4 +1,4 @@
-"""What is known of the devices' health: anchors, quarantines, epochs, certificates."""
+"""What is known of the devices' health: control networks, quarantines, revisions, certificates."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from farm.core.values import DeviceFacts, Network
 from farm.measurement.record import Measurement, MeasureSpec
 from farm.store import rows
 from farm.store.connection import Connected
-from farm.store.values import AnchorRound, Epoch, Quarantine, Request, factor
+from farm.store.values import ControlRound, Quarantine, Request, Revision, factor
 
-_ANCHORS = """SELECT measurements.*, requested_at FROM measurements
-    JOIN requests ON requests.id = request AND purpose = 'anchor'
+_CONTROLS = f"""SELECT {rows.MEASURED}, requested_at FROM {rows.WITH_SAMPLES}
+    JOIN requests ON requests.id = request AND purpose = 'control'
     WHERE measurements.device = ? AND measurements.network = ?
-    AND ifnull(fingerprint = ?, 1) AND ifnull(spec = ?, 1) AND (? OR retired IS NULL)
-    ORDER BY measurements.id {order} LIMIT ?"""
+    AND ifnull(fingerprint = ?, 1) AND ifnull(spec = ?, 1) AND (? OR invalidated IS NULL)
+    ORDER BY measurements.id {{order}} LIMIT ?"""
 
 
 class HealthStore(Connected):
     """The part of `farm.store.Store` that says which devices and results can be trusted."""
 
-    # Facts and epochs
+    # Facts and revisions
 
     def see(self, facts: DeviceFacts) -> None:
         """Keep what an agent found, once for each fingerprint, and that it is so now."""
@@ -41,15 +41,15 @@ class HealthStore(Connected):
         values = [json.loads(row["facts"]) for row in self._rows(sql, device)]
         return [DeviceFacts(**{**value, "cores": tuple(value["cores"])}) for value in values]
 
-    def add_epoch(self, epoch: Epoch) -> None:
+    def add_revision(self, revision: Revision) -> None:
         """Keep what was decided of a fingerprint; what was decided before stays."""
         with self._writing():
-            self._insert("epochs", {**asdict(epoch), "decided_at": rows.now()}, "IGNORE")
+            self._insert("revisions", {**asdict(revision), "decided_at": rows.now()}, "IGNORE")
 
-    def epochs(self, device: str) -> list[Epoch]:
+    def revisions(self, device: str) -> list[Revision]:
         """What was decided of the device's fingerprints, oldest first."""
-        sql = "SELECT * FROM epochs WHERE device = ? ORDER BY rowid"
-        return [Epoch(**row) for row in self._rows(sql, device)]
+        sql = "SELECT * FROM revisions WHERE device = ? ORDER BY rowid"
+        return [Revision(**row) for row in self._rows(sql, device)]
 
     def as_now(self, measurements: Sequence[Measurement]) -> list[Measurement]:
         """Those that still hold on their devices as these were seen last, rebased to that."""
@@ -68,17 +68,17 @@ class HealthStore(Connected):
     def _rebased(
         self, measurements: Sequence[Measurement], now: Mapping[str, str | None]
     ) -> list[Measurement]:
-        epochs = {d: {e.fingerprint: e for e in self.epochs(d)} for d in now}
+        revisions = {d: {e.fingerprint: e for e in self.revisions(d)} for d in now}
         found = []
         for m in measurements:
-            times = factor(epochs[m.device], m.fingerprint, now[m.device])
+            times = factor(revisions[m.device], m.fingerprint, now[m.device])
             if times is not None:
                 found.append(m if times == 1 else _scaled(m, times))
         return found
 
-    # Anchors
+    # Control networks
 
-    def anchors(
+    def controls(
         self,
         device: str,
         networks: Sequence[Network],
@@ -86,18 +86,18 @@ class HealthStore(Connected):
         last: int,
         fingerprint: str | None = None,
         spec: MeasureSpec | None = None,
-        retired: bool = False,
-    ) -> list[AnchorRound]:
-        """The first and the last rounds of anchors on a device that match, oldest first.
+        invalidated: bool = False,
+    ) -> list[ControlRound]:
+        """The first and the last rounds of control networks on a device that match, oldest first.
 
-        retired: whether to give those, too, that no longer count.
+        invalidated: whether to give those, too, that no longer count.
         """
         text = None if spec is None else rows.spec_text(spec)
         found: dict[int, dict[str, Any]] = {}
         for network in networks:
             for order, limit in (("ASC", first), ("DESC", last)):
-                sql = _ANCHORS.format(order=order)
-                match = (device, network.id, fingerprint, text, retired, limit)
+                sql = _CONTROLS.format(order=order)
+                match = (device, network.id, fingerprint, text, invalidated, limit)
                 found |= {row["id"]: row for row in self._rows(sql, *match)}
         return _rounds([found[id] for id in sorted(found)])
 
@@ -109,14 +109,14 @@ class HealthStore(Connected):
         """Trust a device no more, and retire what it measured after measurement `after`.
 
         One that is in quarantine already stays so, with the reason that a person gives, if any.
-        Returns how many measurements were retired.
+        Returns how many measurements were invalidated.
         """
         row = {"device": device, "at": rows.now(), "reason": reason, "manual": int(manual)}
         with self._writing():
             if manual:
                 self._release(device)
             self._insert("quarantines", row, "IGNORE")
-            return 0 if after is None else self._retire(device, f"suspect: {reason}", after)
+            return 0 if after is None else self._invalidate(device, f"suspect: {reason}", after)
 
     def release(self, device: str) -> bool:
         """Trust a device again; whether it was in quarantine."""
@@ -133,15 +133,15 @@ class HealthStore(Connected):
         sql = "SELECT * FROM quarantines WHERE device = ? ORDER BY id"
         return [_quarantine(row) for row in self._rows(sql, device)]
 
-    def retire(self, device: str, reason: str, fingerprint: str | None = None) -> int:
+    def invalidate(self, device: str, reason: str, fingerprint: str | None = None) -> int:
         """No result of the device, or of it as that fingerprint has it, counts any more; how many
         there were. They are kept."""
         with self._writing():
-            return self._retire(device, reason, 0, fingerprint)
+            return self._invalidate(device, reason, 0, fingerprint)
 
-    def retire_results(self, requests: Iterable[Request], reason: str) -> None:
+    def invalidate_results(self, requests: Iterable[Request], reason: str) -> None:
         """The results of some requests no longer count, so that they wait again."""
-        sql = "UPDATE measurements SET retired = ? WHERE request = ? AND retired IS NULL"
+        sql = "UPDATE measurements SET invalidated = ? WHERE request = ? AND invalidated IS NULL"
         with self._writing():
             self._db.conn.executemany(sql, [(reason, request.id) for request in requests])
 
@@ -149,9 +149,12 @@ class HealthStore(Connected):
         sql = "UPDATE quarantines SET released_at = ? WHERE device = ? AND released_at IS NULL"
         return self._db.conn.execute(sql, [rows.now(), device]).rowcount > 0
 
-    def _retire(self, device: str, reason: str, after: int, fingerprint: str | None = None) -> int:
-        sql = """UPDATE measurements SET retired = ?
-                 WHERE device = ? AND id > ? AND ifnull(fingerprint = ?, 1) AND retired IS NULL"""
+    def _invalidate(
+        self, device: str, reason: str, after: int, fingerprint: str | None = None
+    ) -> int:
+        sql = """UPDATE measurements SET invalidated = ?
+                 WHERE device = ? AND id > ? AND ifnull(fingerprint = ?, 1)
+                 AND invalidated IS NULL"""
         return self._db.conn.execute(sql, [reason, device, after, fingerprint]).rowcount
 
     # Certificates
@@ -176,20 +179,20 @@ def _quarantine(row: dict[str, Any]) -> Quarantine:
     return Quarantine(**{name: row[name] for name in names}, manual=bool(row["manual"]))
 
 
-def _rounds(found: Sequence[dict[str, Any]]) -> list[AnchorRound]:
-    """Anchors that were requested at once are a round."""
+def _rounds(found: Sequence[dict[str, Any]]) -> list[ControlRound]:
+    """Control networks that were requested at once are a round."""
     rounds: dict[str, list[dict[str, Any]]] = {}
     for row in found:
         rounds.setdefault(row["requested_at"], []).append(row)
     return [
-        AnchorRound(
+        ControlRound(
             at=of_it[-1]["measured_at"],
             last_id=of_it[-1]["id"],
             fingerprint=of_it[-1]["fingerprint"],
             latency_s={
                 (row["network"], row["build_key"]): rows.measurement(row).latency_s for row in of_it
             },
-            retired=of_it[-1]["retired"],
+            invalidated=of_it[-1]["invalidated"],
         )
         for of_it in rounds.values()
     ]

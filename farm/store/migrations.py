@@ -1,7 +1,8 @@
 """The schema, as named migrations in order. A migration that has landed is never edited.
 
 Progress is derived from rows: a request is pending while it has neither a measurement nor a
-final failure. Latencies are derived from raw samples when they are read.
+final failure. Latencies are derived from raw samples when they are read. What a migration says of
+older ones is in the words of its time.
 """
 
 from __future__ import annotations
@@ -203,3 +204,126 @@ _TRUST = (
 def m006_references(db: Database) -> None:
     """How slow the device was in each session, by its reference networks: not known before."""
     db.conn.execute("ALTER TABLE measurements ADD COLUMN slowdown TEXT NOT NULL DEFAULT '[]'")
+
+
+@migrations()
+def m007_words_and_samples(db: Database) -> None:
+    """The words of the glossary; samples apart from what is scanned; sums; versions of the rules.
+
+    Three tables are written anew, children first, as in `m005_trust`. Reasons that were stored as
+    `kind: reason` become what they were made of.
+    """
+    db.conn.execute("DROP VIEW pending")
+    for statement in _NEW_TABLES:
+        db.conn.execute(statement)
+    for row in list(db.query("SELECT id, blocks, warmup_s FROM measurements ORDER BY id")):
+        values = (row["id"], _in_todays_words(row["blocks"]), row["warmup_s"])
+        db.conn.execute("INSERT INTO samples VALUES (?, ?, ?)", values)
+    for statement in _RENAMED:
+        db.conn.execute(statement)
+
+
+def _in_todays_words(blocks: str) -> str:
+    renamed = []
+    for block in json.loads(blocks):
+        block["telemetry"] = block.pop("witness")
+        if block["rejected"] is not None:
+            kind, _, reason = block["rejected"].partition(": ")
+            block["rejected"] = {"kind": kind, "reason": reason}
+        renamed.append(block)
+    return json.dumps(renamed)
+
+
+_MEASURED = """id, request, network, device, fingerprint, build_key, spec, device_s, measured_at,
+    exact, clock_probe_s, warmup_taken_s, slowdown"""
+
+_NEW_TABLES = (
+    """CREATE TABLE new_requests (
+        id INTEGER PRIMARY KEY, campaign TEXT REFERENCES campaigns(id),
+        network TEXT NOT NULL, device TEXT NOT NULL,
+        purpose TEXT NOT NULL CHECK (purpose IN ('learn', 'holdout', 'query', 'control')),
+        requested_at TEXT NOT NULL, UNIQUE (campaign, network, device)) STRICT""",
+    # rules: version of the rules that gave the verdict; 0 for those of before they had one, whose
+    # verdicts were given anew whenever they were read.
+    """CREATE TABLE new_measurements (
+        id INTEGER PRIMARY KEY, request INTEGER NOT NULL REFERENCES new_requests(id),
+        network TEXT NOT NULL, device TEXT NOT NULL,
+        fingerprint TEXT NOT NULL REFERENCES facts(fingerprint), build_key TEXT,
+        spec TEXT NOT NULL, device_s REAL NOT NULL, measured_at TEXT NOT NULL,
+        exact INTEGER NOT NULL DEFAULT 0, clock_probe_s REAL,
+        warmup_taken_s REAL NOT NULL DEFAULT 0, slowdown TEXT NOT NULL DEFAULT '[]',
+        rules INTEGER NOT NULL DEFAULT 0, verdict TEXT, invalidated TEXT) STRICT""",
+    """CREATE TABLE new_failures (
+        id INTEGER PRIMARY KEY, request INTEGER NOT NULL REFERENCES new_requests(id),
+        kind TEXT NOT NULL, message TEXT NOT NULL, final INTEGER NOT NULL,
+        failed_at TEXT NOT NULL) STRICT""",
+    """CREATE TABLE samples (
+        measurement INTEGER PRIMARY KEY REFERENCES new_measurements(id),
+        blocks TEXT NOT NULL, warmup_s TEXT NOT NULL) STRICT""",
+    """INSERT INTO new_requests SELECT id, campaign, network, device,
+        iif(purpose = 'anchor', 'control', purpose), requested_at FROM requests""",
+    f"""INSERT INTO new_measurements ({_MEASURED}, invalidated)
+        SELECT {_MEASURED}, retired FROM measurements""",
+    "INSERT INTO new_failures SELECT * FROM failures",
+)
+
+_RENAMED = (
+    "DROP TABLE failures",
+    "DROP TABLE measurements",
+    "DROP TABLE requests",
+    "ALTER TABLE new_requests RENAME TO requests",
+    "ALTER TABLE new_measurements RENAME TO measurements",
+    "ALTER TABLE new_failures RENAME TO failures",
+    "CREATE INDEX measurements_of ON measurements (device, network)",
+    "CREATE UNIQUE INDEX one_measurement ON measurements (request) WHERE invalidated IS NULL",
+    "CREATE INDEX measurements_for ON measurements (request)",
+    "CREATE INDEX failures_for ON failures (request)",
+    "CREATE UNIQUE INDEX one_end ON failures (request) WHERE final",
+    # A control network that was not measured is not waited for: the next run asks anew.
+    """CREATE VIEW pending AS SELECT requests.* FROM requests WHERE purpose <> 'control'
+        AND NOT EXISTS (
+            SELECT 1 FROM measurements WHERE request = requests.id AND invalidated IS NULL)
+        AND NOT EXISTS (SELECT 1 FROM failures WHERE request = requests.id AND final)""",
+    "ALTER TABLE sessions RENAME TO runs",
+    "CREATE INDEX runs_of ON runs (campaign)",
+    """CREATE TABLE revisions (
+        fingerprint TEXT PRIMARY KEY REFERENCES facts(fingerprint), device TEXT NOT NULL,
+        base TEXT NOT NULL REFERENCES facts(fingerprint),
+        decision TEXT NOT NULL CHECK (decision IN ('first', 'same', 'rebased', 'invalidated')),
+        factor REAL NOT NULL, reason TEXT NOT NULL, decided_at TEXT NOT NULL) STRICT""",
+    """INSERT INTO revisions SELECT fingerprint, device, base,
+        iif(decision = 'retired', 'invalidated', decision), factor, reason, decided_at
+        FROM epochs ORDER BY rowid""",
+    "DROP TABLE epochs",
+    # What a campaign has come to, so that progress costs the same at any number of rows. SQLite
+    # keeps it in the transaction of the row that it counts; nothing else writes it.
+    """CREATE TABLE totals (
+        campaign TEXT NOT NULL REFERENCES campaigns(id), device TEXT NOT NULL,
+        requested INTEGER NOT NULL, measured INTEGER NOT NULL, failed INTEGER NOT NULL,
+        device_s REAL NOT NULL, PRIMARY KEY (campaign, device)) STRICT, WITHOUT ROWID""",
+    """INSERT INTO totals SELECT campaign, device, count(*),
+        sum(EXISTS (SELECT 1 FROM measurements WHERE request = r.id AND invalidated IS NULL)),
+        sum(EXISTS (SELECT 1 FROM failures WHERE request = r.id AND final)),
+        sum((SELECT total(device_s) FROM measurements WHERE request = r.id))
+        FROM requests AS r WHERE campaign IS NOT NULL GROUP BY campaign, device""",
+    # An upsert would take the conflict policy of the statement that fires the trigger.
+    """CREATE TRIGGER requested AFTER INSERT ON requests WHEN NEW.campaign IS NOT NULL BEGIN
+        INSERT INTO totals SELECT NEW.campaign, NEW.device, 0, 0, 0, 0.0 WHERE NOT EXISTS (
+            SELECT 1 FROM totals WHERE campaign = NEW.campaign AND device = NEW.device);
+        UPDATE totals SET requested = requested + 1
+            WHERE campaign = NEW.campaign AND device = NEW.device; END""",
+    """CREATE TRIGGER measured AFTER INSERT ON measurements BEGIN
+        UPDATE totals SET measured = measured + (NEW.invalidated IS NULL),
+            device_s = device_s + NEW.device_s
+            WHERE (campaign, device) = (
+                SELECT campaign, device FROM requests WHERE id = NEW.request); END""",
+    """CREATE TRIGGER invalidated AFTER UPDATE OF invalidated ON measurements BEGIN
+        UPDATE totals SET measured =
+            measured + (NEW.invalidated IS NULL) - (OLD.invalidated IS NULL)
+            WHERE (campaign, device) = (
+                SELECT campaign, device FROM requests WHERE id = NEW.request); END""",
+    """CREATE TRIGGER failed AFTER INSERT ON failures WHEN NEW.final BEGIN
+        UPDATE totals SET failed = failed + 1
+            WHERE (campaign, device) = (
+                SELECT campaign, device FROM requests WHERE id = NEW.request); END""",
+)

@@ -9,6 +9,7 @@ from typing import Any
 
 from farm.core.values import Network
 from farm.measurement.record import Block, Failure, Measurement, MeasureSpec
+from farm.measurement.verdict import Rejection
 from farm.store.values import Request
 
 
@@ -27,6 +28,11 @@ def spec_text(spec: MeasureSpec) -> str:
     return json.dumps(asdict(spec))
 
 
+MEASURED = "measurements.*, blocks, warmup_s"
+WITH_SAMPLES = "measurements JOIN samples ON samples.measurement = measurements.id"
+"""What `measurement` reads, and from where."""
+
+
 def measurement_row(request: int, m: Measurement) -> dict[str, Any]:
     return {
         "request": request,
@@ -35,14 +41,22 @@ def measurement_row(request: int, m: Measurement) -> dict[str, Any]:
         "fingerprint": m.fingerprint,
         "build_key": m.build_key,
         "spec": spec_text(m.spec),
-        "blocks": json.dumps([_block_json(block) for block in m.blocks]),
-        "warmup_s": json.dumps(m.warmup_s),
         "exact": int(m.exact),
         "clock_probe_s": m.clock_probe_s,
         "warmup_taken_s": m.warmup_taken_s,
         "device_s": m.device_s,
         "measured_at": m.measured_at,
         "slowdown": json.dumps(m.slowdown),
+        "rules": m.rules,
+        "verdict": m.verdict,
+    }
+
+
+def samples_row(id: int, m: Measurement) -> dict[str, Any]:
+    return {
+        "measurement": id,
+        "blocks": json.dumps([_block_json(block) for block in m.blocks]),
+        "warmup_s": json.dumps(m.warmup_s),
     }
 
 
@@ -61,16 +75,20 @@ def measurement(row: dict[str, Any]) -> Measurement:
         device_s=row["device_s"],
         measured_at=row["measured_at"],
         slowdown=tuple(json.loads(row["slowdown"])),
+        rules=row["rules"],
+        given_verdict=row["verdict"],
     )
 
 
 def _block_json(block: Block) -> dict[str, Any]:
     """As `asdict`, which takes most of the time of recording."""
-    return {**vars(block), "witness": dict(block.witness)}
+    rejected = None if block.rejected is None else vars(block.rejected)
+    return {**vars(block), "telemetry": dict(block.telemetry), "rejected": rejected}
 
 
 def _block(value: dict[str, Any]) -> Block:
-    return Block(**{**value, "samples_s": tuple(value["samples_s"])})
+    rejected = None if value["rejected"] is None else Rejection(**value["rejected"])
+    return Block(**{**value, "samples_s": tuple(value["samples_s"]), "rejected": rejected})
 
 
 def failure(row: dict[str, Any]) -> Failure:

@@ -16,7 +16,7 @@ from sqlite_utils import Database
 
 from farm.core.errors import StoreError, StoreNewer, UnknownName
 from farm.core.values import Artifact, Network, Target
-from farm.measurement.drift import Usual, usual_after
+from farm.measurement.drift import Baseline, baselines_after
 from farm.measurement.record import Failure, Measurement
 from farm.store import rows
 from farm.store.connection import connect
@@ -27,7 +27,7 @@ from farm.store.models import StoredModels
 from farm.store.values import Plan, Request, StoredCampaign
 
 _FIRST = 8
-"""Measurements that show what is usual, if the first of them were not disturbed."""
+"""Measurements that begin a baseline, if the first of them were contended or throttled."""
 
 
 class Store(HealthStore):
@@ -107,21 +107,19 @@ class Store(HealthStore):
         sql = "SELECT count(*) FROM cancellations WHERE campaign = ?"
         return bool(self._value(sql, campaign))
 
-    def begin_session(self, campaign: str) -> int:
+    def begin_run(self, campaign: str) -> int:
         with self._writing():
             self._db.conn.execute("DELETE FROM cancellations WHERE campaign = ?", [campaign])
-            return self._insert("sessions", {"campaign": campaign, "started_at": rows.now()})
+            return self._insert("runs", {"campaign": campaign, "started_at": rows.now()})
 
-    def end_session(self, session: int) -> None:
+    def end_run(self, run: int) -> None:
         with self._writing():
-            self._db.conn.execute(
-                "UPDATE sessions SET ended_at = ? WHERE id = ?", [rows.now(), session]
-            )
+            self._db.conn.execute("UPDATE runs SET ended_at = ? WHERE id = ?", [rows.now(), run])
 
     def was_cut_short(self, campaign: str) -> bool:
-        """Whether its last session did not come to its end, the last anchors included."""
-        sql = """SELECT count(*) FROM sessions WHERE ended_at IS NULL
-                 AND id = (SELECT max(id) FROM sessions WHERE campaign = ?)"""
+        """Whether its last run did not come to its end, the last control networks included."""
+        sql = """SELECT count(*) FROM runs WHERE ended_at IS NULL
+                 AND id = (SELECT max(id) FROM runs WHERE campaign = ?)"""
         return bool(self._value(sql, campaign))
 
     # Requests and outcomes
@@ -148,13 +146,13 @@ class Store(HealthStore):
         self.add_requests(None, [network], [device], "query")
         return self.query_request(network, device)
 
-    def anchor_requests(self, networks: Sequence[Network], device: str) -> list[Request]:
-        """Ask for a round of anchors on a device, outside any campaign."""
+    def control_requests(self, networks: Sequence[Network], device: str) -> list[Request]:
+        """Ask for a round of control networks on a device, outside any campaign."""
         at = rows.now()
         with self._writing():
-            ids = [self._ask(None, network, device, "anchor", at) for network in networks]
+            ids = [self._ask(None, network, device, "control", at) for network in networks]
         return [
-            Request(id, None, network, device, "anchor")
+            Request(id, None, network, device, "control")
             for id, network in zip(ids, networks, strict=True)
         ]
 
@@ -178,14 +176,17 @@ class Store(HealthStore):
         """
         with self._writing():
             if isinstance(outcome, Measurement):
-                return self._insert("measurements", rows.measurement_row(request.id, outcome))
+                id = self._insert("measurements", rows.measurement_row(request.id, outcome))
+                self._insert("samples", rows.samples_row(id, outcome))
+                return id
             row = {"request": request.id, "kind": outcome.kind, "message": outcome.message}
             row |= {"final": int(final), "failed_at": rows.now()}
             return self._insert("failures", row)
 
     def outcome(self, request: Request) -> Measurement | Failure:
         """What came of a request that has ended; raises LookupError for one that has not."""
-        sql = "SELECT * FROM measurements WHERE request = ? AND retired IS NULL"
+        sql = f"""SELECT {rows.MEASURED} FROM {rows.WITH_SAMPLES}
+                  WHERE request = ? AND invalidated IS NULL"""
         for row in self._rows(sql, request.id):
             return rows.measurement(row)
         sql = """SELECT requests.*, kind, message FROM failures
@@ -196,13 +197,7 @@ class Store(HealthStore):
 
     def counts(self, campaign: str) -> dict[str, tuple[int, int]]:
         """For each device of a campaign, how many of its requests are measured and failed."""
-        sql = """SELECT requests.device AS device, count(measurements.id) AS measured,
-                 count(failures.id) AS failed FROM requests
-                 LEFT JOIN measurements ON measurements.request = requests.id
-                 AND retired IS NULL
-                 LEFT JOIN failures ON failures.request = requests.id AND failures.final
-                 WHERE campaign = ? GROUP BY requests.device"""
-        found = {row["device"]: row for row in self._rows(sql, campaign)}
+        found = {row["device"]: row for row in self._totals(campaign)}
         none = {"measured": 0, "failed": 0}
         plan = Plan.from_json(self._value("SELECT plan FROM campaigns WHERE id = ?", campaign))
         devices = {device: found.get(device, none) for device in plan.devices}
@@ -226,12 +221,13 @@ class Store(HealthStore):
     ) -> list[tuple[Request, Measurement]]:
         """Requests and their measurements that match everything given, oldest first.
 
-        Those that were retired are left out, and so are anchors where no purpose is given.
+        Those that were invalidated are left out, and so are control networks where no purpose is
+        given.
         """
-        sql = """SELECT measurements.*, campaign, purpose FROM measurements
+        sql = f"""SELECT {rows.MEASURED}, campaign, purpose FROM {rows.WITH_SAMPLES}
                  JOIN requests ON requests.id = request
-                 WHERE retired IS NULL AND ifnull(campaign = ?, ? IS NULL)
-                 AND ifnull(purpose = ?, purpose <> 'anchor')
+                 WHERE invalidated IS NULL AND ifnull(campaign = ?, ? IS NULL)
+                 AND ifnull(purpose = ?, purpose <> 'control')
                  AND ifnull(measurements.device = ?, 1) AND ifnull(measurements.network = ?, 1)
                  ORDER BY measurements.id"""
         network_id = network.id if network else None
@@ -250,21 +246,22 @@ class Store(HealthStore):
         """As `measured`, without the requests."""
         return [m for _, m in self.measured(campaign, purpose, device, network)]
 
-    def usual(self, device: str) -> dict[str, Usual]:
+    def baselines(self, device: str) -> dict[str, Baseline]:
         """What a device was like when it was first measured, by its fingerprints: its clock, and
-        the latencies of its anchors."""
-        # Numbered without their samples, which are most of the database.
-        sql = """WITH numbered AS (
+        the latencies of its control networks."""
+        sql = f"""WITH numbered AS (
                      SELECT measurements.id AS row, purpose, row_number() OVER (
-                         PARTITION BY fingerprint, iif(purpose = 'anchor', build_key, purpose)
+                         PARTITION BY fingerprint, iif(purpose = 'control', build_key, purpose)
                          ORDER BY measurements.id) AS number
                      FROM measurements JOIN requests ON requests.id = request
-                     WHERE measurements.device = ? AND retired IS NULL)
-                 SELECT measurements.*, purpose FROM numbered
-                 JOIN measurements ON measurements.id = row
-                 WHERE number <= ? ORDER BY measurements.id"""
+                     WHERE measurements.device = ? AND invalidated IS NULL)
+                 SELECT {rows.MEASURED}, purpose FROM numbered
+                 JOIN {rows.WITH_SAMPLES}
+                 WHERE measurements.id = row AND number <= ? ORDER BY measurements.id"""
         found = self._rows(sql, device, _FIRST)
-        return usual_after({}, ((rows.measurement(r), r["purpose"] == "anchor") for r in found))
+        return baselines_after(
+            {}, ((rows.measurement(r), r["purpose"] == "control") for r in found)
+        )
 
     def latency_matrix(
         self, networks: Sequence[Network], devices: Sequence[str]
@@ -324,35 +321,35 @@ class Store(HealthStore):
 
     def _campaign(self, name: str) -> StoredCampaign:
         row = self._rows("SELECT * FROM campaigns WHERE id = ?", name)[0]
-        counts = """SELECT count(*) AS requested, count(measurements.id) AS measured,
-                    count(failures.id) AS failed FROM requests
-                    LEFT JOIN measurements ON measurements.request = requests.id
-                    AND retired IS NULL
-                    LEFT JOIN failures ON failures.request = requests.id AND failures.final
-                    WHERE campaign = ?"""
+        totals = self._totals(name)
         return StoredCampaign(
             id=name,
             plan=Plan.from_json(row["plan"]),
             created_at=row["created_at"],
             cancelled=self.is_cancelled(name),
             wall_s=self._wall_s(name),
-            busy_s=self._busy_s(name),
-            **self._rows(counts, name)[0],
+            busy_s={row["device"]: row["device_s"] for row in totals if row["device_s"]},
+            requested=sum(row["requested"] for row in totals),
+            measured=sum(row["measured"] for row in totals),
+            failed=sum(row["failed"] for row in totals),
         )
 
-    def _busy_s(self, campaign: str) -> dict[str, float]:
-        sql = """SELECT measurements.device AS device, sum(device_s) AS busy_s FROM measurements
-                 JOIN requests ON requests.id = request
-                 WHERE campaign = ? GROUP BY measurements.device"""
-        return {row["device"]: row["busy_s"] for row in self._rows(sql, campaign)}
+    def device_seconds(self, campaign: str) -> float:
+        """How long all devices of a campaign were busy."""
+        return float(sum(row["device_s"] for row in self._totals(campaign)))
+
+    def _totals(self, campaign: str) -> list[dict[str, Any]]:
+        """A row for each device of a campaign, as the database keeps it: `requested`, `measured`,
+        `failed`, `device_s`."""
+        return self._rows("SELECT * FROM totals WHERE campaign = ?", campaign)
 
     def _wall_s(self, campaign: str) -> float:
-        """A session that was killed, or still runs, ends with its last measurement."""
+        """A run that was killed, or still goes on, ends with its last measurement."""
         sql = """SELECT sum(julianday(coalesce(ended_at,
                      (SELECT max(measured_at) FROM measurements JOIN requests
-                      ON requests.id = request WHERE campaign = sessions.campaign
+                      ON requests.id = request WHERE campaign = runs.campaign
                       AND measured_at >= started_at),
-                     started_at)) - julianday(started_at)) FROM sessions WHERE campaign = ?"""
+                     started_at)) - julianday(started_at)) FROM runs WHERE campaign = ?"""
         return 86400 * float(self._value(sql, campaign) or 0.0)
 
 

@@ -46,7 +46,7 @@ class Plan:
 class StoredCampaign:
     """A campaign as its rows tell it.
 
-    wall_s: summed over its sessions (each launch or resume).
+    wall_s: summed over its runs (each launch or resume).
     busy_s: for each device that measured, how long it was busy.
     """
 
@@ -93,19 +93,20 @@ class Request:
 
 
 @dataclass(frozen=True)
-class AnchorRound:
-    """Anchors that were measured together, with everything that is needed to judge a device.
+class ControlRound:
+    """Control networks that were measured together, with everything that is needed to judge a
+    device.
 
     at: when they were measured. last_id: of the last measurement among them.
-    latency_s: by network id and build key; what is built otherwise is another anchor.
-    retired: why they no longer count, if so.
+    latency_s: by network id and build key; what is built otherwise is another control network.
+    invalidated: why they no longer count, if so.
     """
 
     at: str
     last_id: int
     fingerprint: str
     latency_s: Mapping[tuple[str, str | None], float]
-    retired: str | None = None
+    invalidated: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,11 +124,11 @@ class Quarantine:
 
 
 @dataclass(frozen=True)
-class Epoch:
+class Revision:
     """What was decided of a fingerprint of a device.
 
     base: the fingerprint whose results hold under it, too: its own where no older ones do.
-    decision: `first`, `same`, `rebased` or `retired`; of what was before it.
+    decision: `first`, `same`, `rebased` or `invalidated`; of what was before it.
     factor: how many times as slow as under `base` the device is.
     """
 
@@ -140,14 +141,14 @@ class Epoch:
     decided_at: str = ""
 
 
-def factor(epochs: Mapping[str, Epoch], measured: str, now: str | None) -> float | None:
+def factor(revisions: Mapping[str, Revision], measured: str, now: str | None) -> float | None:
     """What a latency under one fingerprint is to be multiplied by to hold under another.
 
-    epochs: of the device, by fingerprint. None where it does not hold.
+    revisions: of the device, by fingerprint. None where it does not hold.
     """
     if measured == now:
         return 1.0
-    then, current = epochs.get(measured), epochs.get(now or "")
+    then, current = revisions.get(measured), revisions.get(now or "")
     if then is None or current is None or then.base != current.base:
         return None
     return current.factor / then.factor

@@ -1,4 +1,4 @@
-"""Analytic columns as virtual devices: latencies that a network would have if one cost ruled.
+"""Analytic columns as analytic features: latencies that a network would have if one cost ruled.
 
 A device bound by arithmetic has latencies that go with multiply-accumulates, one bound by launch
 overhead with the number of kernels, one bound by memory with traffic; a real one is in between.
@@ -23,8 +23,8 @@ MIXED = ("macs", "kernels", "traffic_bytes")
 
 
 @dataclass(frozen=True, eq=False)
-class VirtualDevices:
-    """Virtual devices (N, V), normalised as the reference devices are.
+class AnalyticColumns:
+    """Analytic features (N, V), normalised as the reference devices are.
 
     names: of the V columns; `a+b` is the even mixture of two of the costs in
     MIXED, each relative to its mean.
@@ -37,7 +37,7 @@ class VirtualDevices:
     spread: FloatArray
 
     @classmethod
-    def of(cls, costs: FloatArray, names: Sequence[str], rows: TrainingRows) -> VirtualDevices:
+    def of(cls, costs: FloatArray, names: Sequence[str], rows: TrainingRows) -> AnalyticColumns:
         """costs: (N, C), not negative, in any unit; a constant column is left out.
 
         Raises ValueError for a cost that is negative or not finite.

@@ -65,7 +65,7 @@ class Hyperparameters:
     """
 
     real: float
-    virtual: float
+    analytic: float
     structure: float
     noise: float
 
@@ -73,7 +73,7 @@ class Hyperparameters:
     def weights(self) -> FloatArray:
         """Of the components in the order of `Views.kernels`, without the level."""
         smooth = self.structure / 2
-        return np.array([self.real, self.virtual, smooth, self.structure, smooth])
+        return np.array([self.real, self.analytic, smooth, self.structure, smooth])
 
 
 GRID = tuple(
@@ -86,7 +86,7 @@ GRID = tuple(
 
 _WEIGHTS = np.array([point.weights for point in GRID])
 _NOISE = np.array([point.noise for point in GRID])
-_COARSE = np.array([point.real == point.virtual == 0.15 for point in GRID])
+_COARSE = np.array([point.real == point.analytic == 0.15 for point in GRID])
 """Enough of the grid to tell spikes by."""
 
 
@@ -99,20 +99,20 @@ class Views:
     """
 
     real: FloatArray
-    virtual: FloatArray
+    analytic: FloatArray
     additive: FloatArray
     structure: FloatArray
     means: FloatArray
 
     def kernels(self, other: Views) -> FloatArray:
-        """(6, A, B): linear in real and in virtual devices, smooth in both, additive and smooth
+        """(6, A, B): linear in real and in analytic features, smooth in both, additive and smooth
         in structure, constant."""
-        mine = np.concatenate([self.real, self.virtual], axis=1)
-        theirs = np.concatenate([other.real, other.virtual], axis=1)
+        mine = np.concatenate([self.real, self.analytic], axis=1)
+        theirs = np.concatenate([other.real, other.analytic], axis=1)
         return np.stack(
             [
                 self.real @ other.real.T,
-                self.virtual @ other.virtual.T,
+                self.analytic @ other.analytic.T,
                 np.exp(-squared_distances(mine, theirs)),
                 self.additive @ other.additive.T,
                 np.exp(-squared_distances(self.structure, other.structure) / 2),
@@ -123,7 +123,7 @@ class Views:
     def diagonals(self) -> FloatArray:
         """(6, M): the diagonals of `kernels(self)`."""
         ones = np.ones(len(self.means))
-        parts = [(part**2).sum(1) for part in (self.real, self.virtual, self.additive)]
+        parts = [(part**2).sum(1) for part in (self.real, self.analytic, self.additive)]
         return np.stack([parts[0], parts[1], ones, parts[2], ones, ones])
 
 
@@ -137,13 +137,13 @@ class MixtureGP:
     features: (N, F), the rows of the pool. ruling: so many virtual columns are mean functions.
     scaling: of each column over the training rows. mean_scaling: of the mean functions.
     relevance: (S,), how much each structure column matters on the references, summing to 1.
-    spread: typical of the references (`HardwareLatencies`), or else of the virtual devices.
+    spread: typical of the references (`HardwareLatencies`), or else of the analytic features.
     log_prior: (A, J), of each amplitude for each mean function, summing to 1 over amplitudes.
     """
 
     features: FloatArray
     real: int
-    virtual: int
+    analytic: int
     ruling: int
     scaling: Standardisation
     mean_scaling: Standardisation
@@ -155,40 +155,40 @@ class MixtureGP:
     def over(
         cls,
         real: FloatArray,
-        virtual: FloatArray,
+        analytic: FloatArray,
         structure: FloatArray,
         rows: TrainingRows,
         spread: FloatArray,
-        virtual_spread: FloatArray,
+        analytic_spread: FloatArray,
     ) -> MixtureGP:
         """real: (N, R), virtual: (N, V), structure: (N, S); R or V may be 0. spread: (R,).
 
         virtual_spread: of as many of the first virtual columns as are costs that a device may go
         by alone, and so mean functions; by the others it goes together, as by operation counts.
         """
-        features = np.concatenate([real, virtual, structure], axis=1)
+        features = np.concatenate([real, analytic, structure], axis=1)
         scaling = Standardisation.fit(features, rows)
         scaled = scaling.apply(features)
-        r, v, ruling = real.shape[1], virtual.shape[1], len(virtual_spread)
+        r, v, ruling = real.shape[1], analytic.shape[1], len(analytic_spread)
         means = _mean_functions(scaled[:, :r], scaled[:, r : r + ruling])
         relevance = _relevance(scaled[rows.indices, r + v :], scaled[rows.indices, :r])
-        known = spread if len(spread) else virtual_spread
+        known = spread if len(spread) else analytic_spread
         typical = float(np.median(known)) if len(known) else TYPICAL_SPREAD
         mean_scaling = Standardisation.fit(means, rows)
-        log_prior = _amplitude_log_prior(_spreads(spread, virtual_spread, typical) / typical)
+        log_prior = _amplitude_log_prior(_spreads(spread, analytic_spread, typical) / typical)
         return cls(features, r, v, ruling, scaling, mean_scaling, relevance, typical, log_prior)
 
     def view(self, features: FloatArray) -> Views:
         """Raw features (M, F) as the parts of the model see them."""
         scaled = self.scaling.apply(features)
         real, rest = scaled[:, : self.real], scaled[:, self.real :]
-        virtual, structure = rest[:, : self.virtual], rest[:, self.virtual :]
+        analytic, structure = rest[:, : self.analytic], rest[:, self.analytic :]
         return Views(
             real / np.sqrt(max(self.real, 1)),
-            virtual / np.sqrt(max(self.virtual, 1)),
+            analytic / np.sqrt(max(self.analytic, 1)),
             structure * np.sqrt(self.relevance),
             structure / np.sqrt(max(structure.shape[1], 1)),
-            self.mean_scaling.apply(_mean_functions(real, virtual[:, : self.ruling])),
+            self.mean_scaling.apply(_mean_functions(real, analytic[:, : self.ruling])),
         )
 
     def fit(self, observations: Observations) -> FittedMixtureGP:
@@ -362,18 +362,18 @@ def _weighed(
     return evidence.Weighed(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def _mean_functions(real: FloatArray, virtual: FloatArray) -> FloatArray:
+def _mean_functions(real: FloatArray, analytic: FloatArray) -> FloatArray:
     """(M, J): each known device, their averages, and nothing."""
-    groups = [group for group in (real, virtual) if group.shape[1]]
+    groups = [group for group in (real, analytic) if group.shape[1]]
     averages = [group.mean(1, keepdims=True) for group in groups]
     both = [sum(averages, np.zeros((len(real), 1)))] if len(groups) > 1 else []
     return np.concatenate([*groups, *averages, *both, np.zeros((len(real), 1))], axis=1)
 
 
-def _spreads(real: FloatArray, virtual: FloatArray, typical: float) -> FloatArray:
+def _spreads(real: FloatArray, analytic: FloatArray, typical: float) -> FloatArray:
     """(J,): how differently networks run on what each of the mean functions is. real: (R,),
     virtual: (V,), of known devices."""
-    groups = [group for group in (real, virtual) if len(group)]
+    groups = [group for group in (real, analytic) if len(group)]
     averages = [float(group.mean()) for group in groups]
     middle = float(np.mean(averages)) if averages else typical
     both = [middle] if len(groups) > 1 else []

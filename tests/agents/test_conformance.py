@@ -205,7 +205,7 @@ def test_a_measurement_keeps_everything(case, quick):
     assert all(sample > 0 for row in rows for sample in row)
     assert all(block.runs_per_sample >= 1 for block in found.blocks)
     assert found.device_s >= sum(block.timed_s for block in found.blocks)
-    assert all(block.witness for block in found.blocks)
+    assert all(block.telemetry for block in found.blocks)
     assert found.measured_at.endswith("+00:00")
 
 

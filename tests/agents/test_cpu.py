@@ -147,11 +147,11 @@ def test_rounds_are_apart(artifact, quick):
     assert found.device_s >= 2 * 0.3
 
 
-def test_a_witness_counts_what_disturbed_the_network(artifact, quick):
+def test_a_telemetry_counts_what_disturbed_the_network(artifact, quick):
     with CpuAgent("cpu", CpuOptions()) as agent:
         blocks = measure_one(agent, NETWORK, artifact, quick).blocks
     counters = ("involuntary_switches", "waited_s", "steal_s", "cpu_s")
-    assert all(block.witness[name] >= 0 for block in blocks for name in counters)
-    assert all(block.witness["elapsed_s"] >= block.timed_s for block in blocks)
-    assert all(block.witness["clock_probe_s"] > 0 for block in blocks)
-    assert {"load1", "utc_elapsed_s"} <= set(blocks[0].witness)
+    assert all(block.telemetry[name] >= 0 for block in blocks for name in counters)
+    assert all(block.telemetry["elapsed_s"] >= block.timed_s for block in blocks)
+    assert all(block.telemetry["clock_probe_s"] > 0 for block in blocks)
+    assert {"load1", "utc_elapsed_s"} <= set(blocks[0].telemetry)

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from agents.gpu import GpuAgent, GpuOptions, gpu_target
-from agents.runner_protocol import gpu_witness
+from agents.runner_protocol import gpu_telemetry
 from farm.core.errors import DeviceUnfit, NetworkCrashed, WrongOutput
 from farm.core.values import Artifact, Network
 from farm.measurement.record import Job, MeasureSpec
@@ -93,11 +93,11 @@ class TestSession:
         for block in session.blocks:
             assert len(block.samples_s) >= SPEC.min_samples
             assert all(sample > 0 for sample in block.samples_s)
-            assert block.timed_s <= block.witness["elapsed_s"]
-            assert block.witness["gpu_clock_hz"] == 1.755e9
-            assert block.witness["gpu_power_w"] == pytest.approx(123.456)
-            assert block.witness["gpu_temp_c"] == 41
-            assert block.witness["throttled"] == 0
+            assert block.timed_s <= block.telemetry["elapsed_s"]
+            assert block.telemetry["gpu_clock_hz"] == 1.755e9
+            assert block.telemetry["gpu_power_w"] == pytest.approx(123.456)
+            assert block.telemetry["gpu_temp_c"] == 41
+            assert block.telemetry["throttled"] == 0
 
     def test_flushes_caches_before_each_run_in_the_gpus_own_memory(self, gpu, job, monkeypatch):
         flushing = replace(SPEC, flush_bytes=8 << 20)
@@ -114,15 +114,15 @@ class TestSession:
         monkeypatch.setenv("STAND_IN_REASONS", "0x21")
         with gpu as agent:
             (session,) = agent.session([job], SPEC, 0)
-        assert {block.witness["throttled"] for block in session.blocks} == {0x20}
+        assert {block.telemetry["throttled"] for block in session.blocks} == {0x20}
 
     def test_leaves_out_what_the_driver_does_not_show(self, gpu, job, monkeypatch):
         monkeypatch.setenv("STAND_IN_BLIND", "1")
         with gpu as agent:
             (session,) = agent.session([job], SPEC, 0)
-        witness = session.blocks[0].witness
-        assert "gpu_power_w" not in witness
-        assert "gpu_temp_c" in witness
+        telemetry = session.blocks[0].telemetry
+        assert "gpu_power_w" not in telemetry
+        assert "gpu_temp_c" in telemetry
 
     def test_finds_out_that_nothing_was_computed(self, gpu, gpu_artifact):
         with gpu as agent, pytest.raises(WrongOutput, match="is off by"):
@@ -131,6 +131,6 @@ class TestSession:
 
 def test_a_clock_that_was_held_down_before_or_after_was_held_down():
     before, after = {"throttled": 0x4, "power_w": 1.0}, {"throttled": 0x20, "power_w": 2.0}
-    assert gpu_witness(before, after) == {"throttled": 0x24, "gpu_power_w": 2.0}
-    assert gpu_witness({}, {"throttled": 0x4}) == {"throttled": 0x4}
-    assert gpu_witness({}, {}) == {}
+    assert gpu_telemetry(before, after) == {"throttled": 0x24, "gpu_power_w": 2.0}
+    assert gpu_telemetry({}, {"throttled": 0x4}) == {"throttled": 0x4}
+    assert gpu_telemetry({}, {}) == {}

@@ -102,7 +102,7 @@ class TestDevice:
             options = InstructionClockOptions(profile=profile)
             with InstructionClockAgent("clock", options) as agent:
                 found = measure_one(agent, NETWORK, arm64_artifact, quick)
-            return found.blocks[0].witness, found.latency_s
+            return found.blocks[0].telemetry, found.latency_s
 
         return measure
 
@@ -110,9 +110,9 @@ class TestDevice:
         assert counts("cortex-a72") == counts("cortex-a72")
 
     def test_latency_is_the_formula_of_the_counts(self, counts):
-        witness, latency_s = counts("cortex-a76")
-        misses = tuple(int(witness[f"l{level}_misses"]) for level in (1, 2, 3))
-        found = Counts(int(witness["instructions"]), int(witness["accesses"]), misses)
+        telemetry, latency_s = counts("cortex-a76")
+        misses = tuple(int(telemetry[f"l{level}_misses"]) for level in (1, 2, 3))
+        found = Counts(int(telemetry["instructions"]), int(telemetry["accesses"]), misses)
         assert latency_s == seconds(found, PROFILES["cortex-a76"])
         assert found.instructions > found.accesses > misses[0] >= misses[1] >= misses[2]
 

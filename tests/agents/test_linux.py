@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from agents import linux
-from agents.on_device.timing import Witness, read_files
+from agents.on_device.timing import Telemetry, read_files
 
 CPUS = "/sys/devices/system/cpu"
 
@@ -101,11 +101,11 @@ def test_invents_nothing_on_a_host_that_shows_nothing():
     assert linux.cpu_flags({}) == frozenset()
     assert linux.with_siblings({}, [1]) == (1,)
     nothing = {"files": {}, "clock_probe_s": 1.0, "waited_s": None}
-    assert set(linux.witness(nothing, nothing)) == {"clock_probe_s"}
+    assert set(linux.telemetry(nothing, nothing)) == {"clock_probe_s"}
 
 
-def test_a_witness_has_states_and_what_counters_rose_by():
-    assert linux.witness(BEFORE, AFTER) == pytest.approx(
+def test_a_telemetry_has_states_and_what_counters_rose_by():
+    assert linux.telemetry(BEFORE, AFTER) == pytest.approx(
         {
             "elapsed_s": 0.5,
             "utc_elapsed_s": 0.5,
@@ -125,25 +125,25 @@ def test_a_witness_has_states_and_what_counters_rose_by():
 
 def test_a_sensor_that_vanishes_is_left_out_from_then_on():
     gone = {path: text for path, text in FILES.items() if "thermal" not in path}
-    found = linux.witness(BEFORE, {**AFTER, "files": gone})
+    found = linux.telemetry(BEFORE, {**AFTER, "files": gone})
     assert not {"temp_c", "throttles"} & set(found)
 
 
 @pytest.mark.parametrize("lie", ["0", "-274000", "6553500"])
 def test_a_sensor_that_lies_is_counted_and_not_believed(lie):
     files = {**FILES, "/sys/class/thermal/thermal_zone1/temp": lie}
-    found = linux.witness(BEFORE, {**AFTER, "files": files})
+    found = linux.telemetry(BEFORE, {**AFTER, "files": files})
     assert (found["temp_c"], found["temp_implausible"]) == (41.0, 1)
 
 
 def test_agrees_with_psutil_on_this_host():
-    files = read_files([*linux.FACT_FILES, *linux.witness_files([0])])
+    files = read_files([*linux.FACT_FILES, *linux.telemetry_files([0])])
     assert linux.memory_bytes(files) == psutil.virtual_memory().total
     assert 0 in linux.with_siblings(files, [0])
-    witness = Witness(linux.witness_files([0]), [0])
-    before, after = witness.reading(), witness.reading()
-    assert linux.witness(before, after)["steal_s"] >= 0
-    assert linux.witness(before, after)["load1"] == pytest.approx(os.getloadavg()[0], abs=2)
+    telemetry = Telemetry(linux.telemetry_files([0]), [0])
+    before, after = telemetry.reading(), telemetry.reading()
+    assert linux.telemetry(before, after)["steal_s"] >= 0
+    assert linux.telemetry(before, after)["load1"] == pytest.approx(os.getloadavg()[0], abs=2)
     assert os.sysconf("SC_CLK_TCK") == round(1 / linux._TICK_S)
     assert Path("/proc/cpuinfo").read_text().strip().startswith(files["/proc/cpuinfo"][:100])
 

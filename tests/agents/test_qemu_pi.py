@@ -167,7 +167,7 @@ def test_options_are_those_of_a_pi(values, says):
 
 def test_advises_to_count_instructions_only_once():
     advice = QemuPiAgent("emu-pi", QemuPiOptions()).advice()
-    assert advice["anchors"] == {"every": 0}
+    assert advice["controls"] == {"every": 0}
     assert MeasureSpec(**advice["measure"]).max_sessions == 1
     own_clock = QemuPiOptions(instruction_clock=False)
     assert QemuPiAgent("emu-pi", own_clock).advice() == {}
@@ -241,7 +241,7 @@ def test_its_life_by_commands(farm, tmp_path, standing_guest, own_cache, monkeyp
     assert added["facts"]["target"]["mcpu"] == "cortex-a72"
     assert len(added["certificate"]["latency_s"]) >= 3
     assert added["certificate"]["correct"]
-    entry = f"  emu-pi:\n    kind: qemu-pi\n    measure: {once}\n    anchors: {{every: 0}}\n"
+    entry = f"  emu-pi:\n    kind: qemu-pi\n    measure: {once}\n    controls: {{every: 0}}\n"
     assert config.read_text() == CLUSTER + entry
     shown = done("device", "show", "emu-pi")
     assert shown["health"]["certificate"] == added["certificate"]

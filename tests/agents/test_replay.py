@@ -87,13 +87,13 @@ class TestLatencies:
         found = measured(HEAVY, quick, noise=0.0)
         assert len({sample for row in found.samples_s for sample in row}) == 1
         assert found.latency_s == pytest.approx(10.7e-3, rel=1e-6)
-        assert found.latency_s == found.blocks[0].witness["published_s"]
+        assert found.latency_s == found.blocks[0].telemetry["published_s"]
         assert found.interval_s == (found.latency_s, found.latency_s)
         assert found.build_key is None
 
     def test_have_noise_of_their_own(self, quick):
         found = [measured(HEAVY, quick, noise=0.02, seed=seed) for seed in range(40)]
-        ratios = np.array([m.latency_s / m.blocks[0].witness["published_s"] for m in found])
+        ratios = np.array([m.latency_s / m.blocks[0].telemetry["published_s"] for m in found])
         assert 0.005 < ratios.std() < 0.03
         assert abs(np.median(ratios) - 1) < 0.02
         assert len(set(ratios)) == 40
@@ -225,7 +225,7 @@ def test_a_campaign_over_tables_learns_their_truth(tmp_path):
     assert (summary.built, summary.cached) == (0, 0)
     with farm.store() as store:
         for m in store.measurements():
-            assert m.latency_s == pytest.approx(m.blocks[0].witness["published_s"], rel=0.05)
+            assert m.latency_s == pytest.approx(m.blocks[0].telemetry["published_s"], rel=0.05)
     for judgement in summary.judgements.values():
         assert judgement.spearman > 0.6
     (reference,) = farm.hwl(f"nb201/{HEAVY}").references

@@ -143,7 +143,7 @@ class TestCheckOutput:
 
 class TestProgram:
     def test_every_kind_of_error_is_one_of_the_farm(self):
-        assert set(RUNNER_ERRORS) == {*ERROR_KINDS, "busy"}  # which a device's keeper says
+        assert set(RUNNER_ERRORS) == {*ERROR_KINDS, "busy"}  # which a device's supervisor says
 
     def test_is_python_3_9_and_needs_nothing_but_the_runtime(self):
         trees = [ast.parse(path.read_text(), feature_version=(3, 9)) for path in DEVICE_FILES]

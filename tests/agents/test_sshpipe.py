@@ -198,28 +198,28 @@ class TestStart:
 @pytest.mark.usefixtures("ssh_entry")
 class TestLoss:
     @pytest.fixture
-    def keeper(self, ssh_server):
+    def supervisor(self, ssh_server):
         """A pipe, and the process at its other end."""
         with connect(ssh_server) as pipe:
             hold = {"op": "hold", "folder": "f", "limit_bytes": 1, "lease_s": 60, "patience_s": 0}
             pipe.request({**hold, "owner": {"token": "t", "name": "n"}}, 60)
             lock = json.loads((ssh_server.home / "f/lock").read_text())
-            yield pipe, psutil.Process(lock["keeper"])
+            yield pipe, psutil.Process(lock["supervisor"])
 
-    def test_a_keeper_that_dies_is_missed_at_once(self, keeper):
-        pipe, process = keeper
+    def test_a_supervisor_that_dies_is_missed_at_once(self, supervisor):
+        pipe, process = supervisor
         process.kill()
-        with pytest.raises(DeviceLost, match=r"the keeper on .* ended with"):
+        with pytest.raises(DeviceLost, match=r"the supervisor on .* ended with"):
             pipe.request({"op": "ping"}, 60)
 
-    def test_a_connection_that_breaks_is_missed_at_once(self, keeper):
-        pipe, process = keeper
+    def test_a_connection_that_breaks_is_missed_at_once(self, supervisor):
+        pipe, process = supervisor
         next(parent for parent in process.parents() if parent.name().startswith("sshd")).kill()
         with pytest.raises(DeviceLost):
             pipe.request({"op": "ping"}, 60)
 
-    def test_a_frozen_device_is_missed_by_its_heartbeat(self, keeper, monkeypatch):
-        pipe, process = keeper
+    def test_a_frozen_device_is_missed_by_its_heartbeat(self, supervisor, monkeypatch):
+        pipe, process = supervisor
         monkeypatch.setattr(pipe, "BEAT_S", 0.1)
         monkeypatch.setattr(pipe, "SILENCE_S", 1.0)
         process.suspend()
@@ -229,23 +229,23 @@ class TestLoss:
         finally:
             process.kill()
 
-    def test_a_late_reply_is_never_taken_for_anothers(self, keeper):
-        pipe, process = keeper
+    def test_a_late_reply_is_never_taken_for_anothers(self, supervisor):
+        pipe, process = supervisor
         process.suspend()
         with pytest.raises(DeviceLost, match=r"no reply within 0\.2 s"):
             pipe.request({"op": "have", "name": "x.so", "size_bytes": 0}, 0.2)
         process.resume()
         assert pipe.request({"op": "ping"}, 60)["result"] == {}
 
-    def test_noise_in_the_stream_ends_it(self, keeper):
-        pipe, process = keeper
+    def test_noise_in_the_stream_ends_it(self, supervisor):
+        pipe, process = supervisor
         with Path(f"/proc/{process.pid}/fd/1").open("wb", buffering=0) as stdout:
             stdout.write(b"Broadcast message from root\n")
         with pytest.raises(DeviceLost, match="must answer with JSON objects, got b'Broadcast"):
             pipe.request({"op": "ping"}, 60)
 
-    def test_closing_ends_the_process_on_the_device(self, keeper):
-        pipe, process = keeper
+    def test_closing_ends_the_process_on_the_device(self, supervisor):
+        pipe, process = supervisor
         pipe.close()
         psutil.wait_procs([process], timeout=10)
         assert not process.is_running()

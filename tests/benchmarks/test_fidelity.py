@@ -45,7 +45,7 @@ def test_a_reference_joins_the_sessions_of_its_halves_each_at_its_own_speed():
     assert fidelity.reference_s(halves) == pytest.approx(1.1)
 
 
-def test_a_campaign_costs_what_its_anchors_cost():
+def test_a_campaign_costs_what_its_controls_cost():
     both = [measured(0.01, 0.01), replace(measured(0.02, 0.02), device_s=4.0)]
     found = fidelity.summarised([(both[0], 1.0), (both[1], 1.0)])
     assert found.device_s.tolist() == [3.0, 5.0]

@@ -135,7 +135,7 @@ def test_a_gpu_is_measured_and_what_it_computes_is_looked_at(stand_in):
     right, wrong = found["rows"]
     assert (len(right["latencies_s"]), right["errors"]) == (gpu_check.SESSIONS, [])
     assert min(right[name] for name in ("cold_s", "event_s", "wall_s", "graph_s")) > 0
-    assert right["witness"]["clock_hz"] == 1.755e9
+    assert right["telemetry"]["clock_hz"] == 1.755e9
     assert wrong["latencies_s"] == []
     assert f"{wrong['network']}: session 0: wrong_output" in done.err
 

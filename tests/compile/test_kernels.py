@@ -202,7 +202,7 @@ def groups(case: str) -> list[str]:
     """What the kernels of a model compute."""
     calls = plan(read(prepared((CONVOLUTIONS | OTHERS)[case]))).calls
     return [
-        "+".join([c.kernel.anchor, *(s.op for s in c.kernel.steps)])
+        "+".join([c.kernel.control, *(s.op for s in c.kernel.steps)])
         for c in calls
         if isinstance(c.kernel, Group)
     ]

@@ -18,8 +18,8 @@ def model(pool: FloatArray) -> MixtureGP:
     """Three references, each of which runs one of the pool's counts; structure is no help."""
     rows, noise = TrainingRows.every(pool), np.random.default_rng(3).normal(size=pool.shape)
     real = np.sqrt(1 + pool[:, :3])
-    virtual = np.sqrt(pool[:, [SIZE]])
-    return MixtureGP.over(real, virtual, noise, rows, np.full(3, 0.3), np.full(1, 0.3))
+    analytic = np.sqrt(pool[:, [SIZE]])
+    return MixtureGP.over(real, analytic, noise, rows, np.full(3, 0.3), np.full(1, 0.3))
 
 
 def observe(model: MixtureGP, rows: list[int], latency_s: FloatArray) -> Observations:
@@ -175,4 +175,4 @@ def test_columns_that_rule_no_device_are_no_mean_functions(pool: FloatArray) -> 
     means = [model.view(model.features).means for model in (parts, without)]
     np.testing.assert_allclose(*means)
     assert costs.view(costs.features).means.shape[1] > means[0].shape[1] + counts.shape[1]
-    assert parts.virtual == counts.shape[1]
+    assert parts.analytic == counts.shape[1]

@@ -11,7 +11,7 @@ import pytest
 
 from farm.core.errors import UnknownName
 from predictors import FloatArray, Observations, Posterior, Predictor, metrics
-from predictors.encodings.analytic import VirtualDevices
+from predictors.encodings.analytic import AnalyticColumns
 from predictors.encodings.normalisation import TrainingRows
 from predictors.models.gp import GaussianProcess
 from predictors.models.mixture_gp import MixtureGP
@@ -48,9 +48,9 @@ def mixture(pool: FloatArray, references: int, costs: int) -> tuple[Predictor, F
     """`references` devices that favour one count each, and `costs` analytic columns."""
     rows = TrainingRows.every(pool)
     real = np.sqrt(1 + pool[:, :references])
-    virtual = VirtualDevices.of(pool[:, SIZE : SIZE + costs], ["size"][:costs], rows)
+    analytic = AnalyticColumns.of(pool[:, SIZE : SIZE + costs], ["size"][:costs], rows)
     spread = np.full(references, 0.3)
-    model = MixtureGP.over(real, virtual.values, pool, rows, spread, virtual.spread)
+    model = MixtureGP.over(real, analytic.values, pool, rows, spread, analytic.spread)
     return model, model.features
 
 

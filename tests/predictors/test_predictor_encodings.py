@@ -6,7 +6,7 @@ import pytest
 from farm.core.errors import UnknownName
 from predictors import FloatArray, metrics
 from predictors.encodings import encode
-from predictors.encodings.analytic import VirtualDevices
+from predictors.encodings.analytic import AnalyticColumns
 from predictors.encodings.hwl import CLIP, HardwareLatencies, References
 from predictors.encodings.normalisation import TrainingRows
 from predictors.encodings.vec import counts, one_hot, tallies
@@ -32,25 +32,28 @@ def test_tallies_are_of_all_positions_and_of_either_half() -> None:
     np.testing.assert_array_equal(found, [[1, 3, 1, 1, 2, 0, 0, 1, 1]])
 
 
-def test_virtual_devices_are_costs_and_their_even_mixtures() -> None:
+def test_analytic_columns_are_costs_and_their_even_mixtures() -> None:
     costs = np.array([[1.0, 10.0, 5.0], [4.0, 10.0, 20.0], [9.0, 10.0, 3.0]])
-    virtual = VirtualDevices.of(costs, ["macs", "constant", "kernels"], TrainingRows.every(costs))
-    assert virtual.names == ("macs", "kernels", "macs+kernels")
+    analytic = AnalyticColumns.of(costs, ["macs", "constant", "kernels"], TrainingRows.every(costs))
+    assert analytic.names == ("macs", "kernels", "macs+kernels")
     roots = np.sqrt(costs[:, 0])
     expected = (roots - roots.mean()) / roots.std()
-    np.testing.assert_allclose(virtual.values[:, 0], expected)
-    assert virtual.spread[0] == pytest.approx(roots.std() / roots.mean())
+    np.testing.assert_allclose(analytic.values[:, 0], expected)
+    assert analytic.spread[0] == pytest.approx(roots.std() / roots.mean())
     mixed = costs[:, 0] / costs[:, 0].mean() + costs[:, 2] / costs[:, 2].mean()
-    assert metrics.spearman(virtual.values[:, 2], mixed) == pytest.approx(1.0)
+    assert metrics.spearman(analytic.values[:, 2], mixed) == pytest.approx(1.0)
 
 
-def test_virtual_devices_of_no_cost_are_none() -> None:
-    assert VirtualDevices.of(np.ones((3, 1)), ["same"], TrainingRows.of([0])).values.shape == (3, 0)
+def test_analytic_columns_of_no_cost_are_none() -> None:
+    assert AnalyticColumns.of(np.ones((3, 1)), ["same"], TrainingRows.of([0])).values.shape == (
+        3,
+        0,
+    )
 
 
 def test_a_negative_cost_is_refused() -> None:
     with pytest.raises(ValueError, match="not negative"):
-        VirtualDevices.of(np.array([[1.0], [-1.0]]), ["a"], TrainingRows.of([0, 1]))
+        AnalyticColumns.of(np.array([[1.0], [-1.0]]), ["a"], TrainingRows.of([0, 1]))
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import pytest
 
 from farm.core.errors import StoreError
 from farm.core.values import Network
-from farm.store import Epoch, Store
+from farm.store import Revision, Store
 from farm.store.connection import connect
 from farm.store.migrations import migrations
 from tests.store.test_store import FACTS, PLAN, SPEC, A, B, asked, measurement
 
 SLOW = replace(FACTS, identity={"cpu": "x", "governor": "powersave"})
-ANCHORS = [Network("nb201", "small"), Network("nb201", "large")]
+CONTROLS = [Network("nb201", "small"), Network("nb201", "large")]
 
 
 @pytest.fixture
@@ -25,9 +25,9 @@ def store(tmp_path):
         yield opened
 
 
-def anchored(store, latency_s=0.001, facts=FACTS, networks=ANCHORS):
-    """A round of anchors, measured."""
-    for number, request in enumerate(store.anchor_requests(networks, "cpu1"), 1):
+def controled(store, latency_s=0.001, facts=FACTS, networks=CONTROLS):
+    """A round of control networks, measured."""
+    for number, request in enumerate(store.control_requests(networks, "cpu1"), 1):
         found = measurement(request.network, latency_s=number * latency_s)
         store.record(request, replace(found, fingerprint=facts.fingerprint))
 
@@ -41,12 +41,12 @@ def rows_of(store, latency_s=0.001):
     return name, requests
 
 
-class TestRetired:
+class TestInvalidated:
     def test_measurements_are_kept_and_wanted_again(self, store):
         name, requests = rows_of(store)
         assert store.campaign(name).measured == 2
-        assert store.retire("cpu1", "by hand") == 2
-        assert store.retire("cpu1", "again") == 0
+        assert store.invalidate("cpu1", "by hand") == 2
+        assert store.invalidate("cpu1", "again") == 0
         assert store.pending(name) == requests
         assert store.measured() == []
         assert store.counts(name)["cpu1"] == (0, 0)
@@ -54,12 +54,12 @@ class TestRetired:
         assert not store.latency_matrix([A, B], ["cpu1"])[1].any()
         with pytest.raises(LookupError):
             store.outcome(requests[0])
-        kept = store._rows("SELECT retired FROM measurements")
-        assert [row["retired"] for row in kept] == ["by hand"] * 2
+        kept = store._rows("SELECT invalidated FROM measurements")
+        assert [row["invalidated"] for row in kept] == ["by hand"] * 2
 
     def test_measurements_are_replaced_by_one(self, store):
         _, requests = rows_of(store)
-        store.retire("cpu1", "by hand")
+        store.invalidate("cpu1", "by hand")
         again = measurement(A, latency_s=0.002)
         store.record(requests[0], again)
         assert store.outcome(requests[0]) == again
@@ -72,7 +72,7 @@ class TestRetired:
         for request in requests:
             found = measurement(request.network, device=request.device)
             store.record(request, found)
-        store.retire("pi", "by hand")
+        store.invalidate("pi", "by hand")
         assert {m.device for m in store.measurements(campaign=name)} == {"cpu1"}
 
     def test_only_of_some_requests(self, store):
@@ -81,7 +81,7 @@ class TestRetired:
         for request in (second, first):
             store.record(request, measurement(request.network))
         assert [request for request, _ in store.measured(name)] == [second, first]
-        store.retire_results([first], "asked for again")
+        store.invalidate_results([first], "asked for again")
         assert store.pending(name) == [first]
         assert [request for request, _ in store.measured(name)] == [second]
 
@@ -105,73 +105,77 @@ class TestQuarantine:
         assert store.quarantined("cpu1").reason == "its fan is broken"
         assert store.quarantined("cpu1").manual
 
-    def test_retires_what_was_measured_after_the_last_good_anchor(self, store):
+    def test_invalidates_what_was_measured_after_the_last_good_control(self, store):
         first, _ = rows_of(store)
-        anchored(store)
-        (good,) = store.anchors("cpu1", ANCHORS, 5, 5)
+        controled(store)
+        (good,) = store.controls("cpu1", CONTROLS, 5, 5)
         second, _ = rows_of(store)
         assert store.quarantine("cpu1", "drifted", after=good.last_id) == 2
         assert store.campaign(first).measured == 2
         assert store.campaign(second).measured == 0
-        kept = store._rows("SELECT DISTINCT retired FROM measurements WHERE retired IS NOT NULL")
-        assert [row["retired"] for row in kept] == ["suspect: drifted"]
+        kept = store._rows(
+            "SELECT DISTINCT invalidated FROM measurements WHERE invalidated IS NOT NULL"
+        )
+        assert [row["invalidated"] for row in kept] == ["suspect: drifted"]
 
-    def test_is_one_transaction_with_what_it_retires(self, store, monkeypatch):
+    def test_is_one_transaction_with_what_it_invalidates(self, store, monkeypatch):
         name, _ = rows_of(store)
 
         def killed(*_):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(store, "_retire", killed)
+        monkeypatch.setattr(store, "_invalidate", killed)
         with pytest.raises(KeyboardInterrupt):
             store.quarantine("cpu1", "drifted", after=0)
         assert store.quarantined("cpu1") is None
         assert store.campaign(name).measured == 2
 
 
-class TestAnchors:
+class TestControls:
     def test_come_in_rounds_the_first_and_the_last(self, store):
         for number in range(1, 8):
-            anchored(store, number * 1e-3)
-        found = store.anchors("cpu1", ANCHORS, first=2, last=3)
-        small = [one.latency_s[ANCHORS[0].id, "k"] * 1e3 for one in found]
+            controled(store, number * 1e-3)
+        found = store.controls("cpu1", CONTROLS, first=2, last=3)
+        small = [one.latency_s[CONTROLS[0].id, "k"] * 1e3 for one in found]
         assert small == pytest.approx([1, 2, 5, 6, 7])
-        assert all(one.latency_s.keys() == {(a.id, "k") for a in ANCHORS} for one in found)
+        assert all(one.latency_s.keys() == {(a.id, "k") for a in CONTROLS} for one in found)
         assert [one.last_id for one in found] == [2, 4, 10, 12, 14]
 
     def test_are_of_one_fingerprint_and_spec_where_that_is_asked(self, store):
         store.see(SLOW)
-        anchored(store, facts=FACTS)
-        anchored(store, facts=SLOW)
-        assert len(store.anchors("cpu1", ANCHORS, 5, 5)) == 2
-        (found,) = store.anchors("cpu1", ANCHORS, 5, 5, SLOW.fingerprint, SPEC)
+        controled(store, facts=FACTS)
+        controled(store, facts=SLOW)
+        assert len(store.controls("cpu1", CONTROLS, 5, 5)) == 2
+        (found,) = store.controls("cpu1", CONTROLS, 5, 5, SLOW.fingerprint, SPEC)
         assert found.fingerprint == SLOW.fingerprint
         other = replace(SPEC, rounds=9)
-        assert store.anchors("cpu1", ANCHORS, 5, 5, SLOW.fingerprint, other) == []
+        assert store.controls("cpu1", CONTROLS, 5, 5, SLOW.fingerprint, other) == []
 
     def test_are_nobodys_progress_and_nobodys_data(self, store):
         name, _ = rows_of(store)
-        anchored(store)
-        store.anchor_requests(ANCHORS, "cpu1")
+        controled(store)
+        store.control_requests(CONTROLS, "cpu1")
         assert store.pending(None) == []
         assert len(store.measurements()) == 2
         assert store.campaign(name).requested == 2
-        assert len(store.measurements(purpose="anchor")) == 2
+        assert len(store.measurements(purpose="control")) == 2
 
-    def test_that_were_retired_are_shown_only_where_asked_for(self, store):
-        anchored(store)
-        store.retire("cpu1", "by hand")
-        assert store.anchors("cpu1", ANCHORS, 5, 5) == []
-        (found,) = store.anchors("cpu1", ANCHORS, 5, 5, retired=True)
-        assert found.retired == "by hand"
+    def test_that_were_invalidated_are_shown_only_where_asked_for(self, store):
+        controled(store)
+        store.invalidate("cpu1", "by hand")
+        assert store.controls("cpu1", CONTROLS, 5, 5) == []
+        (found,) = store.controls("cpu1", CONTROLS, 5, 5, invalidated=True)
+        assert found.invalidated == "by hand"
 
 
-class TestEpochs:
+class TestRevisions:
     def decided(self, store, decision, base, factor=1.0):
-        epoch = Epoch(SLOW.fingerprint, "cpu1", base, decision, factor, "since")
-        store.add_epoch(Epoch(FACTS.fingerprint, "cpu1", FACTS.fingerprint, "first", 1.0, "new"))
+        revision = Revision(SLOW.fingerprint, "cpu1", base, decision, factor, "since")
+        store.add_revision(
+            Revision(FACTS.fingerprint, "cpu1", FACTS.fingerprint, "first", 1.0, "new")
+        )
         store.see(SLOW)
-        store.add_epoch(epoch)
+        store.add_revision(revision)
 
     def test_of_no_decision_hold_nothing_but_themselves(self, store):
         rows_of(store)
@@ -186,7 +190,7 @@ class TestEpochs:
         [
             ("same", FACTS, 1.0, 0.001),
             ("rebased", FACTS, 1.5, 0.0015),
-            ("retired", SLOW, 1.0, None),
+            ("invalidated", SLOW, 1.0, None),
         ],
     )
     def test_say_what_older_results_are_worth(self, store, decision, base, factor, expected_s):
@@ -212,8 +216,8 @@ class TestEpochs:
 
     def test_once_decided_stay(self, store):
         self.decided(store, "same", FACTS.fingerprint)
-        self.decided(store, "retired", SLOW.fingerprint)
-        assert [epoch.decision for epoch in store.epochs("cpu1")] == ["first", "same"]
+        self.decided(store, "invalidated", SLOW.fingerprint)
+        assert [revision.decision for revision in store.revisions("cpu1")] == ["first", "same"]
 
 
 def test_the_newest_certificate_is_shown(store):
@@ -226,7 +230,7 @@ def test_the_newest_certificate_is_shown(store):
 
 
 def test_a_store_from_before_keeps_everything(tmp_path):
-    """Written by the schema before anchors: measurements, failures and their requests stay."""
+    """Written by the schema before controls: measurements, failures and their requests stay."""
     old = tmp_path / "farm.db"
     db = connect(old)
     migrations.apply(db, stop_before="m005_trust")

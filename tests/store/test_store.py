@@ -15,8 +15,9 @@ import pytest
 
 from farm.core.errors import StoreBusy, StoreError, StoreFull, StoreNewer, UnknownName
 from farm.core.values import Artifact, DeviceFacts, Network, Program
-from farm.measurement.drift import Usual
+from farm.measurement.drift import Baseline
 from farm.measurement.record import Block, Failure, Measurement, MeasureSpec
+from farm.measurement.verdict import Rejection
 from farm.store import Plan, Store, StoreLock
 
 A, B = Network("nb201", "a"), Network("nb201", "b/with a slash")
@@ -43,7 +44,13 @@ def measurement(network=A, device="cpu1", latency_s=0.001, device_s=0.5):
         spec=SPEC,
         blocks=(
             Block((latency_s, latency_s, 2 * latency_s), 4, {"temp_c": 41.5}),
-            Block((latency_s, 3 * latency_s, 1 / 3), 4, {}, session=1, rejected="contended: so"),
+            Block(
+                (latency_s, 3 * latency_s, 1 / 3),
+                4,
+                {},
+                session=1,
+                rejected=Rejection("contended", "so"),
+            ),
         ),
         warmup_s=((0.1, 0.05), (0.2,)),
         exact=False,
@@ -71,22 +78,26 @@ def test_a_measurement_comes_back_with_everything(store):
 
 def test_the_usual_clock_is_that_of_the_first_measurement(store):
     _, requests = asked(store)
-    assert store.usual("cpu1") == {}
+    assert store.baselines("cpu1") == {}
     for request, clock_probe_s in zip(requests[::2], (4e-5, 5e-5), strict=True):
         found = replace(measurement(request.network), clock_probe_s=clock_probe_s)
         store.record(request, replace(found, blocks=found.blocks[:1]))
-    assert store.usual("cpu1") == {FACTS.fingerprint: Usual(4e-5)}
-    assert store.usual("pi") == {}
+    assert store.baselines("cpu1") == {FACTS.fingerprint: Baseline(4e-5)}
+    assert store.baselines("pi") == {}
 
 
-def test_an_anchors_usual_latency_is_that_of_its_first_measurement_that_counts(store):
-    for latency_s, rejected in ((1.0, "contended: by a test"), (2.0, None), (3.0, None)):
-        (request,) = store.anchor_requests([A], "cpu1")
+def test_an_controls_usual_latency_is_that_of_its_first_measurement_that_counts(store):
+    for latency_s, rejected in (
+        (1.0, Rejection("contended", "by a test")),
+        (2.0, None),
+        (3.0, None),
+    ):
+        (request,) = store.control_requests([A], "cpu1")
         block = Block((latency_s,), 1, {}, rejected=rejected)
         store.record(request, replace(measurement(), blocks=(block,)))
-    assert store.usual("cpu1")[FACTS.fingerprint].references_s == {(A.id, "k"): 2.0}
-    store.retire("cpu1", "by a test")
-    assert store.usual("cpu1") == {}
+    assert store.baselines("cpu1")[FACTS.fingerprint].controls_s == {(A.id, "k"): 2.0}
+    store.invalidate("cpu1", "by a test")
+    assert store.baselines("cpu1") == {}
 
 
 def test_progress_is_requests_minus_outcomes(store):
@@ -128,7 +139,7 @@ def test_state_follows_the_outcomes_and_the_wish_to_cancel(store):
     assert store.campaign(name).state == "done"
     store.cancel(name)
     assert store.campaign(name).state == "cancelled"
-    store.begin_session(name)
+    store.begin_run(name)
     assert store.campaign(name).state == "done"
 
 
@@ -140,12 +151,12 @@ def test_a_campaign_ends_when_its_device_seconds_are_spent(store):
     assert store.campaign(name).state == "done"
 
 
-def test_wall_time_sums_sessions_also_killed_ones(store):
+def test_wall_time_sums_runs_also_killed_ones(store):
     name, requests = asked(store)
-    store.end_session(store.begin_session(name))
+    store.end_run(store.begin_run(name))
     assert 0 <= store.campaign(name).wall_s < 60
-    killed = store.begin_session(name)
-    sql = "UPDATE sessions SET started_at = '2026-01-02T03:04:00.678+00:00' WHERE id = ?"
+    killed = store.begin_run(name)
+    sql = "UPDATE runs SET started_at = '2026-01-02T03:04:00.678+00:00' WHERE id = ?"
     store._db.conn.execute(sql, [killed])
     store._db.conn.commit()
     store.record(requests[0], measurement())

@@ -1,4 +1,5 @@
-"""The elementwise end of a kernel: from a value of the anchor to the value that is stored."""
+"""The elementwise end of a kernel: from a value of the control network to the value that is
+stored."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ def interface(group: Group) -> tuple[list[Tensor], Output]:
 
 
 class Output:
-    """Stores values of a group's anchor after its steps."""
+    """Stores values of a group's control network after its steps."""
 
     def __init__(self, group: Group, tensors: Sequence[Tensor]) -> None:
         """tensors: the parameters of the group's kernel."""
@@ -28,7 +29,7 @@ class Output:
         self.batch, self.channels, self.pixels = levels(group.output)
 
     def store(self, n: Expr, channel: Expr, pixel: Expr, value: Expr, lanes: int) -> Stmt:
-        """The statement that stores `value`, `lanes` pixels of a channel of the anchor."""
+        """The statement that stores `value`, `lanes` pixels of a channel of the control network."""
         for step in self._steps:
             if step.op == "Shuffle":
                 channel = self._shuffled(channel, int(step.constants[0]))

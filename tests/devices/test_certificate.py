@@ -15,7 +15,7 @@ from farm.devices.certificate import certify, certify_briefly
 from farm.measurement.record import Block, Job, MeasureSpec, Session
 from tests.conftest import FAKES
 from tests.fakes import FakeAgent, FakeOptions
-from tests.test_measuring import FACTS, QUIET
+from tests.measurement.test_sessions import FACTS, QUIET
 
 LAUNCH = ("launch", "--devices", "a", "--budget", "9", "--holdout", "3", "--executor", "inline")
 JOBS = [Job(network, None) for network in controls.NETWORKS]
@@ -103,19 +103,19 @@ def test_check_stores_what_show_shows(farm):
     assert farm("device", "check", "none")[0] == 2
 
 
-def test_show_has_the_anchors_as_a_line_and_as_a_plot(farm):
+def test_show_has_the_controls_as_a_line_and_as_a_plot(farm):
     farm(*LAUNCH)
     code, out, _ = farm("device", "show", "a", "--plot", "chart.png")
     assert code == 0
-    assert "Anchors, 2 rounds, within 0.0%: ▅▅" in out
+    assert "Control networks, 2 rounds, within 0.0%: ▅▅" in out
     assert ": first; first seen." in out
     assert Path("chart.png").read_bytes().startswith(b"\x89PNG")
     shown = json.loads(farm("device", "show", "a", "--json")[1])["health"]
-    assert [one["shift"] for one in shown["anchors"]] == [None, 0.0]
+    assert [one["shift"] for one in shown["controls"]] == [None, 0.0]
     assert farm("device", "show", "a", "--plot", "chart.doc")[0] == 2
 
 
-def test_a_device_is_held_released_and_retired(farm):
+def test_a_device_is_held_released_and_invalidated(farm):
     farm(*LAUNCH)
     assert farm("device", "quarantine", "a", "--reason", "its fan is broken")[0] == 0
     code, out, _ = farm(*LAUNCH)
@@ -127,10 +127,10 @@ def test_a_device_is_held_released_and_retired(farm):
     assert "in no quarantine" in farm("device", "release", "a")[1]
     code, out, _ = farm("campaign", "resume", "c2", "--executor", "inline")
     assert (code, "is done: 12 of 12" in out) == (0, True)
-    code, _, err = farm("device", "retire", "a")
+    code, _, err = farm("device", "invalidate", "a")
     assert (code, "pass --yes" in err) == (2, True)
-    # Two campaigns of 12 in two batches, and two anchors with each of those.
-    assert json.loads(farm("device", "retire", "a", "--yes", "--json")[1])["retired"] == 32
+    # Two campaigns of 12 in two batches, and two control networks with each of those.
+    assert json.loads(farm("device", "invalidate", "a", "--yes", "--json")[1])["invalidated"] == 32
     assert "0 of 12" in farm("campaign", "list")[1]
 
 
@@ -139,12 +139,12 @@ def test_a_disturbed_campaign_ends_with_exit_code_1_and_the_reason(farm):
     text = FAKES.replace(
         'a: {kind: "tests.fakes:FakeAgent"', f'a: {{kind: "tests.fakes:FakeAgent", {ill}'
     )
-    Path("cluster.yaml").write_text(f"anchors: {{every: 8, pause_s: 0}}\n{text}")
+    Path("cluster.yaml").write_text(f"controls: {{every: 8, pause_s: 0}}\n{text}")
     code, out, _ = farm(*LAUNCH[:4], "30", *LAUNCH[5:])
     assert code == 1
-    assert "a is in quarantine: its anchors drifted" in out
+    assert "a is in quarantine: its control networks drifted" in out
     shown = json.loads(farm("device", "show", "a", "--json")[1])["health"]
-    assert any(one["retired"] for one in shown["anchors"])
+    assert any(one["invalidated"] for one in shown["controls"])
     assert farm("device", "show", "a", "--plot", "chart.svg")[0] == 0
 
 

@@ -21,14 +21,14 @@ CLUSTER = """\
 store: results
 references: [a]
 measure: {{timeout_s: 0.2}}
-anchors: {{every: 1, pause_s: 0}}
+controls: {{every: 1, pause_s: 0}}
 devices:
   a: {{kind: "tests.fakes:FakeAgent"{options}}}
   b: {{kind: "tests.fakes:FakeAgent"}}
 """
 
 BEGIN = 10
-"""Sessions before a disturbance begins: with the third batch, which has no anchors."""
+"""Sessions before a disturbance begins: with the third batch, which has no control networks."""
 
 
 @pytest.fixture(autouse=True)
@@ -49,9 +49,9 @@ def launch(farm: Farm, budget: int = 40, devices=("a",)):
     return farm.launch("nb201", list(devices), budget, holdout=4, executor="inline")
 
 
-def retired(store: Store) -> list[str]:
-    found = store._rows("SELECT retired FROM measurements WHERE retired IS NOT NULL")
-    return [row["retired"] for row in found]
+def invalidated(store: Store) -> list[str]:
+    found = store._rows("SELECT invalidated FROM measurements WHERE invalidated IS NOT NULL")
+    return [row["invalidated"] for row in found]
 
 
 def errors(measurements: list[Measurement], options: FakeOptions | None = None) -> list[float]:
@@ -65,21 +65,21 @@ def trusted(store: Store) -> list[Measurement]:
 
 
 class TestCalm:
-    def test_each_batch_has_anchors(self, tmp_path):
+    def test_each_batch_has_controls(self, tmp_path):
         farm = farm_of(tmp_path)
         summary = launch(farm)
         assert (summary.campaign.state, summary.campaign.requested) == ("done", 44)
         assert summary.quarantined == {}
         with farm.store() as store:
             purposes = [
-                row["purpose"] == "anchor"
+                row["purpose"] == "control"
                 for row in store._rows(
                     "SELECT purpose FROM measurements JOIN requests ON requests.id = request "
                     "ORDER BY measurements.id"
                 )
             ]
-            rounds = store.anchors("a", controls.NETWORKS, 5, 64)
-            assert [e.decision for e in store.epochs("a")] == ["first"]
+            rounds = store.controls("a", controls.NETWORKS, 5, 64)
+            assert [e.decision for e in store.revisions("a")] == ["first"]
             assert store.builds("c1") == (0, 0)
         batch = [False] * 8 + [True] * 2
         assert purposes[:20] == 2 * batch
@@ -93,15 +93,15 @@ class TestCalm:
         farm = farm_of(tmp_path)
         launch(farm, 4)
         with farm.store() as store:
-            assert store.measurements(purpose="anchor") == []
+            assert store.measurements(purpose="control") == []
 
     @pytest.mark.parametrize("policy", ["every: 0", "every: 1, pause_s: 0"])
     def test_are_switched_off_for_all_or_for_one(self, tmp_path, policy):
-        farm = farm_of(tmp_path, "anchors: {every: 0}", **{"every: 1, pause_s: 0": policy})
+        farm = farm_of(tmp_path, "controls: {every: 0}", **{"every: 1, pause_s: 0": policy})
         launch(farm, 4, ("a", "b"))
         with farm.store() as store:
-            assert store.measurements(purpose="anchor", device="a") == []
-            on_b = store.measurements(purpose="anchor", device="b")
+            assert store.measurements(purpose="control", device="a") == []
+            on_b = store.measurements(purpose="control", device="b")
             assert (on_b == []) == (policy == "every: 0")
 
     def test_a_device_that_cannot_measure_them_has_none(self, tmp_path):
@@ -122,24 +122,25 @@ class TestDisturbed:
         summary = launch(farm)
         assert summary.campaign.state == "unfinished"
         assert summary.stuck
-        assert "its anchors drifted" in summary.quarantined["a"]
+        assert "its control networks drifted" in summary.quarantined["a"]
         with farm.store() as store:
             good = trusted(store)
             assert good
             assert max(errors(good)) < 0.02
             assert all(
-                reason.startswith("suspect: its anchors drifted") for reason in retired(store)
+                reason.startswith("suspect: its control networks drifted")
+                for reason in invalidated(store)
             )
             assert store.pending("c1")
-            rechecks = store.anchors("a", controls.NETWORKS, 5, 64, retired=True)
-            assert sum(one.retired is not None for one in rechecks) >= 4
+            rechecks = store.controls("a", controls.NETWORKS, 5, 64, invalidated=True)
+            assert sum(one.invalidated is not None for one in rechecks) >= 4
 
     @pytest.mark.parametrize(
         ("disturb", "verdict"),
         [("throttle", "throttled"), ("spike", "contended"), ("lie", "unresolved")],
     )
     def test_is_called_by_its_name_where_the_device_shows_it(self, tmp_path, disturb, verdict):
-        """It begins within the third batch; without anchors nothing is retired."""
+        """It begins within the third batch; without control networks nothing is invalidated."""
         farm = farm_of(
             tmp_path, f"disturb: {disturb}, disturb_after: {BEGIN + 2}", **{"every: 1": "every: 0"}
         )
@@ -168,7 +169,7 @@ class TestDisturbed:
             assert after.keys() == before.keys()
             for network, found in before.items():
                 assert (after[network] == found) == (found.verdict != "contended")
-            assert set(retired(store)) == {"asked for again"}
+            assert set(invalidated(store)) == {"asked for again"}
 
     def test_a_clock_that_jumps_is_never_ok(self, tmp_path):
         farm = farm_of(tmp_path, f"disturb: jump, disturb_after: {BEGIN}")
@@ -183,7 +184,7 @@ class TestDisturbed:
         farm = farm_of(tmp_path, f"disturb: freeze, disturb_after: {BEGIN}")
         summary = launch(farm)
         assert summary.campaign.state == "unfinished"
-        assert "its anchors fail: timeout: no answer" in summary.quarantined["a"]
+        assert "its control networks fail: timeout: no answer" in summary.quarantined["a"]
         assert summary.campaign.failed <= 16
         assert {failure.kind for _, failure in summary.failures} == {"timeout"}
 
@@ -191,7 +192,7 @@ class TestDisturbed:
         ("disturb", "sessions"), [("throttle", 20), ("slow", 20), ("drift", 20), ("lie", 20)]
     )
     def test_for_a_while_is_measured_again_by_itself(self, tmp_path, disturb, sessions):
-        """So long that anchors see it: what cannot be resolved takes more sessions."""
+        """So long that control networks see it: what cannot be resolved takes more sessions."""
         farm = farm_of(
             tmp_path,
             f"disturb: {disturb}, disturb_after: {BEGIN}, disturb_sessions: {sessions}",
@@ -201,7 +202,7 @@ class TestDisturbed:
         assert summary.campaign.measured == 44
         with farm.store() as store:
             assert max(errors(trusted(store))) < 0.02
-            assert retired(store)
+            assert invalidated(store)
             assert all(q.released_at for q in store.quarantines("a"))
 
     @pytest.mark.parametrize("sessions", [3, 6, 12])
@@ -211,7 +212,7 @@ class TestDisturbed:
         assert (summary.campaign.state, summary.quarantined) == ("done", {})
         with farm.store() as store:
             assert max(errors(trusted(store))) < 0.02
-            assert {reason.partition(",")[0] for reason in retired(store)} == {
+            assert {reason.partition(",")[0] for reason in invalidated(store)} == {
                 "suspect: disturbed at first"
             }
             assert store.quarantines("a") == []
@@ -256,7 +257,7 @@ class TestDisturbed:
 
 
 class TestKilled:
-    def test_between_a_bad_anchor_and_the_quarantine_it_is_found_at_the_start(
+    def test_between_a_bad_control_and_the_quarantine_it_is_found_at_the_start(
         self, tmp_path, monkeypatch
     ):
         seldom = {"every: 1": "every: 24"}
@@ -280,8 +281,8 @@ class TestKilled:
 
     @pytest.mark.parametrize("count", range(11, 25, 3))
     def test_at_any_other_moment_it_goes_on(self, tmp_path, count):
-        """Killed after so many outcomes, the first anchors among them, by a device that is slow
-        for some sessions before and for some after."""
+        """Killed after so many outcomes, the first control networks among them, by a device that is
+        slow for some sessions before and for some after."""
         farm = farm_of(tmp_path, "disturb: slow, disturb_after: 5")
         with pytest.raises(KeyboardInterrupt):
             launch_and_die(farm, count)
@@ -306,13 +307,13 @@ def launch_and_die(farm: Farm, outcomes: int) -> None:
         launch(farm, 20)
 
 
-class TestEpochs:
+class TestRevisions:
     def test_a_governor_that_changes_is_seen_and_rebased(self, tmp_path):
         farm = farm_of(tmp_path, f"governor_after: {BEGIN}, powersave: 1.5")
         summary = launch(farm)
         assert (summary.campaign.state, summary.quarantined) == ("done", {})
         with farm.store() as store:
-            first, second = store.epochs("a")
+            first, second = store.revisions("a")
             assert (first.decision, second.decision) == ("first", "rebased")
             assert second.factor == pytest.approx(1.5, rel=0.01)
             values = store.as_now(store.measurements())
@@ -324,38 +325,38 @@ class TestEpochs:
         farm = farm_of(tmp_path, f"governor_after: {BEGIN}")
         launch(farm)
         with farm.store() as store:
-            first, second = store.epochs("a")
+            first, second = store.revisions("a")
             assert (first.decision, second.decision) == ("first", "same")
-            usual = store.usual("a")
-            levels = (usual[e.fingerprint].references_s for e in (first, second))
+            baseline = store.baselines("a")
+            levels = (baseline[e.fingerprint].controls_s for e in (first, second))
             old_s, new_s = (np.array([s for _, s in sorted(level.items())]) for level in levels)
             assert second.factor == pytest.approx(np.exp(np.log(new_s / old_s).mean()))
             assert len(store.as_now(store.measurements())) == 44
 
-    def test_a_governor_that_mixes_the_order_up_retires_what_was(self, tmp_path):
+    def test_a_governor_that_mixes_the_order_up_invalidates_what_was(self, tmp_path):
         farm = farm_of(tmp_path, f"governor_after: {BEGIN}, powersave_uneven: 0.5")
         summary = launch(farm)
         with farm.store() as store:
-            assert [e.decision for e in store.epochs("a")] == ["first", "retired"]
+            assert [e.decision for e in store.revisions("a")] == ["first", "invalidated"]
             now = store.as_now(store.measurements())
             assert 8 <= len(now) < 44
             assert {m.fingerprint for m in now} == {store.facts("a")[-1].fingerprint}
         assert summary.campaign.measured == 44
 
-    def test_nothing_is_lost_where_anchors_are_off(self, tmp_path):
-        farm = farm_of(tmp_path, f"governor_after: {BEGIN}, anchors: {{every: 0}}")
+    def test_nothing_is_lost_where_controls_are_off(self, tmp_path):
+        farm = farm_of(tmp_path, f"governor_after: {BEGIN}, controls: {{every: 0}}")
         assert launch(farm).campaign.state == "done"
         with farm.store() as store:
-            assert store.epochs("a") == []
+            assert store.revisions("a") == []
 
 
 class TestQuery:
-    def test_a_network_that_is_asked_for_is_measured_beside_anchors(self, tmp_path):
+    def test_a_network_that_is_asked_for_is_measured_beside_controls(self, tmp_path):
         farm = farm_of(tmp_path)
         (entry,) = farm.hwl("nb201/" + controls.NETWORKS[0].code, "always").references
         assert entry.source == "measured"
         with farm.store() as store:
-            assert len(store.measurements(purpose="anchor")) == 2
+            assert len(store.measurements(purpose="control")) == 2
             (found,) = store.measurements(purpose="query")
         assert len(found.slowdown) == len(found.warmup_s)
 
@@ -363,6 +364,6 @@ class TestQuery:
         launch(farm_of(tmp_path), 12)
         ill = farm_of(tmp_path, "disturb: throttle")
         (entry,) = ill.hwl("nb201/" + controls.NETWORKS[0].code, "always").references
-        assert entry.reason.startswith("quarantined: its anchors drifted")
+        assert entry.reason.startswith("quarantined: its control networks drifted")
         with ill.store() as store:
             assert store.measurements(purpose="query") == []

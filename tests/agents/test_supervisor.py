@@ -1,4 +1,4 @@
-"""The keeper of a device: what it keeps, for whom, and how it ends. Reached over a real SSH."""
+"""The supervisor of a device: what it keeps, for whom, and how it ends. Reached over a real SSH."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agents.pipes import result_of
+from agents.pipes import DEVICE_FILES, result_of
 from agents.remote import pipe as remote_pipe
 from agents.remote import upload
 from agents.remote.pipe import SshPipe
-from agents.remote.upload import Parcel, library, ship
+from agents.remote.upload import Payload, library, send
 from farm.core.errors import DeviceBusy, DeviceError, DeviceLost, DeviceUnfit
 
 MIB = 1024**2
@@ -90,9 +90,9 @@ class TestHolding:
     def test_a_farm_that_comes_back_ends_what_it_had_left(self, connect, folder):
         before = connect()
         hold(before)
-        folders = [ship(before, upload.runner()), str(folder / "content")]
+        folders = [send(before, upload.runner()), str(folder / "content")]
         ask(before, "start", runner=f"{folders[0]}/runner.py", runtime=folders[1])
-        orphans = [psutil.Process(holder(folder)[key]) for key in ("keeper", "runner")]
+        orphans = [psutil.Process(holder(folder)[key]) for key in ("supervisor", "runner")]
         after = connect()
         hold(after)
         psutil.wait_procs(orphans, timeout=10)
@@ -101,12 +101,12 @@ class TestHolding:
         with pytest.raises(DeviceLost):
             ask(before, "ping")
 
-    def test_a_runner_ends_with_its_keeper_and_the_lock_with_both(self, connect, folder):
+    def test_a_runner_ends_with_its_supervisor_and_the_lock_with_both(self, connect, folder):
         pipe = connect()
         hold(pipe)
-        path = ship(pipe, upload.runner())
+        path = send(pipe, upload.runner())
         ask(pipe, "start", runner=f"{path}/runner.py", runtime=str(folder))
-        os.kill(holder(folder)["keeper"], signal.SIGKILL)
+        os.kill(holder(folder)["supervisor"], signal.SIGKILL)
         with pytest.raises(DeviceLost, match="ended with"):
             ask(pipe, "ping")
         hold(connect(), "b", patience_s=10)
@@ -129,18 +129,18 @@ class TestHolding:
     def test_purging_deletes_the_folder(self, connect, ssh_server):
         pipe = connect()
         hold(pipe)
-        ship(pipe, library(b"network"))
+        send(pipe, library(b"network"))
         ask(pipe, "purge")
         assert list(ssh_server.home.iterdir()) == []
 
 
 class TestContent:
     def test_goes_on_where_a_link_broke(self, connect, monkeypatch):
-        parcel = library(os.urandom(100_000))
+        payload = library(os.urandom(100_000))
         first = connect()
         hold(first)
-        size = {"name": parcel.name, "size_bytes": 100_000, "room_bytes": 100_000}
-        piece = b64encode(parcel.data[:30_000]).decode()
+        size = {"name": payload.name, "size_bytes": 100_000, "room_bytes": 100_000}
+        piece = b64encode(payload.data[:30_000]).decode()
         assert ask(first, "put", offset=0, data=piece, **size) == {"bytes": 30_000}
         first.close()
         second = connect()
@@ -148,61 +148,61 @@ class TestContent:
         sent = []
         request = second.request
         monkeypatch.setattr(second, "request", lambda m, s: sent.append(m) or request(m, s))
-        path = Path(ship(second, parcel))
-        assert path.read_bytes() == parcel.data
+        path = Path(send(second, payload))
+        assert path.read_bytes() == payload.data
         assert [m["offset"] for m in sent if m["op"] == "put"] == [30_000, 30_000 + 48 * 1024]
 
     def test_is_sent_once(self, connect, monkeypatch):
-        pipe, parcel = connect(), library(b"network")
+        pipe, payload = connect(), library(b"network")
         hold(pipe)
-        path = ship(pipe, parcel)
+        path = send(pipe, payload)
         monkeypatch.setattr(upload, "b64encode", None)
-        assert ship(pipe, parcel) == path
+        assert send(pipe, payload) == path
         assert Path(path).name == f"{hashlib.sha256(b'network').hexdigest()}.so"
 
     def test_that_was_damaged_on_the_way_is_refused_and_sent_again(self, connect, folder):
-        pipe, parcel = connect(), library(b"network")
+        pipe, payload = connect(), library(b"network")
         hold(pipe)
-        wrong = Parcel(parcel.name, b"notwork", parcel.room_bytes)
+        wrong = Payload(payload.name, b"notwork", payload.room_bytes)
         with pytest.raises(DeviceError, match="did not arrive as it was sent"):
-            ship(pipe, wrong)
+            send(pipe, wrong)
         assert list((folder / "parts").iterdir()) == []
-        assert Path(ship(pipe, parcel)).read_bytes() == b"network"
+        assert Path(send(pipe, payload)).read_bytes() == b"network"
 
     def test_that_lost_its_end_is_sent_again(self, connect):
-        pipe, parcel = connect(), library(b"network")
+        pipe, payload = connect(), library(b"network")
         hold(pipe)
-        path = Path(ship(pipe, parcel))
+        path = Path(send(pipe, payload))
         path.write_bytes(b"net")
-        assert ship(pipe, parcel) == str(path)
+        assert send(pipe, payload) == str(path)
         assert path.read_bytes() == b"network"
 
     def test_is_unpacked_whole(self, connect):
         pipe = connect()
         hold(pipe)
-        path = Path(ship(pipe, upload.runner()))
-        for file in upload.DEVICE_FILES:
+        path = Path(send(pipe, upload.runner()))
+        for file in DEVICE_FILES:
             assert (path / file.name).read_bytes() == file.read_bytes()
 
     def test_that_is_longest_unused_makes_room(self, connect):
-        parcels = [library(bytes([n]) * MIB) for n in range(3)]
+        payloads = [library(bytes([n]) * MIB) for n in range(3)]
         earlier = connect()
         hold(earlier, limit_bytes=3 * MIB)
-        paths = [Path(ship(earlier, parcel)) for parcel in parcels]
+        paths = [Path(send(earlier, payload)) for payload in payloads]
         for age_s, path in zip((300, 100, 200), paths, strict=True):
             os.utime(path, (0, time.time() - age_s))
         earlier.close()
         pipe = connect()
         hold(pipe, limit_bytes=3 * MIB, patience_s=10)
-        ship(pipe, parcels[0])
-        new = Path(ship(pipe, library(b"x" * MIB)))
+        send(pipe, payloads[0])
+        new = Path(send(pipe, library(b"x" * MIB)))
         assert [path.exists() for path in [*paths, new]] == [True, True, False, True]
 
     def test_without_room_is_refused_with_figures(self, connect, folder):
         pipe = connect()
         hold(pipe)
         with pytest.raises(DeviceUnfit, match=r"needs 1125899906\.8 MB, \d+\.\d MB are free"):
-            ship(pipe, Parcel(library(b"network").name, b"network", 1 << 50))
+            send(pipe, Payload(library(b"network").name, b"network", 1 << 50))
         assert list((folder / "parts").iterdir()) == []
 
 

@@ -117,7 +117,7 @@ def two_campaigns(farm, monkeypatch):
         FakeAgent, "facts", lambda self: replace(real(self), identity={"seed": "0"})
     )
     text = Path("cluster.yaml").read_text()
-    Path("cluster.yaml").write_text(f"anchors: {{every: 0}}\n{text}")
+    Path("cluster.yaml").write_text(f"controls: {{every: 0}}\n{text}")
     assert farm(*LAUNCH)[0] == 0
     change_device("latency_s: 1.5e-3")
     assert farm(*LAUNCH)[0] == 0
@@ -132,7 +132,7 @@ class TestCommand:
         assert found["counts"] == {"same": 0, "faster": 0, "slower": 8, "undecided": 0}
         assert all(n["ratio"] == pytest.approx(1.5, rel=0.05) for n in found["networks"])
         assert all(n["same_fingerprint"] for n in found["networks"])
-        assert (found["epochs"], found["missing"]) == ([], [])
+        assert (found["revisions"], found["missing"]) == ([], [])
 
     def test_faster_ones_are_none(self, two_campaigns):
         code, out, _ = two_campaigns("compare", "c2", "c1")
@@ -163,25 +163,26 @@ class TestCommand:
         assert "no network in common" in err
 
 
-class TestEpochs:
+class TestRevisions:
     """A device that changes in between; the fake one's options are in its fingerprint."""
 
     def test_one_factor_is_taken_out_and_said(self, campaigns, farm):
         code, out, _ = campaigns("latency_s: 1.5e-3", "c1", "c2", "--margin", "0.1")
         assert code == 0
         assert "8 compared, 8 same, 0 faster" in out
-        told = "a changed in between: latency_s was '0.001' and is '0.0015'; anchors changed alike"
+        told = "a changed in between: latency_s was '0.001' and is '0.0015'; "
+        told += "control networks changed alike"
         assert told in out
         assert "The first latencies of 8 networks are multiplied by 1.5" in out
         code, out, _ = farm("compare", "c2", "c1", "--margin", "0.1", "--json")
         found = json.loads(out)
         assert (code, found["counts"]["same"]) == (0, 8)
-        (epoch,) = found["epochs"]
-        assert (epoch["device"], epoch["networks"]) == ("a", 8)
-        assert epoch["factor"] == pytest.approx(1 / 1.5, rel=0.01)
+        (revision,) = found["revisions"]
+        assert (revision["device"], revision["networks"]) == ("a", 8)
+        assert revision["factor"] == pytest.approx(1 / 1.5, rel=0.01)
         for network in found["networks"]:
             assert network["first_s"] / network["second_s"] == pytest.approx(1.5, rel=0.05)
-            expected = network["second_s"] / network["first_s"] / epoch["factor"]
+            expected = network["second_s"] / network["first_s"] / revision["factor"]
             assert network["ratio"] == pytest.approx(expected)
         code, out, _ = farm("compare", "c1", "c2", "--as-measured")
         assert code == 1
@@ -191,7 +192,7 @@ class TestEpochs:
     def test_results_that_no_longer_hold_are_not_compared(self, campaigns, farm):
         code, out, err = campaigns("seed: 5", "c1", "c2")
         assert (code, out) == (2, "")
-        assert "c1 and c2 are of different epochs: a changed: seed was '0' and is '5'" in err
+        assert "c1 and c2 are of different revisions: a changed: seed was '0' and is '5'" in err
         assert "not shown to be one factor" in err
         assert "--as-measured compares them all the same" in err
         code, out, _ = farm("compare", "c1", "c2", "--as-measured", "--json")
@@ -199,10 +200,10 @@ class TestEpochs:
 
     def test_nor_are_those_that_nothing_is_known_of(self, campaigns):
         text = Path("cluster.yaml").read_text()
-        Path("cluster.yaml").write_text(f"anchors: {{every: 0}}\n{text}")
+        Path("cluster.yaml").write_text(f"controls: {{every: 0}}\n{text}")
         code, _, err = campaigns("latency_s: 1.5e-3", "c1", "c2")
         assert code == 2
-        assert "(no anchors showed whether older results hold)" in err
+        assert "(no control networks showed whether older results hold)" in err
 
     def test_other_devices_are_compared_nevertheless(self, farm):
         launch = (*LAUNCH[:2], "a,b", *LAUNCH[3:])
@@ -214,7 +215,7 @@ class TestEpochs:
         assert "8 compared, 8 same" in out
         assert "8 networks are not compared there; --as-measured compares" in in_one_line(out)
 
-    def test_results_that_were_retired_are_missed(self, farm):
+    def test_results_that_were_invalidated_are_missed(self, farm):
         farm(*LAUNCH)
         farm(*LAUNCH)
         with Store(Path("results")) as store:
@@ -224,7 +225,7 @@ class TestEpochs:
         code, out, _ = farm("compare", "c1", "c2", "--margin", "0.1")
         assert code == 0
         assert "networks of c2 on a have no result that counts: not measured" in in_one_line(out)
-        farm("device", "retire", "a", "--yes")
+        farm("device", "invalidate", "a", "--yes")
         code, _, err = farm("compare", "c1", "c2")
         assert code == 2
         assert "; 8 networks of c1 on a have no result that counts" in err

@@ -18,7 +18,7 @@ from farm.inventory.config import load
 from farm.measurement.record import Job, MeasureSpec, Session
 from farm.store import StoreLock
 
-KINDS = "tests.test_cli_tune"
+KINDS = "tests.cli.test_cli_tune"
 CLUSTER = f"""\
 # whose farm this is
 store: results # here
@@ -68,7 +68,7 @@ def tuned(farm, monkeypatch):
 
     def two(models):
         found = every(models).items()
-        return dict(islice(((group, n) for group, n in found if group.anchor == "Conv"), 2))
+        return dict(islice(((group, n) for group, n in found if group.control == "Conv"), 2))
 
     monkeypatch.setattr(tuning, "kernels_of", two)
     return lambda *words: farm("tune", *words, "--space", "nb201", "--networks", "1")

@@ -57,7 +57,7 @@ def test_an_unknown_device_offers_the_nearest(tmp_path):
 
 
 def test_the_shipped_file_is_good_and_names_two_cpu_devices():
-    config = load(Path(__file__).parent.parent / "cluster.yaml")
+    config = load(Path(__file__).parents[2] / "cluster.yaml")
     assert [config.device(name).options.threads for name in ("cpu1", "cpu2")] == [1, 2]
     assert config.references == ("cpu1", "cpu2")
 

@@ -1,4 +1,4 @@
-"""What is decided from anchors: drift, and whether older results still hold."""
+"""What is decided from controls: drift, and whether older results still hold."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SERIES = [(network.id, "built") for network in controls.NETWORKS]
 
 
 def rounds(*shifts: float, noise: float = 0.0, seed: int = 0, build: str = "built") -> list:
-    """Rounds of all anchors, each shifted, and off by so much noise of its own."""
+    """Rounds of all control networks, each shifted, and off by so much noise of its own."""
     rng = np.random.default_rng(seed)
     return [
         {
@@ -27,19 +27,19 @@ def rounds(*shifts: float, noise: float = 0.0, seed: int = 0, build: str = "buil
     ]
 
 
-def test_anchors_are_networks_of_growing_work():
+def test_controls_are_networks_of_growing_work():
     for name in ("nb201", "fbnet"):
-        light, heavy = controls.anchors_of({name})
+        light, heavy = controls.controls_of({name})
         assert [space(name).parse(n.code) for n in (light, heavy)] == [light, heavy]
         light_macs, heavy_macs = (count(space(name).graph(n)).macs for n in (light, heavy))
         assert 2 * light_macs < heavy_macs
 
 
-def test_anchors_are_of_the_spaces_that_are_measured():
-    assert {network.space for network in controls.anchors_of({"fbnet"})} == {"fbnet"}
-    assert controls.anchors_of({"nb201", "fbnet"}) == controls.NETWORKS
-    assert controls.anchors_of({"onnx"}) == controls.anchors_of(set()) == controls.NETWORKS
-    assert controls.anchors_of({"onnx", "nb201"}) == controls.NETWORKS
+def test_controls_are_of_the_spaces_that_are_measured():
+    assert {network.space for network in controls.controls_of({"fbnet"})} == {"fbnet"}
+    assert controls.controls_of({"nb201", "fbnet"}) == controls.NETWORKS
+    assert controls.controls_of({"onnx"}) == controls.controls_of(set()) == controls.NETWORKS
+    assert controls.controls_of({"onnx", "nb201"}) == controls.NETWORKS
 
 
 class TestChart:
@@ -122,23 +122,24 @@ class TestDecision:
         assert found.decision == "rebased"
         assert found.factor == pytest.approx(math.exp(0.3), rel=0.01)
 
-    def test_retired_where_the_anchors_changed_differently(self):
+    def test_invalidated_where_the_controls_changed_differently(self):
         old, new = rounds(*[0.0] * 8), rounds(*[0.3] * 3)
         for latencies in new:
             latencies[SERIES[0]] *= 1.05
         found = equivalence.decide(old, new)
-        assert (found.decision, found.factor) == ("retired", 1.0)
+        assert (found.decision, found.factor) == ("invalidated", 1.0)
         assert "not shown to be one factor" in found.reason
 
-    def test_retired_where_noise_leaves_it_open(self):
+    def test_invalidated_where_noise_leaves_it_open(self):
         old, new = rounds(*[0.0] * 3, noise=0.05), rounds(*[0.0] * 3, noise=0.05, seed=1)
-        assert equivalence.decide(old, new).decision == "retired"
+        assert equivalence.decide(old, new).decision == "invalidated"
 
-    def test_retired_where_there_is_nothing_to_compare(self):
-        assert equivalence.decide([], rounds(0.0)).decision == "retired"
+    def test_invalidated_where_there_is_nothing_to_compare(self):
+        assert equivalence.decide([], rounds(0.0)).decision == "invalidated"
 
     def test_errs_to_the_safe_side(self):
-        """Anchors that changed by just the margin are taken for the same in at most one of 20."""
+        """Control networks that changed by just the margin are taken for the same in at most one of
+        20."""
         taken = sum(
             equivalence.decide(
                 rounds(*[0.0] * 8, noise=0.004, seed=seed),

@@ -15,11 +15,11 @@ from farm.compile.target import untuned
 from farm.compile.tuning import PASSES
 from farm.core.errors import DeviceUnfit
 from farm.devices.tuning import kernels_of, tune_device
-from farm.inventory.config import AnchorPolicy, Device
+from farm.inventory.config import ControlPolicy, Device
 from farm.measurement.record import MeasureSpec
 from tests.compile.conftest import conv_model
 
-CPU = Device("cpu1", "cpu", CpuOptions(), MeasureSpec(), AnchorPolicy())
+CPU = Device("cpu1", "cpu", CpuOptions(), MeasureSpec(), ControlPolicy())
 
 
 def test_a_cpu_is_tuned(tmp_path: Path) -> None:
@@ -43,6 +43,6 @@ def test_a_cpu_is_tuned(tmp_path: Path) -> None:
 
 def test_a_gpu_is_not_tuned(tmp_path: Path) -> None:
     options = CpuOptions(target={"kind": "cuda", "arch": "sm_90"})
-    gpu = Device("gpu", "cpu", options, MeasureSpec(), AnchorPolicy())
+    gpu = Device("gpu", "cpu", options, MeasureSpec(), ControlPolicy())
     with pytest.raises(DeviceUnfit, match="only CPUs"):
         tune_device(gpu, [conv_model()], ArtifactStore(tmp_path / "artifacts"))

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 CLUSTER = """\
 store: results
 references: [{device}]
-anchors: {{every: 0}}
+controls: {{every: 0}}
 devices:
   fine: {{kind: "tests.fakes:FakeAgent"}}
   # LLVM's writer of GOFF, a format for IBM's mainframes, reads a null pointer on x86-64.

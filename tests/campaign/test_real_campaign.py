@@ -15,7 +15,7 @@ store: results
 references: [cpu1]
 measure:
   {warmup_s: 0.02, rounds: 3, block_s: 0.01, min_samples: 2, min_sessions: 1, max_sessions: 1}
-anchors: {tolerated: 0.9} # rounds of milliseconds are far apart
+controls: {tolerated: 0.9} # rounds of milliseconds are far apart
 devices:
   cpu1: {kind: cpu, threads: 1}
   again: {kind: cpu, threads: 1}
@@ -42,16 +42,16 @@ def test_ray_builds_each_network_once_and_measures_it_on_each_device(farm):
         assert len({m.build_key for m in store.measurements()}) == 3
 
 
-def test_each_device_measured_the_anchors(farm):
+def test_each_device_measured_the_controls(farm):
     with farm.store() as store:
-        found = store.measurements(purpose="anchor")
-        assert {m.network for m in found} == set(controls.anchors_of({"nb201"}))
+        found = store.measurements(purpose="control")
+        assert {m.network for m in found} == set(controls.controls_of({"nb201"}))
         assert {m.device for m in found} == {"cpu1", "again"}
         assert {m.verdict for m in found} <= set(verdict.VERDICTS)
         for device in ("cpu1", "again"):
             light_s, heavy_s = (
                 min(m.latency_s for m in found if (m.device, m.network) == (device, network))
-                for network in controls.anchors_of({"nb201"})
+                for network in controls.controls_of({"nb201"})
             )
             assert light_s < heavy_s
 
@@ -108,7 +108,7 @@ def test_a_changed_device_is_measured_again(farm, tmp_path):
 def test_a_network_that_does_not_compile_fails_and_the_rest_goes_on(farm, monkeypatch, tmp_path):
     from farm.compile import build as build_module
 
-    # Anchors would be compiled first.
+    # Control networks would be compiled first.
     (tmp_path / "cluster.yaml").write_text(CLUSTER.replace("tolerated: 0.9", "every: 0"))
     farm = Farm.open(tmp_path / "cluster.yaml", farm.config.store)
 

@@ -160,7 +160,7 @@ def test_killed_again_and_again_it_measures_everything_once(tmp_path, executor):
 
 def start(config, executor, word) -> subprocess.Popen:
     command = [sys.executable, "-W", "ignore", "-c", LAUNCH, str(config), executor, word]
-    return subprocess.Popen(command, start_new_session=True, cwd=Path(__file__).parent.parent)
+    return subprocess.Popen(command, start_new_session=True, cwd=Path(__file__).parents[2])
 
 
 def wait_for_outcomes(config: Path, process: subprocess.Popen, count: int) -> None:
@@ -178,7 +178,7 @@ def test_two_devices_of_one_computer_never_measure_at_once(tmp_path):
     config = write(tmp_path, a="slow_s: 0.03, cores: [0]", b="slow_s: 0.03, cores: [0]")
     Farm.open(config).launch("nb201", ["a", "b"], 5, holdout=1, executor="ray")
     with Farm.open(config).store() as store:
-        blocks = [block.witness for m in store.measurements() for block in m.blocks]
+        blocks = [block.telemetry for m in store.measurements() for block in m.blocks]
     spans = sorted({(seen["started_s"], seen["ended_s"]) for seen in blocks})
     assert len(spans) >= 12 * MeasureSpec().min_sessions
     for (_, ended_s), (started_s, _) in pairwise(spans):

@@ -11,7 +11,7 @@ from farm.core.errors import ConfigError, UnknownName
 from farm.inventory.config import load
 from farm.inventory.edit import with_device, with_target, without_device
 
-OWN = Path(__file__).parent.parent / "cluster.yaml"
+OWN = Path(__file__).parents[2] / "cluster.yaml"
 
 TEXTS = {
     "the farm's own": OWN.read_text(),

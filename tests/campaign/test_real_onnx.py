@@ -15,7 +15,7 @@ store: results
 references: [cpu1]
 measure:
   {warmup_s: 0.02, rounds: 3, block_s: 0.01, min_samples: 2, min_sessions: 1, max_sessions: 1}
-anchors: {every: 0} # a session of milliseconds says nothing about drift
+controls: {every: 0} # a session of milliseconds says nothing about drift
 devices:
   cpu1: {kind: cpu, threads: 1}
 """

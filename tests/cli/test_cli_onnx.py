@@ -80,7 +80,9 @@ def test_a_campaign_over_files_measures_them_all(files):
     with sqlite3.connect("results/farm.db") as db:
         ids = [
             row[0]
-            for row in db.execute("SELECT DISTINCT network FROM requests WHERE purpose <> 'anchor'")
+            for row in db.execute(
+                "SELECT DISTINCT network FROM requests WHERE purpose <> 'control network'"
+            )
         ]
     db.close()
     assert sorted(ids) == sorted(f"onnx/{path.stem}" for path in Path("results/onnx").iterdir())

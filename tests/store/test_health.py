@@ -12,6 +12,7 @@ from farm.core.values import Network
 from farm.store import Revision, Store
 from farm.store.connection import connect
 from farm.store.migrations import migrations
+from tests import database
 from tests.store.test_store import FACTS, PLAN, SPEC, A, B, asked, measurement
 
 SLOW = replace(FACTS, identity={"cpu": "x", "governor": "powersave"})
@@ -54,8 +55,8 @@ class TestInvalidated:
         assert not store.latency_matrix([A, B], ["cpu1"])[1].any()
         with pytest.raises(LookupError):
             store.outcome(requests[0])
-        kept = store._rows("SELECT invalidated FROM measurements")
-        assert [row["invalidated"] for row in kept] == ["by hand"] * 2
+        kept = database.column(store, "SELECT invalidated FROM measurements")
+        assert kept == ["by hand"] * 2
 
     def test_measurements_are_replaced_by_one(self, store):
         _, requests = rows_of(store)
@@ -113,19 +114,17 @@ class TestQuarantine:
         assert store.quarantine("cpu1", "drifted", after=good.last_id) == 2
         assert store.campaign(first).measured == 2
         assert store.campaign(second).measured == 0
-        kept = store._rows(
-            "SELECT DISTINCT invalidated FROM measurements WHERE invalidated IS NOT NULL"
-        )
-        assert [row["invalidated"] for row in kept] == ["suspect: drifted"]
+        sql = "SELECT DISTINCT invalidated FROM measurements WHERE invalidated IS NOT NULL"
+        assert database.column(store, sql) == ["suspect: drifted"]
 
-    def test_is_one_transaction_with_what_it_invalidates(self, store, monkeypatch):
+    def test_is_one_transaction_with_what_it_invalidates(self, store):
         name, _ = rows_of(store)
-
-        def killed(*_):
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(store, "_invalidate", killed)
-        with pytest.raises(KeyboardInterrupt):
+        database.rows(
+            store,
+            """CREATE TRIGGER broken BEFORE UPDATE OF invalidated ON measurements
+               BEGIN SELECT RAISE(ABORT, 'broken off'); END""",
+        )
+        with pytest.raises(StoreError, match="broken off"):
             store.quarantine("cpu1", "drifted", after=0)
         assert store.quarantined("cpu1") is None
         assert store.campaign(name).measured == 2
@@ -244,7 +243,7 @@ def test_a_store_from_before_keeps_everything(tmp_path):
         assert [r.id for r in opened.pending("c1")] == [9]
         assert [f.kind for _, f in opened.failures("c1")] == ["crash"]
         assert opened.facts("cpu1") == [FACTS]
-        assert opened._db.execute("PRAGMA foreign_key_check").fetchall() == []
+        assert database.rows(opened, "PRAGMA foreign_key_check") == []
         opened.record(opened.pending("c1")[0], measurement(B))
         assert opened.campaign("c1").measured == 2
 

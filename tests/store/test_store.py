@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +22,8 @@ from farm.measurement.drift import Baseline
 from farm.measurement.record import Block, Failure, Measurement, MeasureSpec
 from farm.measurement.verdict import Rejection
 from farm.store import Plan, Store, StoreLock
+from farm.store.edge import translated
+from tests import database
 
 A, B = Network("nb201", "a"), Network("nb201", "b/with a slash")
 SPEC = MeasureSpec(rounds=2)
@@ -157,8 +162,7 @@ def test_wall_time_sums_runs_also_killed_ones(store):
     assert 0 <= store.campaign(name).wall_s < 60
     killed = store.begin_run(name)
     sql = "UPDATE runs SET started_at = '2026-01-02T03:04:00.678+00:00' WHERE id = ?"
-    store._db.conn.execute(sql, [killed])
-    store._db.conn.commit()
+    database.rows(store, sql, killed)
     store.record(requests[0], measurement())
     assert store.campaign(name).wall_s == pytest.approx(5, abs=0.5)
 
@@ -253,16 +257,34 @@ def test_a_full_disk_loses_nothing(tmp_path):
         store.see(FACTS)
         name, requests = asked(store)
         store.record(requests[0], measurement())
-        pages = store._db.execute("PRAGMA page_count").fetchone()[0]
-        store._db.execute(f"PRAGMA max_page_count = {pages}")
         long = replace(measurement(B), blocks=(Block((0.5,) * 10_000, 1, {}),))
-        with pytest.raises(StoreFull, match="free some space, then run"):
+        largest = max(path.stat().st_size for path in tmp_path.iterdir())
+        with no_file_above(largest), pytest.raises(StoreFull, match="free some space, then run"):
             store.record(requests[2], long)
         assert store.measurements(campaign=name) == [measurement()]
         assert len(store.pending(name)) == 3
-        store._db.execute("PRAGMA max_page_count = 1000000")
         store.record(requests[2], long)
-        assert len(store.measurements(campaign=name)) == 2
+        assert store.measurements(campaign=name) == [measurement(), long]
+
+
+@contextmanager
+def no_file_above(size_bytes: int) -> Iterator[None]:
+    """As on a disk without room: nothing that this process writes gets larger."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_database_is_a_full_disk(tmp_path):
+    path = tmp_path / "full.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE samples (values_s BLOB)")
+        db.execute("PRAGMA max_page_count = 2")
+        with pytest.raises(StoreFull, match="no room on the disk"), translated(path):
+            db.execute("INSERT INTO samples VALUES (zeroblob(100000))")
 
 
 WRITER = """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
 from predictors import FloatArray
 
@@ -15,6 +14,8 @@ def spearman(predicted: FloatArray, measured: FloatArray) -> float | None:
     """Spearman's rank correlation; None for fewer than FEWEST points or a constant side."""
     if not _rankable(predicted, measured):
         return None
+    from scipy import stats
+
     return float(stats.spearmanr(predicted, measured).statistic)
 
 
@@ -22,6 +23,8 @@ def kendall(predicted: FloatArray, measured: FloatArray) -> float | None:
     """Kendall's tau-b, which accounts for ties; None as for `spearman`."""
     if not _rankable(predicted, measured):
         return None
+    from scipy import stats
+
     return float(stats.kendalltau(predicted, measured, variant="b").statistic)
 
 

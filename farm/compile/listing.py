@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from farm.compile.fuse import Plan
 from farm.compile.groups import Shape
 from farm.compile.kernels import Buffer, StoredKernel
 from farm.compile.memory import Lifetime, assign_slots
+
+if TYPE_CHECKING:
+    from farm.compile.fuse import Plan
 
 
 @dataclass(frozen=True)

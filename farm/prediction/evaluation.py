@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +15,9 @@ from farm.prediction.selection import candidates
 from farm.spaces.base import SearchSpace
 from farm.store import Plan
 from predictors import Observations, metrics
-from predictors.models.mixture_gp import MixtureGP
+
+if TYPE_CHECKING:
+    from predictors.models.mixture_gp import MixtureGP
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from farm.core.values import Network
 from farm.spaces.base import SearchSpace
 from predictors import FloatArray, IntArray, Observations
-from predictors.encodings.analytic import AnalyticColumns
-from predictors.encodings.hwl import clipped, root
-from predictors.encodings.normalisation import Standardisation, TrainingRows
-from predictors.models.mixture_gp import MixtureGP
+
+if TYPE_CHECKING:
+    from predictors.models.mixture_gp import MixtureGP
 
 _LOG = "log_"
 """How a space marks the columns that are log(1 + cost)."""
@@ -44,6 +44,11 @@ def predictor(
     pool: scales are fitted on so many of the first networks, which are known without measuring.
     references: of other devices than the one to be predicted, each with a network or more.
     """
+    from predictors.encodings.analytic import AnalyticColumns
+    from predictors.encodings.hwl import clipped
+    from predictors.encodings.normalisation import Standardisation, TrainingRows
+    from predictors.models.mixture_gp import MixtureGP
+
     features = space.features(networks)
     logs = [i for i, name in enumerate(space.feature_names) if name.startswith(_LOG)]
     names = [space.feature_names[i].removeprefix(_LOG) for i in logs]
@@ -61,6 +66,8 @@ def predictor(
 
 def _roots(alone: MixtureGP, reference: Reference) -> FloatArray:
     """(N,), square roots of latency relative to the median measured one, of all networks."""
+    from predictors.encodings.hwl import root
+
     measured = alone.features[reference.rows]
     seen = Observations.of_one("reference", measured, reference.latency_s)
     predicted_s = alone.fit(seen).posterior(alone.features, "reference").latency_s

@@ -227,9 +227,8 @@ def _in_todays_words(blocks: str) -> str:
     renamed = []
     for block in json.loads(blocks):
         block["telemetry"] = block.pop("witness")
-        if block["rejected"] is not None:
-            kind, _, reason = block["rejected"].partition(": ")
-            block["rejected"] = {"kind": kind, "reason": reason}
+        kind, _, reason = (block.get("rejected") or "").partition(": ")
+        block["rejected"] = {"kind": kind, "reason": reason} if kind else None
         renamed.append(block)
     return json.dumps(renamed)
 

@@ -13,6 +13,7 @@ from farm.campaign.compare import change
 from farm.core.values import Network
 from farm.measurement.record import Block, Measurement, MeasureSpec
 from farm.store import Store
+from tests import database
 from tests.fakes import FakeAgent
 
 
@@ -219,9 +220,8 @@ class TestRevisions:
         farm(*LAUNCH)
         farm(*LAUNCH)
         with Store(Path("results")) as store:
-            last = store._value("SELECT max(id) FROM measurements")
-            half = store._rows("SELECT id FROM measurements ORDER BY id DESC LIMIT 1 OFFSET 4")
-            assert store.quarantine("a", "by hand", after=half[0]["id"]) == 4 < last
+            ids = database.column(store, "SELECT id FROM measurements ORDER BY id")
+            assert store.quarantine("a", "by hand", after=ids[-5]) == 4 < len(ids)
         code, out, _ = farm("compare", "c1", "c2", "--margin", "0.1")
         assert code == 0
         assert "networks of c2 on a have no result that counts: not measured" in in_one_line(out)

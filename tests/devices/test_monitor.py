@@ -15,6 +15,7 @@ from farm.farm import Farm
 from farm.measurement.record import Measurement
 from farm.prediction import selection
 from farm.store import Store
+from tests import database
 from tests.fakes import FakeAgent, FakeOptions, fake_latency_s
 
 CLUSTER = """\
@@ -50,8 +51,8 @@ def launch(farm: Farm, budget: int = 40, devices=("a",)):
 
 
 def invalidated(store: Store) -> list[str]:
-    found = store._rows("SELECT invalidated FROM measurements WHERE invalidated IS NOT NULL")
-    return [row["invalidated"] for row in found]
+    sql = "SELECT invalidated FROM measurements WHERE invalidated IS NOT NULL"
+    return database.column(store, sql)
 
 
 def errors(measurements: list[Measurement], options: FakeOptions | None = None) -> list[float]:
@@ -72,10 +73,11 @@ class TestCalm:
         assert summary.quarantined == {}
         with farm.store() as store:
             purposes = [
-                row["purpose"] == "control"
-                for row in store._rows(
+                purpose == "control"
+                for purpose in database.column(
+                    store,
                     "SELECT purpose FROM measurements JOIN requests ON requests.id = request "
-                    "ORDER BY measurements.id"
+                    "ORDER BY measurements.id",
                 )
             ]
             rounds = store.controls("a", controls.NETWORKS, 5, 64)
@@ -111,8 +113,7 @@ class TestCalm:
         assert (summary.campaign.state, summary.campaign.failed) == ("done", 0)
         with farm.store() as store:
             assert store.quarantines("a") == []
-            failed = store._rows("SELECT kind FROM failures")
-        assert [row["kind"] for row in failed] == ["wrong_output"] * 2
+            assert database.column(store, "SELECT kind FROM failures") == ["wrong_output"] * 2
 
 
 class TestDisturbed:

@@ -1,0 +1,176 @@
+"""Writes docs/store-schema.md, the tables and columns of the store, from a fresh store.
+
+python -m docs.store_schema
+
+The schema is the store's; what each table and column means is here, and one that has no meaning
+here is an error.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from farm.store import Store
+
+PAGE = Path(__file__).with_name("store-schema.md")
+
+_HEAD = """\
+# Which columns the store has
+
+Written by `python -m docs.store_schema` from a fresh store; a test holds that it is up to date.
+
+The store is one SQLite database, `farm.db`, in the folder that `cluster.yaml` calls `store:`. Its
+schema is made by the migrations in `farm/store/migrations.py`, and a store of an earlier schema is
+brought to this one when it is opened. Rows are appended: progress and latencies are derived from
+them. Times are UTC in ISO 8601, a network is `SPACE/CODE`, and JSON is text.
+"""
+
+TABLES = {
+    "campaigns": "A campaign as it was asked for. It does not change any more.",
+    "runs": "Each launch or resume of a campaign.",
+    "cancellations": "Campaigns that somebody wants to end; the next resume takes the row away.",
+    "requests": "A measurement that is wanted, one row for each network, device and campaign.",
+    "measurements": "What a request came to: one row each time that it was measured.",
+    "samples": "The raw samples of a measurement, apart from what is scanned.",
+    "failures": "A try that failed. A final one ends its request.",
+    "totals": "What a campaign has come to on each device; kept by triggers, in one transaction "
+    "with the rows that it sums up.",
+    "facts": "What a device said of itself, one row for each fingerprint.",
+    "revisions": "Fingerprints of a device in their order, and whether what was measured before "
+    "one still holds.",
+    "quarantines": "Times in which nothing is measured on a device.",
+    "certificates": "What examinations of a device found.",
+    "builds": "What was compiled.",
+    "campaign_builds": "Which campaign paid for which build.",
+    "pending": "A view: requests that have neither a measurement that counts nor a final failure.",
+}
+
+_COMMON = {
+    "id": "number of the row, counted up",
+    "campaign": "the campaign; none for a query or a control network",
+    "device": "name of the device in `cluster.yaml`",
+    "network": "the network",
+    "fingerprint": "digest of the device's facts",
+    "build_key": "key of the artifact",
+    "requested_at": "when it was asked for",
+    "purpose": "`learn`, `holdout`, `query` or `control`",
+}
+
+COLUMNS = {
+    "campaigns.id": "`c1`, `c2`, ...",
+    "campaigns.plan": "JSON: space, devices, budget, holdout, seed, selection, how each device "
+    "measures",
+    "campaigns.created_at": "when it was launched",
+    "runs.campaign": "the campaign",
+    "runs.started_at": "when it began",
+    "runs.ended_at": "when it came to its end; none if it was cut short",
+    "cancellations.campaign": "the campaign",
+    "cancellations.cancelled_at": "when somebody asked for it",
+    "measurements.request": "the request that it answers",
+    "measurements.build_key": "key of the artifact; none for a device that needs none",
+    "measurements.spec": "JSON: how it was measured, `MeasureSpec` in `farm/measurement/record.py`",
+    "measurements.device_s": "seconds that the device was busy with it",
+    "measurements.measured_at": "when its last session ended",
+    "measurements.exact": "1 where samples repeat exactly: one is enough",
+    "measurements.clock_probe_s": "seconds that a fixed piece of work took: the device's clock",
+    "measurements.warmup_taken_s": "of `device_s`, spent to warm up",
+    "measurements.slowdown": "JSON: for each session, how many times as slow as at its baseline "
+    "the device was, by its control networks",
+    "measurements.rules": "version of the rules that rejected its blocks and gave its verdict; 0 "
+    "from before they had one",
+    "measurements.verdict": "`ok`, `noisy`, `unresolved`, `throttled` or `contended`; none from "
+    "before it was stored",
+    "measurements.invalidated": "why it no longer counts; none while it does",
+    "samples.measurement": "the measurement",
+    "samples.blocks": "JSON: every block with its samples, telemetry, session, and why it was "
+    "rejected, if so",
+    "samples.warmup_s": "JSON: the samples of the warm-up, for each session",
+    "failures.request": "the request",
+    "failures.kind": "class of the error, see `farm/core/errors.py`",
+    "failures.message": "what happened",
+    "failures.final": "1 if it is not tried again",
+    "failures.failed_at": "when",
+    "totals.campaign": "the campaign",
+    "totals.requested": "requests",
+    "totals.measured": "measurements that count",
+    "totals.failed": "final failures",
+    "totals.device_s": "seconds that the device was busy",
+    "facts.facts": "JSON: host, cores, target, and the identity that the fingerprint is made of",
+    "facts.first_seen_at": "when the device first said so",
+    "facts.last_seen_at": "when it last did",
+    "revisions.base": "the fingerprint whose baseline its latencies are told at",
+    "revisions.decision": "`first`, `same`, `rebased` or `invalidated`",
+    "revisions.factor": "how many times as slow as its base it is",
+    "revisions.reason": "the decision in words, with figures",
+    "revisions.decided_at": "when",
+    "quarantines.at": "since when",
+    "quarantines.reason": "why",
+    "quarantines.manual": "1 if a person put it there; then only a person releases it",
+    "quarantines.released_at": "until when; none while it lasts",
+    "certificates.checked_at": "when",
+    "certificates.certificate": "JSON: timer, noise, warm-up, drift, output; see "
+    "`farm/devices/certificate.py`",
+    "builds.campaign": "the campaign that it was first built for",
+    "builds.target": "what it was compiled for",
+    "builds.sha256": "digest of the library",
+    "builds.size_bytes": "size of the library",
+    "builds.build_s": "seconds that it took",
+    "builds.built_at": "when",
+    "campaign_builds.campaign": "the campaign",
+}
+
+
+def page() -> str:
+    """What docs/store-schema.md says. Raises KeyError for a table or column without a meaning."""
+    found = schema()
+    order = [*TABLES, *(name for name in found if name not in TABLES)]
+    tables = sorted(found.items(), key=lambda item: order.index(item[0]))
+    return "\n".join([_HEAD, *(_section(name, columns) for name, columns in tables)])
+
+
+def schema() -> dict[str, dict[str, str]]:
+    """Columns of each table of a fresh store, with what SQLite knows of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        with Store(Path(folder)):
+            pass
+        with closing(sqlite3.connect(Path(folder) / "farm.db")) as db:
+            sql = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
+            names = [str(name) for (name,) in db.execute(sql)]
+            own = [name for name in names if not name.startswith(("_", "sqlite_"))]
+            return {name: dict(_columns(db, name)) for name in own}
+
+
+def unused() -> set[str]:
+    """Meanings of what is not in the schema any more."""
+    found = schema()
+    there = {f"{table}.{column}" for table, columns in found.items() for column in columns}
+    return (TABLES.keys() - found.keys()) | (COLUMNS.keys() - there)
+
+
+def _columns(db: sqlite3.Connection, table: str) -> Iterator[tuple[str, str]]:
+    for _, name, kind, needed, _, key in db.execute(f"PRAGMA table_info({table})"):
+        notes = [kind, *(["key"] if key else []), *(["always there"] if needed and not key else [])]
+        yield name, ", ".join(notes)
+
+
+def _section(name: str, columns: dict[str, str]) -> str:
+    rows = [
+        f"| `{column}` | {kind} | {_meaning(name, column)} |" for column, kind in columns.items()
+    ]
+    table = "\n".join(["| column | | meaning |", "|---|---|---|", *rows])
+    return f"## {name}\n\n{TABLES[name]}\n\n{table}\n"
+
+
+def _meaning(table: str, column: str) -> str:
+    words = COLUMNS.get(f"{table}.{column}") or _COMMON.get(column)
+    if words is None:
+        raise KeyError(f"the column {table}.{column} has no meaning in docs/store_schema.py")
+    return words
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

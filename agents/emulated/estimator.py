@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agents.emulated.exact import ExactAgent
 from farm.core.errors import DeviceLost, DeviceUnfit, MeasureTimeout, blaming
+from farm.core.extras import of_extra
 from farm.core.hosts import set_affinity
 from farm.core.values import Network
 from farm.measurement.record import Block, Job, MeasureSpec, Session
@@ -110,13 +111,9 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def installed_version(distribution: str, extra: str) -> str:
     """The version of an estimator. Raises DeviceUnfit where it is not installed."""
-    try:
-        return version(distribution)
-    except PackageNotFoundError as e:
-        raise DeviceUnfit(
-            f"{distribution} is not installed; in the farm's folder run: "
-            f"pip install -c constraints.txt -e '.[{extra}]'"
-        ) from e
+    with of_extra(extra, DeviceUnfit):
+        found = version(distribution)
+    return found  # noqa: RET504 - for mypy, a `with` may end without a `return` in it
 
 
 class EstimatorAgent(ExactAgent):

@@ -5,7 +5,8 @@ FarmError
 │   ├── ConfigError            cluster.yaml, with the line
 │   ├── NetworkSyntaxError     a network that its search space does not know, or an unfit ONNX file
 │   ├── UnknownName            a device, search space, campaign, kind or target that does not exist
-│   └── TargetError            a target that TVM refuses
+│   ├── TargetError            a target that TVM refuses
+│   └── MissingExtra           what was asked for needs a package that is not installed
 ├── StoreError                 exit code 1
 │   ├── StoreBusy              another process of the farm works on this store
 │   ├── StoreNewer             written by a later version of the farm
@@ -59,6 +60,10 @@ class UnknownName(UsageError):
 
 
 class TargetError(UsageError):
+    pass
+
+
+class MissingExtra(UsageError):
     pass
 
 

@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -16,9 +16,12 @@ from packaging.requirements import Requirement
 
 from farm.compile.linker import find_linker
 from farm.core.errors import FarmError
+from farm.core.extras import EXTRAS, install_command
 from farm.execution.attempts import make_agent
 from farm.inventory.config import Device, FarmConfig, load
 from farm.store import Store, StoreLock
+
+_NAME = "latency-farm"
 
 _DISK_BYTES = 2 * 1024**3
 """A search space of 10,000 networks is a few gigabytes of artifacts; half of that is a warning."""
@@ -36,7 +39,7 @@ class Check:
 
 def examine(config: Path, store: Path | None) -> list[Check]:
     """Everything there is to look at, in the order in which it should be mended."""
-    checks = [_python(), *_packages(), _compiler(), _linker(), _cores(), _governor()]
+    checks = [_python(), *_packages(), *_extras(), _compiler(), _linker(), _cores(), _governor()]
     try:
         loaded = load(config)
     except FarmError as e:
@@ -54,8 +57,31 @@ def _python() -> Check:
 
 
 def _packages() -> list[Check]:
-    needed = [Requirement(text) for text in requires("latency-farm") or []]
-    return [_package(r) for r in needed if r.marker is None]
+    return [_package(r) for r in _requirements() if r.marker is None]
+
+
+def _requirements() -> list[Requirement]:
+    return [Requirement(text) for text in requires(_NAME) or []]
+
+
+def _extras() -> list[Check]:
+    """A row for each extra, which the farm works without."""
+    needed = {name: [r for r in _requirements() if _is_of(r, name)] for name in EXTRAS}
+    return [_extra(name, packages) for name, packages in needed.items() if packages]
+
+
+def _is_of(requirement: Requirement, extra: str) -> bool:
+    """Whether an extra brings a package itself, and not by another extra."""
+    marker = requirement.marker
+    return marker is not None and requirement.name != _NAME and marker.evaluate({"extra": extra})
+
+
+def _extra(name: str, needed: Sequence[Requirement]) -> Check:
+    lacking = [check.what for check in map(_package, needed) if check.state != "ok"]
+    if not lacking:
+        return Check("ok", f"extra {name}", f"installed, for {EXTRAS[name]}")
+    found = f"without {', '.join(lacking)}; it is for {EXTRAS[name]}"
+    return Check("note", f"extra {name}", found, install_command(name))
 
 
 def _package(requirement: Requirement) -> Check:

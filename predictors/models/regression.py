@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from farm.core.extras import of_extra
 from predictors import FloatArray
 from predictors.models.plain import Fitted
 
@@ -43,7 +44,8 @@ class RandomForest:
     seed: int = 0
 
     def __call__(self, x: FloatArray, log_s: FloatArray) -> Fitted:
-        from sklearn.ensemble import RandomForestRegressor
+        with of_extra("baselines"):
+            from sklearn.ensemble import RandomForestRegressor
 
         centre = float(log_s.mean())
         forest = RandomForestRegressor(TREES, max_features=1 / 3, random_state=self.seed)
@@ -59,7 +61,8 @@ class BoostedTrees:
     seed: int = 0
 
     def __call__(self, x: FloatArray, log_s: FloatArray) -> Fitted:
-        import xgboost
+        with of_extra("baselines"):
+            import xgboost
 
         centre = float(log_s.mean())
         options = {

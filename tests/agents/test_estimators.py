@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -255,7 +256,7 @@ class TestDevices:
     )
     def test_say_which_extra_is_missing(self, kind, options, extra, monkeypatch):
         def missing(name: str) -> str:
-            raise estimator.PackageNotFoundError(name)
+            raise PackageNotFoundError(name)
 
         monkeypatch.setattr(estimator, "version", missing)
         says = rf"pip install -c constraints.txt -e '.\[{extra}\]'"

@@ -1,4 +1,7 @@
-"""Connections over SSH: with a real server, and with hosts that are not what they should be."""
+"""Connections over SSH: with a real server, and with hosts that are not what they should be.
+
+What all pipes do is in test_pipe_conformance.py.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import psutil
 import pytest
@@ -206,12 +208,6 @@ class TestLoss:
             lock = json.loads((ssh_server.home / "f/lock").read_text())
             yield pipe, psutil.Process(lock["supervisor"])
 
-    def test_a_supervisor_that_dies_is_missed_at_once(self, supervisor):
-        pipe, process = supervisor
-        process.kill()
-        with pytest.raises(DeviceLost, match=r"the supervisor on .* ended with"):
-            pipe.request({"op": "ping"}, 60)
-
     def test_a_connection_that_breaks_is_missed_at_once(self, supervisor):
         pipe, process = supervisor
         next(parent for parent in process.parents() if parent.name().startswith("sshd")).kill()
@@ -220,29 +216,13 @@ class TestLoss:
 
     def test_a_frozen_device_is_missed_by_its_heartbeat(self, supervisor, monkeypatch):
         pipe, process = supervisor
-        monkeypatch.setattr(pipe, "BEAT_S", 0.1)
-        monkeypatch.setattr(pipe, "SILENCE_S", 1.0)
+        monkeypatch.setattr("agents.remote.pipe.SILENCE_S", 1.0)
         process.suspend()
         try:
             with pytest.raises(DeviceLost, match="is silent for 1 s"):
                 pipe.request({"op": "ping"}, 60)
         finally:
             process.kill()
-
-    def test_a_late_reply_is_never_taken_for_anothers(self, supervisor):
-        pipe, process = supervisor
-        process.suspend()
-        with pytest.raises(DeviceLost, match=r"no reply within 0\.2 s"):
-            pipe.request({"op": "have", "name": "x.so", "size_bytes": 0}, 0.2)
-        process.resume()
-        assert pipe.request({"op": "ping"}, 60)["result"] == {}
-
-    def test_noise_in_the_stream_ends_it(self, supervisor):
-        pipe, process = supervisor
-        with Path(f"/proc/{process.pid}/fd/1").open("wb", buffering=0) as stdout:
-            stdout.write(b"Broadcast message from root\n")
-        with pytest.raises(DeviceLost, match="must answer with JSON objects, got b'Broadcast"):
-            pipe.request({"op": "ping"}, 60)
 
     def test_closing_ends_the_process_on_the_device(self, supervisor):
         pipe, process = supervisor

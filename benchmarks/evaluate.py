@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import published
-from benchmarks.methods import Case, FewShot, Method, Prediction
+from benchmarks.contract import Case, FewShot, Method, Prediction
 from benchmarks.published import Table
 from benchmarks.tasks import Task
 from farm.core.errors import UsageError

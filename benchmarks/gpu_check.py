@@ -1,7 +1,7 @@
 """Does the farm measure a GPU right? Runs alone on a GPU machine, from a folder packed elsewhere.
 
-    python -m benchmarks.gpu_check --pack DIR [--arch sm_90a]     # here; needs nvcc and no GPU
-    python3 DIR/gpu_check.py [--json FILE] [--index 0]            # there; needs no package at all
+    python -m benchmarks.gpu_pack DIR [--arch sm_90a]     # here; needs nvcc and no GPU
+    python3 DIR/gpu_check.py [--json FILE] [--index 0]    # there; needs no package at all
 
 The machine needs an NVIDIA driver for CUDA 13 and Python 3.9 or later, no CUDA toolkit and no
 network. Each network is measured by the farm's own runner, in sessions of fresh processes, and
@@ -351,32 +351,17 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="gpu_check", description=__doc__.partition("\n")[0])
     parser.add_argument("--json", type=Path, help="write the record to this file")
     parser.add_argument("--index", type=int, default=0, help="of the GPU, in CUDA's order")
-    parser.add_argument("--pack", type=Path, metavar="DIR", help="make the folder that runs alone")
-    parser.add_argument("--arch", action="append", help="with --pack: compile for it; repeatable")
-    parser.add_argument("--networks", type=int, default=20, help="with --pack: how many")
-    parser.add_argument("--seed", type=int, default=0, help="with --pack: which networks")
     parser.add_argument("--step", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.step:
         _step()
         return 0
-    if options.pack:
-        return _packed(options)
     if not (HERE / "packed.json").exists():
-        parser.error(f"{HERE} holds no packed networks; make a folder with --pack DIR, and run it")
+        parser.error(
+            f"{HERE} holds no packed networks; make a folder that does, with "
+            "`python -m benchmarks.gpu_pack DIR`, and run the check there"
+        )
     return _checked(options.index, options.json)
-
-
-def _packed(options: argparse.Namespace) -> int:
-    from benchmarks.gpu_pack import pack
-    from farm.core.errors import FarmError
-
-    try:
-        print(json.dumps(pack(options.pack, options.networks, options.seed, options.arch)))
-    except FarmError as e:
-        print(f"gpu_check: {e}", file=sys.stderr)
-        return e.exit_code
-    return 0
 
 
 def _checked(index: int, path: Path | None) -> int:

@@ -1,9 +1,16 @@
-"""The folder that `benchmarks.gpu_check` runs from on a GPU machine: made where no GPU is."""
+"""The folder that `benchmarks/gpu_check.py` runs from on a GPU machine: made where no GPU is.
+
+    python -m benchmarks.gpu_pack DIR [--arch sm_90a] [--networks 20] [--seed 0]
+
+Needs nvcc. Prints what the folder holds as one JSON object.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +19,15 @@ import numpy as np
 
 from agents.pipes import DEVICE_FILES
 from agents.runtime.bundle import bundle, bundle_versions
-from benchmarks import gpu_check
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build
-from farm.core.errors import UsageError
+from farm.core.errors import FarmError, UsageError
 from farm.core.hosts import cache_folder
 from farm.core.values import Network
 from farm.spaces import space
+
+CHECK = Path(__file__).with_name("gpu_check.py")
+"""Runs alone: it is copied, and never imported here."""
 
 ARCHS = ("sm_80", "sm_90a")
 """A100 and its like, H100 and H200."""
@@ -40,11 +49,11 @@ def pack(folder: Path, networks: int, seed: int, archs: Sequence[str] | None) ->
     BuildError, DeviceUnfit.
     """
     if folder.exists():
-        raise UsageError(f"{folder} exists; remove it, or name another folder with --pack")
+        raise UsageError(f"{folder} exists; remove it, or name another folder")
     chosen, archs = _networks(networks, seed), tuple(archs or ARCHS)
     entries = [_built(folder, n, i, arch) for arch in archs for i, n in enumerate(chosen)]
     versions = _runtime(folder / "runtime")
-    for path in (*DEVICE_FILES, Path(gpu_check.__file__)):
+    for path in (*DEVICE_FILES, CHECK):
         shutil.copyfile(path, folder / path.name)
     (folder / "packed.json").write_text(json.dumps({"networks": entries, "versions": versions}))
     size_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -87,3 +96,23 @@ def _runtime(folder: Path) -> dict[str, str]:
 
 def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Packs; the exit code."""
+    parser = argparse.ArgumentParser(prog="gpu_pack", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder to make")
+    parser.add_argument("--arch", action="append", help="such as sm_90a; repeatable")
+    parser.add_argument("--networks", type=int, default=20, help="how many")
+    parser.add_argument("--seed", type=int, default=0, help="which networks")
+    options = parser.parse_args(argv)
+    try:
+        print(json.dumps(pack(options.folder, options.networks, options.seed, options.arch)))
+    except FarmError as e:
+        print(f"gpu_pack: {e}", file=sys.stderr)
+        return e.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

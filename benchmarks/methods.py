@@ -1,130 +1,22 @@
-"""The few-shot methods that benchmarks compare, each behind one small contract.
+"""The few-shot methods that benchmarks compare, each one line of METHODS.
 
-A method is prepared once for a task: it is told the references and the structure of all networks,
-and may train on those. Then it is given samples of a target, again and again, and answers with a
-score for every network, and with an interval where it has one. A method is one line of METHODS.
+`benchmarks.contract` says what a method is; the neural ones are in `benchmarks.neural`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Protocol
+from functools import partial
 
 import numpy as np
 
-from benchmarks.published import Table
+from benchmarks.contract import Case, FewShot, Method, of_predictor
 from farm.core.errors import UsageError
-from predictors import FloatArray, IntArray, Observations, Predictor
-from predictors.encodings import ENCODINGS, encode, zcp
-from predictors.encodings.analytic import AnalyticColumns
-from predictors.encodings.hwl import HardwareLatencies, References
+from predictors import FloatArray
+from predictors.encodings import ENCODINGS
 from predictors.models.gp import GaussianProcess
-from predictors.models.mixture_gp import MixtureGP
 from predictors.models.plain import LookupTable, NearestColumn, PlainModel, Rule
 from predictors.models.regression import BoostedTrees, RandomForest, Ridge
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """What every method of a task may know: the table's structure, and the references' training
-    rows. `table` also holds the test devices; methods see those as samples only.
-
-    seed: drew the training networks; what trains on them draws by it, too.
-    """
-
-    table: Table
-    references: References
-    hwl: HardwareLatencies
-    analytic: AnalyticColumns
-    mixture: MixtureGP
-    seed: int = 0
-
-    @classmethod
-    def of(cls, table: Table, references: References, seed: int = 0) -> Case:
-        """Pretraining: fills in the references and scales everything on the training rows."""
-        hwl = HardwareLatencies.of(references, table.structure)
-        analytic = AnalyticColumns.of(table.costs, table.cost_names, references.rows)
-        mixture = MixtureGP.over(
-            hwl.values,
-            np.column_stack([analytic.values, table.parts]),
-            table.structure,
-            references.rows,
-            hwl.spread,
-            analytic.spread,
-        )
-        return cls(table, references, hwl, analytic, mixture, seed)
-
-    def encoding(self, name: str) -> FloatArray:
-        """(N, F), one of `predictors.encodings.ENCODINGS`, standardised on the training rows.
-
-        Raises UsageError for one that needs what the table does not have.
-        """
-        return encode(name, self._part, self.references.rows)
-
-    def _part(self, name: str) -> FloatArray:
-        if name == "zcp":
-            return self._zcp
-        parts = {"vec": self.table.vec, "hwl": self.hwl.values, "analytic": self.analytic.values}
-        if not parts[name].shape[1]:
-            raise UsageError(f"the table {self.table.name!r} has no {name} columns to encode by")
-        return parts[name]
-
-    @cached_property
-    def _zcp(self) -> FloatArray:
-        if not self.table.zcp_names:
-            raise UsageError(
-                f"the table {self.table.name!r} has no zero-cost proxies: give it `zcp` and "
-                f"`zcp_names`, or a file zcp_{self.table.name}.npz beside it"
-            )
-        return zcp.encoded(self.table.zcp, self.table.structure, self.references.rows)
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """score: (N,), ranks as the latency does. interval_s: low and high, (N,) seconds each, of 95 %.
-    latency_s: (N,) seconds, where the method predicts them."""
-
-    score: FloatArray
-    latency_s: FloatArray | None = None
-    interval_s: tuple[FloatArray, FloatArray] | None = None
-
-
-class FewShot(Protocol):
-    """A prepared method: predicts all networks of its case on a target with some samples."""
-
-    def __call__(self, rows: IntArray, latency_s: FloatArray, seed: int) -> Prediction:
-        """rows: (n,) networks, latency_s: (n,) seconds. seed: of whatever it draws."""
-        ...
-
-
-@dataclass(frozen=True)
-class Method:
-    """prepare: (case, encoding) -> the method, pretrained.
-
-    encodings: which ones it can be given, the first one where nothing is said; empty for a method
-    that has its own. seeds: so many draws of samples unless the user asks for more, where each
-    takes a training. tasks: the ones that it is run on among all methods, where that takes long;
-    all where none is named.
-    """
-
-    prepare: Callable[[Case, str], FewShot]
-    encodings: tuple[str, ...] = ()
-    seeds: int | None = None
-    tasks: tuple[str, ...] = ()
-
-
-def of_predictor(predictor: Predictor, features: FloatArray) -> FewShot:
-    """Any model behind the protocol of `predictors.Predictor`. features: (N, F), as it wants."""
-
-    def predict(rows: IntArray, latency_s: FloatArray, seed: int) -> Prediction:
-        del seed
-        seen = Observations.of_one("target", features[rows], latency_s)
-        posterior = predictor.fit(seen).posterior(features, "target")
-        return Prediction(posterior.mean, posterior.latency_s, posterior.interval_s())
-
-    return predict
 
 
 def mixture(case: Case, encoding: str) -> FewShot:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmarks.methods import Case, FewShot, of_predictor
+from benchmarks.contract import Case, FewShot, of_predictor
 from predictors import FloatArray
 from predictors.encodings.graph import OperationGraph
 from predictors.encodings.normalisation import TrainingRows

@@ -90,8 +90,8 @@ class TestPacked:
 
 
 def test_what_cannot_be_packed_is_said(tmp_path, capsys):
-    assert gpu_check.main(["--pack", str(tmp_path)]) == 2
-    assert f"gpu_check: {tmp_path} exists; remove it" in capsys.readouterr().err
+    assert gpu_pack.main([str(tmp_path)]) == 2
+    assert f"gpu_pack: {tmp_path} exists; remove it" in capsys.readouterr().err
 
 
 def test_without_a_gpu_it_says_so(folder):
@@ -106,7 +106,7 @@ def test_without_a_gpu_it_says_so(folder):
 def test_without_networks_it_says_what_to_do():
     done = run(Path(gpu_check.__file__).parent)
     assert done.code == 2
-    assert "--pack DIR" in done.err
+    assert "`python -m benchmarks.gpu_pack DIR`" in done.err
 
 
 @pytest.fixture(scope="module")

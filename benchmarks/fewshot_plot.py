@@ -7,8 +7,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.anchors import PUBLISHED
 from benchmarks.evaluate import Outcome, grouped, mean_spearman
+from benchmarks.paper_figures import PUBLISHED
 
 FAMILIES = 9
 """Curves that a plot has room for: the best encoding of each method, the best methods."""
@@ -30,7 +30,7 @@ def plot_task(task: str, outcomes: Sequence[Outcome], path: Path) -> None:
             color=("C3" if ours else None),
             label=label,
         )
-    for marker, published in zip("^sDvP*X<>", _anchors(task), strict=False):
+    for marker, published in zip("^sDvP*X<>", _published(task), strict=False):
         label = f"{published.method}, published"
         rho = published.spearman[task]
         axes.plot(published.samples, rho, marker, color="black", markersize=6, label=label)
@@ -70,7 +70,7 @@ def _curves(outcomes: Sequence[Outcome]) -> list[tuple[str, dict[int, float]]]:
     return [*ours, *others[:FAMILIES]]
 
 
-def _anchors(task: str) -> list:  # type: ignore[type-arg]
+def _published(task: str) -> list:  # type: ignore[type-arg]
     """Published figures of up to 20 samples, the best of each method and number of samples."""
     found = [p for p in PUBLISHED if task in p.spearman and 0 < p.samples <= 20]
     kept = {}

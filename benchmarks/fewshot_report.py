@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.anchors import PUBLISHED
 from benchmarks.evaluate import Outcome, grouped, mean_spearman, rows, summary
 from benchmarks.fewshot_plot import plot_task
+from benchmarks.paper_figures import PUBLISHED
 from benchmarks.report import machine, versions
 from benchmarks.studies import Study
 from farm.core.errors import UsageError

@@ -26,8 +26,8 @@ from benchmarks.tasks import TASKS, Task
 from farm.core.errors import FarmError, UnknownName
 from predictors import FloatArray, IntArray, metrics
 from predictors.acquisition import Pool, random
-from predictors.models.anchors import normalised
 from predictors.models.devices import by_roots
+from predictors.models.embedding_networks import normalised
 from predictors.models.multi_predict import EmbeddingKind, MultiPredict
 
 EMBEDDINGS: tuple[EmbeddingKind, ...] = ("raw", "sample", "index", "table")
@@ -85,10 +85,11 @@ def _rank(model: MultiPredict, features: FloatArray, latency_s: FloatArray, seed
 
 def _measured(model: MultiPredict, latency_s: FloatArray) -> FloatArray | None:
     """The embedding of a target that is measured; None where it is not made of latencies."""
-    anchors: IntArray = model.training.rows[model.anchors]
+    networks: IntArray = model.training.rows[model.embedding_networks]
     if model.settings.embedding == "raw":
-        return 1e3 * latency_s[anchors]
-    return normalised(np.sqrt(latency_s[anchors])) if model.settings.embedding == "sample" else None
+        return 1e3 * latency_s[networks]
+    sample = model.settings.embedding == "sample"
+    return normalised(np.sqrt(latency_s[networks])) if sample else None
 
 
 def _task(name: str) -> Task:

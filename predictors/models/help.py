@@ -20,8 +20,8 @@ from torch import Tensor
 from predictors import FloatArray, IntArray
 from predictors.encodings.graph import OperationGraph
 from predictors.encodings.hwl import References
-from predictors.models.anchors import anchor_positions, anchor_values, normalised
 from predictors.models.devices import TrainingDevices, by_roots, nearest
+from predictors.models.embedding_networks import embedding_positions, embedding_values, normalised
 from predictors.models.gcn import nodes, with_global_node
 from predictors.models.plain import Fitted
 from predictors.models.training import chunks, repeatable, tensor
@@ -39,7 +39,7 @@ class Settings:
     one prediction. kl_weight, shift_scale: of its divergence from a standard normal, and of its
     effect."""
 
-    anchors: int = 10
+    embedding_size: int = 10
     width: int = 100
     convolutions: int = 4
     episodes: int = 2000
@@ -88,7 +88,7 @@ class Architecture:
     def start(self, features: int) -> Learned:
         """Drawn from torch's generator."""
         s = self.settings
-        sizes = {"device0": (s.anchors, s.width), "device1": (s.width, s.width)}
+        sizes = {"device0": (s.embedding_size, s.width), "device1": (s.width, s.width)}
         both = 2 * s.width
         sizes |= {"joint0": (both, both), "joint1": (both, both), "out": (both, 1)}
         first = features if self.graph is None else self.graph.kinds + 2
@@ -98,7 +98,7 @@ class Architecture:
         parameters = _drawn(sizes)
         rates = {k: torch.full_like(v, s.first_inner_rate) for k, v in parameters.items()}
         shifts = 2 * (both + 1) * len(MODULATED)
-        modulator = _drawn({"hidden": (s.anchors, 10), "shifts": (10, shifts)})
+        modulator = _drawn({"hidden": (s.embedding_size, 10), "shifts": (10, shifts)})
         learned = Learned(parameters, rates, modulator)
         for value in learned.tensors:
             value.requires_grad_()
@@ -109,7 +109,7 @@ class Architecture:
         return features if self.graph is None else nodes(self.graph, features)
 
     def forward(self, parameters: Parameters, inputs: Tensor, hardware: Tensor) -> Tensor:
-        """inputs: (T, B, F) or (T, B, V, K), hardware: (T, anchors) -> (T, B)."""
+        """inputs: (T, B, F) or (T, B, V, K), hardware: (T, A) -> (T, B)."""
         encoded = self._encoded(parameters, inputs)
         device = hardware[:, None]
         for name in ("device0", "device1"):
@@ -137,7 +137,7 @@ class Architecture:
     def modulated(
         self, learned: Learned, hardware: Tensor, noise: Tensor
     ) -> tuple[Parameters, Tensor]:
-        """Parameters for devices, hardware (T, anchors), and the modulator's divergence from a
+        """Parameters for devices, hardware (T, A), and the modulator's divergence from a
         standard normal, summed over devices. noise: (T, Z), standard normal."""
         hidden = torch.relu(_linear(learned.modulator, "hidden", hardware))
         mean, raw = _linear(learned.modulator, "shifts", hidden).chunk(2, dim=-1)
@@ -185,13 +185,14 @@ class Architecture:
 class Help:
     """A rule of `predictors.models.plain`, meta-learned on devices.
 
-    anchors: (A, F), the reference networks.
+    embedding_networks: (A,), positions among the training networks of those whose latencies are a
+        device's embedding.
     """
 
     architecture: Architecture
     learned: Learned
     training: TrainingDevices
-    anchors: IntArray
+    embedding_networks: IntArray
 
     @classmethod
     def pretrained(
@@ -199,14 +200,15 @@ class Help:
         features: FloatArray,
         references: References,
         settings: Settings = Settings(),
-        anchors: IntArray | None = None,
+        embedding_networks: IntArray | None = None,
         graph: OperationGraph | None = None,
     ) -> Help:
-        """features: (N, F); with `graph`, Vec unscaled. anchors: training networks that were
-        measured on all references; without, `settings.anchors` spread over the mean latency."""
+        """features: (N, F); with `graph`, Vec unscaled. embedding_networks: training networks that
+        were measured on all references; without, `settings.embedding_size` spread over the mean
+        latency."""
         training = TrainingDevices.of(features, references)
-        chosen = anchor_positions(training, settings.anchors, anchors)
-        architecture = Architecture(graph, replace(settings, anchors=len(chosen)))
+        chosen = embedding_positions(training, settings.embedding_size, embedding_networks)
+        architecture = Architecture(graph, replace(settings, embedding_size=len(chosen)))
         with repeatable(settings.seed) as generator:
             learned = architecture.start(features.shape[1])
             _meta_train(architecture, learned, training, chosen, generator)
@@ -217,14 +219,14 @@ class Help:
         return by_roots(self.adapt, x, log_s)
 
     def adapt(self, x: FloatArray, roots: FloatArray) -> Fitted:
-        """Describe the device by its anchors, then take the inner steps."""
-        settings, known = self.architecture.settings, self.training.values[self.anchors]
+        """Describe the device by its embedding networks, then take the inner steps."""
+        settings, known = self.architecture.settings, self.training.values[self.embedding_networks]
         with repeatable(settings.seed) as generator:
             before = self._predicted(x, normalised(known.T))
             best = nearest(before.T, roots)
             scale = self.training.typical.matched(before[best], roots)
-            points = self.training.features[self.anchors]
-            found = anchor_values(points, known[:, best], x, scale.values(roots))
+            points = self.training.features[self.embedding_networks]
+            found = embedding_values(points, known[:, best], x, scale.values(roots))
             hardware = found[None]
             scale = self.training.typical.matched(self._predicted(x, hardware)[0], roots)
             drawn = self._adapted(x, hardware, scale.values(roots), generator)
@@ -276,13 +278,13 @@ def _meta_train(
     architecture: Architecture,
     learned: Learned,
     training: TrainingDevices,
-    anchors: IntArray,
+    embedding_networks: IntArray,
     generator: torch.Generator,
 ) -> None:
     """Minimise the error on queries after the inner steps on samples, over random devices."""
     settings = architecture.settings
     optimizer = torch.optim.Adam(learned.tensors, lr=settings.learning_rate, fused=True)
-    hardware = tensor(normalised(training.values[anchors].T))
+    hardware = tensor(normalised(training.values[embedding_networks].T))
     inputs = architecture.inputs(tensor(training.features))
     values = tensor(training.values)
     for _ in range(settings.episodes):

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from predictors import FloatArray, IntArray
 from predictors.encodings.hwl import References
 from predictors.encodings.normalisation import TrainingRows
-from predictors.models.anchors import anchor_positions, anchor_values, normalised
 from predictors.models.devices import Scale, TrainingDevices, by_roots, nearest
+from predictors.models.embedding_networks import embedding_positions, embedding_values, normalised
 from predictors.models.plain import Fitted
 from predictors.models.training import Schedule, layers, predicted, repeatable, tensor, train
 
@@ -83,13 +83,13 @@ class Predictor(nn.Module):
 class MultiPredict:
     """A rule of `predictors.models.plain`, pretrained on devices.
 
-    anchors: (A,), positions among the training networks of those whose latencies are a device's
-        Sample embedding.
+    embedding_networks: (A,), positions among the training networks of those whose latencies are a
+        device's Sample embedding.
     """
 
     network: Predictor
     training: TrainingDevices
-    anchors: IntArray
+    embedding_networks: IntArray
     settings: Settings
 
     @classmethod
@@ -98,15 +98,16 @@ class MultiPredict:
         features: FloatArray,
         references: References,
         settings: Settings = Settings(),
-        anchors: IntArray | None = None,
+        embedding_networks: IntArray | None = None,
     ) -> MultiPredict:
         """features: (N, F), standardised; all networks of the pool.
 
-        anchors: training networks for Sample embeddings; without, as many as the embedding's size,
-        evenly spread over the mean latency. Raises ValueError for networks without measurements.
+        embedding_networks: training networks for Sample embeddings; without, as many as the
+        embedding's size, evenly spread over the mean latency. Raises ValueError for networks
+        without measurements.
         """
         training = TrainingDevices.of(features, references)
-        chosen = anchor_positions(training, settings.embedding_size, anchors)
+        chosen = embedding_positions(training, settings.embedding_size, embedding_networks)
         hardware = _embeddings(training, chosen, references, settings)
         with repeatable(settings.seed) as generator:
             learned = settings.embedding == "table"
@@ -150,9 +151,9 @@ class MultiPredict:
             return torch.tensor(_bits(len(self.training.devices))[None])
         if self.settings.embedding == "raw":
             raise ValueError("a raw embedding is measured: call `adapt` with it as `hardware`")
-        points = self.training.features[self.anchors]
+        points = self.training.features[self.embedding_networks]
         known = predicted(self.network, points)[:, best]
-        return torch.tensor(anchor_values(points, known, x, values)[None])
+        return torch.tensor(embedding_values(points, known, x, values)[None])
 
 
 def pretrain(
@@ -177,14 +178,14 @@ def pretrain(
 
 
 def _embeddings(
-    training: TrainingDevices, anchors: IntArray, references: References, settings: Settings
+    training: TrainingDevices, networks: IntArray, references: References, settings: Settings
 ) -> FloatArray:
-    """(R, d), where they are not learned. anchors: (A,), positions among the training networks."""
+    """(R, d), where they are not learned. networks: (A,), positions among the training networks."""
     if settings.embedding == "index":
         return np.stack([_bits(i) for i in range(len(training.devices))])
     if settings.embedding == "raw":
-        return 1e3 * references.latency_s[training.rows[anchors]].T
-    return normalised(training.values[anchors].T)
+        return 1e3 * references.latency_s[training.rows[networks]].T
+    return normalised(training.values[networks].T)
 
 
 def _bits(index: int) -> FloatArray:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks import fewshot, tasks
-from benchmarks.anchors import PUBLISHED
 from benchmarks.methods import METHODS
+from benchmarks.paper_figures import PUBLISHED
 from benchmarks.tasks import TASKS
 from predictors import metrics
 from tests.benchmarks.conftest import DEVICES, Fields, Refused, Run

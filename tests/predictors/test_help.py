@@ -43,11 +43,11 @@ def test_it_learns_from_training_rows_alone(pool: FloatArray) -> None:
     np.testing.assert_array_equal(a(x[:6], log_s)(x), b(x[:6], log_s)(x))
 
 
-def test_what_is_measured_on_the_reference_networks_describes_the_device(pool: FloatArray) -> None:
+def test_what_is_measured_on_the_embedding_networks_describes_the_device(pool: FloatArray) -> None:
     model, x = meta(pool, with_graph=False), operations(pool)
-    anchors = model.training.rows[model.anchors].tolist()
+    networks = model.training.rows[model.embedding_networks].tolist()
     odd = references(pool).latency_s[:, 2]
-    described = rho(model, x, odd, anchors)
+    described = rho(model, x, odd, networks)
     assert described > 0.97
 
 
@@ -71,7 +71,7 @@ def test_episodes_draw_measured_networks_without_repeats(pool: FloatArray) -> No
 
 
 def test_a_step_lowers_the_error_on_the_samples(pool: FloatArray) -> None:
-    architecture = Architecture(chain(pool), Settings(width=8, anchors=3, steps=1))
+    architecture = Architecture(chain(pool), Settings(width=8, embedding_size=3, steps=1))
     torch.manual_seed(0)
     learned = architecture.start(operations(pool).shape[1])
     inputs = architecture.inputs(torch.tensor(operations(pool)[:6], dtype=torch.float32))

@@ -10,8 +10,8 @@ import torch
 
 from predictors import FloatArray, metrics
 from predictors.encodings.normalisation import TrainingRows
-from predictors.models.anchors import anchor_positions, anchor_values
 from predictors.models.devices import Scale, TrainingDevices, nearest
+from predictors.models.embedding_networks import embedding_positions, embedding_values
 from predictors.models.multi_predict import MultiPredict
 from predictors.models.training import Schedule, repeatable, train
 from tests.neural import QUICK, hwl, multi, references, standardised, transfer
@@ -78,13 +78,13 @@ def test_another_seed_is_another_network(pool: FloatArray) -> None:
 
 def test_a_raw_embedding_must_be_measured(pool: FloatArray) -> None:
     model, x = multi(pool, replace(QUICK, embedding="raw")), standardised(pool)
-    anchors = model.training.rows[model.anchors]
+    networks = model.training.rows[model.embedding_networks]
     known_ms = 1e3 * references(pool).latency_s
-    np.testing.assert_allclose(model.network.hardware.numpy(), known_ms[anchors].T)
+    np.testing.assert_allclose(model.network.hardware.numpy(), known_ms[networks].T)
     roots = np.sqrt(known_ms[:6, 0] / np.median(known_ms[:6, 0]))
     with pytest.raises(ValueError, match="a raw embedding is measured"):
         model.adapt(x[:6], roots)
-    ranks = model.adapt(x[:6], roots, known_ms[anchors, 0])(x)
+    ranks = model.adapt(x[:6], roots, known_ms[networks, 0])(x)
     assert (metrics.spearman(ranks, known_ms[:, 0]) or 0) > 0.9
 
 
@@ -95,39 +95,39 @@ def test_an_index_embeds_a_new_device_as_the_next_one(pool: FloatArray) -> None:
     np.testing.assert_array_equal(model._hardware(np.empty(0), np.empty(0), 0)[0, -2:], [1, 1])
 
 
-class TestAnchors:
-    """The networks that tell a Sample embedding."""
+class TestEmbeddingNetworks:
+    """The networks that make a Sample embedding."""
 
     def test_they_spread_over_the_latencies(self, pool: FloatArray) -> None:
         training = TrainingDevices.of(standardised(pool), references(pool))
-        mean = training.values.mean(1)[anchor_positions(training, 10)]
+        mean = training.values.mean(1)[embedding_positions(training, 10)]
         assert (np.diff(mean) >= 0).all()
         assert mean[-1] - mean[0] == pytest.approx(np.ptp(training.values.mean(1)))
 
     def test_given_ones_are_taken(self, pool: FloatArray) -> None:
         rows = TrainingRows.of([5, 9, 2, 7])
         training = TrainingDevices.of(standardised(pool), references(pool, rows))
-        np.testing.assert_array_equal(anchor_positions(training, 2, np.array([7, 5])), [3, 0])
+        np.testing.assert_array_equal(embedding_positions(training, 2, np.array([7, 5])), [3, 0])
 
     def test_one_that_was_not_measured_is_an_error(self, pool: FloatArray) -> None:
         rows = TrainingRows.of([5, 9, 2, 7])
         training = TrainingDevices.of(standardised(pool), references(pool, rows))
-        with pytest.raises(ValueError, match="every anchor must be a training network"):
-            anchor_positions(training, 2, np.array([7, 8]))
+        with pytest.raises(ValueError, match="every embedding network must be a training network"):
+            embedding_positions(training, 2, np.array([7, 8]))
 
-    def test_a_measured_anchor_counts_and_another_is_filled_in(self, pool: FloatArray) -> None:
+    def test_a_measured_one_counts_and_another_is_filled_in(self, pool: FloatArray) -> None:
         model, x = (
             multi(pool, replace(QUICK, embedding="sample", embedding_size=10)),
             standardised(pool),
         )
-        anchors = model.training.features[model.anchors]
-        there = anchors[:1]
+        networks = model.training.features[model.embedding_networks]
+        there = networks[:1]
         known = np.linspace(0, 1, 10)
-        low, high = (anchor_values(anchors, known, there, np.array([v])) for v in (-9.0, 9.0))
+        low, high = (embedding_values(networks, known, there, np.array([v])) for v in (-9.0, 9.0))
         assert low[0] == 0
         assert high[0] == 1
-        away = np.flatnonzero((x[:, None] != anchors).any(2).all(1))[:1]
-        filled = anchor_values(anchors, known, x[away], np.array([9.0]))
+        away = np.flatnonzero((x[:, None] != networks).any(2).all(1))[:1]
+        filled = embedding_values(networks, known, x[away], np.array([9.0]))
         np.testing.assert_array_equal(filled, known)
 
 

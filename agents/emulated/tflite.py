@@ -1,10 +1,11 @@
 """Networks as int8 TensorFlow Lite models, written without TensorFlow.
 
-Field numbers and codes are those of `schema.fbs`, version 3, in TensorFlow's sources. Tensors are
-NHWC; every scale is made up and every weight is a seeded int8, as only the work matters here. What
-differs from the network: `SAME` padding puts all of an odd padding at the end (convolutions of
-stride 2), which is the same work; batch norm that follows no convolution is a product and a sum;
-a convolution in groups is one for each group, between a split and a concatenation.
+Codes are those of Vela's own enumerations (the extra `vela`), field numbers those of `schema.fbs`,
+version 3, in TensorFlow's sources. Tensors are NHWC; every scale is made up and every weight is a
+seeded int8, as only the work matters here. What differs from the network: `SAME` padding puts all
+of an odd padding at the end (convolutions of stride 2), which is the same work; batch norm that
+follows no convolution is a product and a sum; a convolution in groups is one for each group,
+between a split and a concatenation.
 """
 
 from __future__ import annotations
@@ -12,6 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
+
+from ethosu.vela.tflite.ActivationFunctionType import ActivationFunctionType
+from ethosu.vela.tflite.BuiltinOperator import BuiltinOperator
+from ethosu.vela.tflite.BuiltinOptions import BuiltinOptions
+from ethosu.vela.tflite.Padding import Padding
+from ethosu.vela.tflite.TensorType import TensorType
 
 from agents.emulated.flatbuffer import (
     BYTE,
@@ -42,28 +49,29 @@ from farm.spaces.ops import (
 VERSION = "1"
 """To be raised when networks are written as other models than before."""
 
-_INT32, _INT8 = 2, 9
-"""Types of tensors."""
-
 _SCALE = 0.05
-_SAME, _VALID = 0, 1
 
-_OPERATORS = {
-    "ADD": (0, 11),
-    "AVERAGE_POOL_2D": (1, 5),
-    "CONCATENATION": (2, 10),
-    "CONV_2D": (3, 1),
-    "DEPTHWISE_CONV_2D": (4, 2),
-    "FULLY_CONNECTED": (9, 8),
-    "MUL": (18, 21),
-    "RELU": (19, 0),
-    "RESHAPE": (22, 17),
-    "SPLIT": (49, 35),
-    "TRANSPOSE": (39, 26),
+_OPTIONS = {
+    BuiltinOperator.ADD: BuiltinOptions.AddOptions,
+    BuiltinOperator.AVERAGE_POOL_2D: BuiltinOptions.Pool2DOptions,
+    BuiltinOperator.CONCATENATION: BuiltinOptions.ConcatenationOptions,
+    BuiltinOperator.CONV_2D: BuiltinOptions.Conv2DOptions,
+    BuiltinOperator.DEPTHWISE_CONV_2D: BuiltinOptions.DepthwiseConv2DOptions,
+    BuiltinOperator.FULLY_CONNECTED: BuiltinOptions.FullyConnectedOptions,
+    BuiltinOperator.MUL: BuiltinOptions.MulOptions,
+    BuiltinOperator.RELU: BuiltinOptions.NONE,
+    BuiltinOperator.RESHAPE: BuiltinOptions.ReshapeOptions,
+    BuiltinOperator.SPLIT: BuiltinOptions.SplitOptions,
+    BuiltinOperator.TRANSPOSE: BuiltinOptions.TransposeOptions,
 }
-"""Code of the operator, and of the table of its options (0: it has none)."""
+"""The table of each operator's options."""
 
 Options = Mapping[int, Any]
+
+_NONE: Options = {}
+
+_PLAIN = Number(BYTE, ActivationFunctionType.NONE)
+"""Of an operator: no activation within it."""
 
 
 def model(graph: Graph) -> bytes:
@@ -94,11 +102,15 @@ class _Writer:
         self._buffers = [Table({})]  # the first is what tensors without data point to
         self._tensors: list[Table] = []
         self._operators: list[Table] = []
-        self._codes: list[str] = []
+        self._codes: list[int] = []
         self.shapes: list[Shape] = []
 
     def tensor(
-        self, shape: Shape, data: bytes | None = None, kind: int = _INT8, scale: float = _SCALE
+        self,
+        shape: Shape,
+        data: bytes | None = None,
+        kind: int = TensorType.INT8,
+        scale: float = _SCALE,
     ) -> int:
         """data: of a constant."""
         quantization = Table({2: Numbers(FLOAT, [scale]), 3: Numbers(LONG, [0])})
@@ -128,34 +140,35 @@ class _Writer:
         return self.tensor(shape, bytes(int(value) & 0xFF for value in values), scale=0.01)
 
     def bias(self, count: int) -> int:
-        return self.tensor((count,), bytes(4 * count), _INT32, _SCALE * 0.01)
+        return self.tensor((count,), bytes(4 * count), TensorType.INT32, _SCALE * 0.01)
 
     def integers(self, values: Sequence[int]) -> int:
         data = b"".join(value.to_bytes(4, "little") for value in values)
-        return self.tensor((len(values),) if len(values) > 1 else (), data, _INT32)
+        return self.tensor((len(values),) if len(values) > 1 else (), data, TensorType.INT32)
 
-    def apply(self, name: str, inputs: Sequence[int], shape: Shape, options: Options = {}) -> int:  # noqa: B006
+    def apply(
+        self, operator: int, inputs: Sequence[int], shape: Shape, options: Options = _NONE
+    ) -> int:
         """The output of an operator with one output."""
-        return self.apply_many(name, inputs, [shape], options)[0]
+        return self.apply_many(operator, inputs, [shape], options)[0]
 
     def apply_many(
-        self, name: str, inputs: Sequence[int], shapes: Sequence[Shape], options: Options
+        self, operator: int, inputs: Sequence[int], shapes: Sequence[Shape], options: Options
     ) -> list[int]:
         outputs = [self.tensor(shape) for shape in shapes]
-        if name not in self._codes:
-            self._codes.append(name)
+        if operator not in self._codes:
+            self._codes.append(operator)
         fields: dict[int, Any] = {
-            0: Number(UINT, self._codes.index(name)),
+            0: Number(UINT, self._codes.index(operator)),
             1: Numbers(INT, inputs),
             2: Numbers(INT, outputs),
         }
-        if _OPERATORS[name][1]:
-            fields |= {3: _byte(_OPERATORS[name][1]), 4: Table(options)}
+        if _OPTIONS[operator] != BuiltinOptions.NONE:
+            fields |= {3: _byte(_OPTIONS[operator]), 4: Table(options)}
         self._operators.append(Table(fields))
         return outputs
 
     def finish(self, source: int, output: int) -> bytes:
-        codes = [_OPERATORS[name][0] for name in self._codes]
         subgraph = Table(
             {
                 0: self._tensors,
@@ -167,7 +180,7 @@ class _Writer:
         )
         fields = {
             0: Number(UINT, 3),
-            1: [Table({0: _byte(code), 2: _int(1), 3: _int(code)}) for code in codes],
+            1: [Table({0: _byte(code), 2: _int(1), 3: _int(code)}) for code in self._codes],
             2: [subgraph],
             4: self._buffers,
         }
@@ -181,16 +194,14 @@ def _write(writer: _Writer, node: Node, inputs: list[int], graph: Graph) -> int:
         case Conv() as op:
             return _conv(writer, op, inputs[0], shape)
         case BatchNorm():
-            scaled = writer.apply(
-                "MUL", [inputs[0], writer.weight(shape[-1:])], shape, {0: _byte(0)}
-            )
-            return writer.apply("ADD", [scaled, writer.weight(shape[-1:])], shape, {0: _byte(0)})
+            return _scale_and_shift(writer, inputs[0], shape)
         case Relu():
-            return writer.apply("RELU", inputs, shape)
+            return writer.apply(BuiltinOperator.RELU, inputs, shape)
         case AvgPool(kernel=kernel, stride=stride, padding=padding):
-            return _pool(writer, inputs[0], shape, kernel, stride, _SAME if padding else _VALID)
+            kept = Padding.SAME if padding else Padding.VALID
+            return _pool(writer, inputs[0], shape, kernel, stride, kept)
         case Add():
-            return writer.apply("ADD", inputs, shape, {0: _byte(0)})
+            return writer.apply(BuiltinOperator.ADD, inputs, shape, {0: _PLAIN})
         case Zeros():
             return writer.tensor(shape, bytes(prod(shape)))
         case ChannelShuffle(groups=groups):
@@ -200,50 +211,58 @@ def _write(writer: _Writer, node: Node, inputs: list[int], graph: Graph) -> int:
         case Linear(features=features):
             weight = writer.weight((features, writer.shapes[inputs[0]][-1]))
             operands = [inputs[0], weight, writer.bias(features)]
-            return writer.apply("FULLY_CONNECTED", operands, shape, {0: _byte(0)})
+            return writer.apply(BuiltinOperator.FULLY_CONNECTED, operands, shape, {0: _PLAIN})
+
+
+def _scale_and_shift(writer: _Writer, x: int, shape: Shape) -> int:
+    operands = [x, writer.weight(shape[-1:])]
+    scaled = writer.apply(BuiltinOperator.MUL, operands, shape, {0: _PLAIN})
+    operands = [scaled, writer.weight(shape[-1:])]
+    return writer.apply(BuiltinOperator.ADD, operands, shape, {0: _PLAIN})
 
 
 def _conv(writer: _Writer, op: Conv, x: int, shape: Shape) -> int:
     channels = writer.shapes[x][-1]
     if op.groups == channels == op.channels:
         weight = writer.weight((1, op.kernel, op.kernel, channels))
-        fields = {**_slide(op.stride), 3: _int(1), 4: _byte(0), 5: _int(1), 6: _int(1)}
+        fields = {**_slide(op.stride), 3: _int(1), 4: _PLAIN, 5: _int(1), 6: _int(1)}
         operands = [x, weight, writer.bias(channels)]
-        return writer.apply("DEPTHWISE_CONV_2D", operands, shape, fields)
+        return writer.apply(BuiltinOperator.DEPTHWISE_CONV_2D, operands, shape, fields)
     if op.groups == 1:
         return _dense_conv(writer, op, x, shape)
     part = (*writer.shapes[x][:-1], channels // op.groups)
     axis = writer.integers([3])
-    parts = writer.apply_many("SPLIT", [axis, x], [part] * op.groups, {0: _int(op.groups)})
+    fields = {0: _int(op.groups)}
+    parts = writer.apply_many(BuiltinOperator.SPLIT, [axis, x], [part] * op.groups, fields)
     narrow = (*shape[:-1], shape[-1] // op.groups)
     outputs = [_dense_conv(writer, op, part, narrow) for part in parts]
-    return writer.apply("CONCATENATION", outputs, shape, {0: _int(3), 1: _byte(0)})
+    return writer.apply(BuiltinOperator.CONCATENATION, outputs, shape, {0: _int(3), 1: _PLAIN})
 
 
 def _dense_conv(writer: _Writer, op: Conv, x: int, shape: Shape) -> int:
     weight = writer.weight((shape[-1], op.kernel, op.kernel, writer.shapes[x][-1]))
-    fields = {**_slide(op.stride), 3: _byte(0), 4: _int(1), 5: _int(1)}
-    return writer.apply("CONV_2D", [x, weight, writer.bias(shape[-1])], shape, fields)
+    fields = {**_slide(op.stride), 3: _PLAIN, 4: _int(1), 5: _int(1)}
+    return writer.apply(BuiltinOperator.CONV_2D, [x, weight, writer.bias(shape[-1])], shape, fields)
 
 
-def _slide(stride: int, padding: int = _SAME) -> dict[int, Number]:
+def _slide(stride: int, padding: int = Padding.SAME) -> dict[int, Number]:
     return {0: _byte(padding), 1: _int(stride), 2: _int(stride)}
 
 
 def _pool(writer: _Writer, x: int, shape: Shape, kernel: int, stride: int, padding: int) -> int:
-    fields = {**_slide(stride, padding), 3: _int(kernel), 4: _int(kernel), 5: _byte(0)}
-    return writer.apply("AVERAGE_POOL_2D", [x], shape, fields)
+    fields = {**_slide(stride, padding), 3: _int(kernel), 4: _int(kernel), 5: _PLAIN}
+    return writer.apply(BuiltinOperator.AVERAGE_POOL_2D, [x], shape, fields)
 
 
 def _global_pool(writer: _Writer, x: int, shape: Shape) -> int:
     n, height, _, channels = writer.shapes[x]
-    pooled = _pool(writer, x, (n, 1, 1, channels), height, height, _VALID)
+    pooled = _pool(writer, x, (n, 1, 1, channels), height, height, Padding.VALID)
     return _reshape(writer, pooled, shape)
 
 
 def _reshape(writer: _Writer, x: int, shape: Shape) -> int:
     operands = [x, writer.integers(shape)]
-    return writer.apply("RESHAPE", operands, shape, {0: Numbers(INT, shape)})
+    return writer.apply(BuiltinOperator.RESHAPE, operands, shape, {0: Numbers(INT, shape)})
 
 
 def _shuffle(writer: _Writer, x: int, shape: Shape, groups: int) -> int:
@@ -251,5 +270,5 @@ def _shuffle(writer: _Writer, x: int, shape: Shape, groups: int) -> int:
     pixels, each = n * height * width, channels // groups
     apart = _reshape(writer, x, (pixels, groups, each))
     order = writer.integers([0, 2, 1])
-    turned = writer.apply("TRANSPOSE", [apart, order], (pixels, each, groups))
+    turned = writer.apply(BuiltinOperator.TRANSPOSE, [apart, order], (pixels, each, groups))
     return _reshape(writer, turned, shape)

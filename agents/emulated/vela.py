@@ -19,7 +19,6 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, model_validator
 
-from agents.emulated import tflite
 from agents.emulated.estimator import (
     Estimate,
     EstimatorAgent,
@@ -130,12 +129,17 @@ class Vela:
     def identity(self) -> Mapping[str, str]:
         """See `Model.identity`."""
         vela = installed_version("ethos-u-vela", "vela")
+        from agents.emulated import tflite
+
         return {**self._configuration, "vela": vela, "writer": tflite.VERSION}
 
     def estimate(self, graph: Graph, run: Run) -> Estimate:
         """See `Model.estimate`."""
+        identity = self.identity()
+        from agents.emulated import tflite
+
         model = tflite.model(graph)
-        key = {**self.identity(), "model": sha256(model).hexdigest()}
+        key = {**identity, "model": sha256(model).hexdigest()}
         summary = self._kept.get(key)
         if summary is None:
             summary = self._compiled(model, run)

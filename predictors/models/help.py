@@ -2,7 +2,7 @@
 
 Lee, Lee, Chong & Hwang, HELP: Hardware-Adaptive Efficient Latency Prediction for NAS via
 Meta-Learning, NeurIPS 2021 (arXiv 2106.08630), section 3: a device is described by its latencies
-on ten reference networks; episodes of a few samples and more queries train the network, a learning
+on ten embedding networks; episodes of a few samples and more queries train the network, a learning
 rate for each of its weights (Meta-SGD, Li et al. 2017), and a modulator that shifts its last layers
 for the device; at the target, the same inner steps. Hyper-parameters are those of the authors'
 published code. One difference: their best episode on four more validation devices is not looked

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -26,6 +27,8 @@ from farm.spaces import space
 from farm.spaces.graph import INPUT, Graph, apply, build
 from farm.spaces.ops import Add, AvgPool, Conv, GlobalAvgPool, Linear, Relu
 from tests.agents.conftest import measure_one
+
+ROOT = Path(__file__).parents[2]
 
 ALL_OPERATIONS = {
     "nb201": "|avg_pool_3x3~0|+|nor_conv_1x1~0|none~1|+|none~0|skip_connect~1|nor_conv_3x3~2|",
@@ -262,6 +265,16 @@ class TestDevices:
         says = rf"pip install -c constraints.txt -e '.\[{extra}\]'"
         with kind("npu", options()) as agent, pytest.raises(DeviceUnfit, match=says):
             agent.facts()
+
+    @pytest.mark.parametrize("kind", ["vela", "zigzag"])
+    def test_are_named_in_cluster_yaml_without_their_extra(self, kind):
+        absent = ("ethosu", "flatbuffers", "zigzag")
+        code = f"import sys; sys.modules.update(dict.fromkeys({absent}))\n"
+        code += f"from agents import agent_class; print(agent_class({kind!r}).__name__)"
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.stdout.strip() == f"{kind.capitalize()}Agent", done.stderr
 
     def test_of_two_configurations_differ(self):
         prints = set()

@@ -1,4 +1,4 @@
-"""HELP: what meta-learning and the reference networks are worth."""
+"""HELP: what meta-learning and the embedding networks are worth."""
 
 from __future__ import annotations
 

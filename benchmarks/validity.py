@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks import report
 from benchmarks.published import folder
-from farm import Farm
+from farm import Farm, Launch
 from farm.cli.progress import watching
 from farm.spaces import space
 from farm.store import Store
@@ -40,12 +40,14 @@ def measured(
     with TemporaryDirectory() as scratch, watching() as watch:
         farm = Farm.open(options.config, scratch)
         farm.launch(
-            "nb201",
-            devices,
-            options.networks,
-            holdout=0,
-            seed=options.seed,
-            select="random",
+            Launch(
+                space="nb201",
+                devices=devices,
+                budget=options.networks,
+                holdout=0,
+                seed=options.seed,
+                select="random",
+            ),
             executor=options.executor,
             watch=watch,
         )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from farm.campaign.planning import Launch
     from farm.farm import Farm
 
-__all__ = ["Farm"]
+__all__ = ["Farm", "Launch"]
+
+_WHERE = {"Farm": "farm.farm", "Launch": "farm.campaign.planning"}
 
 
 def __getattr__(name: str) -> Any:
-    """`Farm` on demand: the farm's small parts must not pull in all others."""
-    if name != "Farm":
+    """On demand: the farm's small parts must not pull in all others."""
+    if name not in _WHERE:
         raise AttributeError(f"module 'farm' has no attribute {name!r}")
-    from farm.farm import Farm
-
-    return Farm
+    return getattr(import_module(_WHERE[name]), name)

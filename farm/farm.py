@@ -1,8 +1,9 @@
 """The farm as a Python object; every command is a thin layer over it.
 
-from farm import Farm
+from farm import Farm, Launch
 
-summary = Farm.open("cluster.yaml").launch(space="nb201", devices=["cpu1"], budget=40)
+asked = Launch(space="nb201", devices=["cpu1"], budget=40)
+summary = Farm.open("cluster.yaml").launch(asked)
 """
 
 from __future__ import annotations
@@ -13,30 +14,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from farm.campaign.loop import Campaign, Watch
+from farm.campaign.planning import Launch, planned
 from farm.campaign.query import measure_network
 from farm.campaign.summary import Summary, summarise
 from farm.compile.artifacts import ArtifactStore
-from farm.compile.build import build_key
-from farm.compile.kernels import kernel_cache
-from farm.core.errors import BuildError, UnknownName, UsageError
+from farm.core.errors import UnknownName, UsageError
 from farm.core.values import DeviceFacts, Network
-from farm.devices import controls
-from farm.devices.certificate import LOAD_S, certify
+from farm.devices.certificate import LOAD_S
+from farm.devices.examination import examine
 from farm.devices.health import Health, health
-from farm.execution.attempts import attempt_build, make_agent
 from farm.execution.inline import InlineExecutor
-from farm.execution.protocol import BuildJob, Executor
+from farm.execution.protocol import Executor
 from farm.inventory.config import Device, FarmConfig, load
-from farm.measurement.record import Failure, Job, Measurement
+from farm.measurement.record import Failure, Measurement
 from farm.measurement.verdict import VERDICTS
 from farm.prediction.hwl import Encoding, entry, known, normalisation
 from farm.prediction.selection import Chooser
-from farm.spaces import parse_network, space
-from farm.spaces.base import ONNX
-from farm.store import Plan, Store, StoredModels, StoreLock
+from farm.spaces import space
+from farm.spaces.given import given_network
+from farm.store import Store, StoredModels, StoreLock
 
 EXECUTORS = ("ray", "inline")
 MEASURE = ("never", "missing", "always")
@@ -55,31 +52,15 @@ class Farm:
         return cls(config if store is None else replace(config, store=Path(store).absolute()))
 
     def launch(
-        self,
-        space: str,
-        devices: Sequence[str],
-        budget: int,
-        holdout: int = 10,
-        seed: int = 0,
-        select: str = "active",
-        device_seconds: float | None = None,
-        executor: str = "ray",
-        watch: Watch = lambda _: None,
-        input_shape: str | None = None,
+        self, launch: Launch, executor: str = "ray", watch: Watch = lambda _: None
     ) -> Summary:
-        """Start a campaign and work until it is done. For the arguments see `farm.store.Plan`.
-
-        space: a name, or `onnx:FOLDER` for the .onnx files in a folder.
-        input_shape: of networks from ONNX files, such as `1,3,224,224`, where theirs is dynamic.
-        """
-        plan, models = self._plan(
-            space, devices, budget, holdout, seed, select, device_seconds, input_shape
-        )
+        """Start a campaign and work until it is done."""
+        begun = planned(launch, self.config)
         with StoreLock(self.config.store), Store(self.config.store) as store:
-            with self._executor(executor, plan.devices) as running:
-                store.models.keep(models)
-                name = store.add_campaign(plan)
-                self._run(name, store, running, watch)
+            with self._executor(executor, begun.plan.devices) as running:
+                store.models.keep(begun.models)
+                name = store.add_campaign(begun.plan)
+                self._run(name, begun.chooser, store, running, watch)
             return summarise(store, name)
 
     def resume(
@@ -103,9 +84,10 @@ class Farm:
             measured = store.measured(stored.id) if again else []
             repeated = [request for request, found in measured if found.verdict in again]
             if repeated or stored.state != "done" or store.was_cut_short(stored.id):
+                chooser = Chooser(stored.plan, space(stored.plan.space, store.models))
                 with self._executor(executor, stored.plan.devices) as running:
                     store.invalidate_results(repeated, "asked for again")
-                    self._run(stored.id, store, running, watch)
+                    self._run(stored.id, chooser, store, running, watch)
             return summarise(store, stored.id)
 
     def cancel(self, campaign: str) -> str:
@@ -135,12 +117,7 @@ class Farm:
             raise UsageError(f"--load-seconds must be positive, got {load_s}")
         chosen = self.config.device(device)
         with StoreLock(self.config.store), Store(self.config.store) as store:
-            with make_agent(chosen) as agent:
-                facts = agent.facts()
-                jobs = [self._job(network, facts) for network in _examined(facts)]
-                certificate = certify(agent, jobs, chosen.spec, load_s)
-            store.see(facts)
-            store.add_certificate(device, facts.fingerprint, certificate.to_json())
+            examine(chosen, store, self._artifacts(), load_s)
             return store.certificate(device) or {}
 
     def health(self, facts: DeviceFacts) -> Health:
@@ -150,18 +127,6 @@ class Farm:
         with self.store() as store:
             device = self.config.device(facts.device)
             return health(store, facts, device.spec, device.controls.tolerated)
-
-    def _job(self, network: Network, facts: DeviceFacts) -> Job:
-        if facts.target is None:
-            return Job(network, None)
-        model = space(network.space).model(network)
-        content = model.SerializeToString(deterministic=True)
-        job = BuildJob(build_key(model, facts.target), network, content, facts.target)
-        found = self._artifacts().get(job.build_key)
-        built = found or attempt_build(job, self._artifacts(), kernel_cache(self._artifacts()))
-        if isinstance(built, BuildError):
-            raise built
-        return Job(network, built)
 
     def hwl(
         self,
@@ -175,7 +140,7 @@ class Farm:
         measure: `never`, only what is `missing` in the store, or `always` all references.
         input_shape: of an .onnx file, such as `1,3,224,224`, where its own is dynamic.
         """
-        parsed, models = self._network(network, input_shape)
+        parsed, models = given_network(network, input_shape, StoredModels(self.config.store))
         if measure not in MEASURE:
             raise UnknownName("way to measure", measure, MEASURE)
         references = self.config.references
@@ -194,16 +159,6 @@ class Farm:
             entries = [entry(device, fresh.get(device), cached[device]) for device in references]
             return Encoding(parsed, tuple(entries), normalisation(store, references))
 
-    def _network(self, text: str, input_shape: str | None) -> tuple[Network, Mapping[str, bytes]]:
-        """A network, and its model if it comes from a file."""
-        if not text.endswith(".onnx"):
-            _refuse_shape(input_shape, text)
-            return parse_network(text, StoredModels(self.config.store)), {}
-        from farm.spaces.onnx.files import import_file
-
-        models = import_file(Path(text), input_shape)
-        return Network(ONNX, *models), models
-
     def _measure(
         self,
         network: Network,
@@ -218,52 +173,11 @@ class Farm:
                 network, [self.config.device(d) for d in devices], store, running, self._artifacts()
             )
 
-    def _plan(
-        self,
-        space_name: str,
-        devices: Sequence[str],
-        budget: int,
-        holdout: int,
-        seed: int,
-        select: str,
-        device_seconds: float | None,
-        input_shape: str | None,
-    ) -> tuple[Plan, Mapping[str, bytes]]:
-        """A plan that can be carried out, and the models that it brings along.
-
-        Everything that can be refused is refused here.
-        """
-        if not devices or len(set(devices)) < len(devices):
-            known = ", ".join(self.config.devices)
-            raise UsageError(
-                f"--devices names each device once, got {list(devices)}; there are {known}"
-            )
-        for option, value, least in (
-            ("budget", budget, 1),
-            ("holdout", holdout, 0),
-            ("seed", seed, 0),
-            ("device-seconds", 0 if device_seconds is None else device_seconds, 0),
-        ):
-            if not value >= least:
-                raise UsageError(f"--{option} must be at least {least}, got {value}")
-        name, models = _imported(space_name, input_shape)
-        plan = Plan(
-            space=name,
-            devices=tuple(devices),
-            budget=budget,
-            holdout=holdout,
-            seed=seed,
-            specs=tuple(self.config.device(name).spec for name in devices),
-            select=select,
-            device_seconds=device_seconds,
-            networks=tuple(models) or None,
-        )
-        Chooser(plan, space(name, models))
-        return plan, models
-
-    def _run(self, name: str, store: Store, executor: Executor, watch: Watch) -> None:
+    def _run(
+        self, name: str, chooser: Chooser, store: Store, executor: Executor, watch: Watch
+    ) -> None:
         policies = {device.name: device.controls for device in self.config.devices.values()}
-        Campaign(name, store, executor, self._artifacts(), watch, policies).run()
+        Campaign(name, chooser, store, executor, self._artifacts(), watch, policies).run()
 
     @contextmanager
     def _executor(self, kind: str, devices: Sequence[str]) -> Iterator[Executor]:
@@ -288,30 +202,3 @@ class Farm:
 
     def _artifacts(self) -> ArtifactStore:
         return ArtifactStore(self.config.store / "artifacts")
-
-
-def _examined(facts: DeviceFacts) -> Sequence[Network]:
-    """The lightest and the heaviest control network, or networks of the only space that the device
-    has."""
-    own = [network for network in controls.NETWORKS if facts.space in (None, network.space)]
-    if facts.space is not None and not own:
-        return space(facts.space).sample(2, np.random.default_rng(0))
-    return own[0], own[-1]
-
-
-def _imported(space: str, input_shape: str | None) -> tuple[str, Mapping[str, bytes]]:
-    """The name of a space, and of `onnx:FOLDER` the models."""
-    name, _, folder = space.partition(":")
-    if name != ONNX:
-        _refuse_shape(input_shape, space)
-        return space, {}
-    if not folder:
-        raise UsageError("--space onnx needs the folder of its files: --space onnx:FOLDER")
-    from farm.spaces.onnx.files import import_folder
-
-    return name, import_folder(Path(folder).expanduser(), input_shape)
-
-
-def _refuse_shape(input_shape: str | None, what: str) -> None:
-    if input_shape is not None:
-        raise UsageError(f"--input-shape is only for ONNX files, not for {what!r}; leave it out")

@@ -17,7 +17,6 @@ from farm.execution.protocol import Executor
 from farm.execution.schedule import eta_s
 from farm.inventory.config import ControlPolicy
 from farm.prediction.selection import Chooser
-from farm.spaces import space
 from farm.store import Store
 
 CHOOSE_AHEAD = 2 * GROUP
@@ -49,14 +48,16 @@ Watch = Callable[[Progress], None]
 
 
 class Campaign:
-    """One session of a stored campaign: `run` works until it is done or cancelled.
+    """One run of a stored campaign: `run` works until it is done or cancelled.
 
+    chooser: of its plan.
     policies: how the devices are watched over.
     """
 
     def __init__(
         self,
         name: str,
+        chooser: Chooser,
         store: Store,
         executor: Executor,
         artifacts: ArtifactStore,
@@ -67,7 +68,7 @@ class Campaign:
         self.plan = store.campaign(name).plan
         self._store = store
         self._watch = watch
-        self._chooser = Chooser(self.plan, space(self.plan.space, store.models))
+        self._chooser = chooser
         specs = dict(zip(self.plan.devices, self.plan.specs, strict=True))
         pending = lambda: store.pending(name)  # noqa: E731
         self._work = Dispatcher(store, executor, artifacts, specs, pending, policies)
@@ -79,11 +80,11 @@ class Campaign:
 
     def run(self) -> None:
         """Work until every request has its outcome, or the campaign was cancelled."""
-        session = self._store.begin_run(self.name)
+        run = self._store.begin_run(self.name)
         while self._step():
             while not self._work.work() and not self._store.is_cancelled(self.name):
                 pass
-        self._store.end_run(session)
+        self._store.end_run(run)
 
     def _step(self) -> bool:
         """Start what can start; false when there is nothing left to wait for."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from farm.measurement.record import Failure, Measurement
+from farm.measurement.verdict import RULES
 from farm.prediction.evaluation import Judgement, judge
 from farm.spaces import space
 from farm.store import Request, Store, StoredCampaign
@@ -15,13 +16,17 @@ from farm.store import Request, Store, StoredCampaign
 
 @dataclass(frozen=True)
 class Summary:
-    """counts: measured and failed, by device; verdicts: how many measurements have each."""
+    """counts: measured and failed, by device; verdicts: how many measurements have each.
+
+    older_rules: how many of them were judged by other rules than today's (`verdict.RULES`).
+    """
 
     campaign: StoredCampaign
     built: int
     cached: int
     counts: Mapping[str, tuple[int, int]]
     verdicts: Mapping[str, Mapping[str, int]]
+    older_rules: Mapping[str, int]
     judgements: Mapping[str, Judgement]
     failures: tuple[tuple[Request, Failure], ...]
     quarantined: Mapping[str, str]
@@ -64,6 +69,7 @@ class Summary:
             "measured": measured,
             "failed": failed,
             "verdicts": dict(self.verdicts[device]),
+            "older_rules": self.older_rules[device],
             "spearman": judgement.spearman,
             "kendall": judgement.kendall,
             "heldout": len(judgement.predictions),
@@ -85,6 +91,10 @@ def summarise(store: Store, name: str) -> Summary:
         counts=store.counts(stored.id),
         verdicts={
             device: Counter(m.verdict for m in (*learnt, *heldout) if m.device == device)
+            for device in stored.plan.devices
+        },
+        older_rules={
+            device: sum(m.rules != RULES for m in (*learnt, *heldout) if m.device == device)
             for device in stored.plan.devices
         },
         judgements=judge(stored.plan, searched, *_of_one_world(store, learnt, heldout)),

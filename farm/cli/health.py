@@ -66,8 +66,8 @@ def device_release(
     print_result(as_json, lambda: {"device": name, "released": released}, lambda: text)
 
 
-@health_app.command("invalidate")
-def device_invalidate(
+@health_app.command("retire")
+def device_retire(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether that is meant.")] = False,
     config: Config = CONFIG,

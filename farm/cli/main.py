@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
+from farm.campaign.planning import Launch
 from farm.campaign.summary import Summary
 from farm.cli import show
 from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result, resume_command, words
@@ -65,20 +66,19 @@ def launch(
     as_json: Json = False,
 ) -> None:
     """Start a campaign: choose networks, measure them, learn from them."""
+    asked = Launch(
+        space=space,
+        devices=words(devices),
+        budget=budget,
+        holdout=holdout,
+        seed=seed,
+        select=select,
+        device_seconds=device_seconds,
+        input_shape=input_shape,
+    )
     farm = Farm.open(config, store)
     with watching() as watch:
-        summary = farm.launch(
-            space,
-            words(devices),
-            budget,
-            holdout,
-            seed,
-            select,
-            device_seconds,
-            executor,
-            watch,
-            input_shape,
-        )
+        summary = farm.launch(asked, executor, watch)
     resume = resume_command(summary.campaign.id, config, store)
     _report(summary, resume, as_json)
 

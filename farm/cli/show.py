@@ -67,7 +67,7 @@ def summary(s: Summary, resume: str) -> RenderableType:
         f"in {duration(stored.wall_s)}; {s.built} networks built, {s.cached} from cache."
     )
     note = "Spearman and Kendall: ranks predicted for networks that the predictor never saw."
-    return Group(head, table, Text(note, style="dim"), *_failures(s), *_next(s, resume))
+    return Group(head, table, Text(note, style="dim"), *_older(s), *_failures(s), *_next(s, resume))
 
 
 def predictions(s: Summary, plot: Path | None, resume: str) -> RenderableType:
@@ -237,6 +237,14 @@ def check_table(checks: Sequence[Check]) -> RenderableType:
         state = Text(check.state, style=_STYLES[check.state])
         table.add_row(state, check.what, check.found, check.todo)
     return table
+
+
+def _older(s: Summary) -> list[RenderableType]:
+    """That verdicts were given by rules which have changed since, where some were."""
+    found = ", ".join(f"{number} on {device}" for device, number in s.older_rules.items() if number)
+    if not found:
+        return []
+    return [Text(f"Judged by rules of an earlier version: {found}.", style="yellow")]
 
 
 def _failures(s: Summary) -> list[RenderableType]:

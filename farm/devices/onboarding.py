@@ -13,18 +13,16 @@ from agents import Advises, KeepsFolder
 from agents.remote.transport import Address, HostKey, host_keys, known_host_keys
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.compiler import compiler
-from farm.compile.kernels import kernel_cache
 from farm.core.errors import DeviceError, DeviceUnfit, UsageError
-from farm.core.values import Artifact, DeviceFacts, Network, Target
+from farm.core.values import DeviceFacts, Network
 from farm.devices import controls
 from farm.devices.certificate import Certificate, certify_briefly
+from farm.devices.examination import job_of, kept
 from farm.execution.attempts import make_agent
 from farm.inventory import edit
 from farm.inventory.config import Device, load
 from farm.inventory.edit import Draft
 from farm.measurement.agent import Agent
-from farm.measurement.record import Job
-from farm.store import Store
 
 KNOWN = Network("nb201", "|nor_conv_1x1~0|+|none~0|avg_pool_3x3~1|+|none~0|none~1|skip_connect~2|")
 """Has all operations of its space, few of each; what it computes is compared with onnxruntime."""
@@ -61,9 +59,9 @@ def add(path: Path, name: str, entry: Mapping[str, Any], store: Path | None = No
         except BaseException:
             _leave(agent)
             raise
-    kept = _kept(folder, facts, certificate)
+    stored = kept(folder, facts, certificate) if certificate else None
     draft.save()
-    return Added(device, facts, kept, time.monotonic() - started_s)
+    return Added(device, facts, stored, time.monotonic() - started_s)
 
 
 def remove(path: Path, name: str, purge: bool) -> None:
@@ -132,28 +130,8 @@ def _examined(
         return None
     compiler().target(facts.target)
     networks = [KNOWN, *controls.controls_of({KNOWN.space})]
-    jobs = [Job(network, _built(network, facts.target, artifacts)) for network in networks]
+    jobs = [job_of(network, facts, artifacts) for network in networks]
     return certify_briefly(agent, jobs, device.spec)
-
-
-def _kept(
-    folder: Path, facts: DeviceFacts, certificate: Certificate | None
-) -> dict[str, Any] | None:
-    """A certificate as the store keeps it from now on."""
-    if certificate is None:
-        return None
-    with Store(folder) as store:
-        store.see(facts)
-        store.add_certificate(facts.device, facts.fingerprint, certificate.to_json())
-        return store.certificate(facts.device)
-
-
-def _built(network: Network, target: Target, artifacts: ArtifactStore) -> Artifact:
-    from farm.compile.build import build
-    from farm.spaces import space
-
-    model = space(network.space).model(network)
-    return build(model, target, artifacts, kernel_cache(artifacts))
 
 
 def _leave(agent: Agent) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from agents.replay import ReplayAgent, ReplayOptions, load
+from farm import Launch
 from farm.core.errors import DeviceUnfit, MeasureTimeout
 from farm.core.values import Network
 from farm.farm import Farm
@@ -220,7 +221,9 @@ class TestFacts:
 def test_a_campaign_over_tables_learns_their_truth(tmp_path):
     (tmp_path / "cluster.yaml").write_text(CLUSTER)
     farm = Farm.open(tmp_path / "cluster.yaml")
-    summary = farm.launch("nb201", DEVICES, 30, holdout=20, executor="inline")
+    summary = farm.launch(
+        Launch(space="nb201", devices=DEVICES, budget=30, holdout=20), executor="inline"
+    )
     assert summary.counts == dict.fromkeys(DEVICES, (50, 0))
     assert (summary.built, summary.cached) == (0, 0)
     with farm.store() as store:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from farm.campaign.planning import Launch
 from farm.farm import Farm
 from farm.inventory.config import load
 from farm.measurement.record import MeasureSpec
@@ -66,7 +67,9 @@ def asked(config: Path, campaign: str, purpose: str) -> list:
 @pytest.mark.parametrize("executor", EXECUTORS)
 class TestEveryExecutor:
     def test_measures_budget_and_holdout_on_each_device(self, config, executor):
-        summary = Farm.open(config).launch("nb201", ["a", "b"], 6, holdout=3, executor=executor)
+        summary = Farm.open(config).launch(
+            Launch(space="nb201", devices=["a", "b"], budget=6, holdout=3), executor=executor
+        )
         assert summary.campaign.state == "done"
         assert (summary.campaign.requested, summary.campaign.measured) == (18, 18)
         assert summary.counts == {"a": (9, 0), "b": (9, 0)}
@@ -78,14 +81,19 @@ class TestEveryExecutor:
     def test_asks_for_the_same_networks_under_the_same_seed(self, config, executor):
         farm = Farm.open(config)
         for seed in (3, 3, 4):
-            farm.launch("nb201", ["a"], 5, holdout=2, seed=seed, executor=executor)
+            farm.launch(
+                Launch(space="nb201", devices=["a"], budget=5, holdout=2, seed=seed),
+                executor=executor,
+            )
         first, second, third = (asked(config, name, "learn") for name in ("c1", "c2", "c3"))
         assert first == second
         assert first != third
 
     def test_records_networks_that_fail_and_goes_on(self, tmp_path, executor):
         config = write(tmp_path, b="fault: crash")
-        summary = Farm.open(config).launch("nb201", ["a", "b"], 3, holdout=1, executor=executor)
+        summary = Farm.open(config).launch(
+            Launch(space="nb201", devices=["a", "b"], budget=3, holdout=1), executor=executor
+        )
         assert summary.counts == {"a": (4, 0), "b": (0, 4)}
         assert {failure.kind for _, failure in summary.failures} == {"crash"}
         assert summary.campaign.state == "done"
@@ -93,7 +101,9 @@ class TestEveryExecutor:
 
     def test_tries_again_what_may_work_again_but_not_for_ever(self, tmp_path, executor):
         config = write(tmp_path, b="fault: lost")
-        summary = Farm.open(config).launch("nb201", ["b"], 2, holdout=0, executor=executor)
+        summary = Farm.open(config).launch(
+            Launch(space="nb201", devices=["b"], budget=2, holdout=0), executor=executor
+        )
         assert summary.counts == {"b": (0, 2)}
         with Farm.open(config).store() as store:
             attempts = [store.failed_attempts(r.id) for r in store.requests("c1")]
@@ -101,12 +111,15 @@ class TestEveryExecutor:
 
     def test_a_hung_network_becomes_a_failure(self, tmp_path, executor):
         config = write(tmp_path, b="fault: hang")
-        summary = Farm.open(config).launch("nb201", ["b"], 1, holdout=0, executor=executor)
+        summary = Farm.open(config).launch(
+            Launch(space="nb201", devices=["b"], budget=1, holdout=0), executor=executor
+        )
         assert [failure.kind for _, failure in summary.failures] == ["timeout"]
 
     def test_stops_choosing_when_the_device_seconds_are_spent(self, config, executor):
         summary = Farm.open(config).launch(
-            "nb201", ["a"], 500, holdout=1, device_seconds=1e-9, executor=executor
+            Launch(space="nb201", devices=["a"], budget=500, holdout=1, device_seconds=1e-09),
+            executor=executor,
         )
         assert summary.campaign.state == "done"
         assert 1 <= summary.campaign.measured < 20
@@ -118,7 +131,11 @@ class TestEveryExecutor:
             if sum(d.measured for d in progress.devices.values()) >= 3:
                 farm.cancel(progress.campaign)
 
-        cancelled = farm.launch("nb201", ["a"], 28, holdout=2, executor=executor, watch=cancel_soon)
+        cancelled = farm.launch(
+            Launch(space="nb201", devices=["a"], budget=28, holdout=2),
+            executor=executor,
+            watch=cancel_soon,
+        )
         assert cancelled.campaign.state == "cancelled"
         assert 3 <= cancelled.campaign.measured < 30
         resumed = farm.resume("latest", executor=executor)
@@ -129,11 +146,12 @@ class TestEveryExecutor:
 
 LAUNCH = """
 import sys
-from farm import Farm
+from farm import Farm, Launch
 
 farm = Farm.open(sys.argv[1])
 if sys.argv[3] == "launch":
-    farm.launch("nb201", ["a", "b"], 40, holdout=10, executor=sys.argv[2])
+    asked = Launch(space="nb201", devices=["a", "b"], budget=40, holdout=10)
+    farm.launch(asked, executor=sys.argv[2])
 else:
     farm.resume(executor=sys.argv[2])
 """
@@ -176,7 +194,9 @@ def wait_for_outcomes(config: Path, process: subprocess.Popen, count: int) -> No
 def test_two_devices_of_one_computer_never_measure_at_once(tmp_path):
     """The fakes say when they measured; intervals of devices on shared cores must not overlap."""
     config = write(tmp_path, a="slow_s: 0.03, cores: [0]", b="slow_s: 0.03, cores: [0]")
-    Farm.open(config).launch("nb201", ["a", "b"], 5, holdout=1, executor="ray")
+    Farm.open(config).launch(
+        Launch(space="nb201", devices=["a", "b"], budget=5, holdout=1), executor="ray"
+    )
     with Farm.open(config).store() as store:
         blocks = [block.telemetry for m in store.measurements() for block in m.blocks]
     spans = sorted({(seen["started_s"], seen["ended_s"]) for seen in blocks})
@@ -213,7 +233,11 @@ class TestChooser:
 
 def test_a_campaign_sees_its_progress(config):
     seen = []
-    Farm.open(config).launch("nb201", ["a"], 4, holdout=1, executor="inline", watch=seen.append)
+    Farm.open(config).launch(
+        Launch(space="nb201", devices=["a"], budget=4, holdout=1),
+        executor="inline",
+        watch=seen.append,
+    )
     counts = [p.devices["a"].measured for p in seen]
     assert counts == sorted(counts)
     assert (counts[0], counts[-1]) == (0, 5)

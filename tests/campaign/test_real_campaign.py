@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from farm import Launch
 from farm.core.errors import BuildError, TargetError
 from farm.devices import controls
 from farm.farm import Farm
@@ -30,7 +31,10 @@ def farm(tmp_path_factory):
     folder = tmp_path_factory.mktemp("farm")
     (folder / "cluster.yaml").write_text(CLUSTER)
     opened = Farm.open(folder / "cluster.yaml")
-    opened.launch("nb201", ["cpu1", "again"], 2, holdout=1, seed=5, executor="ray")
+    opened.launch(
+        Launch(space="nb201", devices=["cpu1", "again"], budget=2, holdout=1, seed=5),
+        executor="ray",
+    )
     return opened
 
 
@@ -73,12 +77,17 @@ def test_a_measurement_has_its_samples_its_spec_and_its_device(farm):
 
 
 def test_the_same_seed_builds_nothing_again_whatever_carries_it_out(farm):
-    summary = farm.launch("nb201", ["cpu1", "again"], 2, holdout=1, seed=5, executor="inline")
+    summary = farm.launch(
+        Launch(space="nb201", devices=["cpu1", "again"], budget=2, holdout=1, seed=5),
+        executor="inline",
+    )
     assert (summary.built, summary.cached, summary.campaign.measured) == (0, 3, 6)
 
 
 def test_fbnet_goes_the_same_way(farm):
-    summary = farm.launch("fbnet32", ["cpu1"], 1, holdout=1, executor="inline")
+    summary = farm.launch(
+        Launch(space="fbnet32", devices=["cpu1"], budget=1, holdout=1), executor="inline"
+    )
     assert (summary.built, summary.campaign.measured) == (2, 2)
 
 
@@ -122,7 +131,10 @@ def test_a_network_that_does_not_compile_fails_and_the_rest_goes_on(farm, monkey
         return real(model, *rest)
 
     monkeypatch.setattr(build_module, "build", build)
-    summary = farm.launch("nb201", ["cpu1", "again"], 1, holdout=1, seed=6, executor="inline")
+    summary = farm.launch(
+        Launch(space="nb201", devices=["cpu1", "again"], budget=1, holdout=1, seed=6),
+        executor="inline",
+    )
     assert (summary.campaign.state, summary.campaign.measured, summary.campaign.failed) == (
         "done",
         2,
@@ -139,6 +151,8 @@ def test_a_target_that_tvm_does_not_know_stores_nothing(tmp_path):
     opened = Farm.open(tmp_path / "cluster.yaml")
     for executor in ("inline", "ray"):
         with pytest.raises(TargetError, match="no target tag 'no/such-chip'"):
-            opened.launch("nb201", ["cpu1", "again"], 2, executor=executor)
+            opened.launch(
+                Launch(space="nb201", devices=["cpu1", "again"], budget=2), executor=executor
+            )
     with opened.store() as store:
         assert store.campaigns() == []

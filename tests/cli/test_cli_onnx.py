@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from farm import Farm
+from farm import Farm, Launch
 from tests.onnx_models import REFUSED, cnn
 
 CELL = "nb201/|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"
@@ -61,7 +61,11 @@ def test_a_campaign_over_files_goes_on_without_them(files):
     def cancel_soon(progress):
         opened.cancel(progress.campaign)
 
-    begun = opened.launch("onnx:nets", ["a"], 8, 2, executor="inline", watch=cancel_soon)
+    begun = opened.launch(
+        Launch(space="onnx:nets", devices=["a"], budget=8, holdout=2),
+        executor="inline",
+        watch=cancel_soon,
+    )
     assert (begun.campaign.state, begun.campaign.measured < 10) == ("cancelled", True)
     shutil.rmtree("nets")
     code, out, _ = files("campaign", "resume", "c1", "--executor", "inline", "--json")

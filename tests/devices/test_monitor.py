@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from farm import Launch
 from farm.core.errors import UsageError
 from farm.devices import controls
 from farm.farm import Farm
@@ -47,7 +48,9 @@ def farm_of(folder: Path, options: str = "", **replaced: str) -> Farm:
 
 
 def launch(farm: Farm, budget: int = 40, devices=("a",)):
-    return farm.launch("nb201", list(devices), budget, holdout=4, executor="inline")
+    return farm.launch(
+        Launch(space="nb201", devices=list(devices), budget=budget, holdout=4), executor="inline"
+    )
 
 
 def invalidated(store: Store) -> list[str]:

@@ -43,7 +43,8 @@ def test_shows_the_same_campaigns(older):
         assert found == {key: value for key, value in row.items() if key != "busy_fraction"}
 
 
-def test_has_the_same_latencies_verdicts_and_rejected_blocks(older, tmp_path):
+@pytest.mark.usefixtures("older")
+def test_has_the_same_latencies_verdicts_and_rejected_blocks(tmp_path):
     with Store(tmp_path / "results") as store:
         found = store.measured()
         assert {m.rules for _, m in found} == {0}
@@ -62,7 +63,8 @@ def test_has_the_same_latencies_verdicts_and_rejected_blocks(older, tmp_path):
         assert sum(b.rejected is not None for b in m.blocks) == row["rejected_blocks"]
 
 
-def test_keeps_what_is_known_of_devices(older, tmp_path):
+@pytest.mark.usefixtures("older")
+def test_keeps_what_is_known_of_devices(tmp_path):
     with Store(tmp_path / "results") as store:
         (quarantine,) = store.quarantines("cpu2")
         assert quarantine.reason == "moved to another desk"

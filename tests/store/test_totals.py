@@ -9,7 +9,7 @@ import pytest
 from farm.core.values import Network
 from farm.measurement.record import Failure
 from farm.store import Store
-from tests.store.test_store import A, B, FACTS, asked, measurement
+from tests.store.test_store import FACTS, A, B, asked, measurement
 
 
 @pytest.fixture

@@ -1,0 +1,82 @@
+"""From what a user asks of a campaign to a plan that can be carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from farm.core.errors import UsageError
+from farm.inventory.config import FarmConfig
+from farm.spaces import space
+from farm.spaces.given import given_space
+from farm.store import Plan
+
+if TYPE_CHECKING:
+    from farm.prediction.selection import Chooser
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """What a campaign is asked to do. Its names are the options of `farm launch`.
+
+    space: a name, or `onnx:FOLDER` for the .onnx files in a folder.
+    devices, budget, holdout, seed, select, device_seconds: see `farm.store.Plan`.
+    input_shape: of networks from ONNX files, such as `1,3,224,224`, where theirs is dynamic.
+    """
+
+    space: str
+    devices: Sequence[str]
+    budget: int
+    holdout: int = 10
+    seed: int = 0
+    select: str = "active"
+    device_seconds: float | None = None
+    input_shape: str | None = None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan, the ONNX models that it brings along, and what chooses its networks."""
+
+    plan: Plan
+    models: Mapping[str, bytes]
+    chooser: Chooser
+
+
+def planned(launch: Launch, config: FarmConfig) -> Planned:
+    """The plan of a campaign. Everything that can be refused is refused here.
+
+    Raises UsageError, UnknownName and NetworkSyntaxError.
+    """
+    from farm.prediction.selection import Chooser
+
+    _refuse(launch, config)
+    name, models = given_space(launch.space, launch.input_shape)
+    plan = Plan(
+        space=name,
+        devices=tuple(launch.devices),
+        budget=launch.budget,
+        holdout=launch.holdout,
+        seed=launch.seed,
+        specs=tuple(config.device(device).spec for device in launch.devices),
+        select=launch.select,
+        device_seconds=launch.device_seconds,
+        networks=tuple(models) or None,
+    )
+    return Planned(plan, models, Chooser(plan, space(name, models)))
+
+
+def _refuse(launch: Launch, config: FarmConfig) -> None:
+    devices = list(launch.devices)
+    if not devices or len(set(devices)) < len(devices):
+        known = ", ".join(config.devices)
+        raise UsageError(f"--devices names each device once, got {devices}; there are {known}")
+    for option, value, least in (
+        ("budget", launch.budget, 1),
+        ("holdout", launch.holdout, 0),
+        ("seed", launch.seed, 0),
+        ("device-seconds", launch.device_seconds or 0, 0),
+    ):
+        if not value >= least:
+            raise UsageError(f"--{option} must be at least {least}, got {value}")

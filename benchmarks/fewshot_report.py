@@ -1,4 +1,4 @@
-"""The report of few-shot prediction: tables, learning curves, and the table of the README."""
+"""The report of few-shot prediction: tables, learning curves, and the table of docs/."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ END = "<!-- fewshot: end -->"
 
 COMMAND = (
     "python -m benchmarks.fewshot --task all --method all "
-    "--write benchmarks/results --readme README.md"
+    "--write benchmarks/results --readme docs/accuracy-and-speed.md"
 )
 
 
@@ -158,7 +158,7 @@ def _markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 
 
 def _short(results: Results, folder: Path) -> str:
-    """The table of the README: each method as it does best, with its plots' place."""
+    """The table of the documentation: each method as it does best, with its plots' place."""
     outcomes = results[0][1]
     lines = list(_lines(outcomes))
     names = list(_tasks_of(outcomes))
@@ -170,8 +170,8 @@ def _short(results: Results, folder: Path) -> str:
     table = _markdown(["method", *names], body)
     links = ", ".join(f"[{n}]({folder / f'fewshot-{n}.png'})" for n in names)
     more = "".join(_remark(study, own) for study, own in results[1:])
-    document = folder / "fewshot.md"
-    where = f"Learning curves: {links}. All methods, splits and sources: [{document}]({document})."
+    document = f"[fewshot.md]({folder / 'fewshot.md'})"
+    where = f"Learning curves: {links}. All methods, splits and sources: {document}."
     return f"{table}\n\n{_SHORT_NOTE}\n\n{more}{where}"
 
 
@@ -184,7 +184,7 @@ _SHORT_NOTE = (
 
 
 def _remark(study: Study, outcomes: Sequence[Outcome]) -> str:
-    """What our method reached in another study, as a sentence of the README."""
+    """What our method reached in another study, as a sentence of the documentation."""
     ours = next((line for line in _lines(outcomes) if line.method == "mixture"), None)
     if ours is None:
         return ""

@@ -72,7 +72,7 @@ def test_the_blocks_of_a_page_run_one_after_the_other(page, farm, tmp_path, monk
     """As they are, in a folder with a cluster.yaml whose devices are fakes.
 
     Ray takes many seconds to start: but on its own page, the inline executor is in its place, which
-    passes the same suite (`tests/execution`).
+    passes the same suites (`tests/campaign`).
     """
     runnable = [block for block in blocks_of(page) if block.reason is None]
     furnish(tmp_path)

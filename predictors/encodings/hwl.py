@@ -17,11 +17,19 @@ from predictors.models.surrogate import deviations, predict_columns
 CLIP = 4.0
 """Standard deviations; what is further off is a spike or a network that does nothing."""
 
+SMALLEST_ROOT = 0.02
+"""Square roots of latency below this share of the median's bend away from zero."""
+
 
 def root(values: FloatArray) -> FloatArray:
     """The square root of latencies or costs: between the scale where costs add up and the one
     where noise is even, and finite at zero, where networks without a path to their output are."""
     return np.asarray(np.sqrt(np.maximum(values, 0.0)))
+
+
+def positive(roots: FloatArray) -> FloatArray:
+    """The same for roots well above zero, and positive and in the same order below."""
+    return np.asarray((roots + np.sqrt(roots**2 + SMALLEST_ROOT**2)) / 2)
 
 
 def clipped(values: FloatArray) -> FloatArray:

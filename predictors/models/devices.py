@@ -15,11 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from predictors import FloatArray, IntArray, metrics
-from predictors.encodings.hwl import References, clipped, root
+from predictors.encodings.hwl import References, clipped, positive, root
 from predictors.models.plain import Fitted
-
-SMALLEST_ROOT = 0.02
-"""Square roots of latency below this share of the median's bend away from zero."""
 
 PRIOR_SAMPLES = 0.5
 """Samples that a training device's spread counts for beside one of a target; less beside more."""
@@ -105,9 +102,4 @@ def by_roots(
     """
     unit_log_s = float(np.median(log_s))
     predict = adapt(x, np.exp((log_s - unit_log_s) / 2))
-    return lambda new: unit_log_s + 2 * np.log(_positive(predict(new)))
-
-
-def _positive(roots: FloatArray) -> FloatArray:
-    """The same for roots well above zero, and positive and in the same order below."""
-    return np.asarray((roots + np.sqrt(roots**2 + SMALLEST_ROOT**2)) / 2)
+    return lambda new: unit_log_s + 2 * np.log(positive(predict(new)))

@@ -21,7 +21,7 @@ import numpy as np
 
 from predictors import FloatArray, Observations, Posterior
 from predictors.encodings.normalisation import Standardisation, TrainingRows
-from predictors.models import evidence
+from predictors.models import evidence, unseen
 from predictors.models.kernels import FeatureKernels
 
 SLOPES = np.array([0.0, 0.5, 1.0])
@@ -29,10 +29,6 @@ SLOPES = np.array([0.0, 0.5, 1.0])
 
 OFFSET_STD = 2.0
 """Log-seconds; of a device's level around the mean of its own measurements."""
-
-UNSEEN_LOG_S = float(np.log(1e-2))
-UNSEEN_STD = 3.0
-"""Log-seconds; level of a device that was never measured: 20 us to 4 s within two deviations."""
 
 LATENCY_PER_MACS = 0.5
 """Spread of log-latency expected per spread of log MACs: published tables have 0.3 to 0.8."""
@@ -165,13 +161,13 @@ class Devices:
         count = np.bincount(observations.device, minlength=len(observations.devices))
         sums = np.bincount(observations.device, log_s, len(observations.devices))
         means = sums / np.maximum(count, 1)
-        elsewhere = means[count > 0].mean() if count.any() else UNSEEN_LOG_S
+        elsewhere = means[count > 0].mean() if count.any() else unseen.LOG_S
         centre = np.where(count > 0, means, elsewhere)
         squares = (log_s - centre[observations.device]) ** 2
         squares = np.bincount(observations.device, squares, len(observations.devices))
         prior = SPREAD_OBSERVATIONS * expected_spread**2
         spread = np.sqrt((prior + squares) / (SPREAD_OBSERVATIONS + np.maximum(count - 1, 0)))
-        return cls(centre, np.where(count > 0, OFFSET_STD, UNSEEN_STD), spread)
+        return cls(centre, np.where(count > 0, OFFSET_STD, unseen.STD), spread)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,9 +20,9 @@ import numpy as np
 from scipy.special import logsumexp
 
 from predictors import FloatArray, Observations, Posterior
-from predictors.encodings.hwl import root
+from predictors.encodings.hwl import positive, root
 from predictors.encodings.normalisation import Standardisation, TrainingRows
-from predictors.models import contamination, evidence
+from predictors.models import contamination, evidence, unseen
 from predictors.models.kernels import squared_distances
 
 AMPLITUDES = np.array([0.5, 1.0, 2.0])
@@ -42,16 +42,9 @@ LEVEL = 30.0
 """Prior variance of a device's level, in typical spreads squared. Latencies are relative to the
 median sample, which may be a network on the rim of the space: any level will do."""
 
-UNSEEN_LOG_S = float(np.log(1e-2))
-UNSEEN_STD = 3.0
-"""Log-seconds; level of a device that was never measured: 20 us to 4 s within two deviations."""
-
 FEW = 3
 FEW_STD = 0.5
 """Log-seconds; of the level of a device with fewer samples, which may all be of odd networks."""
-
-SMALLEST_ROOT = 0.02
-"""Square roots of latency below this share of the median's bend away from zero."""
 
 _CHUNK = 2048
 
@@ -243,11 +236,11 @@ class Target:
     def of(cls, model: MixtureGP, features: FloatArray, latency_s: FloatArray) -> Target:
         """features: (n, F), latency_s: (n,) seconds; n may be 0."""
         view, n = model.view(features), len(latency_s)
-        unit_s = float(np.median(latency_s)) if n else float(np.exp(UNSEEN_LOG_S))
+        unit_s = float(np.median(latency_s)) if n else float(np.exp(unseen.LOG_S))
         relative = (root(latency_s / unit_s) - 1) / model.spread
         weighed, noise = _weigh(model, view, relative)
         collapsed = evidence.Collapsed.of(weighed)
-        level_std = UNSEEN_STD if not n else FEW_STD if n < FEW else 0.0
+        level_std = unseen.STD if not n else FEW_STD if n < FEW else 0.0
         return cls(view, unit_s, level_std, noise, collapsed)
 
     def predict(self, view: Views, joint: bool) -> tuple[FloatArray, FloatArray]:
@@ -304,7 +297,7 @@ class FittedMixtureGP:
         size = max(len(features), 1) if joint else _CHUNK
         parts = [target.predict(self.model.view(rows), joint) for rows in _chunks(features, size)]
         mean = 1 + self.model.spread * np.concatenate([mean for mean, _ in parts])
-        log_s = np.log(target.unit_s) + 2 * np.log(_positive(mean))
+        log_s = np.log(target.unit_s) + 2 * np.log(positive(mean))
         noise_std = _log_std(mean, self.model.spread * np.sqrt(target.noise_variance))
         if joint:
             return self._joint(mean, parts[0][1], Posterior(log_s, log_s, noise_std), target)
@@ -408,14 +401,9 @@ def _relevance(structure: FloatArray, real: FloatArray) -> FloatArray:
     return np.asarray(squares / squares.sum())
 
 
-def _positive(roots: FloatArray) -> FloatArray:
-    """The same for roots well above zero, and positive and in the same order below."""
-    return np.asarray((roots + np.sqrt(roots**2 + SMALLEST_ROOT**2)) / 2)
-
-
 def _log_std(roots: FloatArray, std: FloatArray | float) -> FloatArray:
     """(M,) log-seconds: half the distance in log-latency between a deviation up and one down."""
-    return np.asarray(np.log(_positive(roots + std)) - np.log(_positive(roots - std)))
+    return np.asarray(np.log(positive(roots + std)) - np.log(positive(roots - std)))
 
 
 def _chunks(features: FloatArray, size: int) -> Iterator[FloatArray]:

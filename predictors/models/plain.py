@@ -17,12 +17,9 @@ from scipy.optimize import nnls
 
 from predictors import FloatArray, Observations, Posterior, metrics
 from predictors.encodings.normalisation import Standardisation, TrainingRows
+from predictors.models import unseen
 from predictors.models.evidence import Conditioned
 from predictors.models.kernels import rbf
-
-UNSEEN_LOG_S = float(np.log(1e-2))
-UNSEEN_STD = 3.0
-"""Log-seconds; level of a device that was never measured: 20 us to 4 s within two deviations."""
 
 FOLDS = 3
 """Parts that the samples are left out in, to see how wrong a rule is."""
@@ -75,7 +72,7 @@ class PlainModel:
         inner = Conditioned.on(rbf(near, near) + NOISE_SHARE * np.eye(len(x)), log_s[:, None])
         if not len(x):
             return DeviceFit(
-                lambda new: np.full(len(new), UNSEEN_LOG_S), EXPECTED_ERROR, near, inner
+                lambda new: np.full(len(new), unseen.LOG_S), EXPECTED_ERROR, near, inner
             )
         return DeviceFit(self.rule(x, log_s), self._error(x, log_s), near, inner)
 
@@ -111,7 +108,7 @@ class FittedPlain:
         fit = self.fits[self.observations.index(device)]
         new = self.model.scaling.apply(features)
         _, reduction = fit.inner.explain(rbf(fit.near, new))
-        level = 0.0 if len(fit.near) else UNSEEN_STD
+        level = 0.0 if len(fit.near) else unseen.STD
         own = np.maximum(1 - (reduction**2).sum(0), 0)
         noise = np.full(len(new), fit.error * np.sqrt(NOISE_SHARE))
         std = np.hypot(fit.error * np.sqrt(own), level)

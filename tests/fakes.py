@@ -10,10 +10,11 @@ import random
 import re
 import time
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from agents.started import StartedAgent
 from farm.core.errors import (
     BadArtifact,
     DeviceError,
@@ -87,27 +88,19 @@ def _cost(word: str, seed: int) -> float:
     return hashlib.sha256(f"{seed}/{word}".encode()).digest()[0] / 256
 
 
-class FakeAgent:
+class FakeAgent(StartedAgent):
     """See `FakeOptions`."""
 
     options: ClassVar[type[BaseModel]] = FakeOptions
 
     def __init__(self, name: str, options: FakeOptions) -> None:
-        self._name = name
+        super().__init__(name)
         self._options = options
-        self._started = False
         self._struck = 0
         self._sessions = 0
 
-    def __enter__(self) -> Self:
-        if self._started:
-            raise RuntimeError(f"{self._name} is started already; leave its `with` block first")
+    def _start(self) -> None:
         time.sleep(self._options.slow_start_s)
-        self._started = True
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._started = False
 
     def facts(self) -> DeviceFacts:
         """See `farm.measurement.agent.Agent.facts`."""
@@ -185,10 +178,6 @@ class FakeAgent:
             heavy = latency_s / (8 * self._options.latency_s)
             return self._options.powersave * (1 + self._options.powersave_uneven * heavy)
         return 1.0
-
-    def _must_be_started(self) -> None:
-        if not self._started:
-            raise RuntimeError(f"{self._name} is not started; use it in a `with` block")
 
     def _strike(self, network: Network, spec: MeasureSpec) -> None:
         fault, codes = self._options.fault, self._options.fault_codes

@@ -10,6 +10,8 @@ import pytest
 from benchmarks import correctness
 from farm.core.values import Artifact
 
+pytestmark = pytest.mark.slow
+
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, object]:
     correctness.main([*words, "--json"])

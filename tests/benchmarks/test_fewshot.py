@@ -74,6 +74,7 @@ def test_one_encoding_keeps_the_name_of_the_method(run: Run) -> None:
     assert run("--method", "ridge")["summary"]["mean_spearman"] != plain["summary"]["mean_spearman"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["forest", "xgboost"])
 def test_trees_learn_from_samples(run: Run, method: str) -> None:
     found = run("--method", method, "--encoding", "analytic", "--samples", "30")

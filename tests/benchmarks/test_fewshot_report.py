@@ -20,6 +20,8 @@ from benchmarks.tasks import own
 from farm.core.errors import UsageError
 from tests.benchmarks.conftest import Fields
 
+pytestmark = pytest.mark.slow
+
 TASK = own("own", "own", ["slow", "fast", "wide"], ["new"])
 SELECTS = ("active", "random")
 

@@ -120,6 +120,7 @@ def stand_in(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
+@pytest.mark.slow
 def test_a_gpu_is_measured_and_what_it_computes_is_looked_at(stand_in):
     """The first network is expected to give zeros, which is what the stand-in computes."""
     packed = json.loads((stand_in / "packed.json").read_text())

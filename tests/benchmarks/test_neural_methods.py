@@ -16,6 +16,8 @@ from predictors.models import brp_nas, help
 from tests.benchmarks.conftest import Run
 from tests.neural import QUICK_NASFLAT
 
+pytestmark = pytest.mark.slow
+
 NEURAL = ("multi_predict", "multi_predict_sample", "multi_predict_index", "help", "nasflat")
 
 

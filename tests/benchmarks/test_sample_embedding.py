@@ -32,6 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_raw_latencies_tell_nothing_of_a_device_of_another_speed(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,8 @@ from onnx import TensorProto, helper
 
 from farm.farm import Farm
 
+pytestmark = pytest.mark.slow
+
 CLUSTER = """\
 store: results
 references: [one, four]

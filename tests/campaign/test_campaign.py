@@ -22,7 +22,7 @@ from farm.prediction.selection import Chooser
 from farm.spaces import space
 from farm.store import Plan
 
-EXECUTORS = ["inline", "ray"]
+EXECUTORS = ["inline", pytest.param("ray", marks=pytest.mark.slow)]
 
 FAKES = """\
 store: results
@@ -109,6 +109,7 @@ class TestEveryExecutor:
             attempts = [store.failed_attempts(r.id) for r in store.requests("c1")]
         assert attempts == [3, 3]
 
+    @pytest.mark.slow
     def test_a_hung_network_becomes_a_failure(self, tmp_path, executor):
         config = write(tmp_path, b="fault: hang")
         summary = Farm.open(config).launch(
@@ -157,6 +158,7 @@ else:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_killed_again_and_again_it_measures_everything_once(tmp_path, executor):
     config = write(tmp_path, a="slow_s: 0.02", b="slow_s: 0.02")
@@ -191,6 +193,7 @@ def wait_for_outcomes(config: Path, process: subprocess.Popen, count: int) -> No
     raise AssertionError("no progress")
 
 
+@pytest.mark.slow
 def test_two_devices_of_one_computer_never_measure_at_once(tmp_path):
     """The fakes say when they measured; intervals of devices on shared cores must not overlap."""
     config = write(tmp_path, a="slow_s: 0.03, cores: [0]", b="slow_s: 0.03, cores: [0]")

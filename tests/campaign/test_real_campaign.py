@@ -11,6 +11,8 @@ from farm.devices import controls
 from farm.farm import Farm
 from farm.measurement import verdict
 
+pytestmark = pytest.mark.slow
+
 CLUSTER = """\
 store: results
 references: [cpu1]

@@ -10,6 +10,8 @@ from onnx import helper
 
 from tests.onnx_models import cnn, model
 
+pytestmark = pytest.mark.slow
+
 CLUSTER = """\
 store: results
 references: [cpu1]

@@ -21,6 +21,8 @@ from tests.compile.conftest import conv_model
 from tests.compile.test_build import model_of
 from tests.system import need
 
+pytestmark = pytest.mark.slow
+
 PI4 = "raspberry-pi/4b-aarch64"
 NETWORKS = [
     network

@@ -42,6 +42,7 @@ VIEWS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", VIEWS)
 def test_a_network_of_one_view_copies_its_input(
     case: str, host_target: dict[str, Any], store: ArtifactStore

@@ -48,6 +48,7 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> KernelCache:
     return KernelCache(tmp_path_factory.mktemp("kernels"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network_id", NETWORKS)
 def test_outputs_equal_onnxruntime(
     network_id: str, host_target: dict[str, Any], store: ArtifactStore, kernels: KernelCache
@@ -63,6 +64,7 @@ def test_outputs_equal_onnxruntime(
         check.check(library, Program(program.inputs, 0, tuple(wrong), program.tolerance))
 
 
+@pytest.mark.slow
 def test_the_same_network_is_built_once(
     host_target: dict[str, Any], store: ArtifactStore, kernels: KernelCache
 ) -> None:
@@ -89,6 +91,7 @@ def test_a_damaged_artifact_is_built_again(
     assert "damaged" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_damaged_kernel_is_built_again(
     host_target: dict[str, Any],
     store: ArtifactStore,
@@ -129,6 +132,7 @@ def test_cross_compiles(store: ArtifactStore, kernels: KernelCache) -> None:
     assert artifact.library.read_bytes()[18] == 183  # EM_AARCH64
 
 
+@pytest.mark.slow
 def test_a_compiler_that_dies_fails_one_kernel_and_comes_back(
     host_target: dict[str, Any], store: ArtifactStore, tmp_path: Path
 ) -> None:
@@ -141,6 +145,7 @@ def test_a_compiler_that_dies_fails_one_kernel_and_comes_back(
     build(conv_model(), host_target, store, KernelCache(tmp_path / "kernels"))
 
 
+@pytest.mark.slow
 def test_a_crash_of_llvm_fails_one_kernel(
     host_target: dict[str, Any], store: ArtifactStore, kernels: KernelCache
 ) -> None:

@@ -13,6 +13,8 @@ from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build, build_key
 from farm.compile.kernels import KernelCache
 
+pytestmark = pytest.mark.slow
+
 FINE = {"unfinished": 0, "missing": 0, "wrong": 0, "torn": 0}
 
 

@@ -20,6 +20,8 @@ from tests.compile.conftest import conv_model
 from tests.compile.test_build import model_of
 from tests.system import need
 
+pytestmark = pytest.mark.slow
+
 SM_90 = {"kind": "cuda", "arch": "sm_90"}
 ARM_HOST = {"host": {"kind": "llvm", "mtriple": "aarch64-linux-gnu"}}
 NB201 = (

@@ -49,6 +49,7 @@ def last_is_fastest(group: Group, target: Any) -> tuple[tuning.Measure, list[Sch
     return measure, candidates
 
 
+@pytest.mark.slow
 def test_every_candidate_computes_the_same(
     host_target: dict[str, Any], store: ArtifactStore, kernels: KernelCache
 ) -> None:
@@ -83,6 +84,7 @@ def test_a_candidate_must_be_faster_in_both_halves(
     assert tuning.choose(samples) == chosen
 
 
+@pytest.mark.slow
 def test_what_was_chosen_is_in_every_key(
     host_target: dict[str, Any], store: ArtifactStore, kernels: KernelCache
 ) -> None:

@@ -103,6 +103,7 @@ def test_check_stores_what_show_shows(farm):
     assert farm("device", "check", "none")[0] == 2
 
 
+@pytest.mark.slow
 def test_show_has_the_controls_as_a_line_and_as_a_plot(farm):
     farm(*LAUNCH)
     code, out, _ = farm("device", "show", "a", "--plot", "chart.png")
@@ -115,6 +116,7 @@ def test_show_has_the_controls_as_a_line_and_as_a_plot(farm):
     assert farm("device", "show", "a", "--plot", "chart.doc")[0] == 2
 
 
+@pytest.mark.slow
 def test_a_device_is_held_released_and_invalidated(farm):
     farm(*LAUNCH)
     assert farm("device", "quarantine", "a", "--reason", "its fan is broken")[0] == 0

@@ -22,6 +22,7 @@ from tests.compile.conftest import conv_model
 CPU = Device("cpu1", "cpu", CpuOptions(), MeasureSpec(), ControlPolicy())
 
 
+@pytest.mark.slow
 def test_a_cpu_is_tuned(tmp_path: Path) -> None:
     models = [conv_model(channels=8), conv_model(channels=8)]
     tuning = tune_device(CPU, models, ArtifactStore(tmp_path / "artifacts"))

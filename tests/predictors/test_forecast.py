@@ -30,6 +30,7 @@ def posterior(covariance: FloatArray, noise_std: float) -> Posterior:
     return Posterior(np.zeros(m), np.sqrt(np.diag(covariance)), np.full(m, noise_std), covariance)
 
 
+@pytest.mark.slow
 def test_a_forecast_holds_what_is_then_measured(pool: FloatArray) -> None:
     """With 12 samples known: the correlation after 6 more lies in 90 % intervals."""
     inside = []

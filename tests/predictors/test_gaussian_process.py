@@ -131,6 +131,7 @@ def test_the_prior_that_acquisition_sees_has_its_own_diagonal(pool: FloatArray) 
     np.testing.assert_allclose(model.variance(pool[:9]), expected)
 
 
+@pytest.mark.slow
 def test_intervals_are_calibrated_on_the_model_s_own_draws(pool: FloatArray) -> None:
     """Latencies drawn from grid points drawn by chance: 95 % intervals hold 95 %."""
     pool = pool[:80]

@@ -33,6 +33,7 @@ def rho(model: Rule, x: FloatArray, latency_s: FloatArray, rows: list[int]) -> f
 class TestBrpNas:
     """It knows the target's samples alone, and needs many."""
 
+    @pytest.mark.slow
     def test_more_samples_teach_more(self, pool: FloatArray) -> None:
         x, latency_s = operations(pool), references(pool).latency_s[:, 1]
         few, many = (rho(graph_alone(pool), x, latency_s, list(range(n))) for n in (5, 60))
@@ -43,6 +44,7 @@ class TestBrpNas:
 class TestNasflat:
     """Operation-wise hardware embeddings."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("device", [0, 2])
     def test_a_device_like_a_known_one_needs_five_samples(
         self, pool: FloatArray, device: int
@@ -67,6 +69,7 @@ class TestNasflat:
         log_s = np.log(known.latency_s[:6, 0])
         np.testing.assert_array_equal(a(x[:6], log_s)(x), b(x[:6], log_s)(x))
 
+    @pytest.mark.slow
     def test_another_encoding_joins(self, pool: FloatArray) -> None:
         """Operations that say nothing, beside a column that says all."""
         constant = np.broadcast_to(operations(pool)[:1], operations(pool).shape)

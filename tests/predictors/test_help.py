@@ -22,6 +22,7 @@ def rho(model: Help, x: FloatArray, latency_s: FloatArray, rows: list[int]) -> f
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_graph", [False, True])
 def test_meta_learning_is_worth_its_while(pool: FloatArray, with_graph: bool) -> None:
     x, known_s = operations(pool), references(pool).latency_s

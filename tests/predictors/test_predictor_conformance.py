@@ -65,7 +65,13 @@ SUBJECTS: dict[str, Callable[[FloatArray], tuple[Predictor, FloatArray]]] = {
 }
 
 
-@pytest.fixture(params=SUBJECTS)
+SLOW = {"brp_nas", "forest", "nasflat", "space_transfer"}
+"""Trained for every test; `help` and `multi_predict` are quick, and trained as they are."""
+
+
+@pytest.fixture(
+    params=[pytest.param(s, marks=pytest.mark.slow if s in SLOW else ()) for s in SUBJECTS]
+)
 def subject(request: pytest.FixtureRequest, pool: FloatArray) -> Subject:
     latency_s = 1e-9 * pool[:, SIZE] + 1e-3 * pool[:, 2]
     return Subject(*SUBJECTS[request.param](pool), latency_s)

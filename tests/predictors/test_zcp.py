@@ -128,6 +128,7 @@ def test_measuring_changes_neither_the_network_nor_the_random_state(network, bat
         assert torch.equal(value, before[name])
 
 
+@pytest.mark.slow
 def test_a_network_that_its_input_does_not_reach_has_the_worst_values() -> None:
     nb201 = space("nb201")
     some = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|skip_connect~2|"
@@ -157,6 +158,7 @@ def _agreement(
 STABLE = ("params", "flops", "synflow", "l2_norm", "nwot", "snip", "grad_norm")
 
 
+@pytest.mark.slow
 def test_published_values_of_nb201(published: Callable[[str], Mapping[str, Any]]) -> None:
     table = published("zcp_nb201_724.npz")
     rows = list(range(0, 720, 72))
@@ -166,6 +168,7 @@ def test_published_values_of_nb201(published: Callable[[str], Mapping[str, Any]]
         assert found[proxy] >= 0.8, found
 
 
+@pytest.mark.slow
 def test_published_values_of_fbnet(published: Callable[[str], Mapping[str, Any]]) -> None:
     table, networks = published("zcp_fbnet.npz"), published("fbnet.npz")
     rows = list(range(0, 4800, 800))

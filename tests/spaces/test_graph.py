@@ -52,6 +52,7 @@ def test_every_operation_is_one_function_in_torch_and_onnx() -> None:
         assert_one_definition(graph, seed)
 
 
+@pytest.mark.slow
 def test_every_operation_is_read_by_tvm_with_weights_as_inputs() -> None:
     graph = every_operation()
     arguments = [random_input(graph, 0), *folded_weights(random_module(graph, 0))]

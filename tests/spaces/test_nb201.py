@@ -226,6 +226,7 @@ def test_swapping_independent_nodes_gives_the_same_bytes(cell: Cell) -> None:
     assert to_onnx(graphs[0]).SerializeToString() == to_onnx(graphs[1]).SerializeToString()
 
 
+@pytest.mark.slow
 @given(cells, cells)
 @quick
 def test_features_are_equal_exactly_if_graphs_are(one: Cell, other: Cell) -> None:

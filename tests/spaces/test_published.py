@@ -54,6 +54,7 @@ def test_eyeriss_is_linear_in_the_operations_of_a_cell(published: Published) -> 
     np.testing.assert_allclose(table["latency_ms"][eyeriss], expected_ms, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_parameters_of_published_cells_without_dead_convolutions(published: Published) -> None:
     """The published count has all layers; ours has those that the output needs."""
     table = published("zcp_nb201_724.npz")

@@ -135,6 +135,7 @@ def test_the_same_network_gives_the_same_bytes(any_space: SearchSpace) -> None:
     assert once != other
 
 
+@pytest.mark.slow
 def test_torch_and_onnx_are_the_same_function(graph_space: GraphSpace) -> None:
     count = 2 if graph_space.name == "fbnet" else 10
     for seed, network in enumerate(sample(graph_space, count)):

@@ -274,12 +274,12 @@ def _next(s: Summary, resume: str) -> list[RenderableType]:
 
 
 def _again(s: Summary, resume: str) -> list[RenderableType]:
-    """How to measure again what was disturbed."""
+    """How to measure again what was not left alone."""
     found = {verdict for counts in s.verdicts.values() for verdict in counts}
-    disturbed = ",".join(verdict for verdict in NOT_LEFT_ALONE if verdict in found)
-    if not disturbed:
+    verdicts = ",".join(verdict for verdict in NOT_LEFT_ALONE if verdict in found)
+    if not verdicts:
         return []
-    return [Text(f"`{resume} --again {disturbed}` measures again what was disturbed.")]
+    return [Text(f"`{resume} --again {verdicts}` measures those again.")]
 
 
 def table_of(*columns: str) -> Table:

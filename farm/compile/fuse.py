@@ -82,7 +82,7 @@ class _Fusion:
     def add(self, node: Node) -> None:
         if node.op in VIEWS:
             self._view(node.output, node.inputs[0])
-        elif not (self._is_float(node) and (self._step(node) or self._control(node))):
+        elif not (self._is_float(node) and (self._step(node) or self._main(node))):
             self._operation(node)
 
     def make_output(self) -> None:
@@ -146,13 +146,13 @@ class _Fusion:
         return None
 
     def _rank(self, name: str) -> tuple[int, int]:
-        """Of the groups that a step could join, the last with a control network has the highest
+        """Of the groups that a step could join, the last with a main operation has the highest
         rank."""
         if not self._open(name):
             return 0, -1
         kernel = self.calls[name].kernel
-        controled = isinstance(kernel, Group) and kernel.control not in ("Copy", "Fill")
-        return 1 + controled, list(self.calls).index(name)
+        has_main = isinstance(kernel, Group) and kernel.main not in ("Copy", "Fill")
+        return 1 + has_main, list(self.calls).index(name)
 
     def _open(self, name: str) -> bool:
         """Whether a step can join the group that makes `name`."""
@@ -210,8 +210,8 @@ class _Fusion:
 
     # Control networks
 
-    def _control(self, node: Node) -> bool:
-        """Whether `node` became the control network of a group."""
+    def _main(self, node: Node) -> bool:
+        """Whether `node` became the main operation of a group."""
         makers = {
             "AveragePool": self._average_pool,
             "ConstantOfShape": self._fill,
@@ -225,8 +225,8 @@ class _Fusion:
 
     def _new(self, node: Node, operands: tuple[str, ...], **facts: Any) -> None:
         shapes = tuple(self.shapes[name] for name in operands)
-        control = "Gemm" if node.op == "MatMul" else node.op
-        group = Group(control, shapes, self.shapes[node.output], **facts)
+        main = "Gemm" if node.op == "MatMul" else node.op
+        group = Group(main, shapes, self.shapes[node.output], **facts)
         self._call(group, operands, node.output)
 
     def _bias(self, node: Node, spread: str) -> None:

@@ -1,6 +1,6 @@
 """Fused groups of operations: what one kernel computes. Pure values, no TVM.
 
-A group is a control network (a convolution, a pooling, a dense layer, or nothing) followed by
+A group is a main operation (a convolution, a pooling, a dense layer, or nothing) followed by
 elementwise steps. Equal groups compute the same function of their operands, so they share a kernel.
 """
 
@@ -60,21 +60,21 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Group:
-    """a control network and its steps.
+    """A main operation and its steps.
 
-    control network: `Conv`, `AveragePool`, `GlobalAveragePool`, `Gemm`, `Copy` (of its first
+    main: `Conv`, `AveragePool`, `GlobalAveragePool`, `Gemm`, `Copy` (of its first
     operand) or
         `Fill` (with `value`).
-    operands: the shapes of all operands; the control network's come first.
+    operands: the shapes of all operands; the main operation's come first.
     output: the shape of the output.
     window: of `Conv` and `AveragePool`.
     groups: of `Conv`. transposed: of `Gemm`, whether the weight is (out, in).
-    relu_input: whether the control network reads max(x, 0) in place of its first operand x.
+    relu_input: whether the main operation reads max(x, 0) in place of its first operand x.
     weight_block: b where the weight of a `Conv` is (O / b, I, H, W, b), 1 where it is (O, I, H, W).
     schedule: of `Conv`; None for what its rule chooses.
     """
 
-    control: str
+    main: str
     operands: tuple[Shape, ...]
     output: Shape
     steps: tuple[Step, ...] = ()
@@ -94,12 +94,12 @@ class Group:
         window = w and (w.kernel, w.stride, w.pads, w.dilation)
         rest = (self.groups, self.transposed, self.relu_input, self.weight_block, self.value)
         tuned = [astuple(self.schedule)] if self.schedule else []
-        return json.dumps([self.control, self.operands, self.output, steps, window, *rest, *tuned])
+        return json.dumps([self.main, self.operands, self.output, steps, window, *rest, *tuned])
 
     @property
     def name(self) -> str:
         """What a person calls it."""
-        operations = "+".join([self.control, *(step.op for step in self.steps)])
+        operations = "+".join([self.main, *(step.op for step in self.steps)])
         return f"{operations} {[list(shape) for shape in self.operands]} -> {list(self.output)}"
 
     def to_json(self) -> dict[str, Any]:
@@ -141,10 +141,10 @@ def from_json(value: Mapping[str, Any]) -> Group | Operation:
 def work(group: Group) -> int:
     """About how many multiply-adds, or values that are moved, a group takes."""
     outputs = prod(group.output)
-    if group.control == "Conv" and group.window is not None:
+    if group.main == "Conv" and group.window is not None:
         channels = group.operands[0][1] // group.groups
         return outputs * channels * prod(group.window.kernel)
-    if group.control == "AveragePool" and group.window is not None:
+    if group.main == "AveragePool" and group.window is not None:
         return outputs * prod(group.window.kernel)
     return sum(map(prod, group.operands), start=outputs)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from farm.measurement.drift import Series
 
@@ -71,10 +72,10 @@ class Chart:
         return bool(self.points) and self.points[-1].out
 
     @property
-    def disturbed_before(self) -> bool:
+    def began_slow(self) -> bool:
         """Whether the device is out of control for being faster than in the rounds so far, while
         those are too few to define a level: a device runs slower than it can for many reasons, and
-        faster for none, so that it was disturbed then and is well now."""
+        faster for none, so that it was kept busy then and is well now."""
         return self.out and self.points[-1].ewma < 0 and len(self.points) <= LEVEL_ROUNDS
 
     @property
@@ -148,7 +149,7 @@ def _level_s(series: Series, rounds: Iterable[Latencies]) -> float | None:
             first.append(latencies[series])
         if len(first) == LEVEL_ROUNDS:
             break
-    return _median(first) if first else None
+    return median(first) if first else None
 
 
 def _limit(number: float, sigma: float, tolerated: float) -> float:
@@ -156,12 +157,3 @@ def _limit(number: float, sigma: float, tolerated: float) -> float:
     left = float((1 - _WEIGHT) ** number)
     chance = _WIDTH * sigma * math.sqrt(_WEIGHT / (2 - _WEIGHT) * (1 - left**2))
     return max(chance, tolerated * (1.0 - left))
-
-
-def _median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    half = len(ordered) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
-
-
-# Epochs

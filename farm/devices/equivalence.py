@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import fmean
 
 from farm.devices.chart import Latencies
 
@@ -47,9 +48,9 @@ def decide(old: Sequence[Latencies], new: Sequence[Latencies]) -> Decision:
     common = sorted(before.keys() & after.keys())
     if not common:
         return Decision("invalidated", 1.0, "no control network was measured before and after")
-    moved = {name: _mean(after[name]) - _mean(before[name]) for name in common}
+    moved = {name: fmean(after[name]) - fmean(before[name]) for name in common}
     margins = [_margin([before[name], after[name]], _pooled([before, after])) for name in common]
-    change = _mean(list(moved.values()))
+    change = fmean(moved.values())
     apart = max(abs(value) + m for value, m in zip(moved.values(), margins, strict=True))
     uneven = max(abs(v - change) + m for v, m in zip(moved.values(), margins, strict=True))
     told = ", ".join(f"{math.expm1(value):+.1%}" for value in moved.values())
@@ -89,7 +90,3 @@ def _margin(samples: Sequence[Sequence[float]], pooled: tuple[float, float]) -> 
     sigma, degrees = pooled
     error = sigma * math.sqrt(sum(1 / len(values) for values in samples))
     return float(stdtrit(degrees, _CONFIDENCE)) * error
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

@@ -2,7 +2,7 @@
 follows.
 
 `farm.devices.chart` decides; here are the rows. Everything can be derived from them again, so that
-a session that died anywhere is taken up by the next one.
+a run that died anywhere is taken up by the next one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from farm.measurement.record import Failure, Measurement, MeasureSpec
 from farm.store import ControlRound, Quarantine, Request, Revision, Store
 
 RECHECKS = 3
-"""How often a session measures control networks of a device in quarantine, after a pause each: in
+"""How often a run measures control networks of a device in quarantine, after a pause each: in
 all, so that one which is well only for moments does not keep a campaign for ever."""
 
 _OLD_ROUNDS = 16
@@ -33,13 +33,12 @@ _OFF = ControlPolicy(every=0)
 class _Watch:
     """What is known of a device.
 
-    rounds: of its present fingerprint and spec that count; older: of the revision before, as long
-    as
-        it is not decided whether its results still hold, with that revision's base.
-    spaces: of the networks that it was to measure in this session.
+    rounds: of its present fingerprint and spec that count; older: of the revision before, as
+        long as it is not decided whether its results still hold, with that revision's base.
+    spaces: of the networks that it was to measure in this run.
     waiting: control networks that were asked for; coming: those of them that have ended.
-    since: measurements since the last round; None before the first one of the session.
-    checked: how often the session measured it in quarantine; retry_s: when it may do so next.
+    since: measurements since the last round; None before the first one of the run.
+    checked: how often the run measured it in quarantine; retry_s: when it may do so next.
     """
 
     facts: DeviceFacts
@@ -74,7 +73,7 @@ class _Watch:
 
 
 class Monitor:
-    """One session's watch over devices.
+    """One run's watch over devices.
 
     facts: as they were found. specs: how each device measures; its keys are the devices that are
         watched. policies: how often its control networks are, never where it has none.
@@ -194,8 +193,8 @@ class Monitor:
         """Looks at the control chart; whether the device is trusted."""
         watch = self._watches[device]
         chart = control_chart([one.latency_s for one in watch.rounds], watch.policy.tolerated)
-        if chart.disturbed_before and not recheck:
-            reason = f"suspect: disturbed at first, {chart.reason}"
+        if chart.began_slow and not recheck:
+            reason = f"suspect: kept busy at first, {chart.reason}"
             self._store.invalidate(device, reason, watch.facts.fingerprint)
             watch.rounds, watch.since = [], None
         elif chart.out or (recheck and not chart.back):

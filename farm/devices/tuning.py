@@ -219,7 +219,7 @@ def _tunable(facts: DeviceFacts) -> Target:
 
 
 def _seconds(agent: Agent, artifacts: Sequence[Artifact], number: int) -> list[float]:
-    """The fastest sample of each: of one kernel, what is slower was disturbed."""
+    """The fastest sample of each: of one kernel, what is slower waited for something."""
     jobs = [Job(Network("kernel", a.build_key[:16]), a) for a in artifacts]
     sessions = agent.session(jobs, SPEC, number)
     return [min(min(block.samples_s) for block in session.blocks) for session in sessions]

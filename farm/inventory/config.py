@@ -232,7 +232,9 @@ def _message(error: Any, known: Sequence[str]) -> str:
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         key = str(error["loc"][-1])
         if key in _RENAMED:
-            return f"`{key}` is called `{_RENAMED[key]}` now; rename it, its values stay as they are"
+            return (
+                f"`{key}` is called `{_RENAMED[key]}` now; rename it, its values stay as they are"
+            )
         near = get_close_matches(key, known, n=1)
         offer = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known)}"
         return f"unknown key `{key}`; {offer}"

@@ -95,11 +95,11 @@ class TestChart:
 
     def test_tells_a_device_that_was_disturbed_from_one_that_is(self):
         """While it has few rounds, being faster says that those were disturbed."""
-        assert control_chart(rounds(0.1, 0.0)).disturbed_before
-        assert control_chart(rounds(0.1, 0.1, 0.1, 0.0)).disturbed_before
-        assert not control_chart(rounds(0.0, 0.1)).disturbed_before
-        assert not control_chart(rounds(0.01, 0.0)).disturbed_before
-        assert not control_chart(rounds(*[0.0] * 10, -0.1)).disturbed_before
+        assert control_chart(rounds(0.1, 0.0)).began_slow
+        assert control_chart(rounds(0.1, 0.1, 0.1, 0.0)).began_slow
+        assert not control_chart(rounds(0.0, 0.1)).began_slow
+        assert not control_chart(rounds(0.01, 0.0)).began_slow
+        assert not control_chart(rounds(*[0.0] * 10, -0.1)).began_slow
 
     def test_is_back_only_where_it_would_stay(self):
         """A single round moves the average by a quarter: it must not look well by that."""

@@ -30,7 +30,7 @@ devices:
 """
 
 BEGIN = 10
-"""Sessions before a disturbance begins: with the third batch, which has no control networks."""
+"""Sessions before a disturbance begins: with the third group, which has no control networks."""
 
 
 @pytest.fixture(autouse=True)
@@ -175,6 +175,7 @@ class TestDisturbed:
                 assert (after[network] == found) == (found.verdict != "contended")
             assert set(invalidated(store)) == {"asked for again"}
 
+    @pytest.mark.slow
     def test_a_clock_that_jumps_is_never_ok(self, tmp_path):
         farm = farm_of(tmp_path, f"disturb: jump, disturb_after: {BEGIN}")
         summary = launch(farm)
@@ -192,6 +193,7 @@ class TestDisturbed:
         assert summary.campaign.failed <= 16
         assert {failure.kind for _, failure in summary.failures} == {"timeout"}
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("disturb", "sessions"), [("throttle", 20), ("slow", 20), ("drift", 20), ("lie", 20)]
     )
@@ -209,6 +211,7 @@ class TestDisturbed:
             assert invalidated(store)
             assert all(q.released_at for q in store.quarantines("a"))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("sessions", [3, 6, 12])
     def test_from_the_first_on_it_is_measured_again_once_it_is_well(self, tmp_path, sessions):
         farm = farm_of(tmp_path, f"disturb: slow, disturb_sessions: {sessions}")
@@ -217,10 +220,11 @@ class TestDisturbed:
         with farm.store() as store:
             assert max(errors(trusted(store))) < 0.02
             assert {reason.partition(",")[0] for reason in invalidated(store)} == {
-                "suspect: disturbed at first"
+                "suspect: kept busy at first"
             }
             assert store.quarantines("a") == []
 
+    @pytest.mark.slow
     def test_does_not_hold_the_others_up(self, tmp_path):
         farm = farm_of(tmp_path, f"disturb: throttle, disturb_after: {BEGIN}")
         summary = launch(farm, devices=("a", "b"))
@@ -228,6 +232,7 @@ class TestDisturbed:
         assert summary.counts["a"][0] < 44
         assert summary.quarantined.keys() == {"a"}
 
+    @pytest.mark.slow
     def test_goes_on_once_a_person_released_it(self, tmp_path):
         farm = farm_of(tmp_path, f"disturb: throttle, disturb_after: {BEGIN}")
         assert launch(farm).stuck
@@ -237,6 +242,7 @@ class TestDisturbed:
         summary = repaired.resume(executor="inline")
         assert (summary.campaign.state, summary.campaign.measured) == ("done", 44)
 
+    @pytest.mark.slow
     def test_released_though_it_is_as_ill_as_before_is_held_again(self, tmp_path):
         farm = farm_of(tmp_path, f"disturb: throttle, disturb_after: {BEGIN}")
         launch(farm)
@@ -260,6 +266,7 @@ class TestDisturbed:
         assert entry.reason == "quarantined: its fan is broken"
 
 
+@pytest.mark.slow
 class TestKilled:
     def test_between_a_bad_control_and_the_quarantine_it_is_found_at_the_start(
         self, tmp_path, monkeypatch
@@ -311,6 +318,7 @@ def launch_and_die(farm: Farm, outcomes: int) -> None:
         launch(farm, 20)
 
 
+@pytest.mark.slow
 class TestRevisions:
     def test_a_governor_that_changes_is_seen_and_rebased(self, tmp_path):
         farm = farm_of(tmp_path, f"governor_after: {BEGIN}, powersave: 1.5")

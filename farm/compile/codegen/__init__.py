@@ -21,12 +21,12 @@ fetching what another core has just written takes longer than writing it, as mea
 def kernel(group: Group, isa: Isa) -> Any:
     """The PrimFunc of a group; its parameters are the group's operands, then the output."""
     threads = work(group) >= _SHARED_WORK * isa.lanes
-    return _WRITERS[group.control](group, replace(isa, threads=isa.threads and threads))
+    return _WRITERS[group.main](group, replace(isa, threads=isa.threads and threads))
 
 
 def schedules(group: Group, isa: Isa) -> list[Schedule]:
     """Ways to write a group's kernel, first what its rule chooses; none where there is one way."""
-    tiled = group.control == "Conv" and not _depthwise(group)
+    tiled = group.main == "Conv" and not _depthwise(group)
     return conv_schedules(group, isa) if tiled else []
 
 

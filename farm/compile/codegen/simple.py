@@ -32,7 +32,7 @@ def elementwise(group: Group, isa: Isa) -> Any:
 
     def vectors(channel: Expr, start: Expr) -> Stmt:
         n, c = divmod_index(channel, output.channels, output.batch)
-        if group.control == "Fill":
+        if group.main == "Fill":
             value = splat(group.value, lanes)
         else:
             value = load(tensors[0].flat, channel * output.pixels + start, lanes)

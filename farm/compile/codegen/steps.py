@@ -1,4 +1,4 @@
-"""The elementwise end of a kernel: from a value of the control network to the value that is
+"""The elementwise end of a kernel: from a value of the main operation to the value that is
 stored."""
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def interface(group: Group) -> tuple[list[Tensor], Output]:
 
 
 class Output:
-    """Stores values of a group's control network after its steps."""
+    """Stores values of a group's main operation after its steps."""
 
     def __init__(self, group: Group, tensors: Sequence[Tensor]) -> None:
         """tensors: the parameters of the group's kernel."""
@@ -29,7 +29,7 @@ class Output:
         self.batch, self.channels, self.pixels = levels(group.output)
 
     def store(self, n: Expr, channel: Expr, pixel: Expr, value: Expr, lanes: int) -> Stmt:
-        """The statement that stores `value`, `lanes` pixels of a channel of the control network."""
+        """The statement that stores `value`, `lanes` pixels of a channel of the main operation."""
         for step in self._steps:
             if step.op == "Shuffle":
                 channel = self._shuffled(channel, int(step.constants[0]))

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from agents import linux, runner_protocol
 from agents.pipes import Pipe, local_runner, result_of
 from agents.runtime.bundle import bundle_versions, host_bundle
+from agents.started import StartedAgent
 from farm.core.errors import DeviceLost, DeviceUnfit
 from farm.core.values import DeviceFacts, Target
 from farm.measurement.record import Job, MeasureSpec, Session
@@ -64,29 +65,23 @@ def own_cores() -> frozenset[int]:
     return _CORES_AT_IMPORT | os.sched_getaffinity(0)
 
 
-class CpuAgent:
+class CpuAgent(StartedAgent):
     """Measures on CPUs of this host, in a runner that is a child process."""
 
     options: ClassVar[type[BaseModel]] = CpuOptions
     _accelerator: ClassVar[str] = ""
 
     def __init__(self, name: str, options: CpuOptions) -> None:
-        self._name = name
+        super().__init__(name)
         self._options = options
-        self._started = False
         self._cores: tuple[int, ...] = ()
         self._pipe: Pipe | None = None
 
-    def __enter__(self) -> Self:
-        if self._started:
-            raise RuntimeError(f"{self._name} is started already; leave its `with` block first")
+    def _start(self) -> None:
         self._cores = choose_cores(self._options, own_cores())
-        self._started = True
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def _stop(self) -> None:
         self._stop_runner()
-        self._started = False
 
     def facts(self) -> DeviceFacts:
         """See `farm.measurement.agent.Agent.facts`."""
@@ -131,8 +126,7 @@ class CpuAgent:
             raise
 
     def _runner(self) -> Pipe:
-        if not self._started:
-            raise RuntimeError(f"{self._name} is not started; use it in a `with` block")
+        self._must_be_started()
         if self._pipe is None:
             self._pipe = local_runner(self._accelerator)
         return self._pipe

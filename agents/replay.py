@@ -16,13 +16,14 @@ from difflib import get_close_matches
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from agents.started import StartedAgent
 from farm.core.errors import DeviceUnfit, MeasureTimeout, blaming
 from farm.core.values import DeviceFacts, Network
 from farm.measurement.record import Block, Job, MeasureSpec, Session
@@ -113,28 +114,18 @@ def _codes(data: Any) -> list[str]:
     return ["".join(map(str, row)) for row in data["ops"]]
 
 
-class ReplayAgent:
+class ReplayAgent(StartedAgent):
     """See `ReplayOptions`. Needs no artifact."""
 
     options: ClassVar[type[BaseModel]] = ReplayOptions
 
     def __init__(self, name: str, options: ReplayOptions) -> None:
-        self._name = name
+        super().__init__(name)
         self._options = options
         self._column = options.column or name
         path = table_path(options.table)
         self._path = path
         self._space = options.space or SPACES.get(path.stem, path.stem)
-        self._started = False
-
-    def __enter__(self) -> Self:
-        if self._started:
-            raise RuntimeError(f"{self._name} is started already; leave its `with` block first")
-        self._started = True
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._started = False
 
     def facts(self) -> DeviceFacts:
         """See `farm.measurement.agent.Agent.facts`."""
@@ -172,8 +163,7 @@ class ReplayAgent:
 
     def _table(self) -> Table:
         """The table, which has our column."""
-        if not self._started:
-            raise RuntimeError(f"{self._name} is not started; use it in a `with` block")
+        self._must_be_started()
         table = load(self._path)
         if self._column not in table.devices:
             offer = _offer(self._column, table.devices)

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Self
 
 from agents import linux
 from agents.cpu import CpuOptions, choose_cores
 from agents.on_device.timing import read_files
+from agents.started import StartedAgent
 from farm.core.hosts import host_name
 from farm.core.values import DeviceFacts, Target
 
 
-class ExactAgent:
+class ExactAgent(StartedAgent):
     """Its samples are exact (`DeviceFacts.exact`). A subclass is a device, and holds sessions."""
 
     def __init__(self, name: str, core: int | None) -> None:
         """core: the logical CPU to work on; the last one where that is None."""
-        self._name = name
+        super().__init__(name)
         self._core = core
-        self._started = False
         self._cores: tuple[int, ...] = ()
         self._facts: DeviceFacts | None = None
 
@@ -32,16 +31,9 @@ class ExactAgent:
         """What a latency depends on. Raises DeviceUnfit where something is not installed."""
         raise NotImplementedError
 
-    def __enter__(self) -> Self:
-        if self._started:
-            raise RuntimeError(f"{self._name} is started already; leave its `with` block first")
+    def _start(self) -> None:
         wanted = CpuOptions(threads=1, cores=None if self._core is None else (self._core,))
         self._cores = choose_cores(wanted, os.sched_getaffinity(0))
-        self._started = True
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._started = False
 
     def facts(self) -> DeviceFacts:
         """See `farm.measurement.agent.Agent.facts`."""
@@ -56,7 +48,3 @@ class ExactAgent:
                 exact=True,
             )
         return self._facts
-
-    def _must_be_started(self) -> None:
-        if not self._started:
-            raise RuntimeError(f"{self._name} is not started; use it in a `with` block")

@@ -74,13 +74,11 @@ class QemuPiAgent(RemoteAgent):
             options.cpu, options.threads, options.memory_bytes, options.instruction_clock
         )
 
-    def __enter__(self) -> Self:
-        super().__enter__()
+    def _start(self) -> None:
         self._host_cores = choose_cores(self._pi, own_cores())
-        return self
 
-    def __exit__(self, *exception: object) -> None:
-        super().__exit__(*exception)
+    def _stop(self) -> None:
+        super()._stop()
         self.guest.off()
 
     def purge(self) -> None:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
@@ -16,6 +16,7 @@ from agents.cpu import CpuOptions, choose_cores
 from agents.pipes import result_of
 from agents.remote.device import SshDevice, SshOptions
 from agents.runtime.bundle import bundle_versions
+from agents.started import StartedAgent
 from farm.core.errors import DeviceLost
 from farm.core.hosts import host_name
 from farm.core.values import DeviceFacts
@@ -25,7 +26,7 @@ _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 """Tells whether the device is this computer: its devices take turns."""
 
 
-class RemoteAgent(ABC):
+class RemoteAgent(StartedAgent, ABC):
     """What all devices have in common that are reached over SSH."""
 
     def __init__(
@@ -38,10 +39,9 @@ class RemoteAgent(ABC):
     ) -> None:
         """patience_s, beat_s: as in `SshDevice`; slowest: our seconds that one of the device's may
         take."""
-        self._name = name
+        super().__init__(name)
         self._options = options
         self._slowest = slowest
-        self._started = False
         self._cores: tuple[int, ...] = ()
         self._device = SshDevice(self._login, patience_s, beat_s)
 
@@ -57,15 +57,8 @@ class RemoteAgent(ABC):
     def _described(self, seen: Mapping[str, Any]) -> DeviceFacts:
         """seen: what the runner says of its host."""
 
-    def __enter__(self) -> Self:
-        if self._started:
-            raise RuntimeError(f"{self._name} is started already; leave its `with` block first")
-        self._started = True
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def _stop(self) -> None:
         self._device.close()
-        self._started = False
 
     def facts(self) -> DeviceFacts:
         """See `farm.measurement.agent.Agent.facts`."""
@@ -109,8 +102,7 @@ class RemoteAgent(ABC):
     @contextmanager
     def _until_lost(self) -> Iterator[SshDevice]:
         """The device; where it is lost, the next to ask reaches it again."""
-        if not self._started:
-            raise RuntimeError(f"{self._name} is not started; use it in a `with` block")
+        self._must_be_started()
         try:
             yield self._device
         except DeviceLost:

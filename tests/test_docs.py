@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -204,6 +205,14 @@ def test_every_page_is_in_the_index_and_in_the_navigation():
     linked = set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs" / "index.md").read_text()))
     assert linked == pages - {"index.md"}
     assert set(re.findall(r"- ([\w-]+\.md)", (ROOT / "mkdocs.yml").read_text())) == pages
+
+
+def test_every_extra_is_explained():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    told = (ROOT / "docs" / "quick-start.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", told, flags=re.MULTILINE)) == set(extras)
 
 
 def test_the_readme_is_a_door():

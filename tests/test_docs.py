@@ -68,7 +68,13 @@ def name(value: object) -> str | None:
 # What the blocks say
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+def at_its_pace(page: Path) -> object:
+    """A page whose campaigns take more than five seconds is marked as slow."""
+    slow = page.name in ("README.md", "campaigns.md", "scaling-with-ray.md")
+    return pytest.param(page, marks=pytest.mark.slow) if slow else page
+
+
+@pytest.mark.parametrize("page", [at_its_pace(page) for page in PAGES], ids=name)
 def test_the_blocks_of_a_page_run_one_after_the_other(page, farm, tmp_path, monkeypatch, tables):
     """As they are, in a folder with a cluster.yaml whose devices are fakes.
 

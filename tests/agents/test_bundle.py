@@ -19,6 +19,8 @@ from farm.core.errors import DeviceUnfit, UnknownName
 from tests import arm64
 from tests.system import need, runtime
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -149,15 +149,25 @@ def _estimator(name: str, fault: str | None, request: pytest.FixtureRequest) -> 
 
 KINDS = [cpu, fake, gpu, insn_clock, qemu_pi, replay, ssh, vela, zigzag]
 
+QUICK = (cpu, fake, replay)
+"""Those that `make quick` has time for: no emulator, estimator or server starts for them."""
+
+
 FAULTS_OF = {replay: ("hang",), vela: ("hang",), zigzag: ("hang",)}
 """What can go wrong with a kind that runs no network: it takes no artifact, and nothing of the
 network crashes, ends its runner or computes something else. (An estimator that is killed is a lost
 device, in test_estimators.py.) With the other kinds, all of `FAULTS`."""
 
-KINDS_AND_FAULTS = [(kind, fault) for kind in KINDS for fault in FAULTS_OF.get(kind, FAULTS)]
+
+def marked(kind: Any, *more: Any) -> Any:
+    """A case of a kind; slow, where that is."""
+    return pytest.param(kind, *more, marks=() if kind in QUICK else pytest.mark.slow)
 
 
-@pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
+KINDS_AND_FAULTS = [marked(kind, f) for kind in KINDS for f in FAULTS_OF.get(kind, FAULTS)]
+
+
+@pytest.fixture(params=map(marked, KINDS), ids=[kind.__name__ for kind in KINDS])
 def case(request: pytest.FixtureRequest) -> Case:
     made: Case = request.param(None, request)
     return made

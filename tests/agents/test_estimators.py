@@ -113,6 +113,7 @@ class TestTflite:
 
 
 class TestVela:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", ALL_OPERATIONS)
     def test_runs_all_of_a_network_on_the_npu(self, name):
         """It counts no fewer products than the space does, and few more (pools are some)."""
@@ -196,6 +197,7 @@ class TestZigzag:
         assert found.seen["cycles"] >= macs / multipliers
         assert found.latency_s == found.seen["cycles"] / DESIGNS[design].clock_hz
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("fresh_cache")
     def test_a_layer_is_searched_once(self):
         costs = Zigzag(ZigzagOptions())

@@ -20,6 +20,8 @@ from farm.measurement.record import Job, MeasureSpec
 from tests.agents import cuda_stand_in
 from tests.agents.conftest import expecting_zeros
 
+pytestmark = pytest.mark.slow
+
 NETWORK = Network("test", "conv")
 SPEC = MeasureSpec(warmup_s=0.0, rounds=2, block_s=1e-3, sample_s=1e-4)
 

@@ -17,6 +17,8 @@ from farm.core.values import Network
 from tests.agents.conftest import measure_one
 from tests.system import need
 
+pytestmark = pytest.mark.slow
+
 NETWORK = Network("test", "conv")
 
 PROGRAM = """\

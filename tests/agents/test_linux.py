@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import time
 
 import psutil
 import pytest
@@ -136,16 +136,41 @@ def test_a_sensor_that_lies_is_counted_and_not_believed(lie):
     assert (found["temp_c"], found["temp_implausible"]) == (41.0, 1)
 
 
-def test_agrees_with_psutil_on_this_host():
-    files = read_files([*linux.FACT_FILES, *linux.telemetry_files([0])])
+def test_facts_agree_with_psutil_on_this_host():
+    files = read_files(linux.FACT_FILES)
     assert linux.memory_bytes(files) == psutil.virtual_memory().total
-    assert 0 in linux.with_siblings(files, [0])
+    every = range(psutil.cpu_count())
+    physical = {linux.with_siblings(files, [cpu]) for cpu in every}
+    assert len(physical) == psutil.cpu_count(logical=False)
+    assert sorted(cpu for siblings in physical for cpu in siblings) == list(every)
+
+
+def test_telemetry_agrees_with_psutil_on_this_host():
+    def taken_s() -> tuple[float, float]:
+        own = psutil.Process().cpu_times()
+        return own.user + own.system, psutil.cpu_times(percpu=True)[0].steal
+
+    def kept_busy() -> None:
+        end_s = time.process_time() + 0.1
+        while time.process_time() < end_s:
+            pass
+
     telemetry = Telemetry(linux.telemetry_files([0]), [0])
-    before, after = telemetry.reading(), telemetry.reading()
-    assert linux.telemetry(before, after)["steal_s"] >= 0
-    assert linux.telemetry(before, after)["load1"] == pytest.approx(os.getloadavg()[0], abs=2)
-    assert os.sysconf("SC_CLK_TCK") == round(1 / linux._TICK_S)
-    assert Path("/proc/cpuinfo").read_text().strip().startswith(files["/proc/cpuinfo"][:100])
+    outer = taken_s()
+    before = telemetry.reading()
+    inner = taken_s()
+    kept_busy()
+    least = [now - then for now, then in zip(taken_s(), inner, strict=True)]
+    after = telemetry.reading()
+    most = [now - then for now, then in zip(taken_s(), outer, strict=True)]
+    found = linux.telemetry(before, after)
+    tick_s = 1.5 / os.sysconf("SC_CLK_TCK")  # what psutil counts in, and a rounding
+    for name, low_s, high_s in zip(("cpu_s", "steal_s"), least, most, strict=True):
+        assert low_s - tick_s <= found[name] <= high_s + tick_s, name
+    assert found["cpu_s"] > 0.09
+    assert found["load1"] == pytest.approx(os.getloadavg()[0], abs=0.5)
+    own = psutil.cpu_times(percpu=True)[0].steal * os.sysconf("SC_CLK_TCK")
+    assert after["steal_ticks"] == pytest.approx(own, abs=50)
 
 
 @pytest.mark.parametrize(

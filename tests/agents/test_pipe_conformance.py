@@ -134,6 +134,7 @@ def test_silence_has_a_deadline_and_a_late_reply_is_never_taken_for_anothers(pip
     assert got(pipe, n="second") == "second"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("peer")
 def test_who_does_not_even_read_keeps_nobody_waiting(pipe):
     """More than the pipe, and the window of an SSH channel, hold."""

@@ -28,6 +28,8 @@ from farm.core.values import Network
 from farm.measurement.record import MeasureSpec
 from tests.agents.conftest import measure_one
 
+pytestmark = pytest.mark.slow
+
 NETWORK = Network("test", "conv")
 
 

@@ -218,6 +218,7 @@ class TestFacts:
             assert load(path).latency_s[0, 0] == pytest.approx(latency_ms * 1e-3)
 
 
+@pytest.mark.slow
 def test_a_campaign_over_tables_learns_their_truth(tmp_path):
     (tmp_path / "cluster.yaml").write_text(CLUSTER)
     farm = Farm.open(tmp_path / "cluster.yaml")

@@ -17,6 +17,8 @@ from farm.core.values import Network
 from tests.agents.conftest import entry_of, measure_one
 from tests.sshd import sshd
 
+pytestmark = pytest.mark.slow
+
 NETWORK = Network("test", "conv")
 
 SEEN = {

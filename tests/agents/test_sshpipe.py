@@ -23,6 +23,8 @@ from agents.remote.transport import Address, HostKey, host_keys, known_host_keys
 from farm.core.errors import DeviceLost, DeviceUnfit
 from tests.sshd import Sshd
 
+pytestmark = pytest.mark.slow
+
 KEY = HostKey("ssh-ed25519", "SHA256:abc")
 
 

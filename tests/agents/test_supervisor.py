@@ -20,6 +20,8 @@ from agents.remote.pipe import SshPipe
 from agents.remote.upload import Payload, library, send
 from farm.core.errors import DeviceBusy, DeviceError, DeviceLost, DeviceUnfit
 
+pytestmark = pytest.mark.slow
+
 MIB = 1024**2
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from benchmarks import neural
-from benchmarks.methods import METHODS
 from predictors.models import brp_nas, help
 from tests.benchmarks.conftest import Run
 from tests.neural import QUICK_NASFLAT
@@ -42,8 +41,8 @@ def test_they_learn_from_training_devices(run: Run, method: str) -> None:
 
 def test_one_that_knows_no_other_device_runs_too(run: Run) -> None:
     found = run("--method", "brp_nas")["summary"]
-    assert found["mean_spearman"]["brp_nas"]["own:new"]["8"] is not None
-    assert 0 <= found["coverage_95"]["brp_nas"] <= 1
+    assert min(found["mean_spearman"]["brp_nas"]["own:new"].values()) > 0.3
+    assert found["coverage_95"]["brp_nas"] > 0.9
 
 
 def test_how_long_they_were_trained_is_said(run: Run) -> None:
@@ -64,7 +63,3 @@ def test_graphs_of_cells_are_those_of_the_published_table(
 def test_torch_is_loaded_for_them_alone() -> None:
     code = "import sys, benchmarks.fewshot; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_slow_methods_have_few_draws() -> None:
-    assert all(METHODS[name].seeds in (1, 5) for name in (*NEURAL, "brp_nas"))

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlite_utils import Database
-
 from farm.store.edge import translated
+from farm.store.sqlite import Database
 
 _BUSY_S = 30.0
 """How long a write waits for another process's transaction; theirs last milliseconds."""

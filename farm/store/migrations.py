@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlite_utils import Database
-from sqlite_utils.migrations import Migrations
+from farm.store.sqlite import Database, Migrations
 
 migrations = Migrations("farm")
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlite_utils import Database
 
 from farm.core.errors import StoreError, StoreNewer, UnknownName
 from farm.core.values import Artifact, Network, Target
@@ -24,6 +23,7 @@ from farm.store.edge import translated
 from farm.store.health import HealthStore
 from farm.store.migrations import migrations
 from farm.store.models import StoredModels
+from farm.store.sqlite import Database
 from farm.store.values import Plan, Request, StoredCampaign
 
 _FIRST = 8

@@ -116,6 +116,7 @@ class TestArtifacts:
 
 
 class TestLoss:
+    @pytest.mark.slow
     def test_a_frozen_runner_is_given_up_and_started_again(self, artifact, quick, monkeypatch):
         monkeypatch.setattr(runner_protocol, "MARGIN_S", 0.1)
         with CpuAgent("cpu", CpuOptions()) as agent:

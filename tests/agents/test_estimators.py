@@ -173,6 +173,7 @@ class TestZigzag:
         ]
         assert layers[0]["dimension_relations"] == ["ix=2*ox+1*fx", "iy=2*oy+1*fy"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", ALL_OPERATIONS)
     def test_reads_the_products_of_a_network(self, name):
         network = Network(name, ALL_OPERATIONS[name])
@@ -211,6 +212,7 @@ class TestZigzag:
         fast = Zigzag(ZigzagOptions(clock_hz=2e6)).estimate(tiny(1), Run(0, 0.0))
         assert slow.latency_s == 2 * fast.latency_s
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("fresh_cache")
     def test_says_what_zigzag_cannot_map(self, monkeypatch):
         nowhere = replace(DESIGNS["eyeriss"], hardware="no_such_chip")

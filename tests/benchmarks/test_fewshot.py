@@ -212,6 +212,7 @@ def test_published_figures_are_of_known_tasks() -> None:
         assert figure.source
 
 
+@pytest.mark.slow
 def test_few_shot_prediction_on_a_published_task(published, capsys) -> None:  # type: ignore[no-untyped-def]
     """FD with few references: far above the published .91 (HELP) and .96 (Multi-Predict)."""
     published("fbnet.npz")

@@ -56,6 +56,7 @@ def run(folder: Path, *words: str, libraries: Path | None = None) -> Run:
     return Run(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.slow
 class TestPacked:
     def test_is_small_and_has_what_its_libraries_need(self, folder):
         files = [path for path in folder.rglob("*") if path.is_file()]
@@ -94,6 +95,7 @@ def test_what_cannot_be_packed_is_said(tmp_path, capsys):
     assert f"gpu_pack: {tmp_path} exists; remove it" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_a_gpu_it_says_so(folder):
     if cuda_stand_in.driver_here():
         pytest.skip("this computer has an NVIDIA driver")

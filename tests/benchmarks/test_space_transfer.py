@@ -32,6 +32,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_what_was_learnt_in_one_space_helps_in_the_other(folder: Path) -> None:
     quick = TransferSettings(width=32, pretraining=replace(TRANSFER_PRETRAINING, epochs=60))
     rows = list(space_transfer.run(folder, Options(("target",), (4,), range(3), quick)))

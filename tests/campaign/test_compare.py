@@ -164,6 +164,7 @@ class TestCommand:
         assert "no network in common" in err
 
 
+@pytest.mark.slow
 class TestRevisions:
     """A device that changes in between; the fake one's options are in its fingerprint."""
 
@@ -232,6 +233,7 @@ class TestRevisions:
         assert "`farm campaign resume c1` measures them" in err
 
 
+@pytest.mark.slow
 def test_hwl_is_standardised_over_what_still_holds(farm):
     """Of a device that is half as fast as before, twice the old latencies; of another one, none."""
     cell = "nb201/|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"

@@ -119,6 +119,7 @@ class TestCalm:
             assert database.column(store, "SELECT kind FROM failures") == ["wrong_output"] * 2
 
 
+@pytest.mark.slow
 class TestDisturbed:
     @pytest.mark.parametrize("disturb", ["throttle", "slow", "drift", "lie"])
     def test_for_good_ends_in_quarantine_with_nothing_wrong_in_the_store(self, tmp_path, disturb):
@@ -175,7 +176,6 @@ class TestDisturbed:
                 assert (after[network] == found) == (found.verdict != "contended")
             assert set(invalidated(store)) == {"asked for again"}
 
-    @pytest.mark.slow
     def test_a_clock_that_jumps_is_never_ok(self, tmp_path):
         farm = farm_of(tmp_path, f"disturb: jump, disturb_after: {BEGIN}")
         summary = launch(farm)
@@ -193,7 +193,6 @@ class TestDisturbed:
         assert summary.campaign.failed <= 16
         assert {failure.kind for _, failure in summary.failures} == {"timeout"}
 
-    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("disturb", "sessions"), [("throttle", 20), ("slow", 20), ("drift", 20), ("lie", 20)]
     )
@@ -211,7 +210,6 @@ class TestDisturbed:
             assert invalidated(store)
             assert all(q.released_at for q in store.quarantines("a"))
 
-    @pytest.mark.slow
     @pytest.mark.parametrize("sessions", [3, 6, 12])
     def test_from_the_first_on_it_is_measured_again_once_it_is_well(self, tmp_path, sessions):
         farm = farm_of(tmp_path, f"disturb: slow, disturb_sessions: {sessions}")
@@ -224,7 +222,6 @@ class TestDisturbed:
             }
             assert store.quarantines("a") == []
 
-    @pytest.mark.slow
     def test_does_not_hold_the_others_up(self, tmp_path):
         farm = farm_of(tmp_path, f"disturb: throttle, disturb_after: {BEGIN}")
         summary = launch(farm, devices=("a", "b"))
@@ -232,7 +229,6 @@ class TestDisturbed:
         assert summary.counts["a"][0] < 44
         assert summary.quarantined.keys() == {"a"}
 
-    @pytest.mark.slow
     def test_goes_on_once_a_person_released_it(self, tmp_path):
         farm = farm_of(tmp_path, f"disturb: throttle, disturb_after: {BEGIN}")
         assert launch(farm).stuck
@@ -242,7 +238,6 @@ class TestDisturbed:
         summary = repaired.resume(executor="inline")
         assert (summary.campaign.state, summary.campaign.measured) == ("done", 44)
 
-    @pytest.mark.slow
     def test_released_though_it_is_as_ill_as_before_is_held_again(self, tmp_path):
         farm = farm_of(tmp_path, f"disturb: throttle, disturb_after: {BEGIN}")
         launch(farm)

@@ -52,6 +52,7 @@ class TestNasflat:
         latency_s = 7 * references(pool).latency_s[:, device]
         assert rho(flat(pool), operations(pool), latency_s, [0, 1, 2, 3, 4]) > 0.97
 
+    @pytest.mark.slow
     def test_fine_tuning_leaves_the_pretrained_network_alone(self, pool: FloatArray) -> None:
         model = flat(pool)
         before = {name: value.clone() for name, value in model.network.state_dict().items()}

@@ -44,6 +44,7 @@ def test_it_learns_from_training_rows_alone(pool: FloatArray) -> None:
     np.testing.assert_array_equal(a(x[:6], log_s)(x), b(x[:6], log_s)(x))
 
 
+@pytest.mark.slow
 def test_what_is_measured_on_the_embedding_networks_describes_the_device(pool: FloatArray) -> None:
     model, x = meta(pool, with_graph=False), operations(pool)
     networks = model.training.rows[model.embedding_networks].tolist()
@@ -52,6 +53,7 @@ def test_what_is_measured_on_the_embedding_networks_describes_the_device(pool: F
     assert described > 0.97
 
 
+@pytest.mark.slow
 def test_devices_need_not_be_measured_everywhere(pool: FloatArray) -> None:
     known = references(pool)
     latency_s = known.latency_s.copy()

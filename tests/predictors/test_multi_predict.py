@@ -35,6 +35,7 @@ def test_the_nearest_device_ranks_the_samples_best() -> None:
     assert nearest(known, np.array([1.0, 2.0, 9.0])) == 2
 
 
+@pytest.mark.slow
 def test_pretraining_is_worth_its_while(pool: FloatArray) -> None:
     x, known_s = standardised(pool), references(pool).latency_s
     untrained = replace(QUICK, pretraining=replace(QUICK.pretraining, epochs=0))

@@ -65,8 +65,8 @@ SUBJECTS: dict[str, Callable[[FloatArray], tuple[Predictor, FloatArray]]] = {
 }
 
 
-SLOW = {"brp_nas", "forest", "nasflat", "space_transfer"}
-"""Trained for every test; `help` and `multi_predict` are quick, and trained as they are."""
+SLOW = {*NEURAL, "forest"} - {"help"}
+"""Trained for every test. `help` is trained once, and stands for the neural ones."""
 
 
 @pytest.fixture(

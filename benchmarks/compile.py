@@ -48,7 +48,7 @@ from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build
 from farm.compile.compiler import compiler
 from farm.compile.groups import Group, Operation
-from farm.compile.kernels import KernelCache
+from farm.compile.kernel_cache import KernelCache
 from farm.compile.prepare import prepared
 from farm.core.values import digest
 from farm.spaces import space

@@ -28,7 +28,7 @@ from benchmarks.report import finish
 from farm.compile import check, cuda, fuse, graph, oracle
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build
-from farm.compile.kernels import KernelCache
+from farm.compile.kernel_cache import KernelCache
 from farm.compile.prepare import prepared
 from farm.core.values import Artifact, Target
 

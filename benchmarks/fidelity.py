@@ -3,7 +3,7 @@
     python -m benchmarks.fidelity --networks 30 --seed 0 [--reference 12] [--json]
 
 Measures networks of both search spaces twice, in two campaigns with a runner each, as the farm
-does, with control networks in each batch; then as MetaSchedule's runner does
+does, with control networks in each group; then as MetaSchedule's runner does
 (`benchmarks/time_evaluator.py`), one network after the other, for as many device seconds as the
 farm took. First on the host as it is, then beside one process that copies memory and computes in
 random bursts, then beside eight. A longer run of `--reference` sessions, half of it between the
@@ -35,11 +35,11 @@ from benchmarks.time_evaluator import evaluated
 from farm.campaign.dispatch import GROUP
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build
-from farm.compile.kernels import kernel_cache
+from farm.compile.kernel_cache import kernel_cache
 from farm.core.errors import DeviceError
 from farm.devices.controls import controls_of
 from farm.measurement.agent import Agent
-from farm.measurement.drift import Baseline, baselines_after
+from farm.measurement.drift_correction import Baseline, baselines_after
 from farm.measurement.record import Job, Measurement, MeasureSpec
 from farm.measurement.sessions import measure
 from farm.spaces import space
@@ -56,7 +56,7 @@ NEIGHBOURS = {"idle": 0, "loaded": 1, "crowded": 8}
 class Campaign:
     """What one campaign says of each network: (N,) seconds and what it cost.
 
-    device_s: with each network's share of the control networks of its batch.
+    device_s: with each network's share of the control networks of its group.
     """
 
     latency_s: np.ndarray
@@ -93,30 +93,30 @@ def lab(count: int, seed: int, root: Path) -> Lab:
         model = space(network.space).model(network)
         made.append(Job(network, build(model, target, artifacts, kernel_cache(artifacts))))
         _say(f"{len(made)} networks compiled")
-    controls = [replace(job, reference=True) for job in made[len(chosen) :]]
+    controls = [replace(job, control=True) for job in made[len(chosen) :]]
     return Lab(made[: len(chosen)], controls)
 
 
 def farms_campaign(
     networks: Lab, spec: MeasureSpec, baseline: dict[str, Baseline]
 ) -> list[tuple[Measurement, float]]:
-    """As the farm measures: batches of networks in sessions, each with the control networks' share
+    """As the farm measures: groups of networks in sessions, each with the control networks' share
     of the device's time, in seconds.
 
-    usual: what the device is like as a rule, which a store keeps from the first batch on.
+    baseline: of the device, which a store keeps from the first group on.
     """
     found: list[tuple[Measurement, float]] = []
     with _device() as device:
         for start in range(0, len(networks.networks), GROUP):
-            batch = networks.networks[start : start + GROUP]
-            spaces = {job.network.space for job in batch}
+            group = networks.networks[start : start + GROUP]
+            spaces = {job.network.space for job in group}
             controls = [job for job in networks.controls if job.network.space in spaces]
-            _, outcomes = measure(device, [*batch, *controls], spec, baseline)
+            _, outcomes = measure(device, [*group, *controls], spec, baseline)
             good = [_good(outcome) for outcome in outcomes]
-            seen = zip(good, (job.reference for job in [*batch, *controls]), strict=True)
+            seen = zip(good, (job.control for job in [*group, *controls]), strict=True)
             baseline.update(baselines_after(baseline, seen))
-            share_s = sum(m.device_s for m in good[len(batch) :]) / len(batch)
-            found += [(m, share_s) for m in good[: len(batch)]]
+            share_s = sum(m.device_s for m in good[len(group) :]) / len(group)
+            found += [(m, share_s) for m in good[: len(group)]]
             _say(f"{len(found)} networks measured")
     return found
 

@@ -30,8 +30,8 @@ from benchmarks.report import finish
 from farm.compile import check
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build, build_key
-from farm.compile.content import ContentStore
-from farm.compile.kernels import KernelCache
+from farm.compile.content_store import ContentStore
+from farm.compile.kernel_cache import KernelCache
 from farm.core.errors import BuildError
 
 NETWORKS = 2

@@ -47,7 +47,7 @@ class FakeOptions(BaseModel):
         times (None: always).
     disturb: what comes over the device once it has held `disturb_after` sessions, for
         `disturb_sessions` of them (None: for good). `throttle`: its clock and it are slower by a
-        quarter, and it telemetry that; `slow`: by a tenth, and it shows nothing; `drift`: by
+        quarter, and it shows that; `slow`: by a tenth, and it shows nothing; `drift`: by
         another hundredth each session, and it shows nothing; `spike`: in each third block it waits
         for its core; `freeze`: no answer; `lie`: it claims longer samples than there was time for;
         `jump`: its clock is set.

@@ -15,7 +15,8 @@ from agents.emulated.qemu_pi_guest import QEMU, Guest
 from agents.emulated.qemu_pi_image import USER, Image, image
 from agents.on_device.timing import read_files
 from agents.remote.agent import RemoteAgent
-from agents.remote.device import RECONNECT_S, SshOptions
+from agents.remote.device import SshOptions
+from agents.remote.reconnection import RECONNECT_S
 from agents.runtime.bundle import bundle_versions
 from farm.core.hosts import host_name
 from farm.core.values import DeviceFacts

@@ -1,7 +1,7 @@
 """Times compiled networks; goes to the device together with `agents/on_device/runner.py`.
 
 Python 3.9, the standard library and the slim runtime. Whether a block of samples counts, and
-whether there are enough of them, is for the farm to decide: this file only times and telemetry.
+whether there are enough of them, is for the farm to decide: this file only times and looks.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import getpass
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 from pydantic import Field, field_validator
@@ -15,14 +15,12 @@ from agents.cpu import CpuOptions
 from agents.pipes import result_of
 from agents.remote import upload
 from agents.remote.pipe import SshPipe
+from agents.remote.reconnection import RECONNECT_S, patiently
 from agents.remote.transport import Address, HostKey
 from agents.remote.upload import Payload
 from agents.runtime.bundle import bundle
-from farm.core.errors import DeviceLost, DeviceUnfit
+from farm.core.errors import DeviceUnfit
 from farm.core.hosts import host_name
-
-RECONNECT_S = 45.0
-"""How long a device that was lost is waited for; a Raspberry Pi boots in 20 to 30 s."""
 
 LEASE_S = 60.0
 """The supervisor frees its device when it hears nothing for so long; pings come every 2 s."""
@@ -36,11 +34,7 @@ _PATIENCE_S = 5.0
 _REQUEST_S = 60.0
 """For the supervisor; unpacking a runtime on a slow card takes longest."""
 
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 4.0
-
 _MACHINES = ("aarch64", "x86_64")
-
-_T = TypeVar("_T")
 
 
 class SshOptions(CpuOptions):
@@ -196,19 +190,6 @@ def must_fit(seen: Mapping[str, Any], now_s: float, host: str) -> None:
             f"the clock of {host} is {abs(off_s) / 3600:.1f} h {way}; set it, for example with "
             "'sudo timedatectl set-ntp true'"
         )
-
-
-def patiently(attempt: Callable[[], _T], patience_s: float) -> _T:
-    """What `attempt` returns; one that raises DeviceLost is made again, in longer intervals."""
-    deadline_s, pause_s = time.monotonic() + patience_s, _FIRST_PAUSE_S
-    while True:
-        try:
-            return attempt()
-        except DeviceLost:
-            if time.monotonic() + pause_s > deadline_s:
-                raise
-        time.sleep(pause_s)
-        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
 def _ask(pipe: SshPipe, op: str, **message: Any) -> dict[str, Any]:

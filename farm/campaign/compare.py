@@ -1,8 +1,8 @@
 """Did latencies change between two campaigns? Each network on each device gets a verdict.
 
 A device that changed in between is another one, so to say. Where its control networks showed by
-which factor (`farm.devices.chart.decide`), that is taken out, since it is not the networks that
-changed; where they did not, its results are not compared unless somebody insists.
+which factor (`farm.devices.equivalence.decide`), that is taken out, since it is not the networks
+that changed; where they did not, its results are not compared unless somebody insists.
 """
 
 from __future__ import annotations

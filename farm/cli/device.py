@@ -39,7 +39,7 @@ def device_show(
     name: Name,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Write the control networks' control chart to this PNG or SVG."),
+        typer.Option(help="Write the control chart to this PNG or SVG."),
     ] = None,
     config: Config = CONFIG,
     store: StoreFolder = None,

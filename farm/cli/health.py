@@ -77,7 +77,7 @@ def device_retire(
     """Let no result of a device count any more. They are kept, and can be measured again."""
     farm = _known(config, store, name)
     if not yes and not _meant(name):
-        raise UsageError(f"nothing was invalidated; to retire all results of {name}, pass --yes")
+        raise UsageError(f"nothing was invalidated; to let no result of {name} count, pass --yes")
     with StoreLock(farm.config.store), farm.store() as opened:
         invalidated = opened.invalidate(name, "invalidated by hand")
     text = f"{invalidated} measurements of {name} no longer count."

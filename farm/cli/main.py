@@ -247,7 +247,7 @@ def main() -> None:
 
 
 def _report(summary: Summary, resume: str, as_json: bool) -> None:
-    """Print what a session came to. A network may fail; exit code 1 says that on a device every one
+    """Print what a run came to. A network may fail; exit code 1 says that on a device every one
     did, or that it is not trusted. resume: the command that goes on with the campaign."""
     print_result(as_json, summary.to_json, lambda: show.summary(summary, resume))
     failed = any(failed and not measured for measured, failed in summary.counts.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from farm.compile.content import ContentStore
+from farm.compile.content_store import ContentStore
 from farm.core.values import Artifact, Program
 
 _LIBRARY = "network.so"

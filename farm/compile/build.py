@@ -14,7 +14,7 @@ from farm.compile import cuda, oracle
 from farm.compile import target as targets
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.compiler import TargetFacts, compiler, process_cpu_s
-from farm.compile.kernels import KernelCache
+from farm.compile.kernel_cache import KernelCache
 from farm.compile.linking import link
 from farm.core.errors import BuildError
 from farm.core.values import Artifact, Program, Target, digest

@@ -8,7 +8,7 @@ from farm.compile import linker
 from farm.compile import target as targets
 from farm.compile.compiler import compiler
 from farm.compile.groups import Group, Operation
-from farm.compile.kernels import KernelCache, StoredKernel, kernel_key
+from farm.compile.kernel_cache import KernelCache, StoredKernel, kernel_key
 from farm.compile.listing import listing
 from farm.core.errors import BuildError
 from farm.core.values import Target

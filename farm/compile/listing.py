@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from farm.compile.groups import Shape
-from farm.compile.kernels import Buffer, StoredKernel
+from farm.compile.kernel_cache import Buffer, StoredKernel
 from farm.compile.memory import Lifetime, assign_slots
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from tvm.relax.frontend.onnx import from_onnx
 from farm.compile.codegen import kernel as write_kernel
 from farm.compile.generic import GenericRule
 from farm.compile.groups import Group, Operation
-from farm.compile.kernels import Buffer, Kernel, Step
+from farm.compile.kernel_cache import Buffer, Kernel, Step
 from farm.compile.target import Isa
 from farm.core.errors import BuildError
 

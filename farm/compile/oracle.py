@@ -104,7 +104,7 @@ def arguments(specs: tuple[TensorSpec, ...], seed: int) -> dict[str, np.ndarray]
 
 
 def seeded(seed: int, index: int, count: int, bound: float) -> np.ndarray:
-    """What `agents.on_device.runner.seeded_values` gives, (count,) float32, a dozen times faster.
+    """What `agents.on_device.loading.seeded_values` gives, (count,) float32, a dozen times faster.
 
     The runner cannot use NumPy; a test holds the two together.
     """

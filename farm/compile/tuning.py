@@ -19,7 +19,7 @@ from farm.compile.artifacts import ArtifactStore
 from farm.compile.compiler import compiler
 from farm.compile.fuse import Call, Plan
 from farm.compile.groups import Group, Operation, Schedule
-from farm.compile.kernels import KernelCache, kernel_key
+from farm.compile.kernel_cache import KernelCache, kernel_key
 from farm.compile.linking import link
 from farm.core.values import Artifact, Program, Target, TensorSpec, digest
 

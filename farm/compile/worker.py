@@ -28,7 +28,7 @@ from typing import Any
 from farm.compile import bytecode, lower, target
 from farm.compile.codegen import schedules
 from farm.compile.groups import Group, from_json
-from farm.compile.kernels import KernelCache
+from farm.compile.kernel_cache import KernelCache
 from farm.compile.listing import Listing
 from farm.core.errors import FarmError, StoreFull, TargetError
 

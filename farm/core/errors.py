@@ -19,7 +19,7 @@ FarmError
     ├── DeviceUnfit            the device cannot do what is asked of it (too few cores, no runtime)
     ├── MeasureTimeout         no answer within the time limit
     ├── NetworkCrashed         the network under test took its process down
-    └── WrongOutput            the network ran, and computed something else than the reference
+    └── WrongOutput            the network ran, and computed something else than the oracle
 
 `DeviceError.retryable` says whether asking again may help.
 """

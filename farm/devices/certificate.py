@@ -49,7 +49,7 @@ class Certificate:
     warmup_samples: until samples are within 2 % of the latency; the most of all networks.
     drift: how much slower it was at the end of `load_s` seconds of load, None where there was
         none; temp_c: at the end, if known.
-    correct: whether outputs were compared with a reference, and were right; None where the device
+    correct: whether outputs were compared with the oracle, and were right; None where the device
         computes nothing. (A wrong one is a WrongOutput, and there is no certificate.)
     rejected: share of the blocks that do not count, by reason.
     resolves: the smallest relative difference between two latencies that shows, with 95 %.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
-from farm.devices.chart import Latencies
+from farm.devices.control_chart import Latencies
 
 REVISION_ROUNDS = 3
 """Rounds under a new fingerprint that decide on older results."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build_key
-from farm.compile.kernels import kernel_cache
+from farm.compile.kernel_cache import kernel_cache
 from farm.core.errors import BuildError
 from farm.core.values import DeviceFacts, Network
 from farm.devices import controls

@@ -7,7 +7,7 @@ from typing import Any
 
 from farm.core.values import DeviceFacts
 from farm.devices import controls
-from farm.devices.chart import LEVEL_ROUNDS, control_chart, shift_of
+from farm.devices.control_chart import LEVEL_ROUNDS, control_chart, shift_of
 from farm.measurement.record import MeasureSpec
 from farm.store import ControlRound, Quarantine, Revision, Store
 

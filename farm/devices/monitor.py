@@ -1,8 +1,8 @@
 """Watches over the devices of a campaign: asks for control networks, judges them, keeps what
 follows.
 
-`farm.devices.chart` decides; here are the rows. Everything can be derived from them again, so that
-a run that died anywhere is taken up by the next one.
+`farm.devices.control_chart` decides; here are the rows. Everything can be derived from them
+again, so that a run that died anywhere is taken up by the next one.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from farm.core.values import DeviceFacts, Network
 from farm.devices import controls, equivalence
-from farm.devices.chart import KEPT_ROUNDS, LEVEL_ROUNDS, control_chart
+from farm.devices.control_chart import KEPT_ROUNDS, LEVEL_ROUNDS, control_chart
 from farm.inventory.config import ControlPolicy
-from farm.measurement.drift import change, series
+from farm.measurement.drift_correction import change, series
 from farm.measurement.record import Failure, Measurement, MeasureSpec
 from farm.store import ControlRound, Quarantine, Request, Revision, Store
 
@@ -220,7 +220,8 @@ class Monitor:
         watch.quarantine = self._store.quarantined(device)
 
     def _decide(self, device: str) -> None:
-        """Once there are enough controls: whether what was measured before still holds."""
+        """Once there are enough rounds of control networks: whether what was measured before still
+        holds."""
         watch = self._watches[device]
         enough = not watch.older or len(watch.rounds) >= equivalence.REVISION_ROUNDS
         if watch.decided or not enough:

@@ -20,7 +20,7 @@ import numpy as np
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.compiler import compiler
 from farm.compile.groups import Group
-from farm.compile.kernels import kernel_cache
+from farm.compile.kernel_cache import kernel_cache
 from farm.core.errors import DeviceUnfit, UnknownName, UsageError
 from farm.core.values import Artifact, DeviceFacts, Network, Target
 from farm.execution.attempts import make_agent

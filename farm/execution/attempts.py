@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agents import agent_class
 from farm.compile.artifacts import ArtifactStore
-from farm.compile.kernels import KernelCache
+from farm.compile.kernel_cache import KernelCache
 from farm.core.errors import BuildError, DeviceError, FarmError
 from farm.core.values import Artifact
 from farm.execution.protocol import BuildJob, Measured, MeasureJob

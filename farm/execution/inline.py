@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.compiler import compiler
-from farm.compile.kernels import kernel_cache
+from farm.compile.kernel_cache import kernel_cache
 from farm.core.hosts import host_name
 from farm.core.values import DeviceFacts, Target
 from farm.execution.attempts import attempt_build, attempt_measure, make_agent

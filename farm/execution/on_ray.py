@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.compiler import compiler
-from farm.compile.kernels import kernel_cache
+from farm.compile.kernel_cache import kernel_cache
 from farm.core.errors import BuildError, DeviceError, DeviceLost, DeviceUnfit, FarmError, UsageError
 from farm.core.hosts import cache_folder, host_name, set_affinity
 from farm.core.values import Artifact, DeviceFacts, Target

@@ -13,7 +13,7 @@ from typing import Protocol
 from farm.core.errors import BuildError
 from farm.core.values import Artifact, DeviceFacts, Network, Target
 from farm.execution.schedule import Place
-from farm.measurement.drift import Baseline
+from farm.measurement.drift_correction import Baseline
 from farm.measurement.record import Failure, Measurement, MeasureSpec
 from farm.store import Request
 

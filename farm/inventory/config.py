@@ -24,9 +24,9 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 class ControlPolicy(BaseModel):
-    """How a device is watched over, see `farm.devices.chart`.
+    """How a device is watched over, see `farm.devices.control_chart`.
 
-    every: measurements between two rounds of controls: with 1 each batch of networks has them, and
+    every: measurements between two rounds of control networks: with 1 each group has them, and
         its latencies are told at the baseline of the control networks; 0 measures none.
     tolerated: a lasting shift up to this, relative, is no drift. A turbo clock that moves all
         networks by 5 % for minutes is ordinary on a shared host; a host of one's own bears 0.01.

@@ -18,7 +18,7 @@ _RESAMPLES = 500
 def of_block(samples_s: Sequence[float]) -> float:
     """The lower quartile of a block's samples, in seconds.
 
-    A busy host only adds time, and as long as fewer than three in four samples are disturbed, the
+    A busy host only adds time, and as long as fewer than three in four samples are slowed down, the
     lower quartile is one of the others'. The least sample would repeat worse: it goes after the
     moments in which whoever shares the core or the clock's budget rests. So would the median on a
     busy host.

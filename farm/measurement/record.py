@@ -88,7 +88,7 @@ class Job:
 
     artifact: None for a device that needs none.
     control: whether it is a control network, timed for what it says of the device, see
-        `farm.measurement.drift`.
+        `farm.measurement.drift_correction`.
     """
 
     network: Network

@@ -15,7 +15,7 @@ from farm.core.errors import DeviceError, DeviceLost
 from farm.core.values import DeviceFacts
 from farm.measurement import verdict
 from farm.measurement.agent import Agent
-from farm.measurement.drift import Baseline, slowdown
+from farm.measurement.drift_correction import Baseline, slowdown
 from farm.measurement.record import Block, Job, Measurement, MeasureSpec, Session
 
 MEMORY_SHARE = 0.25
@@ -109,7 +109,7 @@ def _group(agent: Agent, jobs: Sequence[Job], terms: _Terms) -> list[Measurement
         judged = zip(taking_part, _outcomes(taking_part, courses, terms), strict=True)
         taking_part = [course for course, o in judged if not _settled(course, o, terms.spec)]
         if all(course.job.control for course in taking_part):
-            # References alone show enough of the device with the fewest sessions.
+            # Control networks alone show enough of the device with the fewest sessions.
             taking_part = [c for c in taking_part if len(c.sessions) < terms.spec.min_sessions]
         if not taking_part:
             break

@@ -127,10 +127,12 @@ def _contended(seen: Mapping[str, float], samples: int) -> Rejection | None:
 def _slowed(slowdown: float) -> Rejection | None:
     if slowdown > 1 + _FAR:
         longer = slowdown - 1
-        return Rejection("contended", f"control networks took {longer:.1%} longer than at first")
+        return Rejection(
+            "contended", f"control networks took {longer:.1%} longer than their baseline"
+        )
     if slowdown < 1 - _FAR:
         less = 1 - slowdown
-        return Rejection("clock", f"control networks took {less:.1%} less time than at first")
+        return Rejection("clock", f"control networks took {less:.1%} less time than their baseline")
     return None
 
 

@@ -1,7 +1,7 @@
 """What was asked and what was measured, in SQLite. The only part of the farm that writes it."""
 
 from farm.store.lock import StoreLock
-from farm.store.models import StoredModels
+from farm.store.onnx_models import StoredModels
 from farm.store.store import Store
 from farm.store.values import ControlRound, Plan, Quarantine, Request, Revision, StoredCampaign
 

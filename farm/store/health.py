@@ -106,7 +106,7 @@ class HealthStore(Connected):
     def quarantine(
         self, device: str, reason: str, manual: bool = False, after: int | None = None
     ) -> int:
-        """Trust a device no more, and retire what it measured after measurement `after`.
+        """Trust a device no more, and invalidate what it measured after measurement `after`.
 
         One that is in quarantine already stays so, with the reason that a person gives, if any.
         Returns how many measurements were invalidated.

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from farm.core.errors import StoreError, StoreNewer, UnknownName
 from farm.core.values import Artifact, Network, Target
-from farm.measurement.drift import Baseline, baselines_after
+from farm.measurement.drift_correction import Baseline, baselines_after
 from farm.measurement.record import Failure, Measurement
 from farm.store import rows
 from farm.store.connection import connect
 from farm.store.edge import translated
 from farm.store.health import HealthStore
 from farm.store.migrations import migrations
-from farm.store.models import StoredModels
+from farm.store.onnx_models import StoredModels
 from farm.store.sqlite import Database
 from farm.store.values import Plan, Request, StoredCampaign
 

@@ -119,6 +119,7 @@ class TestDevice:
         assert found.instructions > found.accesses > misses[0] >= misses[1] >= misses[2]
 
     def test_profiles_are_different_devices(self):
+        need(qemu_aarch64="qemu-user", cc="gcc and libc6-dev")
         prints = set()
         for profile in PROFILES:
             with InstructionClockAgent("clock", InstructionClockOptions(profile=profile)) as agent:

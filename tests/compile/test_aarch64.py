@@ -12,7 +12,7 @@ import pytest
 from agents.pipes import LocalPipe, result_of
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build
-from farm.compile.kernels import KernelCache
+from farm.compile.kernel_cache import KernelCache
 from farm.core.values import Artifact, Network, Target
 from farm.measurement.record import MeasureSpec
 from farm.spaces import space

@@ -17,7 +17,7 @@ from farm.compile import check, fuse, graph, oracle
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build, build_key
 from farm.compile.compiler import compiler
-from farm.compile.kernels import KernelCache
+from farm.compile.kernel_cache import KernelCache
 from farm.compile.linker import find_linker
 from farm.compile.prepare import prepared
 from farm.core.errors import BuildError, TargetError

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from farm.compile.content import ContentStore, Entry
+from farm.compile.content_store import ContentStore, Entry
 from farm.core.errors import StoreFull
 
 KEY = "ab" + "0" * 62
@@ -24,7 +24,7 @@ WRITER = """
 import sys
 import time
 from pathlib import Path
-from farm.compile.content import ContentStore
+from farm.compile.content_store import ContentStore
 store = ContentStore(Path(sys.argv[1]))
 content = bytes([int(sys.argv[2])]) * 300_000
 store.put("ab" + "0" * 62, {"a": content, "b": content}, {})

@@ -11,7 +11,7 @@ from benchmarks import killed_builds
 from benchmarks.networks import host_target, model_of, sample
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build, build_key
-from farm.compile.kernels import KernelCache
+from farm.compile.kernel_cache import KernelCache
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from farm.compile.groups import Group, Operation, Step, Window, from_json
-from farm.compile.kernels import Buffer, Kernel, KernelCache, kernel_key
-from farm.compile.kernels import Step as Call
+from farm.compile.kernel_cache import Buffer, Kernel, KernelCache, kernel_key
+from farm.compile.kernel_cache import Step as Call
 
 GROUP = Group(
     "Conv",

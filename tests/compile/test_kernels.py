@@ -20,7 +20,7 @@ from farm.compile.build import build
 from farm.compile.fuse import plan
 from farm.compile.graph import read
 from farm.compile.groups import Group, Operation
-from farm.compile.kernels import KernelCache
+from farm.compile.kernel_cache import KernelCache
 from farm.compile.prepare import prepared
 
 node = helper.make_node
@@ -176,6 +176,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [*CONVOLUTIONS, *OTHERS])
 def test_outputs_equal_onnxruntime(
     case: str, host_target: dict[str, Any], store: ArtifactStore, kernels: KernelCache

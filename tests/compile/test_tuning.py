@@ -16,7 +16,7 @@ from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build, build_key
 from farm.compile.compiler import compiler
 from farm.compile.groups import Group, Schedule, Step, Window
-from farm.compile.kernels import KernelCache
+from farm.compile.kernel_cache import KernelCache
 from farm.compile.prepare import prepared
 from farm.core.errors import BuildError
 from farm.core.values import Artifact

@@ -10,7 +10,7 @@ import pytest
 from farm.core.errors import DeviceLost, NetworkCrashed, WrongOutput, blaming
 from farm.core.values import Artifact, DeviceFacts, Network, Program, TensorSpec
 from farm.measurement import verdict
-from farm.measurement.drift import Baseline
+from farm.measurement.drift_correction import Baseline
 from farm.measurement.record import Block, Job, Measurement, MeasureSpec, Session
 from farm.measurement.sessions import difference, groups, measure
 from farm.measurement.verdict import Rejection

@@ -18,7 +18,7 @@ import pytest
 
 from farm.core.errors import StoreBusy, StoreError, StoreFull, StoreNewer, UnknownName
 from farm.core.values import Artifact, DeviceFacts, Network, Program
-from farm.measurement.drift import Baseline
+from farm.measurement.drift_correction import Baseline
 from farm.measurement.record import Block, Failure, Measurement, MeasureSpec
 from farm.measurement.verdict import Rejection
 from farm.store import Plan, Store, StoreLock
@@ -329,6 +329,7 @@ with Store(Path(sys.argv[1])) as store:
 """
 
 
+@pytest.mark.slow
 def test_many_processes_may_make_one_store_at_once(tmp_path):
     command = [sys.executable, "-c", OPENER, str(tmp_path)]
     openers = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(6)]

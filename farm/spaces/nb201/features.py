@@ -98,7 +98,7 @@ def live_edges(ops: Ints) -> tuple[Bools, Bools]:
     """Which edges are in a network's graph, (N, 6), and does its output need its input, (N,).
 
     ops: (N, 6), positions in `OPERATIONS`. An edge that the output needs is live if its source is
-    not all zeros; a convolution, even if it is (see `nb201_graph`).
+    not all zeros; a convolution, even if it is (see `graph`).
     """
     filled = np.zeros((len(ops), _CELL_NODES), dtype=bool)
     filled[:, 0] = True

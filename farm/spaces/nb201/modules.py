@@ -1,6 +1,6 @@
 """NAS-Bench-201 networks as PyTorch runs them: every edge of a cell, needed or not.
 
-The graphs of `nb201_graph` hold what the output needs. Published proxies and PyTorch's latencies
+The graphs of `graph` hold what the output needs. Published proxies and PyTorch's latencies
 are of networks that compute the rest, too: edges that lead nowhere, and convolutions of zeros.
 """
 

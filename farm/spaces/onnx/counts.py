@@ -1,6 +1,6 @@
 """What a network costs, counted from its ONNX model: the counts of `counts`, for any operator.
 
-A model that `onnx_export` or `onnx_normal` made: static shapes, weights as inputs. An operator
+A model that `export` or `normal` made: static shapes, weights as inputs. An operator
 without a rule here is a kernel that reads and writes its activations, and no multiply-accumulate.
 """
 

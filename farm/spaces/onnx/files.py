@@ -26,7 +26,7 @@ _CODE_DIGITS = 16
 
 
 class OnnxFiles:
-    """The search space of some models in normal form (`onnx_normal`), given by their codes.
+    """The search space of some models in normal form (`normal`), given by their codes.
 
     A network's code is a digest of its model, so that the same network is measured once under
     whatever name it comes.

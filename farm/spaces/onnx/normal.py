@@ -5,7 +5,7 @@
   Other constants keep their value: integers, single numbers, and operands that not every value
   suits, such as a divisor.
 - Batch norm is folded into the layer before it, else it is a scale and a shift, as in
-  `onnx_export`. Its variance, which a seeded value would make negative, is gone with that.
+  `export`. Its variance, which a seeded value would make negative, is gone with that.
 - Names say only what a node is and where it stands, but nodes keep theirs, for messages.
 
 Two exports of one network have one normal form if they write down the same operations: trained or

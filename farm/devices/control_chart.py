@@ -1,9 +1,8 @@
-"""Control networks: a few fixed networks that say whether a device is still what it was. Pure
+"""The control chart of a device: it tells drift by the latencies of control networks. Pure
 functions.
 
-They are measured on a device now and then, among the other networks. A control chart of their
-latencies tells drift; after a change of the device's fingerprint, tests of equivalence tell
-whether older results still hold.
+They are measured among the other networks. Whether older results hold after the device's
+fingerprint changed is for `farm.devices.equivalence` to say.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from farm.measurement.drift import Series
+from farm.measurement.drift_correction import Series
 
 Latencies = Mapping[Series, float]
 """A round of control networks, in seconds."""

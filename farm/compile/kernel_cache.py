@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from farm.compile.artifacts import ArtifactStore
-from farm.compile.content import ContentStore
+from farm.compile.content_store import ContentStore
 from farm.compile.groups import Group, Operation, Shape
 from farm.core.values import digest
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from farm.core.values import DeviceFacts, Network
-from farm.measurement import drift
-from farm.measurement.drift import Baseline
+from farm.measurement import drift_correction
+from farm.measurement.drift_correction import Baseline
 from farm.measurement.record import Job, Measurement, MeasureSpec
 from farm.measurement.sessions import measure
 from farm.measurement.verdict import Rejection
@@ -87,12 +87,12 @@ def test_networks_are_compared_with_controls_of_their_space():
         (
             1.2,
             "contended",
-            Rejection("contended", "control networks took 20.0% longer than at first"),
+            Rejection("contended", "control networks took 20.0% longer than their baseline"),
         ),
         (
             0.8,
             "unresolved",
-            Rejection("clock", "control networks took 20.0% less time than at first"),
+            Rejection("clock", "control networks took 20.0% less time than their baseline"),
         ),
         (1.09, "ok", None),
     ],
@@ -121,16 +121,16 @@ def test_no_baseline_is_begun_on_a_contended_device():
         control,
         blocks=tuple(replace(b, rejected=Rejection("contended", "so")) for b in control.blocks),
     )
-    first = drift.baselines_after({}, [(contended, True)])
+    first = drift_correction.baselines_after({}, [(contended, True)])
     assert first == {FACTS.fingerprint: Baseline()}
-    then = drift.baselines_after(first, [(found, False), (control, True)])
+    then = drift_correction.baselines_after(first, [(found, False), (control, True)])
     assert then == {FACTS.fingerprint: Baseline(4e-5, {(CONTROL.id, None): control.latency_s})}
     slower = replace(control, blocks=tuple(replace(b, samples_s=(1.0,)) for b in control.blocks))
-    assert drift.baselines_after(then, [(slower, True)]) == then
+    assert drift_correction.baselines_after(then, [(slower, True)]) == then
 
 
 def test_a_baseline_changes_by_the_controls_that_both_know():
     before = Baseline(None, {("r", "k"): 1.0, ("s", "k"): 2.0, ("t", "k"): 9.0})
     after = Baseline(None, {("r", "rebuilt"): 1.1, ("s", "k"): 2.2})
-    assert drift.change(before, after) == pytest.approx(1.1)
-    assert drift.change(before, Baseline()) is None
+    assert drift_correction.change(before, after) == pytest.approx(1.1)
+    assert drift_correction.change(before, Baseline()) is None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from farm.devices import controls, equivalence
-from farm.devices.chart import control_chart
+from farm.devices.control_chart import control_chart
 from farm.spaces import space
 from farm.spaces.counts import count
 

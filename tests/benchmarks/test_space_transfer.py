@@ -13,6 +13,8 @@ from benchmarks import space_transfer
 from benchmarks.space_transfer import Options
 from predictors.models.multi_predict import TRANSFER_PRETRAINING, TransferSettings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -32,7 +34,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
 def test_what_was_learnt_in_one_space_helps_in_the_other(folder: Path) -> None:
     quick = TransferSettings(width=32, pretraining=replace(TRANSFER_PRETRAINING, epochs=60))
     rows = list(space_transfer.run(folder, Options(("target",), (4,), range(3), quick)))

@@ -226,7 +226,7 @@ class TestRevisions:
         code, out, _ = farm("compare", "c1", "c2", "--margin", "0.1")
         assert code == 0
         assert "networks of c2 on a have no result that counts: not measured" in in_one_line(out)
-        farm("device", "invalidate", "a", "--yes")
+        farm("device", "retire", "a", "--yes")
         code, _, err = farm("compare", "c1", "c2")
         assert code == 2
         assert "; 8 networks of c1 on a have no result that counts" in err

@@ -62,6 +62,7 @@ def test_the_design_names_these_commands():
     }
 
 
+@pytest.mark.slow
 def test_a_launch_prints_the_keys_that_programs_rely_on(farm):
     code, out, err = farm(*LAUNCH, "--holdout", "4", "--json")
     assert code == 0
@@ -86,6 +87,7 @@ def test_a_launch_prints_a_summary_for_a_person(farm):
     assert "Spearman" in out
 
 
+@pytest.mark.slow
 def test_campaigns_are_listed_shown_and_plotted(farm):
     farm(*LAUNCH, "--holdout", "4")
     code, out, _ = farm("campaign", "list", "--json")
@@ -279,6 +281,7 @@ def test_devices_are_listed(farm):
     assert "fingerprint" in farm("device", "show", "a")[1]
 
 
+@pytest.mark.slow
 def test_the_doctor_names_what_is_wrong(farm):
     Path("cluster.yaml").write_text("devices: {}\nstor: x\n")
     code, out, _ = farm("doctor", "--json")

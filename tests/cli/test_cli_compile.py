@@ -40,6 +40,7 @@ def on(farm):
     return run
 
 
+@pytest.mark.slow
 def test_a_crash_of_llvm_is_a_recorded_failure_that_names_the_kernel(on):
     code, out, _ = on("fine", "launch", "--devices", "crashing,fine", *LAUNCH)
     found = json.loads(out)
@@ -50,6 +51,7 @@ def test_a_crash_of_llvm_is_a_recorded_failure_that_names_the_kernel(on):
     assert (found["state"], found["devices"]["fine"]["measured"]) == ("done", 1)
 
 
+@pytest.mark.slow
 def test_an_operator_that_is_not_supported_is_named_with_its_node(on):
     values = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)

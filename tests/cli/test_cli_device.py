@@ -11,6 +11,9 @@ import pytest
 
 from farm.devices import onboarding
 from tests.sshd import Sshd, sshd
+from tests.system import need
+
+pytestmark = pytest.mark.slow
 
 PRETEND = {
     "another machine": "os.uname = lambda: ['Linux', 'pi', '6.1', '#1', 'armv6l']",
@@ -181,6 +184,7 @@ class TestUnfit:
         assert "pentium9" in refused("--set", "target={kind: llvm, mcpu: pentium9}")
 
     def test_with_code_for_another_machine(self, refused):
+        need(aarch64_linux_gnu_ld="binutils-aarch64-linux-gnu")
         other = "target={kind: llvm, mtriple: aarch64-linux-gnu}"
         assert "does not load" in refused("--set", other)
 

@@ -85,7 +85,7 @@ def test_a_campaign_over_files_measures_them_all(files):
         ids = [
             row[0]
             for row in db.execute(
-                "SELECT DISTINCT network FROM requests WHERE purpose <> 'control network'"
+                "SELECT DISTINCT network FROM requests WHERE purpose <> 'control'"
             )
         ]
     db.close()

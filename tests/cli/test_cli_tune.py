@@ -18,6 +18,8 @@ from farm.inventory.config import load
 from farm.measurement.record import Job, MeasureSpec, Session
 from farm.store import StoreLock
 
+pytestmark = pytest.mark.slow
+
 KINDS = "tests.cli.test_cli_tune"
 CLUSTER = f"""\
 # whose farm this is

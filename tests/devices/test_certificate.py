@@ -129,10 +129,10 @@ def test_a_device_is_held_released_and_invalidated(farm):
     assert "in no quarantine" in farm("device", "release", "a")[1]
     code, out, _ = farm("campaign", "resume", "c2", "--executor", "inline")
     assert (code, "is done: 12 of 12" in out) == (0, True)
-    code, _, err = farm("device", "invalidate", "a")
+    code, _, err = farm("device", "retire", "a")
     assert (code, "pass --yes" in err) == (2, True)
     # Two campaigns of 12 in two batches, and two control networks with each of those.
-    assert json.loads(farm("device", "invalidate", "a", "--yes", "--json")[1])["invalidated"] == 32
+    assert json.loads(farm("device", "retire", "a", "--yes", "--json")[1])["invalidated"] == 32
     assert "0 of 12" in farm("campaign", "list")[1]
 
 

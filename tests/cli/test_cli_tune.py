@@ -70,7 +70,7 @@ def tuned(farm, monkeypatch):
 
     def two(models):
         found = every(models).items()
-        return dict(islice(((group, n) for group, n in found if group.control == "Conv"), 2))
+        return dict(islice(((group, n) for group, n in found if group.main == "Conv"), 2))
 
     monkeypatch.setattr(tuning, "kernels_of", two)
     return lambda *words: farm("tune", *words, "--space", "nb201", "--networks", "1")

@@ -14,7 +14,7 @@ from farm.compile import cuda, oracle
 from farm.compile import target as targets
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.compiler import TargetFacts, compiler, process_cpu_s
-from farm.compile.kernel_cache import KernelCache
+from farm.compile.kernel_cache import KernelCache, kernel_cache
 from farm.compile.linking import link
 from farm.core.errors import BuildError
 from farm.core.values import Artifact, Program, Target, digest
@@ -59,9 +59,7 @@ def build(
         library = cuda.library(model, target)
         return store.put(key, library, oracle.program(model), _cpu_s() - started_s)
     facts = compiler().target(target)
-    made = partial(
-        _made, target=target, facts=facts, kernels=kernels or KernelCache(store.root / "kernels")
-    )
+    made = partial(_made, target=target, facts=facts, kernels=kernels or kernel_cache(store))
     library, program = _checked(prepared(model), made) if facts.runs_here else made(prepared(model))
     return store.put(key, library, program, _cpu_s() - started_s)
 

@@ -103,12 +103,13 @@ def compiler() -> CudaCompiler:
     return made
 
 
-def check(library: bytes, arch: str) -> None:
-    """Raises BuildError unless a library holds machine code for `arch`, and no CUDA source."""
+def check(library: bytes, arch: str | None) -> None:
+    """Raises BuildError unless a library holds machine code for `arch`, or none where that is None,
+    and no CUDA source."""
     if b"__global__" in library:
         raise BuildError("the library holds CUDA source in place of machine code; is nvcc intact?")
     found = architectures(library)
-    if [int(re.sub(r"\D", "", arch))] != found:
+    if found != ([] if arch is None else [int(re.sub(r"\D", "", arch))]):
         raise BuildError(f"the library must hold machine code for {arch}, and holds it for {found}")
 
 

@@ -18,13 +18,14 @@ from tvm.relax.backend.cuda import pipeline as passes
 from tvm.relax.frontend.onnx import from_onnx
 
 from farm.compile import target as targets
-from farm.compile.linker import find_linker
+from farm.compile.linker import find_linker, link
 from farm.core.errors import BuildError, TargetError
 from farm.core.values import Target
 
 
-def library(model: bytes, target: Target) -> tuple[bytes, str]:
-    """A shared library for the host's CPU and the GPU, and the GPU's architecture.
+def library(model: bytes, target: Target) -> tuple[bytes, str | None]:
+    """A shared library for the host's CPU and the GPU, and the GPU's architecture; None where
+    nothing is left to compute, as in a network whose output is the same for every input.
 
     Fused and scheduled by TVM's own passes and rules. Raises TargetError, BuildError.
     """
@@ -32,7 +33,11 @@ def library(model: bytes, target: Target) -> tuple[bytes, str]:
     module = _imported(model)
     with resolved:
         executable = tvm.compile(module, target=resolved, relax_pipeline=_pipeline(resolved))
-    return _linked(executable, str(resolved.host.attrs["mtriple"])), str(resolved.attrs["arch"])
+    triple = str(resolved.host.attrs["mtriple"])
+    if not _has_kernels(executable):
+        # TVM would export what is left as source in C.
+        return link([], _pack(executable.mod), triple), None
+    return _linked(executable, triple), str(resolved.attrs["arch"])
 
 
 def _resolved(target: Target) -> Any:
@@ -98,13 +103,24 @@ def _pipeline(target: Any) -> Any:
     )
 
 
+def _has_kernels(executable: Any) -> bool:
+    return any(module.kind == "cuda" for host in executable.mod.imports for module in host.imports)
+
+
+def _pack(module: Any) -> bytes:
+    """A module as TVM's loader reads it from a library."""
+    pack = tvm.get_global_func("runtime.ModulePackImportsToTensor")
+    packed: bytes = pack(module).numpy().tobytes()
+    return packed
+
+
 def _linked(executable: Any, triple: str) -> bytes:
     linker = [find_linker(triple), "-shared", "-s", "-z", "noexecstack"]
 
-    def link(output: str, objects: Sequence[str], **_: Any) -> None:
+    def run(output: str, objects: Sequence[str], **_: Any) -> None:
         subprocess.run([*linker, "-o", output, *objects], check=True, timeout=60)
 
     with tempfile.TemporaryDirectory(prefix="farm-cuda-") as folder:
         path = Path(folder) / "network.so"
-        executable.export_library(str(path), fcompile=link)
+        executable.export_library(str(path), fcompile=run)
         return path.read_bytes()

@@ -1,7 +1,9 @@
 """Networks of a search space as the predictor sees them.
 
-What is known beforehand are analytic features: costs that follow from the graph
-(multiply-accumulates, parameters, kernels, traffic), each of which some real device resembles.
+What is known beforehand are the features of the search space: costs that follow from the graph
+(multiply-accumulates, parameters, kernels, traffic: `farm.spaces.counts.ANALYTIC_NAMES`), each of
+which some real device resembles, and what the space says of its own edges or layers
+(`farm.spaces.nb201.features`, `farm.spaces.fbnet`).
 Where other devices were measured, they are references (HWL, Multi-Predict, section 3.2), each of
 which is predicted from the analytic features where it was not measured.
 """

@@ -69,7 +69,7 @@ class NB201:
         return FEATURE_NAMES
 
     def features(self, networks: Sequence[Network]) -> NDArray[np.float64]:
-        """(N, 40) float64, not standardised: see `nb201_features.cell_features`."""
+        """(N, 40) float64, not standardised: see `nb201.features.cell_features`."""
         return cell_features([parse_cell(network.code) for network in networks])
 
 

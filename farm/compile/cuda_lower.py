@@ -16,6 +16,7 @@ import tvm
 from tvm import relax
 from tvm.relax.backend.cuda import pipeline as passes
 from tvm.relax.frontend.onnx import from_onnx
+from tvm.s_tir import dlight
 
 from farm.compile import target as targets
 from farm.compile.linker import find_linker, link
@@ -89,18 +90,35 @@ def _pipeline(target: Any) -> Any:
 
     Otherwise every bias is copied by a kernel of its own, on each run.
     """
-    *lowering, schedule = passes.legalize_passes(target)
+    *lowering, _ = passes.legalize_passes(target)
     return tvm.transform.Sequential(
         [
             *passes.library_dispatch_passes(target),
             *lowering,
             relax.transform.RewriteDataflowReshape(),
             relax.transform.DeadCodeElimination(),
-            schedule,
+            dlight.ApplyDefaultSchedule(*_rules()),
             *passes.dataflow_lower_passes(target),
             *passes.finalize_passes(target),
         ]
     )
+
+
+class _Reduction(dlight.gpu.Reduction):  # type: ignore[misc]
+    """TVM's rule, but for reductions whose input splits a spatial axis, as in a grouped convolution
+    with a few groups: there TVM (0.27) has a thread finish sums that another one keeps in its
+    registers, and the result is wrong."""
+
+    def _normalize(self, *arguments: Any) -> tuple[Any, ...]:
+        found: tuple[Any, ...] = super()._normalize(*arguments)
+        _, split_factor, *_ = found
+        return found if split_factor is None else (None,) * len(found)
+
+
+def _rules() -> Sequence[Any]:
+    """Of TVM's CUDA pipeline, in its order."""
+    gpu = dlight.gpu
+    return gpu.Matmul(), gpu.GEMV(), _Reduction(), gpu.GeneralReduction(), gpu.Fallback()
 
 
 def _has_kernels(executable: Any) -> bool:

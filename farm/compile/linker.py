@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
@@ -28,8 +29,12 @@ def link(objects: Sequence[Path], program: bytes, triple: str) -> bytes:
         flags = ["-shared", "-s", "-z", "noexecstack", "-o", "network.so"]
         # `-b binary` makes the file's bytes a section with a symbol at its start.
         embedded = ["-b", "binary", "program", f"--defsym={_PROGRAM_SYMBOL}=_binary_program_start"]
-        command = [linker, *flags, *(str(path.absolute()) for path in objects), *embedded]
-        _run(command, folder)
+        inputs = [str(path.absolute()) for path in objects]
+        if not inputs:
+            # Without any object file, a linker leaves out what makes a library loadable.
+            _run([linker, "-r", "-o", "empty.o", "-b", "binary", os.devnull], folder)
+            inputs = ["empty.o"]
+        _run([linker, *flags, *inputs, *embedded], folder)
         return (Path(folder) / "network.so").read_bytes()
 
 

@@ -100,6 +100,11 @@ class Dispatcher:
     def _resting(self) -> bool:
         return not self.measuring and not self._building
 
+    def take_events(self) -> list[str]:
+        """What a person should know that happened since this was asked last, a sentence each."""
+        events, self._monitor.events = self._monitor.events, []
+        return events
+
     def barred(self, device: str) -> bool:
         """Whether a device is in quarantine."""
         return self._monitor.barred(device)

@@ -78,6 +78,7 @@ class Monitor:
     facts: as they were found. specs: how each device measures; its keys are the devices that are
         watched. policies: how often its control networks are, never where it has none.
     clock: seconds that only grow.
+    events: what a person should know of the devices, a sentence each, as it happened.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Monitor:
         self._specs = specs
         self._policies = policies
         self._clock = clock
+        self.events: list[str] = []
         self._watches = {device: self._watch(facts[device]) for device in specs}
         for device in specs:
             self._judge(device, recheck=False)

@@ -12,13 +12,15 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from agents import agent_class
+from agents import AGENTS, agent_class
 from farm.core.errors import ConfigError, UnknownName
+from farm.inventory.sense import Location, Mistake, mistakes_of_sense, shown, too_deep
 from farm.measurement.record import MeasureSpec
 
 _DEVICE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_KIND = re.compile(r"[a-z][a-z0-9-]*|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _SPEC = TypeAdapter(MeasureSpec)
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -83,7 +85,7 @@ class _File(BaseModel):
     store: str = "farm-data"
     ray: str | None = None
     references: list[str] = []
-    compile_workers: int | None = None
+    compile_workers: Annotated[int, Field(ge=1)] | None = None
     measure: dict[str, Any] = {}
     controls: dict[str, Any] = {}
     devices: dict[str, dict[str, Any]]
@@ -92,9 +94,6 @@ class _File(BaseModel):
 _RENAMED = {"anchors": "controls"}
 """Keys of earlier versions, and what they are called now."""
 
-Location = tuple[str | int, ...]
-Mistake = tuple[Location, str]
-
 
 def load(path: Path, text: str | None = None) -> FarmConfig:
     """Read and check cluster.yaml. Raises ConfigError, a line for each mistake.
@@ -102,7 +101,9 @@ def load(path: Path, text: str | None = None) -> FarmConfig:
     text: what the file would say; by default what it says.
     """
     tree = parse(path, text)
-    mistakes: list[Mistake] = []
+    mistakes = list(mistakes_of_sense(tree))
+    if mistakes:
+        raise _report(path, tree, mistakes)
     file = _validated(_File, _plain(tree), (), mistakes)
     if file is None:
         raise _report(path, tree, mistakes)
@@ -123,7 +124,10 @@ def load(path: Path, text: str | None = None) -> FarmConfig:
 def parse(path: Path, text: str | None = None) -> CommentedMap:
     """The file with the places of everything in it, not checked yet. Raises ConfigError."""
     try:
-        tree = YAML().load(path.read_text() if text is None else text)
+        text = path.read_text(encoding="utf-8") if text is None else text
+        if too_deep(text):
+            raise RecursionError
+        tree = YAML().load(text)
     except FileNotFoundError:
         raise ConfigError(
             f"no {path}; start from the cluster.yaml of the farm, or name yours with --config"
@@ -134,8 +138,18 @@ def parse(path: Path, text: str | None = None) -> CommentedMap:
         raise ConfigError(f"{path} is not a text file: {e.reason} at byte {e.start}") from e
     except MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
-        problem = (e.problem or "not YAML").splitlines()[0]
+        problem = shown((e.problem or "not YAML").splitlines()[0])
         raise ConfigError(f"{path}:{mark.line + 1 if mark else 1}: {problem}") from e
+    except YAMLError as e:
+        # What is no character of YAML: ruamel says where, and not in which line.
+        line = (text or "").count("\n", 0, getattr(e, "position", 0)) + 1
+        raise ConfigError(f"{path}:{line}: {shown(str(e).splitlines()[0])}") from e
+    except RecursionError as e:
+        raise ConfigError(f"{path}: lists or mappings lie too deep in each other") from e
+    except (ValueError, TypeError, LookupError, AttributeError, AssertionError) as e:
+        # ruamel's own mistakes with odd values: the 40th of a month, a number of 5,000 digits.
+        reason = shown(str(e).splitlines()[0] if str(e) else type(e).__name__)
+        raise ConfigError(f"{path}: not YAML that can be read: {reason}") from e
     if not isinstance(tree, CommentedMap):
         raise ConfigError(f"{path}:1: must be a mapping with `devices:`, got {type(tree).__name__}")
     return tree
@@ -159,16 +173,15 @@ def _device(name: str, file: _File, mistakes: list[Mistake]) -> Device | None:
     if not _DEVICE_NAME.fullmatch(name):
         rule = "a device's name is lower-case letters, digits, '-' and '_'"
         mistakes.append((at, f"{rule}, got {name!r}"))
-    spec = _spec({**file.measure, **_mapping(entry.pop("measure", {}))}, file, name, mistakes)
-    controls = _controls(entry.pop("controls", None), file, at, mistakes)
+    own = _mapping("measure", entry, at, mistakes)
+    spec = _spec({**file.measure, **(own or {})}, file, name, mistakes)
+    controls = _controls(_mapping("controls", entry, at, mistakes), file, at, mistakes)
     if "kind" not in entry:
         mistakes.append((at, "a device needs a `kind`, for example `kind: cpu`"))
         return None
     kind = str(entry.pop("kind"))
-    try:
-        options_model = agent_class(kind).options
-    except UnknownName as e:
-        mistakes.append(((*at, "kind"), str(e)))
+    options_model = _options_model(kind, (*at, "kind"), mistakes)
+    if options_model is None:
         return None
     options = _validated(options_model, entry, at, mistakes)
     if options is None or spec is None or controls is None:
@@ -176,8 +189,35 @@ def _device(name: str, file: _File, mistakes: list[Mistake]) -> Device | None:
     return Device(name, kind, options, spec, controls)
 
 
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {"measure": value}
+def _options_model(kind: str, at: Location, mistakes: list[Mistake]) -> type[BaseModel] | None:
+    """The options of a kind of device; None with a mistake for what is no kind."""
+    if not _KIND.fullmatch(kind):
+        known = ", ".join(sorted(AGENTS))
+        mistakes.append((at, f"a kind is one of {known}, or package.module:Class, got {kind!r}"))
+        return None
+    try:
+        found = getattr(agent_class(kind), "options", None)
+    except UnknownName as e:
+        mistakes.append((at, str(e)))
+        return None
+    except Exception as e:  # noqa: BLE001 - the module is somebody's own, and may raise anything
+        mistakes.append((at, f"{kind!r} cannot be imported: {type(e).__name__}: {shown(str(e))}"))
+        return None
+    if isinstance(found, type) and issubclass(found, BaseModel):
+        return found
+    mistakes.append((at, f"a kind is a class of agents with `options`, which {kind!r} is not"))
+    return None
+
+
+def _mapping(
+    key: str, entry: dict[str, Any], device: Location, mistakes: list[Mistake]
+) -> dict[str, Any] | None:
+    """What an entry says under `key`, taken out of it; None where it says nothing."""
+    value = entry.pop(key, None)
+    if value is None or isinstance(value, dict):
+        return value
+    mistakes.append(((*device, key), f"`{key}` must be a mapping, got {shown(repr(value))}"))
+    return None
 
 
 def _controls(
@@ -241,13 +281,15 @@ def _message(error: Any, known: Sequence[str]) -> str:
     if error["type"] == "missing":
         return f"`{error['loc'][-1]}` is missing"
     reason = error["msg"].removeprefix("Value error, ")
-    return f"{reason[0].lower()}{reason[1:]}, got {error['input']!r}"
+    return f"{reason[0].lower()}{reason[1:]}, got {shown(repr(error['input']))}"
 
 
 def _report(path: Path, tree: CommentedMap, mistakes: Sequence[Mistake]) -> ConfigError:
     lines = sorted((_line(tree, at), ".".join(map(str, at)), text) for at, text in mistakes)
     return ConfigError(
-        "\n".join(f"{path}:{line}: {at + ': ' if at else ''}{text}" for line, at, text in lines)
+        "\n".join(
+            f"{path}:{line}: {shown(at) + ': ' if at else ''}{text}" for line, at, text in lines
+        )
     )
 
 

@@ -34,7 +34,7 @@ class Draft:
         path = self.config.path.resolve()
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".cluster-") as folder:
             fresh = Path(folder) / path.name
-            fresh.write_text(self.text)
+            fresh.write_text(self.text, encoding="utf-8")
             fresh.chmod(path.stat().st_mode)
             fresh.replace(path)
 
@@ -78,7 +78,7 @@ def with_target(path: Path, name: str, target: Target) -> Draft:
     """
     before = load(path)
     before.device(name)
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     start, end, new = _target_change(text, name, target)
     after = load(path, text[:start] + new + text[end:])
     others = [{n: d for n, d in c.devices.items() if n != name} for c in (before, after)]
@@ -139,7 +139,7 @@ def _read(path: Path) -> tuple[CommentedMap, list[str]]:
             f"{path}: `devices` are in braces; write them one below the other, or change the "
             "file yourself"
         )
-    lines = path.read_text().splitlines(keepends=True)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     return tree, [*lines[:-1], lines[-1].removesuffix("\n") + "\n"]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from farm.core.errors import ConfigError, UnknownName
 from farm.inventory.config import load
@@ -90,6 +92,77 @@ def test_a_mistake_is_named_with_its_line(tmp_path, old, new, line):
         assert found[0][0].isdigit()
     else:
         assert any(line in text for text in found), found
+
+
+@pytest.mark.parametrize(
+    ("entry", "line"),
+    [
+        ("anchors: 5", "devices.a.anchors: `anchors` is called `controls` now"),
+        ("controls: 5", "devices.a.controls: `controls` must be a mapping, got 5"),
+        ("measure: [5]", "devices.a.measure: `measure` must be a mapping, got [5]"),
+        ("measure: {timeout_s: .inf}", "`timeout_s` must be a finite number, got inf"),
+        ("measure: {timeout_s: 1e7}", "`timeout_s` must be at most 86400 s, a day, got 10000000.0"),
+        ("measure: {budget_s: 86401}", "`budget_s` must be at most 86400 s, a day, got 86401"),
+        ("measure: {pause_s: .inf}", "measure.pause_s: `pause_s` must be a finite number"),
+        ("measure: {half_width: .nan}", "`half_width` must be a finite number, got nan"),
+        ("measure: {rounds: 100000}", "`rounds` must be at most 1000, got 100000"),
+        ("controls: {pause_s: .inf}", "controls.pause_s: `pause_s` must be a finite number"),
+        ("controls: {tolerated: .nan}", "`tolerated` must be a finite number, got nan"),
+        (f"threads: {'9' * 400}", "`threads` must be at most 9007199254740992, got 9999"),
+        (f"threads: -{'9' * 400}", "`threads` must be at least -9007199254740992, got -9999"),
+        (f"threads: {'9' * 5000}", "not YAML that can be read: Exceeds the limit"),
+        ("target: {mcpu: .nan}", "devices.a.target.mcpu: `mcpu` must be a finite number"),
+        (
+            r'target: "a\x07b"',
+            r"devices.a.target: no control characters and line breaks, got 'a\x07",
+        ),
+        (r'"a\nb": 5', r"devices.a.a\nb: no control characters"),
+        ("target: a\x07b", "5: unacceptable character #x0007"),
+        ("target: 2026-13-45", "not YAML that can be read: month must be in 1..12"),
+        ("target: {a: !odd x}", "must be text, a number, a list or a mapping, got a TaggedScalar"),
+        ("threads: &t [*t]", "devices.a"),
+        (f"cores: {'[' * 40}{']' * 40}", "lists and mappings may lie 32 deep in each other"),
+        (f"cores: {'[' * 4000}", "lists or mappings lie too deep in each other"),
+        (f"cores: {'{a: ' * 4000}", "lists or mappings lie too deep in each other"),
+        ("<<: 5", "expected a mapping or list of mappings"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line_with_the_rule_and_the_value(tmp_path, entry, line):
+    text = f"store: x\n\ndevices:\n  a: {{kind: cpu}}\n  b: {{kind: cpu, {entry}}}\n"
+    line = line.replace("devices.a", "devices.b")
+    (found,) = mistakes(tmp_path, text)
+    assert line in found
+    assert len(found) < 500
+
+
+@pytest.mark.parametrize(
+    "kind", ["../../etc", ".x:y", "5", "[1]", "~", "''", "cpu:", "os:path", "builtins:print"]
+)
+def test_a_kind_is_one_of_the_farm_or_a_class_of_agents(tmp_path, kind):
+    (found,) = mistakes(tmp_path, f"devices:\n  a: {{kind: {kind}}}\n")
+    assert found.startswith("2: devices.a.kind: a kind is ")
+
+
+def test_a_kind_whose_module_fails_is_a_mistake_of_the_file(tmp_path, monkeypatch):
+    (tmp_path / "broken_kind.py").write_text("raise ZeroDivisionError('by its author')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    (found,) = mistakes(tmp_path, "devices:\n  a: {kind: 'broken_kind:Agent'}\n")
+    assert "'broken_kind:Agent' cannot be imported: ZeroDivisionError: by its author" in found
+
+
+@given(
+    text=st.one_of(
+        st.text(max_size=40).map(lambda odd: GOOD.replace("threads: 2", odd)),
+        st.text("[]{}&*!|>'\"%@`:,-? #\n\t\\a1", max_size=40),
+    )
+)
+def test_whatever_is_in_the_file_is_read_or_refused_with_the_place(text):
+    try:
+        load(Path("cluster.yaml"), text)
+    except ConfigError as error:
+        for line in str(error).split("\n"):
+            assert line.startswith("cluster.yaml:")
+            assert line.isprintable()
 
 
 def test_all_mistakes_come_at_once_in_the_order_of_their_lines(tmp_path):

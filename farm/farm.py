@@ -16,7 +16,7 @@ from typing import Any
 
 from farm.campaign.loop import Campaign, Watch
 from farm.campaign.planning import Launch, planned
-from farm.campaign.query import measure_network
+from farm.campaign.query import barred, measure_network
 from farm.campaign.summary import Summary, summarise
 from farm.compile.artifacts import ArtifactStore
 from farm.core.errors import UnknownName, UsageError
@@ -56,6 +56,7 @@ class Farm:
     ) -> Summary:
         """Start a campaign and work until it is done."""
         begun = planned(launch, self.config)
+        _must_be_executor(executor)
         with StoreLock(self.config.store), Store(self.config.store) as store:
             with self._executor(executor, begun.plan.devices) as running:
                 store.models.keep(begun.models)
@@ -79,16 +80,19 @@ class Farm:
             raise UsageError(
                 f"no verdict is called {unknown[0]!r}; there are {', '.join(VERDICTS)}"
             )
-        with StoreLock(self.config.store), Store(self.config.store, create=False) as store:
-            stored = store.campaign(campaign)
-            measured = store.measured(stored.id) if again else []
-            repeated = [request for request, found in measured if found.verdict in again]
-            if repeated or stored.state != "done" or store.was_cut_short(stored.id):
-                chooser = Chooser(stored.plan, space(stored.plan.space, store.models))
-                with self._executor(executor, stored.plan.devices) as running:
-                    store.invalidate_results(repeated, "asked for again")
-                    self._run(stored.id, chooser, store, running, watch)
-            return summarise(store, stored.id)
+        _must_be_executor(executor)
+        with self.store() as store:
+            name = store.campaign(campaign).id  # before the lock, which leaves a file
+            with StoreLock(self.config.store):
+                stored = store.campaign(name)
+                measured = store.measured(name) if again else []
+                repeated = [request for request, found in measured if found.verdict in again]
+                if repeated or stored.state != "done" or store.was_cut_short(name):
+                    chooser = Chooser(stored.plan, space(stored.plan.space, store.models))
+                    with self._executor(executor, stored.plan.devices) as running:
+                        store.invalidate_results(repeated, "asked for again")
+                        self._run(name, chooser, store, running, watch)
+                return summarise(store, name)
 
     def cancel(self, campaign: str) -> str:
         """Ask a campaign to end, here or in another process; its name."""
@@ -143,6 +147,7 @@ class Farm:
         parsed, models = given_network(network, input_shape, StoredModels(self.config.store))
         if measure not in MEASURE:
             raise UnknownName("way to measure", measure, MEASURE)
+        _must_be_executor(executor)
         references = self.config.references
         if not references:
             raise UsageError(f"no reference devices; write `references:` into {self.config.path}")
@@ -155,7 +160,14 @@ class Farm:
                 for device in references
                 if measure == "always" or (measure == "missing" and cached[device] is None)
             ]
-            fresh = self._measure(parsed, models, wanted, store, executor) if wanted else {}
+            fresh: dict[str, Measurement | Failure] = {
+                device: failure
+                for device in wanted
+                if (failure := barred(parsed, device, store)) is not None
+            }
+            free = [device for device in wanted if device not in fresh]
+            if free:
+                fresh |= self._measure(parsed, models, free, store, executor)
             entries = [entry(device, fresh.get(device), cached[device]) for device in references]
             return Encoding(parsed, tuple(entries), normalisation(store, references))
 
@@ -193,8 +205,6 @@ class Farm:
     def _make_executor(self, kind: str, devices: Sequence[Device]) -> Executor:
         if kind == "inline":
             return InlineExecutor(devices, self._artifacts())
-        if kind != "ray":
-            raise UnknownName("executor", kind, EXECUTORS)
         from farm.execution.on_ray import RayExecutor
 
         config = self.config
@@ -202,3 +212,9 @@ class Farm:
 
     def _artifacts(self) -> ArtifactStore:
         return ArtifactStore(self.config.store / "artifacts")
+
+
+def _must_be_executor(kind: str) -> None:
+    """Raises UnknownName; asked before anything is made on the disk."""
+    if kind not in EXECUTORS:
+        raise UnknownName("executor", kind, EXECUTORS)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,11 +13,10 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from farm.core.errors import UnknownName
+from farm.core.errors import StoreFull, UnknownName, UsageError
 from farm.measurement import estimator
 from farm.measurement.record import Measurement
 from farm.store import Request, Store
-from farm.store.edge import translated
 
 _WRITERS = {"csv": pyarrow.csv.write_csv, "parquet": pyarrow.parquet.write_table}
 
@@ -23,7 +25,8 @@ def write(store: Store, path: Path, format: str, campaign: str | None = None) ->
     """Write one row for each measurement to `path`, and return how many.
 
     A file that is there is replaced once the new one is complete. Raises UnknownName for a format
-    or campaign that does not exist, StoreFull where there is no room.
+    or campaign that does not exist, UsageError for a path that cannot be written, StoreFull where
+    there is no room.
     """
     if format not in _WRITERS:
         raise UnknownName("format", format, _WRITERS)
@@ -31,10 +34,23 @@ def write(store: Store, path: Path, format: str, campaign: str | None = None) ->
     rows = [_row(request, m) for request, m in store.measured(campaign=name)]
     table = pa.Table.from_pylist(rows, schema=_SCHEMA)
     part = path.with_name(f"{path.name}.part")
-    with translated(path):
+    try:
         _WRITERS[format](table, part)
         part.replace(path)
+    except OSError as e:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StoreFull(f"no room on the disk of {path}; --output names another file") from e
+        raise UsageError(
+            f"{path} cannot be written: {_reason(path, e)}; --output names another file"
+        ) from e
     return len(rows)
+
+
+def _reason(path: Path, error: OSError) -> str:
+    folder = path.absolute().parent
+    return f"there is no folder {folder}" if not folder.is_dir() else os.strerror(error.errno or 0)
 
 
 _SCHEMA = pa.schema(

@@ -23,17 +23,20 @@ def measure_network(
     """Build `network` for each device, measure it there, and store what came of it.
 
     Nothing is measured on a device in quarantine, and nothing counts of one that its control
-    networks send there: that is a Failure which is not stored.
+    networks send there: that is a Failure which is not stored. Neither is waited for.
     """
-    free = [device for device in devices if store.quarantined(device.name) is None]
+    free = [device for device in devices if barred(network, device.name, store) is None]
     specs = {device.name: device.spec for device in free}
     policies = {device.name: device.controls for device in free}
     requests = {device: store.query_request(network, device) for device in specs}
     ids = {request.id for request in requests.values()}
-    pending = lambda: [r for r in store.pending(None) if r.id in ids]  # noqa: E731
+
+    def pending() -> list[Request]:
+        return [r for r in store.pending(None) if r.id in ids]
+
     work = Dispatcher(store, executor, artifacts, specs, pending, policies)
     work.start()
-    while not work.idle:
+    while not work.idle and any(not work.barred(request.device) for request in pending()):
         work.work()
         work.start()
     return {device.name: _found(store, network, device.name, requests) for device in devices}
@@ -42,7 +45,14 @@ def measure_network(
 def _found(
     store: Store, network: Network, device: str, requests: Mapping[str, Request]
 ) -> Measurement | Failure:
+    return barred(network, device, store) or store.outcome(requests[device])
+
+
+def barred(network: Network, device: str, store: Store) -> Failure | None:
+    """Why nothing is measured on a device in quarantine; None for one that is trusted."""
     quarantine = store.quarantined(device)
-    if quarantine is not None:
-        return Failure(network, device, "quarantined", quarantine.reason, False)
-    return store.outcome(requests[device])
+    if quarantine is None:
+        return None
+    next_step = f"`farm device release {device}` trusts it again"
+    reason = f"{quarantine.reason}; {next_step}"
+    return Failure(network, device, "quarantined", reason, retryable=False)

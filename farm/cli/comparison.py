@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 
 from farm.campaign.compare import SAME, Change, Comparison, Crossing, counts
 from farm.cli import show
+from farm.measurement.record import Measurement
 
 _STYLES = {"faster": "green", "slower": "red", "undecided": "yellow", "same": ""}
 
@@ -18,7 +19,14 @@ def to_json(found: Comparison) -> dict[str, Any]:
     """What `farm compare --json` prints."""
     return {
         "counts": counts(found.changes),
-        "networks": [change.to_json() for change in found.changes],
+        "networks": [
+            {
+                **change.to_json(),
+                "first_verdict": change.first.verdict,
+                "second_verdict": change.second.verdict,
+            }
+            for change in found.changes
+        ],
         "revisions": [asdict(crossing) for crossing in found.crossings],
         "missing": [
             {"campaign": campaign, "device": device, "networks": networks}
@@ -71,9 +79,15 @@ def _cells(change: Change) -> list[str]:
     return [
         change.network.code,
         change.device,
-        f"{change.first.latency_s * change.factor * 1e3:.3f} ms",
-        f"{change.second.latency_s * 1e3:.3f} ms",
+        _latency(change.first, change.factor),
+        _latency(change.second, 1.0),
         f"{change.ratio:.3f}",
         f"{change.low:.3f} to {change.high:.3f}",
         change.verdict,
     ]
+
+
+def _latency(found: Measurement, factor: float) -> str:
+    """With its verdict, where there is something to beware of."""
+    beware = "" if found.verdict == "ok" else f" ({found.verdict})"
+    return f"{found.latency_s * factor * 1e3:.3f} ms{beware}"

@@ -170,9 +170,13 @@ def hwl(
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
-    """The HWL encoding of a network: its latencies on the reference devices."""
+    """The HWL encoding of a network: its latencies on the reference devices. Exit code 1 if it has
+    none on any of them."""
     encoding = Farm.open(config, store).hwl(network, measure, executor, input_shape)
     print_result(as_json, encoding.to_json, lambda: show.encoding(encoding))
+    if not any(encoding.mask):
+        why = "; ".join(f"{device}: {reason}" for device, reason in encoding.missing.items())
+        raise FarmError(f"no reference device has a latency of {encoding.network.id}: {why}")
 
 
 @app.command()

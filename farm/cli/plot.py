@@ -61,8 +61,11 @@ def _must_be_plot(path: Path) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150)
+    except OSError as e:
+        raise UsageError(f"{path} cannot be written: {e.strerror}; --plot names another") from e
 
 
 def _panel(axes: Axes, device: str, judgement: Judgement) -> None:

@@ -32,9 +32,10 @@ _STYLES = {"ok": "green", "note": "yellow", "missing": "red"}
 
 def out(text: RenderableType) -> None:
     """Print to stdout."""
-    console = Console()
+    # Paths and codes are no markup, whatever brackets and colons they have.
+    console = Console(markup=False, emoji=False)
     if not console.is_terminal:
-        console = Console(width=_PIPE_WIDTH)
+        console = Console(markup=False, emoji=False, width=_PIPE_WIDTH)
     console.print(text, highlight=False)
 
 
@@ -129,18 +130,21 @@ def campaign_table(campaigns: Sequence[StoredCampaign]) -> RenderableType:
 
 def encoding(e: Encoding) -> RenderableType:
     """An HWL vector, a row for each reference device."""
-    table = table_of("reference", "latency", "95 % interval", "source", "samples", "HWL value")
+    table = table_of(
+        "reference", "latency", "95 % interval", "source", "samples", "verdict", "HWL value"
+    )
     for r, value in zip(e.references, e.values, strict=True):
         if r.latency_s is None or r.low_s is None or r.high_s is None:
-            table.add_row(r.device, "–", "", r.reason or "unknown", "0", "–")
+            table.add_row(r.device, "–", "", "missing", "0", "", "–")
             continue
         interval = f"{_ms(r.low_s)} to {_ms(r.high_s)} ms"
-        source = r.source or ""
-        row = (f"{_ms(r.latency_s)} ms", interval, source, str(r.samples), f"{value:+.3f}")
-        table.add_row(r.device, *row)
+        latency = f"{_ms(r.latency_s)} ms"
+        row = (latency, interval, r.source, str(r.samples), r.verdict, f"{value:+.3f}")
+        table.add_row(r.device, *row, style="yellow" if r.verdict in NOT_LEFT_ALONE else "")
+    reasons = [Text(f"{r.device}: {r.reason}") for r in e.references if r.reason]
     networks = ", ".join(map(str, e.normalisation.networks))
     note = f"Version {e.normalisation.version}, fitted on {networks} networks."
-    return Group(e.network.id, table, Text(note, style="dim"))
+    return Group(e.network.id, table, *reasons, Text(note, style="dim"))
 
 
 def devices_json(farm: Farm) -> dict[str, Any]:

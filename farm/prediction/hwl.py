@@ -6,7 +6,7 @@ normalised latency for each reference device, whatever search space it is from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ class ReferenceLatency:
     """A network on one reference device, in seconds, with its 95 % interval.
 
     source: `measured` for this query, or `cached` in the store before it.
+    verdict: what the measurement is worth, see `farm.measurement.verdict`.
     latency_s: None where the network was not measured on the device, or failed there.
     """
 
@@ -35,6 +36,7 @@ class ReferenceLatency:
     high_s: float | None
     source: str | None
     samples: int
+    verdict: str | None = None
     reason: str | None = None
 
 
@@ -71,6 +73,11 @@ class Encoding:
         return tuple(r.latency_s is not None for r in self.references)
 
     @property
+    def missing(self) -> Mapping[str, str]:
+        """Why there is no value, by reference device."""
+        return {r.device: r.reason or "unknown" for r in self.references if r.latency_s is None}
+
+    @property
     def values(self) -> tuple[float, ...]:
         latency_s = [r.latency_s if r.latency_s else np.nan for r in self.references]
         n = self.normalisation
@@ -88,6 +95,7 @@ class Encoding:
                     "high_s": r.high_s if r.high_s != np.inf else None,
                     "source": r.source,
                     "samples": r.samples,
+                    "verdict": r.verdict,
                     **({"reason": r.reason} if r.reason else {}),
                 }
                 for r in self.references
@@ -139,10 +147,18 @@ def reference_latency(
 ) -> ReferenceLatency:
     """A measurement, or its absence, as an entry of an encoding."""
     if measurement is None:
-        return ReferenceLatency(device, None, None, None, None, 0, reason)
+        return ReferenceLatency(device, None, None, None, None, 0, reason=reason)
     low_s, high_s = measurement.interval_s
-    samples = sum(len(row) for row in measurement.samples_s)
-    return ReferenceLatency(device, measurement.latency_s, low_s, high_s, source, samples)
+    return ReferenceLatency(
+        device=device,
+        latency_s=measurement.latency_s,
+        low_s=low_s,
+        high_s=high_s,
+        source=source,
+        samples=sum(len(row) for row in measurement.samples_s),
+        verdict=measurement.verdict,
+        reason=reason,
+    )
 
 
 def entry(
@@ -151,5 +167,7 @@ def entry(
     """One reference of an encoding: measured now, else from the store, else the reason why not."""
     if isinstance(fresh, Measurement):
         return reference_latency(device, fresh, "measured")
-    reason = f"{fresh.kind}: {fresh.message}" if isinstance(fresh, Failure) else "not measured yet"
+    reason = f"{fresh.kind}: {fresh.message}" if isinstance(fresh, Failure) else None
+    if cached is None:
+        reason = reason or "not measured yet"
     return reference_latency(device, cached, "cached", reason)

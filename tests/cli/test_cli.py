@@ -150,7 +150,7 @@ def test_hwl_takes_no_latency_of_another_batch_size(farm):
 
 def test_hwl_without_measuring_leaves_gaps(farm):
     farm(*LAUNCH)
-    code, out, _ = farm(
+    code, out, err = farm(
         "hwl",
         "nb201/|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",
         "--measure",
@@ -158,9 +158,11 @@ def test_hwl_without_measuring_leaves_gaps(farm):
         "--json",
     )
     found = json.loads(out)
-    assert code == 0
+    assert code == 1
     assert (found["mask"], found["values"]) == ([False, False], [None, None])
     assert found["references"][0]["reason"] == "not measured yet"
+    assert "no reference device has a latency of nb201/" in err
+    assert "a: not measured yet; b: not measured yet" in err
 
 
 def test_hwl_is_standardised_over_what_campaigns_learnt(farm):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from farm.store.edge import translated
@@ -53,3 +56,42 @@ def connect(path: Path) -> Database:
     db.conn.execute("PRAGMA synchronous = FULL")
     db.conn.execute("PRAGMA foreign_keys = ON")
     return db
+
+
+def writable(path: Path) -> bool:
+    """Whether SQLite can work as it does: with two files beside the database, too."""
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+def connect_to_read(path: Path) -> Database:
+    """Open a database that cannot be written here, as on a read-only disk."""
+    try:
+        return _opened(path, "mode=ro")
+    except sqlite3.OperationalError:
+        # Nobody has it open, and SQLite may not make the files that it shares with other readers.
+        wal = path.with_name(f"{path.name}-wal")
+        if not wal.exists() or wal.stat().st_size == 0:
+            return _opened(path, "immutable=1")
+        return _copied(path, wal)
+
+
+def _opened(path: Path, how: str) -> Database:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=_BUSY_S)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return Database(connection)
+
+
+def _copied(path: Path, wal: Path) -> Database:
+    """The database in memory, with what a killed process had committed beside it."""
+    with TemporaryDirectory(prefix="farm-store-") as folder:
+        for file in (path, wal):
+            shutil.copyfile(file, Path(folder) / file.name)
+        here, memory = sqlite3.connect(Path(folder) / path.name), sqlite3.connect(":memory:")
+        here.backup(memory)
+        here.close()
+    memory.execute("PRAGMA query_only = ON")
+    return Database(memory)

@@ -21,6 +21,10 @@ def translated(path: Path) -> Iterator[None]:
     except sqlite3.Error as e:
         if e.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
             raise _full(path) from e
+        if e.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY:
+            raise StoreError(
+                f"{path} cannot be written here; name another folder with --store"
+            ) from e
         raise StoreError(f"{path}: {e}; look whether it is a store of the farm") from e
     except OSError as e:
         if e.errno in _NO_ROOM:

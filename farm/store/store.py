@@ -18,7 +18,7 @@ from farm.core.values import Artifact, Network, Target
 from farm.measurement.drift_correction import Baseline, baselines_after
 from farm.measurement.record import Failure, Measurement
 from farm.store import rows
-from farm.store.connection import connect
+from farm.store.connection import connect, connect_to_read, writable
 from farm.store.edge import translated
 from farm.store.health import HealthStore
 from farm.store.migrations import migrations
@@ -34,6 +34,7 @@ class Store(HealthStore):
     """The database in `folder`; a context manager.
 
     create: make it where it is missing; else that is a StoreError.
+    One that cannot be written, as on a read-only disk, can be read all the same.
     Raises StoreNewer for a database of a later farm, StoreFull where the disk is full, and
     StoreError for anything else that SQLite has to say.
     """
@@ -49,7 +50,8 @@ class Store(HealthStore):
         with translated(self.path):
             if create:
                 _create(self.path)
-            self._db = connect(self.path)
+            self._writable = writable(self.path)
+            self._db = (connect if self._writable else connect_to_read)(self.path)
             self._migrate()
 
     def __enter__(self) -> Store:
@@ -68,6 +70,13 @@ class Store(HealthStore):
                 "update the farm, or name another --store"
             )
         if migrations.pending(self._db):
+            if not self._writable:
+                self._db.close()
+                raise StoreError(
+                    f"{self.path} was written by an earlier version of the farm and cannot be "
+                    "written here; read it once where it can be, or copy its folder and name the "
+                    "copy with --store"
+                )
             with self._writing():
                 migrations.apply(self._db)
 

@@ -8,40 +8,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
+from farm.campaign import progress
 from farm.campaign.dispatch import GROUP, Dispatcher
+from farm.campaign.progress import Counts, DeviceProgress, Evidence, Progress
 from farm.compile.artifacts import ArtifactStore
 from farm.core.values import Network
 from farm.execution.protocol import Executor
 from farm.execution.schedule import eta_s
 from farm.inventory.config import ControlPolicy
 from farm.prediction.selection import Chooser
+from farm.spaces import space
 from farm.store import Store
 
 CHOOSE_AHEAD = 2 * GROUP
 """Networks asked for at a time: with half of them left, compilers and devices stay busy."""
-
-
-@dataclass(frozen=True)
-class DeviceProgress:
-    """doing: the codes of the networks that are being measured now."""
-
-    doing: tuple[str, ...]
-    measured: int
-    failed: int
-    wanted: int
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a campaign is doing. left_s: None while it cannot be known."""
-
-    campaign: str
-    devices: Mapping[str, DeviceProgress]
-    building: int
-    elapsed_s: float
-    left_s: float | None
 
 
 Watch = Callable[[Progress], None]
@@ -76,6 +58,10 @@ class Campaign:
             purpose: dict.fromkeys(r.network for r in store.requests(name, purpose))
             for purpose in ("holdout", "learn")
         }
+        began = store.counts(name)
+        self._counts = {device: Counts(sum(began[device])) for device in began}
+        searched = space(self.plan.space, store.models)
+        self._evidence = Evidence(store, name, self.plan, searched)
         self._started_s = time.monotonic()
 
     def run(self) -> None:
@@ -91,6 +77,8 @@ class Campaign:
         if not self._store.is_cancelled(self.name):
             if not self._exhausted:
                 self._choose()
+            # Before anything starts: devices of this computer should be measured undisturbed.
+            self._evidence.look(sum(map(sum, self._store.counts(self.name).values())))
             self._work.start()
             if self._work.idle:
                 self._work.close()
@@ -129,14 +117,39 @@ class Campaign:
 
     def _progress(self) -> Progress:
         counts = self._store.counts(self.name)
-        devices = {device: self._device_progress(device, *counts[device]) for device in counts}
-        left = sum(d.wanted - d.measured - d.failed for d in devices.values())
         elapsed_s = time.monotonic() - self._started_s
+        devices = {
+            device: self._device_progress(device, *counts[device], elapsed_s) for device in counts
+        }
+        left = sum(d.wanted - d.ended + d.again for d in devices.values())
         left_s = eta_s(elapsed_s, self._work.ended, left)
-        return Progress(self.name, devices, len(self._work.building), elapsed_s, left_s)
+        building, events = len(self._work.building), tuple(self._work.take_events())
+        return Progress(self.name, devices, building, elapsed_s, left_s, events)
 
-    def _device_progress(self, device: str, measured: int, failed: int) -> DeviceProgress:
+    def _device_progress(
+        self, device: str, measured: int, failed: int, elapsed_s: float
+    ) -> DeviceProgress:
+        asked = sum(map(len, self._asked.values()))
+        wanted = asked if self._exhausted else self.plan.budget + self.plan.holdout
         requests = self._work.measuring.get(device, ())
-        wanted = self.plan.budget + self.plan.holdout
-        doing = tuple(request.network.code for request in requests)
-        return DeviceProgress(doing, measured, failed, wanted)
+        doing = self._doing(device, measured + failed >= wanted)
+        return replace(
+            self._counts[device].of(doing, measured, failed, wanted, elapsed_s),
+            group=sum(request.purpose != "control" for request in requests),
+            verdicts=self._evidence.verdicts[device],
+            curve=self._evidence.curves[device],
+        )
+
+    def _doing(self, device: str, done: bool) -> str:
+        """One of the words of `farm.campaign.progress`."""
+        requests = self._work.measuring.get(device, ())
+        if any(request.purpose != "control" for request in requests):
+            return progress.MEASURING
+        if requests:
+            return progress.CHECKING
+        if self._work.barred(device):
+            return progress.BARRED
+        if done:
+            return progress.DONE
+        others = bool(self._work.measuring)
+        return progress.BUILDS if self._work.building and not others else progress.WAITING

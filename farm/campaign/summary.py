@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from farm.measurement.record import Failure, Measurement
-from farm.measurement.verdict import RULES
+from farm.measurement.verdict import NOT_LEFT_ALONE, RULES, VERDICTS
 from farm.prediction.evaluation import Judgement, judge
 from farm.spaces import space
 from farm.store import Request, Store, StoredCampaign
+
+TRUSTED = tuple(verdict for verdict in VERDICTS if verdict not in NOT_LEFT_ALONE)
+"""Verdicts of latencies that are known to the interval that is told with them."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,17 @@ class Summary:
     quarantined: Mapping[str, str]
 
     @property
-    def stuck(self) -> bool:
-        """Whether it is unfinished since a device is not trusted."""
-        return self.campaign.state == "unfinished" and bool(self.quarantined)
+    def succeeded(self) -> bool:
+        """Whether every request has its outcome, and no device failed with all of them."""
+        hopeless = any(failed and not measured for measured, failed in self.counts.values())
+        return self.campaign.state == "done" and not hopeless
+
+    @property
+    def trusted(self) -> int:
+        """How many latencies hold with the interval that is told with them."""
+        return sum(
+            n for counts in self.verdicts.values() for v, n in counts.items() if v in TRUSTED
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The keys that a program can rely on. A figure that cannot be said is null."""
@@ -72,7 +83,12 @@ class Summary:
             "older_rules": self.older_rules[device],
             "spearman": judgement.spearman,
             "kendall": judgement.kendall,
+            "error_median": judgement.error_median,
+            "within_5": judgement.within(0.05),
+            "within_10": judgement.within(0.10),
+            "coverage_95": judgement.coverage,
             "heldout": len(judgement.predictions),
+            "device_s": self.campaign.busy_s.get(device, 0.0),
             "busy_fraction": self.busy_fraction(device),
         }
 
@@ -97,7 +113,7 @@ def summarise(store: Store, name: str) -> Summary:
             device: sum(m.rules != RULES for m in (*learnt, *heldout) if m.device == device)
             for device in stored.plan.devices
         },
-        judgements=judge(stored.plan, searched, *_of_one_world(store, learnt, heldout)),
+        judgements=judge(stored.plan, searched, *of_one_world(store, learnt, heldout)),
         failures=tuple(store.failures(stored.id)),
         quarantined={
             device: quarantine.reason
@@ -107,7 +123,7 @@ def summarise(store: Store, name: str) -> Summary:
     )
 
 
-def _of_one_world(
+def of_one_world(
     store: Store, learnt: Sequence[Measurement], heldout: Sequence[Measurement]
 ) -> tuple[list[Measurement], list[Measurement]]:
     """Both, as far as they hold on their devices as these were at the end of the campaign."""

@@ -251,11 +251,10 @@ def main() -> None:
 
 
 def _report(summary: Summary, resume: str, as_json: bool) -> None:
-    """Print what a run came to. A network may fail; exit code 1 says that on a device every one
-    did, or that it is not trusted. resume: the command that goes on with the campaign."""
+    """Print what a run came to. A network may fail, whatever its verdict; exit code 1 says that on
+    a device every one did, or that some have no outcome. resume: what goes on with the campaign."""
     print_result(as_json, summary.to_json, lambda: show.summary(summary, resume))
-    failed = any(failed and not measured for measured, failed in summary.counts.values())
-    if failed or summary.stuck:
+    if not summary.succeeded:
         raise typer.Exit(1)
 
 

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from math import inf
 from typing import TypeVar
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from farm.campaign.loop import DeviceProgress, Progress, Watch
+from farm.campaign.loop import Watch
+from farm.campaign.progress import MEASURING, DeviceProgress, Learnt, Progress
 
 _LINE_EVERY_S = 10.0
+
+_WIDE = 120
+"""Columns of a terminal from which each figure has a column of its own."""
+
+_MOST_POINTS = 8
+"""Points of a learning curve that are told."""
 
 
 Step = TypeVar("Step")
@@ -23,76 +32,155 @@ Step = TypeVar("Step")
 
 def watching() -> AbstractContextManager[Watch]:
     """A function that shows the progress of a campaign that it is given."""
-    return shown(line, table, "starting the devices and the compilers ...")
+    first = "starting the devices and the compilers ..."
+    return shown(line, table, first, lambda progress: progress.events)
 
 
 @contextmanager
 def shown(
-    line: Callable[[Step], str], picture: Callable[[Step], RenderableType], first: str
+    line: Callable[[Step], str],
+    picture: Callable[[Step], RenderableType],
+    first: str,
+    events: Callable[[Step], Sequence[str]] = lambda _: (),
 ) -> Iterator[Callable[[Step], None]]:
-    """A function that shows how far something is, as `line` or `picture` put it."""
+    """A function that shows how far something is, as `line` or `picture` put it.
+
+    events: what happened since the step before; each is a line that stays.
+    """
     console = Console(stderr=True)
     if not console.is_terminal:
-        lines = _Lines(console)
-        yield lambda step: lines.show(line(step))
+        lines = Lines(console)
+        yield lambda step: lines.show(line(step), events(step))
         return
+
+    def show(step: Step) -> None:
+        for event in events(step):
+            console.print(Text(event))
+        live.update(picture(step), refresh=True)
+
     # Drawn only when something changes: a timer would run while devices measure on these cores.
     with Live(console=console, auto_refresh=False, transient=True) as live:
         live.update(Text(first), refresh=True)
-        yield lambda step: live.update(picture(step), refresh=True)
+        yield show
 
 
-class _Lines:
-    def __init__(self, console: Console) -> None:
+class Lines:
+    """A line now and then, and every event at once, for a file or a pipe.
+
+    clock: seconds that only grow.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
-        self._last_s = 0.0
+        self._clock = clock
+        self._next_s = -inf
 
-    def show(self, text: str) -> None:
-        if time.monotonic() - self._last_s >= _LINE_EVERY_S:
-            self._last_s = time.monotonic()
-            self._console.print(text, soft_wrap=True, highlight=False)
+    def show(self, text: str, events: Sequence[str]) -> None:
+        for event in events:
+            self._print(event)
+        if self._clock() >= self._next_s:
+            self._next_s = self._clock() + _LINE_EVERY_S
+            self._print(text)
+
+    def _print(self, text: str) -> None:
+        self._console.print(Text(text), soft_wrap=True)
 
 
 def line(progress: Progress) -> str:
     """A campaign's progress in one line."""
     devices = progress.devices.values()
-    ended, wanted = sum(d.measured + d.failed for d in devices), sum(d.wanted for d in devices)
     failed = sum(d.failed for d in devices)
-    doing = [f"{name}: {_doing(d)}" for name, d in progress.devices.items() if d.doing]
+    learnt = [
+        f"{name} predicted to {_percent(error)}"
+        for name, device in progress.devices.items()
+        if device.curve and (error := device.curve[-1].error_median) is not None
+    ]
     parts = [
-        f"{progress.campaign}: {ended} of {wanted}",
+        f"{progress.campaign}: {_count(devices)}",
         f"{failed} failed" if failed else "",
         f"{progress.building} building" if progress.building else "",
-        *doing,
+        *(f"{name} {_doing(device)}" for name, device in progress.devices.items()),
+        *learnt,
         _left(progress.left_s),
     ]
     return ", ".join(part for part in parts if part)
 
 
-def table(progress: Progress) -> Group:
-    """A campaign's progress as a table of its devices."""
-    grid = Table.grid(padding=(0, 2))
-    for name, device in progress.devices.items():
-        ended = device.measured + device.failed
-        grid.add_row(
-            name,
-            ProgressBar(total=device.wanted, completed=ended, width=24),
-            f"{ended}/{device.wanted}",
-            Text(f"{device.failed} failed", style="red") if device.failed else "",
-            Text(_doing(device), style="" if device.doing else "dim", no_wrap=True),
-        )
-    building = f"{progress.building} building" if progress.building else "nothing to build"
-    elapsed = f"{duration(progress.elapsed_s)} gone"
-    status = f"{progress.campaign}: {building}, {elapsed}, {_left(progress.left_s)}"
-    return Group(grid, Text(status, style="dim"))
+def table(progress: Progress) -> RenderableType:
+    """A campaign's progress as a table of its devices, with its learning curve below."""
+    return _Picture(progress)
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """Drawn for the terminal's width: a column for each figure where there is room."""
+
+    progress: Progress
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        wide = options.max_width >= _WIDE
+        rows = Table.grid(padding=(0, 2))
+        for name, device in self.progress.devices.items():
+            bar = ProgressBar(device.wanted, device.ended, width=24 if wide else 10)
+            told = _figures(device)
+            rows.add_row(name, bar, *(told if wide else [", ".join(filter(None, told))]))
+        yield rows
+        curves = {name: d.curve for name, d in self.progress.devices.items() if d.curve}
+        if curves:
+            yield Text("Error on the holdout, median, after so many networks:", style="dim")
+            points = Table.grid(padding=(0, 2))
+            for name, curve in curves.items():
+                points.add_row(name, _curve(curve, _MOST_POINTS if wide else _MOST_POINTS // 2))
+            yield points
+        yield Text(_status(self.progress), style="dim")
+
+
+def _figures(device: DeviceProgress) -> list[str]:
+    """What is told of a device, the same number of texts for each."""
+    rate, left_s = device.rate_per_min, device.left_s
+    return [
+        _count([device]) + (f", {device.failed} failed" if device.failed else ""),
+        _doing(device),
+        f"{rate:.3g} a minute" if rate else "",
+        f"{duration(left_s)} left" if left_s else "",
+        ", ".join(f"{n} {verdict}" for verdict, n in sorted((device.verdicts or {}).items())),
+    ]
+
+
+def _count(devices: Collection[DeviceProgress]) -> str:
+    """How many of the outcomes are there: 24 of 60, 8 again."""
+    again = sum(d.again for d in devices)
+    count = f"{sum(d.ended for d in devices)} of {sum(d.wanted for d in devices)}"
+    return f"{count}, {again} again" if again else count
 
 
 def _doing(device: DeviceProgress) -> str:
-    """What a device measures, in words: the first network's code and how many are with it."""
-    if not device.doing:
-        return "waiting"
-    first, *others = device.doing
-    return f"{first} and {len(others)} more" if others else first
+    if device.doing != MEASURING:
+        return device.doing
+    return f"measuring {device.group} network{'' if device.group == 1 else 's'}"
+
+
+def _curve(curve: Sequence[Learnt], most: int) -> str:
+    """The learning curve's first point and its last ones."""
+    told = curve if len(curve) <= most else [curve[0], *curve[1 - most :]]
+    points = [
+        f"{_percent(point.error_median)} ({point.networks})"
+        for point in told
+        if point.error_median is not None
+    ]
+    spearman = curve[-1].spearman
+    ranks = "" if spearman is None else f"; Spearman {spearman:.3f}"
+    return ", ".join(points) + ranks
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
+
+
+def _status(progress: Progress) -> str:
+    building = f"{progress.building} building" if progress.building else "nothing to build"
+    elapsed = f"{duration(progress.elapsed_s)} gone"
+    return f"{progress.campaign}: {building}, {elapsed}, {_left(progress.left_s)}"
 
 
 def duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,13 +12,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from farm.campaign.summary import Summary
+from farm.campaign.summary import TRUSTED, Summary
 from farm.cli.progress import duration
 from farm.core.values import DeviceFacts
 from farm.devices.doctor import Check
 from farm.devices.onboarding import KNOWN, Added
 from farm.farm import Farm
-from farm.measurement.verdict import NOT_LEFT_ALONE
+from farm.measurement.verdict import NOT_LEFT_ALONE, VERDICTS
 from farm.prediction.hwl import Encoding
 from farm.store import StoredCampaign
 
@@ -46,7 +47,15 @@ def summary(s: Summary, resume: str) -> RenderableType:
     """
     stored = s.campaign
     table = table_of(
-        "device", "measured", "of them", "failed", "Spearman", "Kendall", "held out", "busy"
+        "device",
+        "measured",
+        "of them",
+        "failed",
+        "Spearman",
+        "Kendall",
+        "off by",
+        "held out",
+        "busy",
     )
     for device in stored.plan.devices:
         measured, failed = s.counts[device]
@@ -59,6 +68,7 @@ def summary(s: Summary, resume: str) -> RenderableType:
             str(failed),
             _figure(judgement.spearman),
             _figure(judgement.kendall),
+            _share(judgement.error_median),
             str(len(judgement.predictions)),
             "–" if busy is None else f"{busy:.0%}",
         )
@@ -67,8 +77,12 @@ def summary(s: Summary, resume: str) -> RenderableType:
         f"{stored.measured} of {stored.requested} measured, {stored.failed} failed, "
         f"in {duration(stored.wall_s)}; {s.built} networks built, {s.cached} from cache."
     )
-    note = "Spearman and Kendall: ranks predicted for networks that the predictor never saw."
-    return Group(head, table, Text(note, style="dim"), *_older(s), *_failures(s), *_next(s, resume))
+    note = (
+        "Spearman and Kendall (ranks) and the median of what predictions are off by: of networks "
+        "that the predictor never saw."
+    )
+    rest = [*_older(s), *_failures(s), *_trust(s, resume), *_next(s, resume)]
+    return Group(head, table, Text(note, style="dim"), *rest)
 
 
 def predictions(s: Summary, plot: Path | None, resume: str) -> RenderableType:
@@ -266,24 +280,42 @@ def _failures(s: Summary) -> list[RenderableType]:
     return [Text("Failed:\n  " + "\n  ".join(lines), style="red")] if lines else []
 
 
+def _trust(s: Summary, resume: str) -> list[RenderableType]:
+    """How many of the latencies can be trusted, and what would make the rest so."""
+    found = sum((Counter(counts) for counts in s.verdicts.values()), Counter[str]())
+    total = found.total()
+    if not total:
+        return []
+    doubtful = [verdict for verdict in VERDICTS if verdict not in TRUSTED and found[verdict]]
+    whole = f"All {total} latencies" if s.trusted == total else f"{s.trusted} of {total} latencies"
+    known = f"{found['ok']} to the precision that was asked for" if found["ok"] else ""
+    wider = f"{found['noisy']} to the wider interval that is told with them"
+    parts = [known, wider if found["noisy"] else ""]
+    how = " and ".join(part for part in parts if part)
+    text = f"{whole} can be trusted{': ' + how if how else ''}."
+    if not doubtful:
+        return [Text(text)]
+    counts = ", ".join(f"{found[verdict]} {verdict}" for verdict in doubtful)
+    rest = total - s.trusted
+    text += f" During the other {rest} the device did something else as well: {counts}."
+    again = f"{resume} --again {','.join(doubtful)}"
+    return [Text(text), unbroken(f"`{again}` measures those again, best when the device is idle.")]
+
+
 def _next(s: Summary, resume: str) -> list[RenderableType]:
     if s.campaign.state == "done":
-        return _again(s, resume)
+        return []
     lines = [
         f"{device} is in quarantine: {reason}. `farm device release {device}` trusts it again."
         for device, reason in s.quarantined.items()
     ]
     lines.append(f"`{resume}` goes on with it.")
-    return [Text("\n".join(lines))]
+    return [unbroken(one) for one in lines]
 
 
-def _again(s: Summary, resume: str) -> list[RenderableType]:
-    """How to measure again what was not left alone."""
-    found = {verdict for counts in s.verdicts.values() for verdict in counts}
-    verdicts = ",".join(verdict for verdict in NOT_LEFT_ALONE if verdict in found)
-    if not verdicts:
-        return []
-    return [Text(f"`{resume} --again {verdicts}` measures those again.")]
+def unbroken(text: str) -> Text:
+    """A line that is printed whole, so that a command in it can be copied from any terminal."""
+    return Text(text, no_wrap=True, overflow="ignore")
 
 
 def table_of(*columns: str) -> Table:
@@ -292,6 +324,10 @@ def table_of(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2g} %"
 
 
 def _figure(value: float | None) -> str:

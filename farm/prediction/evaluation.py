@@ -14,7 +14,7 @@ from farm.prediction.features import Reference, predictor
 from farm.prediction.selection import candidates
 from farm.spaces.base import SearchSpace
 from farm.store import Plan
-from predictors import Observations, metrics
+from predictors import FloatArray, Observations, metrics
 
 if TYPE_CHECKING:
     from predictors.models.mixture_gp import MixtureGP
@@ -39,6 +39,27 @@ class Judgement:
     spearman: float | None
     kendall: float | None
     predictions: tuple[Prediction, ...]
+
+    @property
+    def error_median(self) -> float | None:
+        """The median over networks of how far off the prediction is, relative to the measured
+        latency; None for none."""
+        errors = [abs(p.predicted_s / p.measured_s - 1) for p in self.predictions]
+        return float(np.median(errors)) if errors else None
+
+    def within(self, relative: float) -> float | None:
+        """Share of the networks predicted within `relative` of what was measured."""
+        predicted_s, measured_s = self._arrays("predicted_s", "measured_s")
+        return metrics.within(predicted_s, measured_s, relative)
+
+    @property
+    def coverage(self) -> float | None:
+        """Share of the measured latencies inside their predicted 95 % interval."""
+        low_s, high_s, measured_s = self._arrays("low_s", "high_s", "measured_s")
+        return metrics.coverage(low_s, high_s, measured_s)
+
+    def _arrays(self, *names: str) -> list[FloatArray]:
+        return [np.array([getattr(p, name) for p in self.predictions]) for name in names]
 
 
 def judge(

@@ -129,7 +129,7 @@ class TestEveryExecutor:
         farm = Farm.open(config)
 
         def cancel_soon(progress):
-            if sum(d.measured for d in progress.devices.values()) >= 3:
+            if sum(d.ended for d in progress.devices.values()) >= 3:
                 farm.cancel(progress.campaign)
 
         cancelled = farm.launch(
@@ -241,10 +241,11 @@ def test_a_campaign_sees_its_progress(config):
         executor="inline",
         watch=seen.append,
     )
-    counts = [p.devices["a"].measured for p in seen]
+    counts = [p.devices["a"].ended for p in seen]
     assert counts == sorted(counts)
     assert (counts[0], counts[-1]) == (0, 5)
     assert all(p.devices["a"].wanted == 5 for p in seen)
     assert seen[0].left_s is None
     assert seen[-1].left_s == 0
-    assert any(p.devices["a"].doing for p in seen)
+    assert {p.devices["a"].doing for p in seen} >= {"measuring", "done"}
+    assert seen[-1].devices["a"].verdicts.total() == 5

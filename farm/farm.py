@@ -8,7 +8,7 @@ summary = Farm.open("cluster.yaml").launch(asked)
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,16 +52,24 @@ class Farm:
         return cls(config if store is None else replace(config, store=Path(store).absolute()))
 
     def launch(
-        self, launch: Launch, executor: str = "ray", watch: Watch = lambda _: None
+        self,
+        launch: Launch,
+        executor: str = "ray",
+        watch: Watch = lambda _: None,
+        begun: Callable[[str], None] = lambda _: None,
     ) -> Summary:
-        """Start a campaign and work until it is done."""
-        begun = planned(launch, self.config)
+        """Start a campaign and work until it is done.
+
+        begun: told the campaign's name as soon as it is stored.
+        """
+        new = planned(launch, self.config)
         _must_be_executor(executor)
         with StoreLock(self.config.store), Store(self.config.store) as store:
-            with self._executor(executor, begun.plan.devices) as running:
-                store.models.keep(begun.models)
-                name = store.add_campaign(begun.plan)
-                self._run(name, begun.chooser, store, running, watch)
+            with self._executor(executor, new.plan.devices) as running:
+                store.models.keep(new.models)
+                name = store.add_campaign(new.plan)
+                begun(name)
+                self._run(name, new.chooser, store, running, watch)
             return summarise(store, name)
 
     def resume(
@@ -127,7 +135,7 @@ class Farm:
     def health(self, facts: DeviceFacts) -> Health:
         """What the store knows of a device that was found like this."""
         if not (self.config.store / "farm.db").exists():
-            return Health(None, (), None, ())
+            return Health(None, (), None, (), ())
         with self.store() as store:
             device = self.config.device(facts.device)
             return health(store, facts, device.spec, device.controls.tolerated)

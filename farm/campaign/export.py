@@ -70,7 +70,7 @@ _SCHEMA = pa.schema(
         ("mad_s", pa.float64()),
         ("cv", pa.float64()),
         ("rejected_blocks", pa.int64()),
-        ("slowdown", pa.string()),
+        ("slowdown", pa.float64()),
         ("device_s", pa.float64()),
         ("measured_at", pa.string()),
         ("build_key", pa.string()),
@@ -79,8 +79,8 @@ _SCHEMA = pa.schema(
     ]
 )
 """samples_s: JSON, a list for each block that counts, as they came: `latency_s` and its interval
-are at the device's baseline, of which `slowdown` is, JSON, a number for each session; blocks:
-JSON, all, with their telemetry."""
+are at the device's baseline, `slowdown` times as fast as they came; blocks: JSON, all, with their
+telemetry."""
 
 
 def _row(request: Request, m: Measurement) -> dict[str, object]:
@@ -90,7 +90,7 @@ def _row(request: Request, m: Measurement) -> dict[str, object]:
         "high_s": high_s,
         **estimator.describe([sample for row in m.samples_s for sample in row]),
         "rejected_blocks": sum(block.rejected is not None for block in m.blocks),
-        "slowdown": json.dumps(m.slowdown),
+        "slowdown": m.slowdown,
         "samples_s": json.dumps(m.samples_s),
         "blocks": json.dumps([asdict(block) for block in m.blocks], default=dict),
     }

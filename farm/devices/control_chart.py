@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from farm.measurement.drift_correction import Series
+from farm.measurement.record import Series
 
 Latencies = Mapping[Series, float]
 """A round of control networks, in seconds."""
@@ -71,23 +71,6 @@ class Chart:
         return bool(self.points) and self.points[-1].out
 
     @property
-    def began_slow(self) -> bool:
-        """Whether the device is out of control for being faster than in the rounds so far, while
-        those are too few to define a level: a device runs slower than it can for many reasons, and
-        faster for none, so that it was kept busy then and is well now."""
-        return self.out and self.points[-1].ewma < 0 and len(self.points) <= LEVEL_ROUNDS
-
-    @property
-    def back(self) -> bool:
-        """Whether the last round, if all to come were like it, would stay in control."""
-        shift = self.points[-1].shift
-        return not self.out and (shift is None or abs(shift) <= self._lasting)
-
-    @property
-    def _lasting(self) -> float:
-        return _limit(math.inf, self.sigma, self.tolerated)
-
-    @property
     def last_good(self) -> int:
         """The last round before now that was in the inner half of its limits or beyond the other
         one: what was measured after it may be off. Round 0 defines the level and is good."""
@@ -96,14 +79,9 @@ class Chart:
         return max(good, default=0)
 
     @property
-    def reason(self) -> str:
-        """Why the device is out of control, in words."""
-        point = self.points[-1]
-        return (
-            f"its control networks drifted: in the last round they were "
-            f"{point.shift or 0.0:+.1%} off their "
-            f"level, their moving average {point.ewma:+.1%}, where {point.limit:.1%} is allowed"
-        )
+    def shift(self) -> float:
+        """How far the last round is off the level, as a logarithm."""
+        return self.points[-1].shift or 0.0
 
 
 def control_chart(rounds: Sequence[Latencies], tolerated: float = TOLERATED) -> Chart:

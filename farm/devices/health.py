@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 from farm.core.values import DeviceFacts
 from farm.devices import controls
 from farm.devices.control_chart import LEVEL_ROUNDS, control_chart, shift_of
 from farm.measurement.record import MeasureSpec
-from farm.store import ControlRound, Quarantine, Revision, Store
+from farm.store import ControlRound, Quarantine, Revision, Store, Stretch
 
 _SHOWN = 60
 """The last rounds of control networks."""
@@ -33,11 +36,12 @@ class Shown:
 @dataclass(frozen=True)
 class Health:
     """quarantine: the present one. revisions: oldest first. certificate: the newest, as it is
-    stored. rounds: of control networks, oldest first, as the device is and measures now."""
+    stored. stretches: in which it was another one. rounds: of control networks, oldest first, as the device is and measures now."""
 
     quarantine: Quarantine | None
     revisions: tuple[Revision, ...]
     certificate: dict[str, Any] | None
+    stretches: tuple[Stretch, ...]
     rounds: tuple[Shown, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -45,6 +49,7 @@ class Health:
             "quarantine": None if self.quarantine is None else asdict(self.quarantine),
             "revisions": [asdict(revision) for revision in self.revisions],
             "certificate": self.certificate,
+            "stretches": [asdict(stretch) for stretch in self.stretches],
             "controls": [asdict(one) for one in self.rounds],
         }
 
@@ -52,10 +57,12 @@ class Health:
 def health(store: Store, facts: DeviceFacts, spec: MeasureSpec, tolerated: float) -> Health:
     """Read what is known of a device that is as `facts` say."""
     device = facts.device
+    stretches = [s for s in store.stretches(device) if s.fingerprint == facts.fingerprint]
     return Health(
         quarantine=store.quarantined(device),
         revisions=tuple(store.revisions(device)),
         certificate=store.certificate(device),
+        stretches=tuple(stretches),
         rounds=_charted(
             store.controls(
                 device,
@@ -66,12 +73,25 @@ def health(store: Store, facts: DeviceFacts, spec: MeasureSpec, tolerated: float
                 spec,
                 invalidated=True,
             ),
+            stretches,
             tolerated,
         ),
     )
 
 
-def _charted(rounds: list[ControlRound], tolerated: float) -> tuple[Shown, ...]:
+def _charted(
+    rounds: list[ControlRound], stretches: Sequence[Stretch], tolerated: float
+) -> tuple[Shown, ...]:
+    """Each stretch has a level of its own."""
+    ends = [stretch.after for stretch in stretches]
+    shown: list[Shown] = []
+    for start, end in pairwise([0, *ends, math.inf]):
+        own = [one for one in rounds if start < one.last_id <= end]
+        shown += _one_stretch(own, tolerated)
+    return tuple(shown)
+
+
+def _one_stretch(rounds: list[ControlRound], tolerated: float) -> list[Shown]:
     good = [one.latency_s for one in rounds if one.invalidated is None]
     points = iter(control_chart(good, tolerated).points)
     shown = []
@@ -83,4 +103,4 @@ def _charted(rounds: list[ControlRound], tolerated: float) -> tuple[Shown, ...]:
         point = next(points)
         limit = None if point.shift is None else point.limit
         shown.append(Shown(one.at, point.shift, point.ewma, limit, None))
-    return tuple(shown)
+    return shown

@@ -7,6 +7,7 @@ again, so that a run that died anywhere is taken up by the next one.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +16,13 @@ from farm.core.values import DeviceFacts, Network
 from farm.devices import controls, equivalence
 from farm.devices.control_chart import KEPT_ROUNDS, LEVEL_ROUNDS, control_chart
 from farm.inventory.config import ControlPolicy
-from farm.measurement.drift_correction import change, series
+from farm.measurement.drift_correction import Baseline, change, series
 from farm.measurement.record import Failure, Measurement, MeasureSpec
-from farm.store import ControlRound, Quarantine, Request, Revision, Store
+from farm.store import ControlRound, Quarantine, Request, Revision, Store, Stretch
 
 RECHECKS = 3
 """How often a run measures control networks of a device in quarantine, after a pause each: in
-all, so that one which is well only for moments does not keep a campaign for ever."""
+all, so that one which works only for moments does not keep a campaign for ever."""
 
 _OLD_ROUNDS = 16
 """The last rounds of an old revision that a new one is compared with."""
@@ -33,8 +34,8 @@ _OFF = ControlPolicy(every=0)
 class _Watch:
     """What is known of a device.
 
-    rounds: of its present fingerprint and spec that count; older: of the revision before, as
-        long as it is not decided whether its results still hold, with that revision's base.
+    rounds: of its present fingerprint, stretch and spec that count; older: of the revision before,
+        as long as it is not decided whether its results still hold, with that revision's base.
     spaces: of the networks that it was to measure in this run.
     waiting: control networks that were asked for; coming: those of them that have ended.
     since: measurements since the last round; None before the first one of the run.
@@ -95,9 +96,6 @@ class Monitor:
         self._clock = clock
         self.events: list[str] = []
         self._watches = {device: self._watch(facts[device]) for device in specs}
-        for device in specs:
-            self._judge(device, recheck=False)
-
     def barred(self, device: str) -> bool:
         """Whether nothing but control networks may be measured on a device."""
         return self._watches[device].quarantine is not None
@@ -151,7 +149,9 @@ class Monitor:
         watch = _Watch(facts, policy, store.quarantined(device))
         if not watch.on:
             return watch
-        watch.rounds = self._rounds(device, facts.fingerprint, KEPT_ROUNDS)
+        stretches = [s for s in store.stretches(device) if s.fingerprint == facts.fingerprint]
+        after = stretches[-1].after if stretches else 0
+        watch.rounds = self._rounds(device, facts.fingerprint, KEPT_ROUNDS, after)
         bases = {revision.fingerprint: revision.base for revision in store.revisions(device)}
         watch.decided = facts.fingerprint in bases
         earlier = [f.fingerprint for f in store.facts(device) if f.fingerprint != facts.fingerprint]
@@ -161,9 +161,13 @@ class Monitor:
             watch.older = self._rounds(device, watch.base, _OLD_ROUNDS)
         return watch
 
-    def _rounds(self, device: str, fingerprint: str, last: int) -> list[ControlRound]:
+    def _rounds(
+        self, device: str, fingerprint: str, last: int, after: int = 0
+    ) -> list[ControlRound]:
         spec, first = self._specs[device], LEVEL_ROUNDS
-        return self._store.controls(device, controls.NETWORKS, first, last, fingerprint, spec)
+        return self._store.controls(
+            device, controls.NETWORKS, first, last, fingerprint, spec, after=after
+        )
 
     def _due(self, watch: _Watch, coming: int) -> bool:
         """What is measured together with control networks counts as measured before them."""
@@ -185,30 +189,54 @@ class Monitor:
         if not good:
             self._failed(device, [o for _, o in ended if isinstance(o, Failure)])
             return
+        if recheck:
+            self._store.release(device)
+            watch.quarantine = None
+            self.events.append(f"{device} measures again")
         latency_s = {series(m): m.latency_s for m in good.values()}
         at = good[max(good)].measured_at
         watch.rounds.append(ControlRound(at, max(good), watch.facts.fingerprint, latency_s))
-        if self._judge(device, recheck):
-            self._decide(device)
+        self._judge(device)
+        self._decide(device)
 
-    def _judge(self, device: str, recheck: bool) -> bool:
-        """Looks at the control chart; whether the device is trusted."""
+    def _judge(self, device: str) -> None:
+        """Looks at the control chart: a device that drifted begins a stretch of its own, in which
+        it is measured as before. What its control networks show is divided out."""
         watch = self._watches[device]
         chart = control_chart([one.latency_s for one in watch.rounds], watch.policy.tolerated)
-        if chart.began_slow and not recheck:
-            reason = f"suspect: kept busy at first, {chart.reason}"
-            self._store.invalidate(device, reason, watch.facts.fingerprint)
-            watch.rounds, watch.since = [], None
-        elif chart.out or (recheck and not chart.back):
-            good = watch.rounds[: chart.last_good + 1]
-            self._store.quarantine(device, chart.reason, after=good[-1].last_id)
-            watch.rounds = good
-            watch.quarantine = self._store.quarantined(device)
-        elif recheck:
-            self._store.release(device)
-            watch.quarantine = None
+        if chart.out:
+            after = watch.rounds[chart.last_good].last_id
+            watch.rounds = watch.rounds[chart.last_good + 1 :]
+            self._begin_stretch(device, chart.shift, after)
         watch.rounds = _trimmed(watch.rounds)
-        return watch.quarantine is None
+
+    def _begin_stretch(self, device: str, shift: float, after: int) -> None:
+        """A device runs slower than it can for many reasons and faster for none: of one that is
+        faster than at its baseline, the baseline was taken while it was kept busy."""
+        watch = self._watches[device]
+        fingerprint = watch.facts.fingerprint
+        known = self._store.baselines(device)[fingerprint]
+        now = Baseline(
+            {
+                one: tuple(r.latency_s[one] for r in watch.rounds if one in r.latency_s)
+                for one in known.controls
+                if any(one in r.latency_s for r in watch.rounds)
+            },
+            known.clock_probes_s,
+        )
+        off = (change(known, now) or 1.0) - 1
+        faster = off < -watch.policy.tolerated
+        reason = f"{device} drifted by {math.expm1(shift):+.0%}"
+        stretch = Stretch(device, fingerprint, after, shift, reason)
+        again = self._store.begin_stretch(stretch, now if faster else None)
+        if faster:
+            told = "its baseline was taken while it was busy, and all is told at the new one"
+        elif off > watch.policy.tolerated:
+            told = f"it is {off:+.0%} off its baseline; that is divided out, for wider intervals"
+        else:
+            told = "it is at its baseline again"
+        repeated = f"; {again} networks are measured again" if again else ""
+        self.events.append(f"{reason}: {told}{repeated}")
 
     def _failed(self, device: str, failures: Collection[Failure]) -> None:
         """No control network could be measured: the device is ill if it once could, else has no
@@ -218,8 +246,10 @@ class Monitor:
             watch.policy = _OFF
             return
         kinds = sorted({f"{failure.kind}: {failure.message}" for failure in failures})
-        self._store.quarantine(device, f"its control networks fail: {kinds[0]}")
+        reason = f"its control networks fail: {kinds[0]}"
+        self._store.quarantine(device, reason)
         watch.quarantine = self._store.quarantined(device)
+        self.events.append(f"{device} is in quarantine: {reason}")
 
     def _decide(self, device: str) -> None:
         """Once there are enough rounds of control networks: whether what was measured before still

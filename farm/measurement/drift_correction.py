@@ -1,8 +1,8 @@
 """How slow a device is just now, by control networks that are timed among the others.
 
 A host that shares its sockets, caches or heat with somebody moves all networks together, by some
-percent and for minutes, at an unchanged clock. What they take in the same process and
-the same seconds, against their baseline, is divided out: the substitution weighing of
+percent and for minutes, and so does a clock. What the control networks take in the same processes
+and the same seconds, against the device's baseline, is divided out: the substitution weighing of
 metrology. The raw samples stay as they are. Pure functions.
 """
 
@@ -11,49 +11,64 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import median
 from types import MappingProxyType
 
-from farm.measurement.record import Measurement
+from farm.measurement.estimator import level
+from farm.measurement.record import Control, Measurement, Series
+from farm.measurement.verdict import fast_probe_s
 
-Series = tuple[str, str | None]
-"""Network id and build key: what is built otherwise is another control network."""
+BASELINE_ROUNDS = 5
+"""Rounds of control networks that a baseline is made of; then it is fixed."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a device was like when its chart began, under one fingerprint.
+    """What a device takes while nothing disturbs it, under one fingerprint, in seconds.
 
-    clock_probe_s: what the clock's probe takes; None where that is not known.
-    controls_s: the latency of each control network, in seconds.
+    controls: of each control network, what its first rounds said; clock_probes_s: what the
+    clock's probe took in these; empty where the device shows no clock.
     """
 
-    clock_probe_s: float | None = None
-    controls_s: Mapping[Series, float] = field(default_factory=lambda: MappingProxyType({}))
+    controls: Mapping[Series, tuple[float, ...]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    clock_probes_s: tuple[float, ...] = ()
+
+    @property
+    def levels_s(self) -> dict[Series, float]:
+        """The latency of each control network."""
+        return {series: level(rounds_s) for series, rounds_s in self.controls.items()}
+
+    @property
+    def clock_probe_s(self) -> float | None:
+        return level(self.clock_probes_s) if self.clock_probes_s else None
+
+    def after(self, control: Measurement) -> Baseline:
+        """The baseline with what a control network says now; as it was once that is fixed."""
+        own = series(control)
+        rounds_s = self.controls.get(own, ())
+        if len(rounds_s) >= BASELINE_ROUNDS:
+            return self
+        probe_s = fast_probe_s(block.telemetry for block in control.blocks)
+        probes_s = self.clock_probes_s if probe_s is None else (*self.clock_probes_s, probe_s)
+        return Baseline(
+            {**self.controls, own: (*rounds_s, control.latency_s)},
+            probes_s[:BASELINE_ROUNDS],
+        )
 
 
 def baselines_after(
     known: Mapping[str, Baseline], measured: Iterable[tuple[Measurement, bool]]
 ) -> dict[str, Baseline]:
-    """The baselines, by fingerprint, once these are measured, too: what was first seen stays, so
-    that the results of two days compare, but throttled and contended measurements begin nothing.
+    """The baselines, by fingerprint, once these are measured, too.
 
     measured: each with whether it is a control network.
     """
     after = dict(known)
     for measurement, is_control in measured:
-        baseline = after.setdefault(measurement.fingerprint, Baseline())
-        new = is_control and series(measurement) not in baseline.controls_s
-        if not new and baseline.clock_probe_s is not None:
-            continue  # before its verdict, which takes milliseconds
-        if measurement.verdict in ("throttled", "contended"):
-            continue
-        if baseline.clock_probe_s is None:
-            baseline = replace(baseline, clock_probe_s=measurement.clock_probe_s)
-        if new:
-            own_s = {series(measurement): measurement.latency_s}
-            baseline = replace(baseline, controls_s={**baseline.controls_s, **own_s})
-        after[measurement.fingerprint] = baseline
+        if is_control:
+            baseline = after.get(measurement.fingerprint, Baseline())
+            after[measurement.fingerprint] = baseline.after(measurement)
     return after
 
 
@@ -61,7 +76,7 @@ def change(before: Baseline, after: Baseline) -> float | None:
     """How many times as slow as before a device is: the factor between latencies that were told at
     the two baselines. None where no control network is known of both, however it was built."""
     old_s, new_s = (
-        {network: s for (network, _), s in b.controls_s.items()} for b in (before, after)
+        {network: s for (network, _), s in b.levels_s.items()} for b in (before, after)
     )
     logs = [math.log(new_s[network] / old_s[network]) for network in old_s.keys() & new_s.keys()]
     return math.exp(sum(logs) / len(logs)) if logs else None
@@ -71,30 +86,33 @@ def series(measurement: Measurement) -> Series:
     return measurement.network.id, measurement.build_key
 
 
-def slowdown(
-    space: str, controls: Sequence[Measurement], baseline_s: Mapping[Series, float]
-) -> tuple[float, ...]:
-    """(sessions,) how many times as long as their baseline the control networks took: the geometric
-    mean over those of a search space, or over all where there are none of it. Empty without any.
+def corrections(
+    space: str, controls: Sequence[Measurement], levels_s: Mapping[Series, float]
+) -> tuple[Control, ...]:
+    """What the control networks took, as measurements of a search space keep it: those of the space,
+    or all where there are none of it.
 
     Networks of one space suffer alike: small ones from who shares the core, those whose weights
     do not fit into its cache from who shares the memory. A control network that is not in
-    `baseline_s` is compared with itself over all its sessions.
+    `levels_s` is compared with itself over all its sessions.
     """
     own = [m for m in controls if m.network.space == space] or controls
-    logs = [_log_ratios(m, baseline_s.get(series(m), m.latency_s)) for m in own]
-    return tuple(math.exp(sum(row) / len(row)) for row in zip(*logs, strict=False))
+    return tuple(
+        Control(series(m), _by_session(m), levels_s.get(series(m), m.latency_s)) for m in own
+    )
 
 
-def _log_ratios(control: Measurement, baseline_s: float) -> list[float]:
-    return [math.log(taken_s / baseline_s) for taken_s in _taken_s(control)]
+def together(control: Control, sessions: int) -> Control:
+    """A control network as a network saw it that took part in the first sessions only."""
+    return replace(control, blocks_s=control.blocks_s[:sessions])
 
 
-def _taken_s(control: Measurement) -> list[float]:
+def _by_session(control: Measurement) -> tuple[tuple[float, ...], ...]:
     """Of each session: from the blocks that count, where it has any."""
-    taken = []
+    counted = control.counted
+    rows = []
     for session in range(len(control.warmup_s)):
         blocks = [block for block in control.blocks if block.session == session]
-        good = [block for block in blocks if block.rejected is None] or blocks
-        taken.append(median(block.latency_s for block in good))
-    return taken
+        good = [block for block in blocks if block in counted] or blocks
+        rows.append(tuple(block.latency_s for block in good))
+    return tuple(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -104,7 +104,7 @@ class Block:
     runs_per_sample: how often a sample ran the network.
     telemetry: readings around it, see `agents.linux.telemetry`: `waited_s`, `temp_c`, `steal_s`...
     session: the number of the session that it was in.
-    rejected: why it does not count; None for a good one.
+    rejected: what speaks against it, see `verdict.rejection`; None for a good one.
     """
 
     samples_s: tuple[float, ...]
@@ -138,10 +138,21 @@ class Session:
     warmup_taken_s: float = 0.0
 
 
-_UNSEEN = 0.003
-"""What a network does otherwise than the control networks for minutes, relative, one standard
-deviation. Without it, 95 % intervals held the value of a longer run in 83 % of 120 cases
-(benchmarks/fidelity.py)."""
+Series = tuple[str, str | None]
+"""Of a control network, its network id and build key: what is built otherwise is another one."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """A control network, as it was timed in the sessions of a measurement.
+
+    blocks_s: what each block says, in seconds, a row for each session.
+    level_s: what it takes at the device's baseline.
+    """
+
+    series: Series
+    blocks_s: tuple[tuple[float, ...], ...]
+    level_s: float
 
 
 @dataclass(frozen=True)
@@ -155,8 +166,9 @@ class Measurement:
         were judged; None where the device shows no clock.
     device_s: how long the device was busy with it; warmup_taken_s: of that, with warm-ups.
     measured_at: UTC, ISO 8601.
-    slowdown: how many times as long as their baseline the control networks took in each session;
-        empty where none were timed.
+    controls: the control networks that were timed with it, of its search space where there are any;
+        `latency_s` is told at their baseline.
+    group_spread: see `estimator.half_width`.
     rules: the version of the rules that judged its blocks, see `verdict.RULES`; 0 for those of
         before they had one.
     given_verdict: what they said of it when it was stored; None for one that is not stored yet.
@@ -174,27 +186,50 @@ class Measurement:
     measured_at: str
     clock_probe_s: float | None = None
     warmup_taken_s: float = 0.0
-    slowdown: tuple[float, ...] = ()
+    controls: tuple[Control, ...] = ()
+    group_spread: float | None = None
     rules: int = RULES
     given_verdict: str | None = field(default=None, compare=False)
 
     @cached_property
     def latency_s(self) -> float:
         """The statistic of record, see `estimator.latency`: at the device's baseline."""
-        return estimator.latency(self._by_session())
-
-    @cached_property
-    def interval_s(self) -> tuple[float, float]:
-        """A 95 % interval of `latency_s`."""
-        if self.exact:
-            return self.latency_s, self.latency_s
-        return estimator.interval(self._by_session(), _UNSEEN if self.slowdown else 0.0)
+        return estimator.latency(*self._by_session)
 
     @property
+    def slowdown(self) -> float:
+        """How many times as slow as at its baseline the device was; 1 where that is not known."""
+        return estimator.slowdown(self._by_session[1])
+
+    @property
+    def interval_s(self) -> tuple[float, float]:
+        """A 95 % interval of `latency_s`."""
+        half_s = self.half_width * self.latency_s
+        return max(0.0, self.latency_s - half_s), self.latency_s + half_s
+
+    @cached_property
     def half_width(self) -> float:
         """Half of `interval_s`, relative to `latency_s`."""
-        low_s, high_s = self.interval_s
-        return (high_s - low_s) / 2 / self.latency_s
+        return 0.0 if self.exact else estimator.half_width(*self._by_session, self.group_spread)
+
+    def half_width_after(self, sessions: int) -> float:
+        """What `half_width` would be after so many sessions, if they go on like these."""
+        if self.exact:
+            return 0.0
+        return estimator.half_width(*self._by_session, self.group_spread, sessions)
+
+    @cached_property
+    def spread(self) -> float | None:
+        """From session to session, see `estimator.spread`."""
+        return estimator.spread(*self._by_session)
+
+    def at(self, levels_s: Mapping[Series, float]) -> Measurement:
+        """The same, told at a baseline where the control networks take so long."""
+        now = tuple(
+            replace(control, level_s=levels_s.get(control.series, control.level_s))
+            for control in self.controls
+        )
+        return self if now == self.controls else replace(self, controls=now)
 
     @cached_property
     def verdict(self) -> str:
@@ -220,20 +255,19 @@ class Measurement:
     @property
     def counted(self) -> tuple[Block, ...]:
         """The blocks that count; where all were rejected there is nothing better than all."""
-        return tuple(b for b in self.blocks if b.rejected is None) or self.blocks
+        good = tuple(b for b in self.blocks if b.rejected is None or b.rejected.counts)
+        return good or self.blocks
 
-    def _by_session(self) -> list[list[float]]:
-        """What each block that counts says, at the device's baseline, a row for each session."""
-        sessions = sorted({block.session for block in self.counted})
-        slowdown = dict(enumerate(self.slowdown))
-        return [
-            [
-                block.latency_s / slowdown.get(session, 1.0)
-                for block in self.counted
-                if block.session == session
-            ]
-            for session in sessions
-        ]
+    @cached_property
+    def _by_session(self) -> tuple[list[list[float]], list[tuple[list[tuple[float, ...]], float]]]:
+        """What each block that counts says, a row for each session that has any, and the same of
+        the control networks with their baseline."""
+        rows: dict[int, list[float]] = {}
+        for block in self.counted:
+            rows.setdefault(block.session, []).append(block.latency_s)
+        sessions = sorted(rows)
+        controls = [([c.blocks_s[i] for i in sessions], c.level_s) for c in self.controls]
+        return [rows[i] for i in sessions], controls
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ is decided here, on the farm's side.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,8 +16,8 @@ from farm.core.errors import DeviceError, DeviceLost
 from farm.core.values import DeviceFacts
 from farm.measurement import verdict
 from farm.measurement.agent import Agent
-from farm.measurement.drift_correction import Baseline, slowdown
-from farm.measurement.record import Block, Job, Measurement, MeasureSpec, Session
+from farm.measurement.drift_correction import Baseline, corrections, together
+from farm.measurement.record import Block, Control, Job, Measurement, MeasureSpec, Session
 
 MEMORY_SHARE = 0.25
 """Share of a device's memory that the networks of one session may fill."""
@@ -142,9 +143,14 @@ def _settled(course: _Course, outcome: Measurement | DeviceError, spec: MeasureS
     """Whether another session of this network would be a waste. A control network goes on."""
     if isinstance(outcome, DeviceError):
         return True
-    if course.job.control or len(course.sessions) < spec.min_sessions:
+    done = len(course.sessions)
+    if course.job.control or done < spec.min_sessions:
         return False
-    return outcome.device_s >= spec.budget_s or outcome.verdict == "ok"
+    if outcome.device_s >= spec.budget_s or outcome.half_width <= spec.half_width:
+        return True
+    affordable = int(done * spec.budget_s / outcome.device_s) if outcome.device_s else done
+    most = min(spec.max_sessions, max(affordable, done + 1))
+    return outcome.half_width_after(most) > spec.half_width
 
 
 def _outcomes(
@@ -152,38 +158,50 @@ def _outcomes(
 ) -> list[Measurement | DeviceError]:
     """What came of those that are wanted as far as they got, judged by all of the group."""
     telemetry = [block.telemetry for course in courses for block in course.blocks]
-    probe_s = terms.baseline.clock_probe_s or verdict.median_probe_s(telemetry)
+    probe_s = terms.baseline.clock_probe_s or verdict.fast_probe_s(telemetry)
     timed = [
         _measurement(course, terms, probe_s)
         for course in courses
         if course.job.control and course.error is None
     ]
-    spaces = {course.job.network.space for course in wanted}
-    compared = {space: slowdown(space, timed, terms.baseline.controls_s) for space in spaces}
+    spaces = {course.job.network.space for course in courses}
+    known_s = terms.baseline.levels_s
+    controls = {space: corrections(space, timed, known_s) for space in spaces}
 
     def outcome(course: _Course) -> Measurement | DeviceError:
-        against = () if course.job.control else compared[course.job.network.space]
+        against = () if course.job.control else controls[course.job.network.space]
         return course.error or _measurement(course, terms, probe_s, against)
 
-    return [outcome(course) for course in wanted]
+    judged = {id(course): outcome(course) for course in courses}
+    spreads = [
+        o.spread
+        for course in courses
+        if not course.job.control and isinstance(o := judged[id(course)], Measurement)
+    ]
+    seen = [spread for spread in spreads if spread is not None]
+    group = math.sqrt(sum(spread**2 for spread in seen) / len(seen)) if len(seen) > 1 else None
+    return [
+        replace(o, group_spread=group)
+        if isinstance(o := judged[id(course)], Measurement) and not course.job.control
+        else o
+        for course in wanted
+    ]
 
 
 def _measurement(
     course: _Course,
     terms: _Terms,
     clock_probe_s: float | None,
-    compared: Sequence[float] = (),
+    controls: Sequence[Control] = (),
 ) -> Measurement:
-    """compared: with the control networks, see `drift.slowdown`."""
+    """controls: see `drift_correction.corrections`."""
     blocks, artifact = course.blocks, course.job.artifact
-    known = dict(enumerate(compared))
     reasons = [
         verdict.rejection(
             block.telemetry,
             timed_s=block.timed_s,
             samples=len(block.samples_s),
             baseline_probe_s=clock_probe_s,
-            slowdown=known.get(block.session, 1.0),
         )
         for block in blocks
     ]
@@ -200,5 +218,5 @@ def _measurement(
         measured_at=datetime.now(UTC).isoformat(),
         clock_probe_s=clock_probe_s,
         warmup_taken_s=sum(session.warmup_taken_s for session in course.sessions),
-        slowdown=tuple(compared[: len(course.sessions)]),
+        controls=tuple(together(control, len(course.sessions)) for control in controls),
     )

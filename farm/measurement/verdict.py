@@ -9,28 +9,33 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+
+from farm.measurement.estimator import level
 
 VERDICTS = ("ok", "noisy", "unresolved", "throttled", "contended")
 """ok: the interval is as narrow as the spec asks for.
-noisy: it is not, when the sessions or the budget ended.
+noisy: it is not, when the sessions or the budget ended, or more of them would not have helped.
 unresolved: it is more than `UNRESOLVED` times as wide, or the clock cannot be believed.
-throttled, contended: more than `MOST_REJECTED` of the blocks were rejected, most of them since
-the device ran slower than it can, or was busy with something else."""
+throttled, contended: it is not, and more than `MANY_DISTURBED` of the blocks were disturbed, most
+of them since the device ran slower than it can, or was busy with something else; or so many that
+even the fastest blocks were."""
 
 NOT_LEFT_ALONE = ("unresolved", "throttled", "contended")
 """The verdicts of devices that did something else meanwhile."""
 
-RULES = 1
+RULES = 2
 """The version of the rules in this file. It is stored with every measurement that they judged, and
 goes up with every threshold or rule that changes."""
 
 UNRESOLVED = 5.0
-MOST_REJECTED = 0.3
+MANY_DISTURBED = 0.3
 
-_OTHER_CLOCK = 0.02
-"""Relative difference of the clock's probe from the baseline that is another clock: less than a
-step of a turbo clock, and several times what the probe varies by itself."""
+_NEARLY_ALL = 0.75
+"""Disturbed blocks beyond which the fastest quarter has some of them, too."""
+
+_SLOW_CLOCK = 0.1
+"""How far below its baseline the clock is throttled. A turbo clock moves by several percent from
+minute to minute on a shared host: that is for drift correction to divide out."""
 
 _WAITED = 0.03
 """Share of a block that the network may have waited for its core. Interruptions of milliseconds
@@ -42,23 +47,27 @@ _STOLEN = 0.1
 
 _LATE_S = 0.05
 
-_FAR = 0.1
-"""Relative difference of the control networks' time from their baseline that is too much to be
-divided out: networks differ in what they suffer from."""
-
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why a block does not count. kind: `clock`, `throttled` or `contended`; reason: in words."""
+    """Why a block was disturbed, or does not count. kind: `clock`, `throttled` or `contended`;
+    reason: in words."""
 
     kind: str
     reason: str
 
+    @property
+    def counts(self) -> bool:
+        """Whether the block counts all the same: the fastest quarter of the blocks bears it that
+        others waited, and drift correction divides the clock out."""
+        return self.kind != "clock"
 
-def median_probe_s(telemetry: Iterable[Mapping[str, float]]) -> float | None:
-    """The median over blocks of the clock's probe; None where the device shows no clock."""
+
+def fast_probe_s(telemetry: Iterable[Mapping[str, float]]) -> float | None:
+    """What the clock's probe takes in the fastest quarter of the blocks; None where the device
+    shows no clock."""
     probes = [seen["clock_probe_s"] for seen in telemetry if "clock_probe_s" in seen]
-    return median(probes) if probes else None
+    return level(probes) if probes else None
 
 
 def rejection(
@@ -67,20 +76,17 @@ def rejection(
     timed_s: float,
     samples: int,
     baseline_probe_s: float | None,
-    slowdown: float = 1.0,
 ) -> Rejection | None:
-    """Why a block of so many `samples` does not count; None where it does.
+    """What speaks against a block of so many `samples`; None where nothing does.
 
     timed_s: seconds inside its timed samples.
     baseline_probe_s: what the clock's probe takes at the baseline clock; None where that is not
         known.
-    slowdown: how many times as long as their baseline the control networks took in the session.
     """
     return (
         _wrong_clock(telemetry, timed_s)
         or _throttled(telemetry, baseline_probe_s)
         or _contended(telemetry, samples)
-        or _slowed(slowdown)
     )
 
 
@@ -103,12 +109,10 @@ def _throttled(seen: Mapping[str, float], baseline_s: float | None) -> Rejection
         times = int(seen["throttles"])
         return Rejection("throttled", f"slowed down {times} times for its heat")
     probe_s = seen.get("clock_probe_s")
-    if baseline_s is None or probe_s is None or abs(baseline_s / probe_s - 1) <= _OTHER_CLOCK:
+    if baseline_s is None or probe_s is None or baseline_s / probe_s >= 1 - _SLOW_CLOCK:
         return None
-    if probe_s > baseline_s:
-        below = 1 - baseline_s / probe_s
-        return Rejection("throttled", f"the clock was {below:.1%} below its baseline")
-    return Rejection("clock", f"it was {baseline_s / probe_s - 1:.1%} above its baseline")
+    below = 1 - baseline_s / probe_s
+    return Rejection("throttled", f"the clock was {below:.1%} below its baseline")
 
 
 def _contended(seen: Mapping[str, float], samples: int) -> Rejection | None:
@@ -124,28 +128,18 @@ def _contended(seen: Mapping[str, float], samples: int) -> Rejection | None:
     return None
 
 
-def _slowed(slowdown: float) -> Rejection | None:
-    if slowdown > 1 + _FAR:
-        longer = slowdown - 1
-        return Rejection(
-            "contended", f"control networks took {longer:.1%} longer than their baseline"
-        )
-    if slowdown < 1 - _FAR:
-        less = 1 - slowdown
-        return Rejection("clock", f"control networks took {less:.1%} less time than their baseline")
-    return None
-
-
 def verdict(rejections: Sequence[Rejection | None], *, half_width: float, wanted: float) -> str:
-    """One of `VERDICTS`, of a measurement whose blocks were rejected for these reasons, or not.
+    """One of `VERDICTS`, of a measurement whose blocks have these against them, or nothing.
 
     half_width: of its 95 % interval, relative; wanted: what its spec asks for.
     """
-    rejected = Counter(one.kind for one in rejections if one is not None)
-    # A clock that is at times above its baseline takes nothing from the blocks that are left.
-    if rejected["throttled"] + rejected["contended"] > MOST_REJECTED * len(rejections):
-        return max(("throttled", "contended"), key=lambda kind: rejected[kind])
+    kinds = Counter(one.kind for one in rejections if one is not None)
+    disturbed = (kinds["throttled"] + kinds["contended"]) / len(rejections)
     width = half_width / wanted
-    if width > UNRESOLVED or rejected.total() == len(rejections):
+    if kinds["clock"] == len(rejections):
+        return "unresolved"
+    if disturbed > _NEARLY_ALL or (disturbed > MANY_DISTURBED and width > 1):
+        return max(("throttled", "contended"), key=lambda kind: kinds[kind])
+    if width > UNRESOLVED:
         return "unresolved"
     return "ok" if width <= 1 else "noisy"

@@ -3,7 +3,15 @@
 from farm.store.lock import StoreLock
 from farm.store.onnx_models import StoredModels
 from farm.store.store import Store
-from farm.store.values import ControlRound, Plan, Quarantine, Request, Revision, StoredCampaign
+from farm.store.values import (
+    ControlRound,
+    Plan,
+    Quarantine,
+    Request,
+    Revision,
+    StoredCampaign,
+    Stretch,
+)
 
 __all__ = [
     "ControlRound",
@@ -15,4 +23,5 @@ __all__ = [
     "StoreLock",
     "StoredCampaign",
     "StoredModels",
+    "Stretch",
 ]

@@ -10,17 +10,18 @@ from typing import Any
 from farm.core.values import DeviceFacts, Network
 from farm.measurement.record import Measurement, MeasureSpec
 from farm.store import rows
-from farm.store.connection import Connected
+from farm.store.baselines import BaselineStore
 from farm.store.values import ControlRound, Quarantine, Request, Revision, factor
 
 _CONTROLS = f"""SELECT {rows.MEASURED}, requested_at FROM {rows.WITH_SAMPLES}
     JOIN requests ON requests.id = request AND purpose = 'control'
     WHERE measurements.device = ? AND measurements.network = ?
     AND ifnull(fingerprint = ?, 1) AND ifnull(spec = ?, 1) AND (? OR invalidated IS NULL)
+    AND measurements.id > ?
     ORDER BY measurements.id {{order}} LIMIT ?"""
 
 
-class HealthStore(Connected):
+class HealthStore(BaselineStore):
     """The part of `farm.store.Store` that says which devices and results can be trusted."""
 
     # Facts and revisions
@@ -87,36 +88,32 @@ class HealthStore(Connected):
         fingerprint: str | None = None,
         spec: MeasureSpec | None = None,
         invalidated: bool = False,
+        after: int = 0,
     ) -> list[ControlRound]:
         """The first and the last rounds of control networks on a device that match, oldest first.
 
-        invalidated: whether to give those, too, that no longer count.
+        invalidated: whether to give those, too, that no longer count. after: only measurements
+            after this one.
         """
         text = None if spec is None else rows.spec_text(spec)
         found: dict[int, dict[str, Any]] = {}
         for network in networks:
             for order, limit in (("ASC", first), ("DESC", last)):
                 sql = _CONTROLS.format(order=order)
-                match = (device, network.id, fingerprint, text, invalidated, limit)
+                match = (device, network.id, fingerprint, text, invalidated, after, limit)
                 found |= {row["id"]: row for row in self._rows(sql, *match)}
         return _rounds([found[id] for id in sorted(found)])
 
     # Quarantines
 
-    def quarantine(
-        self, device: str, reason: str, manual: bool = False, after: int | None = None
-    ) -> int:
-        """Trust a device no more, and invalidate what it measured after measurement `after`.
-
-        One that is in quarantine already stays so, with the reason that a person gives, if any.
-        Returns how many measurements were invalidated.
-        """
+    def quarantine(self, device: str, reason: str, manual: bool = False) -> None:
+        """Trust a device no more. One that is in quarantine already stays so, with the reason that a
+        person gives, if any."""
         row = {"device": device, "at": rows.now(), "reason": reason, "manual": int(manual)}
         with self._writing():
             if manual:
                 self._release(device)
             self._insert("quarantines", row, "IGNORE")
-            return 0 if after is None else self._invalidate(device, f"suspect: {reason}", after)
 
     def release(self, device: str) -> bool:
         """Trust a device again; whether it was in quarantine."""
@@ -134,10 +131,15 @@ class HealthStore(Connected):
         return [_quarantine(row) for row in self._rows(sql, device)]
 
     def invalidate(self, device: str, reason: str, fingerprint: str | None = None) -> int:
-        """No result of the device, or of it as that fingerprint has it, counts any more; how many
-        there were. They are kept."""
+        """No result of the device, or of it as that fingerprint has it, counts any more, nor does
+        its baseline; how many there were. They are kept."""
+        sql = """UPDATE measurements SET invalidated = ?
+                 WHERE device = ? AND ifnull(fingerprint = ?, 1) AND invalidated IS NULL"""
         with self._writing():
-            return self._invalidate(device, reason, 0, fingerprint)
+            for one in self.facts(device):
+                if fingerprint in (None, one.fingerprint):
+                    self._forget_baseline(one.fingerprint)
+            return self._db.conn.execute(sql, [reason, device, fingerprint]).rowcount
 
     def invalidate_results(self, requests: Iterable[Request], reason: str) -> None:
         """The results of some requests no longer count, so that they wait again."""
@@ -148,14 +150,6 @@ class HealthStore(Connected):
     def _release(self, device: str) -> bool:
         sql = "UPDATE quarantines SET released_at = ? WHERE device = ? AND released_at IS NULL"
         return self._db.conn.execute(sql, [rows.now(), device]).rowcount > 0
-
-    def _invalidate(
-        self, device: str, reason: str, after: int, fingerprint: str | None = None
-    ) -> int:
-        sql = """UPDATE measurements SET invalidated = ?
-                 WHERE device = ? AND id > ? AND ifnull(fingerprint = ?, 1)
-                 AND invalidated IS NULL"""
-        return self._db.conn.execute(sql, [reason, device, after, fingerprint]).rowcount
 
     # Certificates
 
@@ -199,7 +193,7 @@ def _rounds(found: Sequence[dict[str, Any]]) -> list[ControlRound]:
 
 
 def _scaled(measurement: Measurement, times: float) -> Measurement:
-    """What it would have been, had the device been `times` as slow."""
+    """What it would have been, had the device been `times` as slow at its baseline."""
     blocks = tuple(
         replace(block, samples_s=tuple(sample_s * times for sample_s in block.samples_s))
         for block in measurement.blocks

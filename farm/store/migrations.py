@@ -8,6 +8,7 @@ older ones is in the words of its time.
 from __future__ import annotations
 
 import json
+from statistics import median, quantiles
 from typing import Any
 
 from farm.store.sqlite import Database, Migrations
@@ -220,6 +221,62 @@ def m007_words_and_samples(db: Database) -> None:
         db.conn.execute("INSERT INTO samples VALUES (?, ?, ?)", values)
     for statement in _RENAMED:
         db.conn.execute(statement)
+
+
+@migrations()
+def m008_baselines(db: Database) -> None:
+    """What control networks took in the sessions of a measurement, in place of how slow they were;
+    baselines in rows, and stretches of a device's control chart."""
+    for sql in _BASELINES:
+        db.conn.execute(sql)
+    found = db.conn.execute(
+        """SELECT fingerprint, measurements.network, build_key, blocks, clock_probe_s
+           FROM measurements JOIN samples ON measurement = measurements.id
+           JOIN requests ON requests.id = request AND purpose = 'control'
+           WHERE invalidated IS NULL ORDER BY measurements.id"""
+    ).fetchall()
+    fixed: dict[tuple[str, str, str], float] = {}
+    for fingerprint, network, build_key, blocks, probe_s in found:
+        fixed.setdefault((fingerprint, network, build_key or ""), _typical_s(json.loads(blocks)))
+        if probe_s is not None:
+            fixed.setdefault((fingerprint, "clock", ""), probe_s)
+    for (fingerprint, network, build_key), level_s in fixed.items():
+        # What was measured before was told at these: they stay.
+        rounds_s = json.dumps([level_s] * 5)
+        values = [fingerprint, network, build_key, rounds_s]
+        db.conn.execute("INSERT INTO baselines VALUES (?, ?, ?, ?)", values)
+    slow = db.conn.execute("SELECT id, slowdown FROM measurements WHERE slowdown <> '[]'")
+    for id, slowdown in slow.fetchall():
+        # Its baseline was divided out already.
+        rows = [[times] for times in json.loads(slowdown)]
+        controls = [{"series": ["", None], "blocks_s": rows, "level_s": 1.0}]
+        sql = "UPDATE measurements SET controls = ? WHERE id = ?"
+        db.conn.execute(sql, [json.dumps(controls), id])
+    db.conn.execute("ALTER TABLE measurements DROP COLUMN slowdown")
+
+
+_BASELINES = (
+    "ALTER TABLE measurements ADD COLUMN controls TEXT NOT NULL DEFAULT '[]'",
+    "ALTER TABLE measurements ADD COLUMN group_spread REAL",
+    """CREATE TABLE baselines (
+        fingerprint TEXT NOT NULL REFERENCES facts(fingerprint), network TEXT NOT NULL,
+        build_key TEXT NOT NULL, rounds_s TEXT NOT NULL,
+        PRIMARY KEY (fingerprint, network, build_key)) STRICT""",
+    """CREATE TABLE stretches (
+        id INTEGER PRIMARY KEY, device TEXT NOT NULL,
+        fingerprint TEXT NOT NULL REFERENCES facts(fingerprint), after INTEGER NOT NULL,
+        shift REAL NOT NULL, reason TEXT NOT NULL, began_at TEXT NOT NULL) STRICT""",
+)
+
+
+def _typical_s(blocks: list[dict[str, Any]]) -> float:
+    """The median over the blocks that count of their lower quartiles."""
+    good = [block for block in blocks if block["rejected"] is None] or blocks
+    quartiles = [
+        quantiles(samples, n=4, method="inclusive")[0] if len(samples) > 1 else samples[0]
+        for samples in (block["samples_s"] for block in good)
+    ]
+    return float(median(quartiles))
 
 
 def _in_todays_words(blocks: str) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from farm.core.values import Network
-from farm.measurement.record import Block, Failure, Measurement, MeasureSpec
+from farm.measurement.record import Block, Control, Failure, Measurement, MeasureSpec
 from farm.measurement.verdict import Rejection
 from farm.store.values import Request
 
@@ -46,7 +46,8 @@ def measurement_row(request: int, m: Measurement) -> dict[str, Any]:
         "warmup_taken_s": m.warmup_taken_s,
         "device_s": m.device_s,
         "measured_at": m.measured_at,
-        "slowdown": json.dumps(m.slowdown),
+        "controls": json.dumps([vars(control) for control in m.controls]),
+        "group_spread": m.group_spread,
         "rules": m.rules,
         "verdict": m.verdict,
     }
@@ -74,10 +75,16 @@ def measurement(row: dict[str, Any]) -> Measurement:
         warmup_taken_s=row["warmup_taken_s"],
         device_s=row["device_s"],
         measured_at=row["measured_at"],
-        slowdown=tuple(json.loads(row["slowdown"])),
+        controls=tuple(_control(control) for control in json.loads(row["controls"])),
+        group_spread=row["group_spread"],
         rules=row["rules"],
         given_verdict=row["verdict"],
     )
+
+
+def _control(value: dict[str, Any]) -> Control:
+    network, build_key = value["series"]
+    return Control((network, build_key), tuple(map(tuple, value["blocks_s"])), value["level_s"])
 
 
 def _block_json(block: Block) -> dict[str, Any]:

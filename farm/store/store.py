@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from farm.core.errors import StoreError, StoreNewer, UnknownName
 from farm.core.values import Artifact, Network, Target
-from farm.measurement.drift_correction import Baseline, baselines_after
+from farm.measurement.drift_correction import Baseline
 from farm.measurement.record import Failure, Measurement
 from farm.store import rows
 from farm.store.connection import connect, connect_to_read, writable
@@ -25,9 +25,6 @@ from farm.store.migrations import migrations
 from farm.store.onnx_models import StoredModels
 from farm.store.sqlite import Database
 from farm.store.values import Plan, Request, StoredCampaign
-
-_FIRST = 8
-"""Measurements that begin a baseline, if the first of them were contended or throttled."""
 
 
 class Store(HealthStore):
@@ -185,19 +182,43 @@ class Store(HealthStore):
         """
         with self._writing():
             if isinstance(outcome, Measurement):
-                id = self._insert("measurements", rows.measurement_row(request.id, outcome))
-                self._insert("samples", rows.samples_row(id, outcome))
-                return id
+                if request.purpose == "control":
+                    self._refine_baseline(outcome)
+                return self._add(request, outcome)
             row = {"request": request.id, "kind": outcome.kind, "message": outcome.message}
             row |= {"final": int(final), "failed_at": rows.now()}
             return self._insert("failures", row)
 
-    def outcome(self, request: Request) -> Measurement | Failure:
-        """What came of a request that has ended; raises LookupError for one that has not."""
+    def record_again(self, request: Request, measurement: Measurement) -> bool:
+        """Store another measurement of a request that has one; the one with the wider interval no
+        longer counts. Whether that is the older one."""
+        before = self._counted(request)
+        better = before is None or measurement.half_width < before.half_width
+        with self._writing():
+            if better:
+                sql = """UPDATE measurements SET invalidated = ?
+                         WHERE request = ? AND invalidated IS NULL"""
+                self._db.conn.execute(sql, ["measured again, with a narrower interval", request.id])
+            reason = None if better else "measured again, with no narrower interval"
+            self._add(request, measurement, reason)
+        return better
+
+    def _add(self, request: Request, measured: Measurement, invalidated: str | None = None) -> int:
+        row = {**rows.measurement_row(request.id, measured), "invalidated": invalidated}
+        id = self._insert("measurements", row)
+        self._insert("samples", rows.samples_row(id, measured))
+        return id
+
+    def _counted(self, request: Request) -> Measurement | None:
         sql = f"""SELECT {rows.MEASURED} FROM {rows.WITH_SAMPLES}
                   WHERE request = ? AND invalidated IS NULL"""
-        for row in self._rows(sql, request.id):
-            return rows.measurement(row)
+        return next((self._told(row, {}) for row in self._rows(sql, request.id)), None)
+
+    def outcome(self, request: Request) -> Measurement | Failure:
+        """What came of a request that has ended; raises LookupError for one that has not."""
+        measured = self._counted(request)
+        if measured is not None:
+            return measured
         sql = """SELECT requests.*, kind, message FROM failures
                  JOIN requests ON requests.id = request WHERE request = ? AND final"""
         for row in self._rows(sql, request.id):
@@ -241,8 +262,9 @@ class Store(HealthStore):
                  ORDER BY measurements.id"""
         network_id = network.id if network else None
         found = self._rows(sql, campaign, campaign, purpose, device, network_id)
+        known: dict[str, dict[str, Baseline]] = {}
         return [
-            (rows.request({**row, "id": row["request"]}), rows.measurement(row)) for row in found
+            (rows.request({**row, "id": row["request"]}), self._told(row, known)) for row in found
         ]
 
     def measurements(
@@ -254,23 +276,6 @@ class Store(HealthStore):
     ) -> list[Measurement]:
         """As `measured`, without the requests."""
         return [m for _, m in self.measured(campaign, purpose, device, network)]
-
-    def baselines(self, device: str) -> dict[str, Baseline]:
-        """What a device was like when it was first measured, by its fingerprints: its clock, and
-        the latencies of its control networks."""
-        sql = f"""WITH numbered AS (
-                     SELECT measurements.id AS row, purpose, row_number() OVER (
-                         PARTITION BY fingerprint, iif(purpose = 'control', build_key, purpose)
-                         ORDER BY measurements.id) AS number
-                     FROM measurements JOIN requests ON requests.id = request
-                     WHERE measurements.device = ? AND invalidated IS NULL)
-                 SELECT {rows.MEASURED}, purpose FROM numbered
-                 JOIN {rows.WITH_SAMPLES}
-                 WHERE measurements.id = row AND number <= ? ORDER BY measurements.id"""
-        found = self._rows(sql, device, _FIRST)
-        return baselines_after(
-            {}, ((rows.measurement(r), r["purpose"] == "control") for r in found)
-        )
 
     def latency_matrix(
         self, networks: Sequence[Network], devices: Sequence[str]

@@ -93,6 +93,22 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """A part of a control chart with a level of its own, under one fingerprint.
+
+    after: the last measurement before it. shift: of the control networks from the level before,
+    as a logarithm of latencies. began_at: when it was noticed.
+    """
+
+    device: str
+    fingerprint: str
+    after: int
+    shift: float
+    reason: str
+    began_at: str = ""
+
+
+@dataclass(frozen=True)
 class ControlRound:
     """Control networks that were measured together, with everything that is needed to judge a
     device.

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from farm.cli import show
+from farm.farm import Farm
 
 CONFIG = Path("cluster.yaml")
 
@@ -29,6 +30,20 @@ def resume_command(campaign: str, config: Path, store: Path | None) -> str:
     given += [("--store", store)] if store is not None else []
     options = [f"{option} {shlex.quote(str(path))}" for option, path in given]
     return " ".join(["farm campaign resume", campaign, *options])
+
+
+def kept_words(farm: Farm, campaign: str, config: Path, store: Path | None) -> Callable[[], str]:
+    """What an interrupted run of a campaign has come to, asked for when it is."""
+
+    def said() -> str:
+        with farm.store() as opened:
+            found = opened.campaign(campaign)
+        return (
+            f"{found.measured} of {found.wanted} results of {found.id} are in "
+            f"{farm.config.store}; `{resume_command(found.id, config, store)}` goes on with it"
+        )
+
+    return said
 
 
 def words(text: str) -> list[str]:

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from farm.cli import show
+from farm.cli import ending, show
 from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result
 from farm.cli.health import certificate, health_app, report
 from farm.core.errors import UsageError
@@ -81,6 +81,7 @@ def device_add(
     """Try a device out with a known network, and write it into cluster.yaml."""
     from farm.devices.onboarding import add
 
+    ending.say(lambda: f"{name} was not added to {config}; `{ending.command_line()}` begins again")
     entry = {"kind": kind, **_login(kind, host, key, fingerprint), **_parsed(settings or [])}
     added = add(config, name, entry, store)
     print_result(as_json, lambda: show.added_json(added), lambda: _added(added))

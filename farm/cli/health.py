@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from farm.cli import ending
 from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result
 from farm.core.errors import UsageError
 from farm.devices.certificate import LOAD_S
@@ -34,7 +35,9 @@ def device_check(
     as_json: Json = False,
 ) -> None:
     """Examine a device for a minute: how fine, how steady and how correct it measures."""
-    found = Farm.open(config, store).check(name, load_seconds)
+    farm = Farm.open(config, store)
+    ending.say(lambda: f"no certificate of {name} was kept; `{ending.command_line()}` begins again")
+    found = farm.check(name, load_seconds)
     print_result(as_json, lambda: {"device": name, **found}, lambda: certificate(found))
 
 

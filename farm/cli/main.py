@@ -12,8 +12,17 @@ from typer.exceptions import TyperException
 
 from farm.campaign.planning import Launch
 from farm.campaign.summary import Summary
-from farm.cli import show
-from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result, resume_command, words
+from farm.cli import ending, plain, show
+from farm.cli.common import (
+    CONFIG,
+    Config,
+    Json,
+    StoreFolder,
+    kept_words,
+    print_result,
+    resume_command,
+    words,
+)
 from farm.cli.device import device_app
 from farm.cli.progress import watching
 from farm.cli.tuning import tune_app
@@ -77,8 +86,11 @@ def launch(
         input_shape=input_shape,
     )
     farm = Farm.open(config, store)
+    ending.say(lambda: f"no campaign was begun; `{ending.command_line()}` begins one")
     with watching() as watch:
-        summary = farm.launch(asked, executor, watch)
+        summary = farm.launch(
+            asked, executor, watch, lambda name: ending.say(kept_words(farm, name, config, store))
+        )
     resume = resume_command(summary.campaign.id, config, store)
     _report(summary, resume, as_json)
 
@@ -135,6 +147,7 @@ def campaign_resume(
 ) -> None:
     """Go on with a campaign that was killed or cancelled. Nothing is measured twice unasked."""
     farm = Farm.open(config, store)
+    ending.say(kept_words(farm, name, config, store))
     with watching() as watch:
         summary = farm.resume(name, executor, watch, words(again))
     resume = resume_command(summary.campaign.id, config, store)
@@ -172,7 +185,17 @@ def hwl(
 ) -> None:
     """The HWL encoding of a network: its latencies on the reference devices. Exit code 1 if it has
     none on any of them."""
-    encoding = Farm.open(config, store).hwl(network, measure, executor, input_shape)
+    farm = Farm.open(config, store)
+
+    def known() -> str:
+        mask = farm.hwl(network, "never", executor, input_shape).mask
+        return (
+            f"{sum(mask)} of {len(mask)} references have a latency in {farm.config.store}; "
+            f"`{ending.command_line()}` goes on"
+        )
+
+    ending.say(lambda: f"what was measured is kept; `{ending.command_line()}` goes on", known)
+    encoding = farm.hwl(network, measure, executor, input_shape)
     print_result(as_json, encoding.to_json, lambda: show.encoding(encoding))
     if not any(encoding.mask):
         why = "; ".join(f"{device}: {reason}" for device, reason in encoding.missing.items())
@@ -238,7 +261,9 @@ def doctor(config: Config = CONFIG, store: StoreFolder = None, as_json: Json = F
 
 
 def main() -> None:
-    """The command's entry: errors become one line and their exit code."""
+    """What the command does: errors become one line and their exit code."""
+    ending.say()
+    plain.let_everything_be_printed()
     logging.basicConfig(format="farm: %(message)s", level=logging.WARNING)
     try:
         sys.exit(app(standalone_mode=False) or 0)

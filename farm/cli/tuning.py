@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from farm.cli import show
+from farm.cli import ending, show
 from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result
 from farm.cli.progress import duration, shown
 from farm.core.errors import UsageError
@@ -43,6 +43,12 @@ def tune(
         raise UsageError(
             f"{name} has a `target` in {config}, which tuning may replace; allow that with --yes"
         )
+    ending.say(
+        lambda: (
+            f"no schedule was chosen and {config} is as it was, but the kernels that were "
+            f"built are kept; `{ending.command_line()}` begins again"
+        )
+    )
     started_s = time.monotonic()
     with shown(line, picture, f"looking for the kernels of {space} ...") as watch:
         found = tune_space(config, name, space, networks, seed, store, watch)

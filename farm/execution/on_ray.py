@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import secrets
+import signal
+import tempfile
+import threading
 import time
 import warnings
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +39,12 @@ GRACE_S = 60.0
 """An agent keeps its own deadline; only when it is so late is its actor taken for dead."""
 
 START_TIMEOUT_S = 120.0
+
+_LONGEST_FOLDER = 36
+"""Of the 107 characters that the path of a socket may have; Ray's part of it has 71 at most:
+/ray/session_2026-11-27_09-25-31_123456_1234567/sockets/plasma_store.1"""
+
+_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 
 _OBJECT_STORE_BYTES = 256 * 1024 * 1024
 """Artifacts are under a megabyte and few travel at a time."""
@@ -227,21 +237,29 @@ class RayExecutor:
     def _connect(self) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        if self._address is None and not os.environ.get("RAY_AUTH_TOKEN_PATH"):
+            # Else Ray makes one and keeps it in a home that there may not be.
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         if self._address is None:
             options |= {"address": "local", "include_dashboard": False}
             options |= {"_node_ip_address": "127.0.0.1", "num_cpus": len(self._own_cores)}
-            options |= {"object_store_memory": _OBJECT_STORE_BYTES}
+            options |= {"object_store_memory": _OBJECT_STORE_BYTES, **_short_folder()}
             options |= {"resources": {f"device:{device.name}": 1 for device in self._devices}}
         else:
             options |= {"address": self._address}
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _own_sigterm():
                 warnings.simplefilter("ignore")
                 ray.init(**options)
-        except (RayError, ConnectionError, ValueError, RuntimeError) as e:
+        except (RayError, OSError, ValueError, RuntimeError) as e:
+            reason = (str(e) or type(e).__name__).splitlines()[0]
+            if self._address is None:
+                raise UsageError(
+                    f"Ray does not start here: {reason}; --executor inline does without it"
+                ) from e
             raise UsageError(
-                f"no Ray cluster at {self._address!r}: {str(e).splitlines()[0]}; "
+                f"no Ray cluster at {self._address!r}: {reason}; "
                 "look at `ray:` in cluster.yaml and at `ray status`"
             ) from e
 
@@ -320,6 +338,45 @@ class RayExecutor:
                 ray.get(actor.stop.remote(), timeout=10)
         ray.shutdown()
         set_affinity(self._own_cores)
+
+
+def _short_folder() -> dict[str, str]:
+    """The option that puts Ray's sockets into another folder than it would choose, where their
+    paths would be longer than the system allows."""
+    folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    if len(os.fsencode(folder)) <= _LONGEST_FOLDER:
+        return {}
+    for short in _SHORT_FOLDERS:
+        if os.access(short, os.W_OK | os.X_OK):
+            return {"_temp_dir": f"{short}/ray"}
+    raise UsageError(
+        f"Ray's sockets need a folder of at most {_LONGEST_FOLDER} characters, got {folder}; "
+        "name one in the environment variable RAY_TMPDIR"
+    )
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Lets SIGTERM wait, and then do what it did before: Ray takes it for itself while it starts,
+    and its library in C++ prints a stack."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        _take_sigterm()
+
+
+def _take_sigterm() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+# Ray's processes are forked meanwhile, and are themselves ended by SIGTERM.
+os.register_at_fork(after_in_child=_take_sigterm)
 
 
 def _probe() -> tuple[str, list[int]]:

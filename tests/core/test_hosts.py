@@ -1,0 +1,76 @@
+"""The folder of a computer's cache, and what is said where there can be none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from farm.core.errors import UsageError
+from farm.core.hosts import cache_folder
+
+ROOT = Path(__file__).parents[2]
+
+NO_HOME = "/proc/nobody"
+"""Nothing can be made in /proc, not even by root."""
+
+DEVICES = """\
+store: results
+references: [cpu1]
+devices:
+  cpu1: {kind: cpu}
+"""
+
+
+def test_the_cache_is_made_where_it_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a" / "b"))
+    assert cache_folder() == tmp_path / "a" / "b" / "latency-farm"
+    assert cache_folder().is_dir()
+
+
+def test_a_home_that_is_a_file_is_named_with_the_variable_that_helps(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    with pytest.raises(UsageError) as caught:
+        cache_folder()
+    assert str(tmp_path / "file" / ".cache" / "latency-farm") in str(caught.value)
+    assert "XDG_CACHE_HOME" in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("device", "show", "cpu1"),
+        ("device", "check", "cpu1"),
+        ("device", "add", "cpu2", "--kind", "cpu"),
+        ("hwl", "nb201/|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"),
+        ("launch", "--devices", "cpu1", "--budget", "1", "--executor", "inline"),
+        ("launch", "--devices", "cpu1", "--budget", "1", "--executor", "ray"),
+        ("tune", "cpu1", "--space", "nb201"),
+    ],
+    ids=lambda words: "-".join(
+        w for w in words if w in ("show", "add", "hwl", "inline", "ray", "tune")
+    ),
+)
+def test_a_command_that_needs_the_cache_says_so_in_one_line(tmp_path, words):
+    (tmp_path / "cluster.yaml").write_text(DEVICES)
+    environment = {**os.environ, "HOME": NO_HOME, "PYTHONPATH": str(ROOT)}
+    environment.pop("XDG_CACHE_HOME", None)
+    done = subprocess.run(
+        [sys.executable, "-c", "from farm.cli import main; main()", *words],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 2, done.stderr
+    assert last.startswith(f"farm: the cache {NO_HOME}/.cache/latency-farm cannot be written: ")
+    assert "XDG_CACHE_HOME" in last
+    assert "Traceback" not in done.stderr

@@ -3,19 +3,21 @@
 What was measured is in the store by then, so that nothing has to be wound up. Winding up is also
 what cannot be done at any moment: an exception that is raised in the middle of an import, or of
 Ray's start, has ended in tracebacks and in a signal 11.
+
+Imports next to nothing, so that it is there early.
 """
 
 from __future__ import annotations
 
-import gc
 import os
-import shlex
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import suppress
-from tempfile import TemporaryDirectory
-from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
 
 _VERBS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 _SHOW_CURSOR = "\x1b[?25h"
@@ -38,6 +40,8 @@ def say(*words: Callable[[], str]) -> None:
 
 def command_line() -> str:
     """The command as it was given."""
+    import shlex
+
     return shlex.join(["farm", *sys.argv[1:]])
 
 
@@ -64,6 +68,9 @@ def _said() -> str:
 
 
 def _remove_scratch() -> None:
+    import gc
+    from tempfile import TemporaryDirectory
+
     for thing in gc.get_objects():
         if type(thing) is TemporaryDirectory:
             thing.cleanup()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,10 +29,40 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 def resume_command(campaign: str, config: Path, store: Path | None) -> str:
     """What goes on with a campaign, with the options that this command was given."""
+    return f"{program()} campaign resume {campaign}{options_given(config, store)}"
+
+
+def options_given(config: Path, store: Path | None) -> str:
+    """The options that this command was given, for the next one: each begins with a space."""
     given = [("--config", config)] if config != CONFIG else []
     given += [("--store", store)] if store is not None else []
-    options = [f"{option} {shlex.quote(str(path))}" for option, path in given]
-    return " ".join(["farm campaign resume", campaign, *options])
+    return "".join(f" {option} {shlex.quote(str(path))}" for option, path in given)
+
+
+def program() -> str:
+    """How this program is called from here: `farm`, or where it lies if a shell does not know it,
+    so that a command that is printed works when it is pasted."""
+    called = Path(sys.argv[0])
+    known = shutil.which("farm")
+    if called.name != "farm" or called == Path("farm"):
+        return "farm"
+    if known is not None and Path(known).resolve() == called.resolve():
+        return "farm"
+    return shlex.quote(os.path.relpath(called))
+
+
+def kept_words(farm: Farm, campaign: str, config: Path, store: Path | None) -> Callable[[], str]:
+    """What an interrupted run of a campaign has come to, asked for when it is."""
+
+    def said() -> str:
+        with farm.store() as opened:
+            found = opened.campaign(campaign)
+        return (
+            f"{found.measured} of {found.wanted} results of {found.id} are in "
+            f"{farm.config.store}; `{resume_command(found.id, config, store)}` goes on with it"
+        )
+
+    return said
 
 
 def kept_words(farm: Farm, campaign: str, config: Path, store: Path | None) -> Callable[[], str]:

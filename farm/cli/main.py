@@ -23,6 +23,7 @@ from farm.cli.common import (
     resume_command,
     words,
 )
+from farm.cli.demo import demo_app
 from farm.cli.device import device_app
 from farm.cli.progress import watching
 from farm.cli.tuning import tune_app
@@ -39,6 +40,7 @@ campaign_app = typer.Typer(help="Campaigns: list, show, resume, cancel.", no_arg
 app.add_typer(campaign_app, name="campaign")
 app.add_typer(device_app, name="device")
 app.add_typer(tune_app)
+app.add_typer(demo_app)
 
 Executor = Annotated[
     str, typer.Option("--executor", help=f"What carries the work out: {', '.join(EXECUTORS)}.")

@@ -193,4 +193,6 @@ def duration(seconds: float) -> str:
 
 
 def _left(left_s: float | None) -> str:
-    return "time left unknown yet" if left_s is None else f"about {duration(left_s)} left"
+    if left_s is None:
+        return "time left unknown yet"
+    return f"about {duration(left_s)} left" if left_s >= 1 else "nothing left"

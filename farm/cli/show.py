@@ -37,7 +37,7 @@ def out(text: RenderableType) -> None:
     console = Console(markup=False, emoji=False)
     if not console.is_terminal:
         console = Console(markup=False, emoji=False, width=_PIPE_WIDTH)
-    console.print(text, highlight=False)
+    console.print(text, highlight=False, crop=False)  # what is `unbroken` is printed whole
 
 
 def summary(s: Summary, resume: str) -> RenderableType:

@@ -57,6 +57,7 @@ def test_the_design_names_these_commands():
         "tune",
         "export",
         "doctor",
+        "demo",
     }
 
 

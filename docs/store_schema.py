@@ -42,6 +42,8 @@ TABLES = {
     "facts": "What a device said of itself, one row for each fingerprint.",
     "revisions": "Fingerprints of a device in their order, and whether what was measured before "
     "one still holds.",
+    "baselines": "What devices take while nothing disturbs them, which latencies are told at.",
+    "stretches": "Each time that a device became another one under the same fingerprint.",
     "quarantines": "Times in which nothing is measured on a device.",
     "certificates": "What examinations of a device found.",
     "builds": "What was compiled.",
@@ -78,8 +80,10 @@ COLUMNS = {
     "measurements.exact": "1 where samples repeat exactly: one is enough",
     "measurements.clock_probe_s": "seconds that a fixed piece of work took: the device's clock",
     "measurements.warmup_taken_s": "of `device_s`, spent to warm up",
-    "measurements.slowdown": "JSON: for each session, how many times as slow as at its baseline "
-    "the device was, by its control networks",
+    "measurements.controls": "JSON: the control networks timed in the same sessions, each with "
+    "what its blocks say, a row for each session, and what it took at the baseline of the time",
+    "measurements.group_spread": "how much the networks of its sessions differ from session to "
+    "session, relative, root mean square; none where it was alone",
     "measurements.rules": "version of the rules that rejected its blocks and gave its verdict; 0 "
     "from before they had one",
     "measurements.verdict": "`ok`, `noisy`, `unresolved`, `throttled` or `contended`; none from "
@@ -107,6 +111,13 @@ COLUMNS = {
     "revisions.factor": "how many times as slow as its base it is",
     "revisions.reason": "the decision in words, with figures",
     "revisions.decided_at": "when",
+    "baselines.network": "the control network; `clock` for the clock's probe",
+    "baselines.build_key": "key of the artifact; empty for a device that needs none",
+    "baselines.rounds_s": "JSON: seconds that it took in each of its first rounds",
+    "stretches.after": "the last measurement before it",
+    "stretches.shift": "of the control networks from the level before, as a logarithm",
+    "stretches.reason": "the same in words",
+    "stretches.began_at": "when it was noticed",
     "quarantines.at": "since when",
     "quarantines.reason": "why",
     "quarantines.manual": "1 if a person put it there; then only a person releases it",

@@ -33,7 +33,7 @@ from farm.prediction.hwl import Encoding, entry, known, normalisation
 from farm.prediction.selection import Chooser
 from farm.spaces import space
 from farm.spaces.given import given_network
-from farm.store import Store, StoredModels, StoreLock
+from farm.store import Request, Store, StoredModels, StoreLock
 
 EXECUTORS = ("ray", "inline")
 MEASURE = ("never", "missing", "always")
@@ -81,8 +81,8 @@ class Farm:
     ) -> Summary:
         """Go on with a campaign that was killed or cancelled.
 
-        again: the verdicts that are measured again, such as `contended`; nothing else is measured
-            twice. Raises UsageError for what is no verdict.
+        again: the verdicts that are measured again, such as `contended`; of two measurements the
+            one with the narrower interval counts. Raises UsageError for what is no verdict.
         """
         if unknown := sorted(set(again) - set(VERDICTS)):
             raise UsageError(
@@ -98,8 +98,7 @@ class Farm:
                 if repeated or stored.state != "done" or store.was_cut_short(name):
                     chooser = Chooser(stored.plan, space(stored.plan.space, store.models))
                     with self._executor(executor, stored.plan.devices) as running:
-                        store.invalidate_results(repeated, "asked for again")
-                        self._run(name, chooser, store, running, watch)
+                        self._run(name, chooser, store, running, watch, repeated)
                 return summarise(store, name)
 
     def cancel(self, campaign: str) -> str:
@@ -194,10 +193,17 @@ class Farm:
             )
 
     def _run(
-        self, name: str, chooser: Chooser, store: Store, executor: Executor, watch: Watch
+        self,
+        name: str,
+        chooser: Chooser,
+        store: Store,
+        executor: Executor,
+        watch: Watch,
+        again: Collection[Request] = (),
     ) -> None:
         policies = {device.name: device.controls for device in self.config.devices.values()}
-        Campaign(name, chooser, store, executor, self._artifacts(), watch, policies).run()
+        artifacts = self._artifacts()
+        Campaign(name, chooser, store, executor, artifacts, watch, policies, again).run()
 
     @contextmanager
     def _executor(self, kind: str, devices: Sequence[str]) -> Iterator[Executor]:

@@ -47,10 +47,12 @@ class FakeOptions(BaseModel):
         times (None: always).
     disturb: what comes over the device once it has held `disturb_after` sessions, for
         `disturb_sessions` of them (None: for good). `throttle`: its clock and it are slower by a
-        quarter, and it shows that; `slow`: by a tenth, and it shows nothing; `drift`: by
-        another hundredth each session, and it shows nothing; `spike`: in each third block it waits
-        for its core; `freeze`: no answer; `lie`: it claims longer samples than there was time for;
-        `jump`: its clock is set.
+        quarter, and it shows that; `slow`: by three tenths, and it shows nothing; `drift`: by
+        another hundredth each session, and it shows nothing; `flip`: every few sessions it changes
+        between two clocks that are a fifth apart; `spike`: in each third block it waits for its
+        core and takes three times as long; `busy`: it waits in all, and takes up to twice as long;
+        `freeze`: no answer;
+        `lie`: it claims longer samples than there was time for; `jump`: its clock is set.
     governor_after: sessions after which its governor, a part of its fingerprint, is `powersave`:
         all networks take `powersave` times as long, and heavy ones more, up to a factor of
         1 + `powersave_uneven`.
@@ -69,7 +71,10 @@ class FakeOptions(BaseModel):
     fault: Literal["artifact", "crash", "hang", "lost", "wrong_output"] | None = None
     fault_codes: Annotated[tuple[str, ...], Field(strict=False)] | None = None
     fault_times: int | None = None
-    disturb: Literal["throttle", "slow", "drift", "spike", "freeze", "lie", "jump"] | None = None
+    disturb: (
+        Literal["throttle", "slow", "drift", "flip", "spike", "busy", "freeze", "lie", "jump"]
+        | None
+    ) = None
     disturb_after: int = 0
     disturb_sessions: int | None = None
     governor_after: int | None = None
@@ -142,8 +147,10 @@ class FakeAgent(StartedAgent):
 
     def _block(self, index: int, samples_s: tuple[float, ...], span: dict[str, float]) -> Block:
         """With what the device shows of it."""
-        spike = self._disturbed("spike") and index % 3 == 0
-        times = 3.0 if spike else 1.5 if self._disturbed("lie") else 1.0
+        busy = self._disturbed("busy")
+        spike = busy or (self._disturbed("spike") and index % 3 == 0)
+        moment = random.Random(f"{self._sessions}/{index}").random()
+        times = 1.05 + moment if busy else 3.0 if spike else 1.5 if self._disturbed("lie") else 1.0
         claimed_s = tuple(sample_s * times for sample_s in samples_s)
         elapsed_s = sum(samples_s) + 0.002 if not spike else 2 * sum(claimed_s)
         telemetry = {
@@ -151,7 +158,7 @@ class FakeAgent(StartedAgent):
             "utc_elapsed_s": elapsed_s + (3600 if self._disturbed("jump") else 0),
             "waited_s": elapsed_s / 2 if spike else 0.0,
             "involuntary_switches": len(samples_s) if spike else 0,
-            "clock_probe_s": 5e-5 if self._disturbed("throttle") else 4e-5,
+            "clock_probe_s": 4e-5 * (self._clock if self._shows_its_clock else 1.0),
         }
         return Block(claimed_s, 1, {**span, **telemetry})
 
@@ -166,12 +173,23 @@ class FakeAgent(StartedAgent):
         after = self._options.governor_after
         return after is not None and self._sessions >= after
 
+    @property
+    def _shows_its_clock(self) -> bool:
+        return self._disturbed("throttle") or self._disturbed("flip")
+
+    @property
+    def _clock(self) -> float:
+        """How many times as slow as at its best the clock is now."""
+        if self._disturbed("flip"):
+            return 1.2 if (self._sessions // 7) % 2 else 1.0
+        return 1.25
+
     def _slowness(self, latency_s: float) -> float:
         """How many times as long as at its best a network takes now."""
-        if self._disturbed("throttle"):
-            return 1.25
+        if self._shows_its_clock:
+            return self._clock
         if self._disturbed("slow"):
-            return 1.1
+            return 1.3
         if self._disturbed("drift"):
             return 1 + 0.01 * (self._sessions - self._options.disturb_after)
         if self._saving:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from farm.compile.artifacts import ArtifactStore
@@ -61,6 +61,7 @@ class Dispatcher:
     pending: the requests without an outcome, in the order in which they are wanted.
     policies: how devices are watched over; one that is not named has no control networks.
     ended: how many requests have had their outcome here, control networks left out.
+    improved: what was measured again, and whether its interval is narrower than before.
     """
 
     def __init__(
@@ -83,6 +84,8 @@ class Dispatcher:
         self._incumbents: dict[str, str] = {}
         self.measuring: dict[str, list[Request]] = {}
         self.ended = 0
+        self._again: dict[int, Request] = {}
+        self.improved: list[tuple[Request, bool]] = []
         self._monitor = Monitor(store, executor.facts, specs, policies or {})
 
     @property
@@ -108,6 +111,14 @@ class Dispatcher:
     def barred(self, device: str) -> bool:
         """Whether a device is in quarantine."""
         return self._monitor.barred(device)
+
+    def calm(self, device: str) -> bool:
+        """Whether a device was left alone when it was looked at last."""
+        return not self.barred(device) and self._monitor.calm(device)
+
+    def measure_again(self, requests: Iterable[Request]) -> None:
+        """Measure requests that have an outcome; the narrower interval of the two will count."""
+        self._again |= {request.id: request for request in requests}
 
     def close(self) -> None:
         """Nothing more will be wanted: start what shows that the devices stayed what they were."""
@@ -192,7 +203,8 @@ class Dispatcher:
     def _wanted(self) -> list[Request]:
         """The requests without an outcome that are not being measured."""
         busy = {request.id for requests in self.measuring.values() for request in requests}
-        return [request for request in self._pending() if request.id not in busy]
+        wanted = [*self._pending(), *self._again.values()]
+        return [request for request in wanted if request.id not in busy]
 
     def _waiting(self, wanted: Sequence[Request]) -> list[Request]:
         """What of it could be measured next, with the control networks first."""
@@ -272,6 +284,10 @@ class Dispatcher:
         return build is not None and build.key == job.build_key
 
     def _record(self, request: Request, outcome: Measurement | Failure) -> None:
+        if self._again.pop(request.id, None) is not None:
+            better = isinstance(outcome, Measurement) and self._store.record_again(request, outcome)
+            self.improved.append((request, better))
+            return
         final = True
         if isinstance(outcome, Failure) and outcome.retryable and not _is_control(request):
             final = self._store.failed_attempts(request.id) + 1 >= ATTEMPTS

@@ -18,13 +18,17 @@ from farm.core.values import Network
 from farm.execution.protocol import Executor
 from farm.execution.schedule import eta_s
 from farm.inventory.config import ControlPolicy
+from farm.measurement.verdict import NOT_LEFT_ALONE
 from farm.prediction.selection import Chooser
 from farm.spaces import space
-from farm.store import Store
+from farm.store import Request, Store
 
 CHOOSE_AHEAD = 2 * GROUP
 """Networks asked for at a time: with half of them left, compilers and devices stay busy."""
 
+
+AGAIN_SHARE = 0.25
+"""Of a device's time in a campaign, what may go into measuring disturbed results again."""
 
 Watch = Callable[[Progress], None]
 
@@ -34,6 +38,7 @@ class Campaign:
 
     chooser: of its plan.
     policies: how the devices are watched over.
+    again: requests that have an outcome and are measured once more.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class Campaign:
         artifacts: ArtifactStore,
         watch: Watch,
         policies: Mapping[str, ControlPolicy],
+        again: Collection[Request] = (),
     ) -> None:
         self.name = name
         self.plan = store.campaign(name).plan
@@ -63,6 +69,10 @@ class Campaign:
         searched = space(self.plan.space, store.models)
         self._evidence = Evidence(store, name, self.plan, searched)
         self._started_s = time.monotonic()
+        self._tried = {request.id for request in again}
+        self._given_up: set[str] = set()
+        self._events: list[str] = []
+        self._work.measure_again(again)
 
     def run(self) -> None:
         """Work until every request has its outcome, or the campaign was cancelled."""
@@ -80,10 +90,43 @@ class Campaign:
             # Before anything starts: devices of this computer should be measured undisturbed.
             self._evidence.look(sum(map(sum, self._store.counts(self.name).values())))
             self._work.start()
+            if self._work.idle and self._repeat():
+                self._work.start()
             if self._work.idle:
                 self._work.close()
         self._watch(self._progress())
         return not self._work.idle
+
+    def _repeat(self) -> bool:
+        """Ask again for what was disturbed, on devices that are left alone now: a group at a time,
+        while it helps and a share of the device's time is left for it. Whether anything was."""
+        asked = [self._repeat_on(device) for device in self.plan.devices]
+        return any(asked)
+
+    def _repeat_on(self, device: str) -> bool:
+        repeated = [better for request, better in self._work.improved if request.device == device]
+        if repeated and sum(repeated[-GROUP:]) < len(repeated[-GROUP:]) / 2:
+            self._given_up.add(device)  # it is as busy as before
+        if device in self._given_up or self._exhausted or not self._work.calm(device):
+            return False
+        found = self._store.measured(self.name, device=device)
+        spent_s = sum(m.device_s for _, m in found)
+        left_s = AGAIN_SHARE * spent_s - self._store.device_seconds_again(self.name, device)
+        disturbed = [
+            (request, m)
+            for request, m in found
+            if m.verdict in NOT_LEFT_ALONE and request.id not in self._tried
+        ]
+        chosen = [request for request, _ in disturbed[:GROUP]]
+        if not chosen or sum(m.device_s for _, m in disturbed[:GROUP]) > left_s:
+            return False
+        self._tried |= {request.id for request in chosen}
+        self._work.measure_again(chosen)
+        self._events.append(
+            f"{device} is left alone now: {len(chosen)} networks that it measured while it was "
+            "disturbed are measured again"
+        )
+        return True
 
     @property
     def _exhausted(self) -> bool:
@@ -123,7 +166,9 @@ class Campaign:
         }
         left = sum(d.wanted - d.ended + d.again for d in devices.values())
         left_s = eta_s(elapsed_s, self._work.ended, left)
-        building, events = len(self._work.building), tuple(self._work.take_events())
+        building = len(self._work.building)
+        events = (*self._work.take_events(), *self._events)
+        self._events.clear()
         return Progress(self.name, devices, building, elapsed_s, left_s, events)
 
     def _device_progress(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from farm.core.errors import UsageError
 from farm.inventory.config import FarmConfig
+from farm.measurement.record import MeasureSpec
 from farm.spaces import space
 from farm.spaces.given import given_space
 from farm.store import Plan
@@ -22,6 +23,8 @@ class Launch:
 
     space: a name, or `onnx:FOLDER` for the .onnx files in a folder.
     devices, budget, holdout, seed, select, device_seconds: see `farm.store.Plan`.
+    precision: the half-width that latencies are to be known to, relative, such as 0.05; None for
+        what the devices' `measure` asks for.
     input_shape: of networks from ONNX files, such as `1,3,224,224`, where theirs is dynamic.
     """
 
@@ -32,6 +35,7 @@ class Launch:
     seed: int = 0
     select: str = "active"
     device_seconds: float | None = None
+    precision: float | None = None
     input_shape: str | None = None
 
 
@@ -59,12 +63,23 @@ def planned(launch: Launch, config: FarmConfig) -> Planned:
         budget=launch.budget,
         holdout=launch.holdout,
         seed=launch.seed,
-        specs=tuple(config.device(device).spec for device in launch.devices),
+        specs=tuple(
+            _spec(config.device(device).spec, launch.precision) for device in launch.devices
+        ),
         select=launch.select,
         device_seconds=launch.device_seconds,
         networks=tuple(models) or None,
     )
     return Planned(plan, models, Chooser(plan, space(name, models)))
+
+
+def _spec(spec: MeasureSpec, precision: float | None) -> MeasureSpec:
+    if precision is None:
+        return spec
+    try:
+        return spec.at_precision(precision)
+    except ValueError as e:
+        raise UsageError(f"--precision: {e}") from None
 
 
 def _refuse(launch: Launch, config: FarmConfig) -> None:

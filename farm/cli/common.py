@@ -14,7 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from farm.cli import show
+from farm.core.errors import UsageError
 from farm.farm import Farm
+from farm.measurement.record import share
 
 CONFIG = Path("cluster.yaml")
 
@@ -65,18 +67,12 @@ def kept_words(farm: Farm, campaign: str, config: Path, store: Path | None) -> C
     return said
 
 
-def kept_words(farm: Farm, campaign: str, config: Path, store: Path | None) -> Callable[[], str]:
-    """What an interrupted run of a campaign has come to, asked for when it is."""
-
-    def said() -> str:
-        with farm.store() as opened:
-            found = opened.campaign(campaign)
-        return (
-            f"{found.measured} of {found.wanted} results of {found.id} are in "
-            f"{farm.config.store}; `{resume_command(found.id, config, store)}` goes on with it"
-        )
-
-    return said
+def relative(option: str, text: str) -> float:
+    """A relative number, given as `5%` or `0.05`. Raises UsageError."""
+    try:
+        return share(text)
+    except ValueError as e:
+        raise UsageError(f"{option}: {e}") from None
 
 
 def words(text: str) -> list[str]:

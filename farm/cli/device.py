@@ -128,7 +128,7 @@ def _login(
     except ValueError as e:
         raise UsageError(str(e)) from e
     pinned = host_key(address, fingerprint, KNOWN_HOSTS.expanduser(), _confirm)
-    typer.echo(f"The host key of {address.place} is {pinned}.", err=True)
+    sys.stderr.write(f"The host key of {address.place} is {pinned}.\n")
     return {"host": host, "key": str(key.absolute()), "host_key": str(pinned)}
 
 

@@ -20,6 +20,7 @@ from farm.cli.common import (
     StoreFolder,
     kept_words,
     print_result,
+    relative,
     resume_command,
     words,
 )
@@ -70,6 +71,10 @@ def launch(
     device_seconds: Annotated[
         float | None, typer.Option(help="Choose no more once devices were busy so long.")
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="How well latencies are to be known, such as 5%: quick from 2% on."),
+    ] = None,
     input_shape: InputShape = None,
     executor: Executor = "ray",
     config: Config = CONFIG,
@@ -85,6 +90,7 @@ def launch(
         seed=seed,
         select=select,
         device_seconds=device_seconds,
+        precision=None if precision is None else relative("--precision", precision),
         input_shape=input_shape,
     )
     farm = Farm.open(config, store)
@@ -295,5 +301,5 @@ def _usage(error: TyperException) -> str:
 
 def _fail(message: str, exit_code: int) -> NoReturn:
     for line in message.splitlines():
-        typer.echo(f"farm: {line}", err=True)
+        sys.stderr.write(f"farm: {line}\n")  # typer.echo chooses its own encoding
     sys.exit(exit_code)

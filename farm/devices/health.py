@@ -10,7 +10,7 @@ from typing import Any
 
 from farm.core.values import DeviceFacts
 from farm.devices import controls
-from farm.devices.control_chart import LEVEL_ROUNDS, control_chart, shift_of
+from farm.devices.control_chart import LEVEL_ROUNDS, control_chart, scatter, shift_of
 from farm.measurement.record import MeasureSpec
 from farm.store import ControlRound, Quarantine, Revision, Store, Stretch
 
@@ -36,7 +36,8 @@ class Shown:
 @dataclass(frozen=True)
 class Health:
     """quarantine: the present one. revisions: oldest first. certificate: the newest, as it is
-    stored. stretches: in which it was another one. rounds: of control networks, oldest first, as the device is and measures now."""
+    stored. stretches: in which it was another one. rounds: of control networks, oldest first, as
+    the device is and measures now."""
 
     quarantine: Quarantine | None
     revisions: tuple[Revision, ...]
@@ -87,13 +88,14 @@ def _charted(
     shown: list[Shown] = []
     for start, end in pairwise([0, *ends, math.inf]):
         own = [one for one in rounds if start < one.last_id <= end]
-        shown += _one_stretch(own, tolerated)
+        earlier = [one.latency_s for one in rounds if one.last_id <= start]
+        shown += _one_stretch(own, tolerated, scatter(earlier))
     return tuple(shown)
 
 
-def _one_stretch(rounds: list[ControlRound], tolerated: float) -> list[Shown]:
+def _one_stretch(rounds: list[ControlRound], tolerated: float, sigma: float) -> list[Shown]:
     good = [one.latency_s for one in rounds if one.invalidated is None]
-    points = iter(control_chart(good, tolerated).points)
+    points = iter(control_chart(good, tolerated, sigma).points)
     shown = []
     for one in rounds:
         if one.invalidated is not None:

@@ -14,10 +14,17 @@ from dataclasses import dataclass, field
 
 from farm.core.values import DeviceFacts, Network
 from farm.devices import controls, equivalence
-from farm.devices.control_chart import KEPT_ROUNDS, LEVEL_ROUNDS, control_chart
+from farm.devices.control_chart import (
+    FIRST_SIGMA,
+    KEPT_ROUNDS,
+    LEVEL_ROUNDS,
+    control_chart,
+    scatter,
+)
 from farm.inventory.config import ControlPolicy
 from farm.measurement.drift_correction import Baseline, change, series
-from farm.measurement.record import Failure, Measurement, MeasureSpec
+from farm.measurement.record import Failure, Measurement, MeasureSpec, Series
+from farm.measurement.verdict import MANY_DISTURBED
 from farm.store import ControlRound, Quarantine, Request, Revision, Store, Stretch
 
 RECHECKS = 3
@@ -34,18 +41,21 @@ _OFF = ControlPolicy(every=0)
 class _Watch:
     """What is known of a device.
 
-    rounds: of its present fingerprint, stretch and spec that count; older: of the revision before,
-        as long as it is not decided whether its results still hold, with that revision's base.
+    rounds: of its present fingerprint, stretch and spec that count; earlier: of the stretches
+        before; older: of the revision before, as long as it is not decided whether its results
+        still hold, with that revision's base.
     spaces: of the networks that it was to measure in this run.
     waiting: control networks that were asked for; coming: those of them that have ended.
     since: measurements since the last round; None before the first one of the run.
     checked: how often the run measured it in quarantine; retry_s: when it may do so next.
+    disturbed: share of the blocks of its last round that were disturbed; None before there is one.
     """
 
     facts: DeviceFacts
     policy: ControlPolicy
     quarantine: Quarantine | None
     rounds: list[ControlRound] = field(default_factory=list)
+    earlier: list[ControlRound] = field(default_factory=list)
     older: list[ControlRound] = field(default_factory=list)
     base: str | None = None
     decided: bool = False
@@ -55,6 +65,7 @@ class _Watch:
     since: int | None = None
     checked: int = 0
     retry_s: float = 0.0
+    disturbed: float | None = None
 
     @property
     def on(self) -> bool:
@@ -96,9 +107,19 @@ class Monitor:
         self._clock = clock
         self.events: list[str] = []
         self._watches = {device: self._watch(facts[device]) for device in specs}
+
     def barred(self, device: str) -> bool:
         """Whether nothing but control networks may be measured on a device."""
         return self._watches[device].quarantine is not None
+
+    def calm(self, device: str) -> bool:
+        """Whether a device was left alone, and at its baseline, when its control networks were
+        measured last."""
+        watch = self._watches[device]
+        if watch.disturbed is None or watch.disturbed > MANY_DISTURBED or not watch.rounds:
+            return False
+        known = self._store.baselines(device)[watch.facts.fingerprint]
+        return abs(_off(known, watch.rounds[-1:])) <= watch.policy.tolerated
 
     @property
     def pause_s(self) -> float | None:
@@ -152,6 +173,8 @@ class Monitor:
         stretches = [s for s in store.stretches(device) if s.fingerprint == facts.fingerprint]
         after = stretches[-1].after if stretches else 0
         watch.rounds = self._rounds(device, facts.fingerprint, KEPT_ROUNDS, after)
+        all_rounds = self._rounds(device, facts.fingerprint, KEPT_ROUNDS) if stretches else []
+        watch.earlier = [one for one in all_rounds if one.last_id <= after]
         bases = {revision.fingerprint: revision.base for revision in store.revisions(device)}
         watch.decided = facts.fingerprint in bases
         earlier = [f.fingerprint for f in store.facts(device) if f.fingerprint != facts.fingerprint]
@@ -193,6 +216,7 @@ class Monitor:
             self._store.release(device)
             watch.quarantine = None
             self.events.append(f"{device} measures again")
+        watch.disturbed = max(m.disturbed for m in good.values())
         latency_s = {series(m): m.latency_s for m in good.values()}
         at = good[max(good)].measured_at
         watch.rounds.append(ControlRound(at, max(good), watch.facts.fingerprint, latency_s))
@@ -203,10 +227,14 @@ class Monitor:
         """Looks at the control chart: a device that drifted begins a stretch of its own, in which
         it is measured as before. What its control networks show is divided out."""
         watch = self._watches[device]
-        chart = control_chart([one.latency_s for one in watch.rounds], watch.policy.tolerated)
+        rounds, earlier = ([r.latency_s for r in rs] for rs in (watch.rounds, watch.earlier))
+        sigma = scatter([*earlier, *rounds])
+        chart = control_chart(rounds, watch.policy.tolerated, sigma if earlier else FIRST_SIGMA)
         if chart.out:
-            after = watch.rounds[chart.last_good].last_id
-            watch.rounds = watch.rounds[chart.last_good + 1 :]
+            new = chart.last_good + 1
+            after = watch.rounds[new - 1].last_id
+            watch.earlier = [*watch.earlier, *watch.rounds[:new]][-KEPT_ROUNDS:]
+            watch.rounds = watch.rounds[new:]
             self._begin_stretch(device, chart.shift, after)
         watch.rounds = _trimmed(watch.rounds)
 
@@ -216,15 +244,8 @@ class Monitor:
         watch = self._watches[device]
         fingerprint = watch.facts.fingerprint
         known = self._store.baselines(device)[fingerprint]
-        now = Baseline(
-            {
-                one: tuple(r.latency_s[one] for r in watch.rounds if one in r.latency_s)
-                for one in known.controls
-                if any(one in r.latency_s for r in watch.rounds)
-            },
-            known.clock_probes_s,
-        )
-        off = (change(known, now) or 1.0) - 1
+        now = _baseline(watch.rounds, known.clock_probes_s)
+        off = _off(known, watch.rounds)
         faster = off < -watch.policy.tolerated
         reason = f"{device} drifted by {math.expm1(shift):+.0%}"
         stretch = Stretch(device, fingerprint, after, shift, reason)
@@ -273,6 +294,19 @@ class Monitor:
             revision = Revision(mine, device, base, said.decision, factor, said.reason)
         self._store.add_revision(revision)
         watch.decided, watch.older = True, []
+
+
+def _off(known: Baseline, rounds: Sequence[ControlRound]) -> float:
+    """How much longer than at a baseline control networks took, relatively."""
+    return (change(known, _baseline(rounds)) or 1.0) - 1
+
+
+def _baseline(rounds: Sequence[ControlRound], probes_s: tuple[float, ...] = ()) -> Baseline:
+    levels: dict[Series, tuple[float, ...]] = {}
+    for one in rounds:
+        for control, latency_s in one.latency_s.items():
+            levels[control] = (*levels.get(control, ()), latency_s)
+    return Baseline(levels, probes_s)
 
 
 def _trimmed(rounds: list[ControlRound]) -> list[ControlRound]:

@@ -17,7 +17,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from agents import AGENTS, agent_class
 from farm.core.errors import ConfigError, UnknownName
 from farm.inventory.sense import Location, Mistake, mistakes_of_sense, shown, too_deep
-from farm.measurement.record import MeasureSpec
+from farm.measurement.record import MeasureSpec, share
 
 _DEVICE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _KIND = re.compile(r"[a-z][a-z0-9-]*|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -235,12 +235,16 @@ def _spec(
 ) -> MeasureSpec | None:
     own = file.devices[device].get("measure")
     at: Location = ("devices", device, "measure") if own is not None else ("measure",)
+    precision = values.pop("precision", None)
     try:
-        return _SPEC.validate_python(values)
+        spec = _SPEC.validate_python(values)
+        return spec if precision is None else spec.at_precision(share(str(precision)))
     except ValidationError as e:
-        found = _from_pydantic(e, at, list(MeasureSpec.__dataclass_fields__))
-        mistakes += [mistake for mistake in found if mistake not in mistakes]
-        return None
+        found = _from_pydantic(e, at, [*MeasureSpec.__dataclass_fields__, "precision"])
+    except ValueError as e:
+        found = [((*at, "precision"), str(e))]
+    mistakes += [mistake for mistake in found if mistake not in mistakes]
+    return None
 
 
 def _reference_mistakes(file: _File) -> list[Mistake]:

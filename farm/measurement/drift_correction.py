@@ -75,9 +75,7 @@ def baselines_after(
 def change(before: Baseline, after: Baseline) -> float | None:
     """How many times as slow as before a device is: the factor between latencies that were told at
     the two baselines. None where no control network is known of both, however it was built."""
-    old_s, new_s = (
-        {network: s for (network, _), s in b.levels_s.items()} for b in (before, after)
-    )
+    old_s, new_s = ({network: s for (network, _), s in b.levels_s.items()} for b in (before, after))
     logs = [math.log(new_s[network] / old_s[network]) for network in old_s.keys() & new_s.keys()]
     return math.exp(sum(logs) / len(logs)) if logs else None
 
@@ -89,8 +87,8 @@ def series(measurement: Measurement) -> Series:
 def corrections(
     space: str, controls: Sequence[Measurement], levels_s: Mapping[Series, float]
 ) -> tuple[Control, ...]:
-    """What the control networks took, as measurements of a search space keep it: those of the space,
-    or all where there are none of it.
+    """What the control networks took, as measurements of a search space keep it: those of the
+    space, or all where there are none of it.
 
     Networks of one space suffer alike: small ones from who shares the core, those whose weights
     do not fit into its cache from who shares the memory. A control network that is not in

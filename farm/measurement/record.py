@@ -74,6 +74,38 @@ class MeasureSpec:
                 f"got {self.max_sessions!r}"
             )
 
+    def at_precision(self, half_width: float) -> MeasureSpec:
+        """The same for another half-width, with as little work as that takes: from 2 % on, two
+        short sessions tell enough where the host is left alone.
+
+        Raises ValueError for a half-width that is none.
+        """
+        if not 0 < half_width < 1:
+            raise ValueError(f"a precision is between 0 and 100 %, got {half_width:.0%}")
+        if half_width < COARSE:
+            return replace(self, half_width=half_width)
+        return replace(
+            self,
+            half_width=half_width,
+            min_sessions=min(self.min_sessions, 2),
+            max_sessions=min(self.max_sessions, 6),
+            budget_s=min(self.budget_s, 2.0),
+            block_s=min(self.block_s, 0.02),
+            warmup_s=min(self.warmup_s, 0.1),
+        )
+
+
+def share(text: str) -> float:
+    """A relative number, written as `5%` or `0.05`. Raises ValueError for what is none."""
+    number = text.strip().removesuffix("%").strip()
+    try:
+        return float(number) / (100 if text.strip().endswith("%") else 1)
+    except ValueError:
+        raise ValueError(f"a share is written as 5% or 0.05, got {text!r}") from None
+
+
+COARSE = 0.02
+"""Half-widths from which on `MeasureSpec.at_precision` measures in short sessions."""
 
 SHORTEST_SAMPLE_S = 1e-4
 """The runner's timer is read twice a sample, for a tenth of a microsecond on any device."""
@@ -251,6 +283,11 @@ class Measurement:
     def samples_s(self) -> tuple[tuple[float, ...], ...]:
         """The samples that count, a row for each block."""
         return tuple(block.samples_s for block in self.counted)
+
+    @property
+    def disturbed(self) -> float:
+        """Share of the blocks that something speaks against."""
+        return sum(block.rejected is not None for block in self.blocks) / len(self.blocks)
 
     @property
     def counted(self) -> tuple[Block, ...]:

@@ -107,8 +107,8 @@ class HealthStore(BaselineStore):
     # Quarantines
 
     def quarantine(self, device: str, reason: str, manual: bool = False) -> None:
-        """Trust a device no more. One that is in quarantine already stays so, with the reason that a
-        person gives, if any."""
+        """Trust a device no more. One that is in quarantine already stays so, with the reason that
+        a person gives, if any."""
         row = {"device": device, "at": rows.now(), "reason": reason, "manual": int(manual)}
         with self._writing():
             if manual:

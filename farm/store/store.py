@@ -203,6 +203,14 @@ class Store(HealthStore):
             self._add(request, measurement, reason)
         return better
 
+    def device_seconds_again(self, campaign: str, device: str) -> float:
+        """How long the device was busy for results that another one of their request replaced, or
+        that replaced none."""
+        sql = """SELECT total(device_s) FROM measurements JOIN requests ON requests.id = request
+                 WHERE campaign = ? AND requests.device = ?
+                 AND invalidated LIKE 'measured again%'"""
+        return float(self._value(sql, campaign, device))
+
     def _add(self, request: Request, measured: Measurement, invalidated: str | None = None) -> int:
         row = {**rows.measurement_row(request.id, measured), "invalidated": invalidated}
         id = self._insert("measurements", row)

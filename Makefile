@@ -1,4 +1,4 @@
-# Two words do everything: `make demo` (a real campaign on this computer) and `make test`;
+# Two words do everything: `make demo` (a real campaign that fits this computer) and `make test`;
 # `make quick` is the first part of `make test`, for while one works.
 PYTHON ?= python3
 VENV := .venv
@@ -18,8 +18,7 @@ $(VENV)/.ready: constraints.txt pyproject.toml
 
 demo: setup
 	@sh system-packages.sh ld=binutils
-	@$(BIN)/farm launch --space nb201 --devices cpu1,cpu2 --budget 20 --holdout 10 --seed 0 --store $(DEMO)
-	@$(BIN)/farm campaign show latest --store $(DEMO) --plot $(DEMO)/predicted.png
+	@$(BIN)/farm demo --store $(DEMO)
 
 # What is not marked as slow: a verdict within three minutes on two cores, with nothing to install.
 quick: setup lint types

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from agents.cpu import CpuOptions
 from farm.campaign.machine import Machine
 from farm.campaign.planning import Launch
 from farm.core.errors import UsageError
-from farm.inventory.config import Device, FarmConfig
+from farm.inventory.config import FarmConfig
 
 PRECISION = 0.05
 """Ranks and a learning curve need no more, and it costs a tenth of the time of 1 %."""
@@ -48,6 +48,7 @@ class DemoPlan:
             budget=self.budget,
             holdout=self.holdout,
             device_seconds=_DEVICE_S * len(self.devices),
+            precision=PRECISION,
         )
 
 
@@ -97,18 +98,6 @@ def devices_here(config: FarmConfig) -> dict[str, int]:
         for name, device in config.devices.items()
         if isinstance(device.options, CpuOptions) and device.options.cores is None
     }
-
-
-def quickly(config: FarmConfig) -> FarmConfig:
-    """The same devices, measured as precisely as the demo needs it."""
-    return replace(config, devices={n: _quick(device) for n, device in config.devices.items()})
-
-
-def _quick(device: Device) -> Device:
-    sessions = {"min_sessions": 2, "max_sessions": 4}
-    return replace(
-        device, spec=replace(device.spec, half_width=PRECISION, budget_s=2.0, **sessions)
-    )
 
 
 def _why_not(machine: Machine, threads: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +12,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from farm.campaign.summary import Summary
-from farm.cli import show
+from farm.cli import ending, show
 from farm.cli.common import (
     CONFIG,
     Config,
     Json,
+    kept_words,
     options_given,
     print_result,
     program,
@@ -46,8 +48,17 @@ def demo(
     from farm.cli.plot import plot_predictions
 
     farm = Farm.open(config, store)
+    ending.say(lambda: f"no campaign was begun; `{ending.command_line()}` begins one")
     begun = _begun(farm)
-    summary = _launch(farm, executor) if begun is None else _go_on(farm, begun, executor, store)
+
+    def going_on(name: str) -> None:
+        ending.say(kept_words(farm, name, config, store))
+
+    if begun is None:
+        summary = _launch(farm, executor, going_on)
+    else:
+        going_on(begun.id)
+        summary = _go_on(farm, begun, executor, store)
     plot = store / "predicted.png"
     plot_predictions(summary, plot)
     resume = resume_command(summary.campaign.id, config, store)
@@ -68,7 +79,7 @@ def _begun(farm: Farm) -> StoredCampaign | None:
         return next(iter(store.campaigns()), None)
 
 
-def _launch(farm: Farm, executor: str) -> Summary:
+def _launch(farm: Farm, executor: str, begun: Callable[[str], None]) -> Summary:
     from farm.campaign import demo as demos
     from farm.campaign.machine import look
 
@@ -80,7 +91,7 @@ def _launch(farm: Farm, executor: str) -> Summary:
         "the same command goes on where it was.",
     )
     with watching() as watch:
-        return Farm(demos.quickly(farm.config)).launch(plan.launch, executor, watch)
+        return farm.launch(plan.launch, executor, watch, begun)
 
 
 def _go_on(farm: Farm, begun: StoredCampaign, executor: str, store: Path) -> Summary:

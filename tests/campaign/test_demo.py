@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from farm.campaign.demo import devices_here, plan, quickly, told
+from farm.campaign.demo import devices_here, plan, told
 from farm.campaign.machine import Machine
 from farm.core.errors import UsageError
 from farm.inventory.config import load
@@ -81,7 +81,6 @@ def test_a_quota_makes_it_smaller():
 def test_only_devices_of_this_computers_own_cores_are_chosen(tmp_path):
     path = tmp_path / "cluster.yaml"
     path.write_text(
-        "measure: {batch: 4}\n"
         "devices:\n"
         "  one: {kind: cpu}\n"
         "  four: {kind: cpu, threads: 4}\n"
@@ -90,7 +89,5 @@ def test_only_devices_of_this_computers_own_cores_are_chosen(tmp_path):
     )
     config = load(path)
     assert devices_here(config) == {"one": 1, "four": 4}
-    spec = quickly(config).device("one").spec
-    assert (spec.half_width, spec.batch) == (0.05, 4)
     with pytest.raises(UsageError, match=r"kind: cpu.*cluster\.yaml"):
         plan(machine(4), {})

@@ -134,7 +134,7 @@ class Farm:
     def health(self, facts: DeviceFacts) -> Health:
         """What the store knows of a device that was found like this."""
         if not (self.config.store / "farm.db").exists():
-            return Health(None, (), None, (), ())
+            return Health(None, (), None, (), 0, ())
         with self.store() as store:
             device = self.config.device(facts.device)
             return health(store, facts, device.spec, device.controls.tolerated)

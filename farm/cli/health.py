@@ -17,6 +17,7 @@ from farm.core.errors import UsageError
 from farm.devices.certificate import LOAD_S
 from farm.devices.health import Health
 from farm.farm import Farm
+from farm.measurement.drift_correction import BASELINE_ROUNDS
 from farm.store import StoreLock
 
 health_app = typer.Typer()
@@ -111,6 +112,11 @@ def report(health: Health) -> RenderableType:
         f"Revision {one.fingerprint} since {_day(one.decided_at)}: {one.decision}; {one.reason}."
         for one in health.revisions
     ]
+    parts += [f"Since {_day(one.began_at)}: {one.reason}." for one in health.stretches]
+    if health.baseline_rounds:
+        fixed = health.baseline_rounds >= BASELINE_ROUNDS
+        rest = "and is fixed" if fixed else f"and fixed after {BASELINE_ROUNDS}"
+        parts.append(f"Its baseline is made of {health.baseline_rounds} rounds, {rest}.")
     shifts = [one.shift for one in health.rounds]
     if shifts:
         worst = max((abs(shift) for shift in shifts if shift is not None), default=0.0)

@@ -11,6 +11,7 @@ from typing import Any
 from farm.core.values import DeviceFacts
 from farm.devices import controls
 from farm.devices.control_chart import LEVEL_ROUNDS, control_chart, scatter, shift_of
+from farm.measurement.drift_correction import Baseline
 from farm.measurement.record import MeasureSpec
 from farm.store import ControlRound, Quarantine, Revision, Store, Stretch
 
@@ -36,13 +37,15 @@ class Shown:
 @dataclass(frozen=True)
 class Health:
     """quarantine: the present one. revisions: oldest first. certificate: the newest, as it is
-    stored. stretches: in which it was another one. rounds: of control networks, oldest first, as
-    the device is and measures now."""
+    stored. stretches: in which it was another one. baseline_rounds: that
+    the baseline is made of; fixed at `BASELINE_ROUNDS`. rounds: of control networks, oldest first,
+    as the device is and measures now."""
 
     quarantine: Quarantine | None
     revisions: tuple[Revision, ...]
     certificate: dict[str, Any] | None
     stretches: tuple[Stretch, ...]
+    baseline_rounds: int
     rounds: tuple[Shown, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -51,6 +54,7 @@ class Health:
             "revisions": [asdict(revision) for revision in self.revisions],
             "certificate": self.certificate,
             "stretches": [asdict(stretch) for stretch in self.stretches],
+            "baseline_rounds": self.baseline_rounds,
             "controls": [asdict(one) for one in self.rounds],
         }
 
@@ -59,11 +63,13 @@ def health(store: Store, facts: DeviceFacts, spec: MeasureSpec, tolerated: float
     """Read what is known of a device that is as `facts` say."""
     device = facts.device
     stretches = [s for s in store.stretches(device) if s.fingerprint == facts.fingerprint]
+    baseline = store.baselines(device).get(facts.fingerprint, Baseline())
     return Health(
         quarantine=store.quarantined(device),
         revisions=tuple(store.revisions(device)),
         certificate=store.certificate(device),
         stretches=tuple(stretches),
+        baseline_rounds=max(map(len, baseline.controls.values()), default=0),
         rounds=_charted(
             store.controls(
                 device,

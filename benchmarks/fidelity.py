@@ -7,7 +7,8 @@ does, with control networks in each group; then as MetaSchedule's runner does
 (`benchmarks/time_evaluator.py`), one network after the other, for as many device seconds as the
 farm took. First on the host as it is, then beside one process that copies memory and computes in
 random bursts, then beside eight. A longer run of `--reference` sessions, half of it between the
-campaigns and half after, is what the intervals should cover.
+campaigns and half after, is what the intervals should cover. At last, `--stores` fresh stores of
+the device measure the same networks: each has a baseline of its own.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -144,11 +146,30 @@ def reference_s(halves: Sequence[Sequence[tuple[Measurement, float]]]) -> np.nda
             for i, part in enumerate(parts)
             for block in part.blocks
         ]
-        slowdown = tuple(
-            times for part in parts for times in part.slowdown or (1.0,) * len(part.warmup_s)
+        controls = tuple(
+            replace(same[0], blocks_s=tuple(row for control in same for row in control.blocks_s))
+            for same in zip(*(part.controls for part in parts), strict=True)
         )
-        joined.append(replace(parts[0], blocks=tuple(blocks), slowdown=slowdown).latency_s)
+        joined.append(replace(parts[0], blocks=tuple(blocks), controls=controls).latency_s)
     return np.array(joined)
+
+
+def told(
+    found: Sequence[tuple[Measurement, float]], baseline: Mapping[str, Baseline]
+) -> list[tuple[Measurement, float]]:
+    """As a store tells them at the end: at the baseline as it is known then."""
+    return [(m.at(baseline[m.fingerprint].levels_s), share_s) for m, share_s in found]
+
+
+def common_factors(networks: Lab, stores: int) -> list[float]:
+    """(stores - 1,) how far two fresh stores of the device are apart in what all their latencies
+    have in common, one measured after the other."""
+    logs = []
+    for _ in range(stores):
+        baseline: dict[str, Baseline] = {}
+        found = told(farms_campaign(networks, MeasureSpec(), baseline), baseline)
+        logs.append(np.log([m.latency_s for m, _ in found]))
+    return [abs(float(np.expm1(np.median(b - a)))) for a, b in pairwise(logs)]
 
 
 def differences(first_s: np.ndarray, second_s: np.ndarray) -> dict[str, float]:
@@ -167,11 +188,10 @@ def condition(
     """Everything on the host as it is now: what it came to, and a row for each network."""
     spec = MeasureSpec()
     half = replace(spec, min_sessions=max(1, sessions // 2), max_sessions=max(1, sessions // 2))
-    first = summarised(farms_campaign(networks, spec, baseline))
-    halves = [farms_campaign(networks, half, baseline)]
-    second = summarised(farms_campaign(networks, spec, baseline))
-    halves.append(farms_campaign(networks, half, baseline))
-    truth_s = reference_s(halves)
+    runs = [farms_campaign(networks, one, baseline) for one in (spec, half, spec, half)]
+    first_found, half_found, second_found, other_half = (told(run, baseline) for run in runs)
+    first, second = summarised(first_found), summarised(second_found)
+    truth_s = reference_s([half_found, other_half])
     theirs = [evaluated(networks.networks, first.device_s.tolist()) for _ in range(2)]
     means = [np.array([np.mean(results) for results in one]) for one in theirs]
     medians = [np.array([np.median(results) for results in one]) for one in theirs]
@@ -252,15 +272,17 @@ def _say(text: str) -> None:
     print(f"\r{text}  ", end="", file=sys.stderr, flush=True)
 
 
-def summary(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """variation_ratio_metaschedule: how many times as far apart its two campaigns are as ours, by
-    the median over networks of the mean that it reports, in the condition where that is least."""
+def summary(found: Mapping[str, Mapping[str, Any]], factors: Sequence[float]) -> dict[str, Any]:
+    """common_factor_median: of `common_factors`. variation_ratio_metaschedule: how many times as far
+    apart its two campaigns are as ours, by the median over networks of the mean that it reports, in
+    the condition where that is least."""
     return {
         **found,
         "variation_ratio_metaschedule": min(
             c["variation_ratio_metaschedule"] for c in found.values()
         ),
         "coverage_95": float(np.mean([c["coverage_95"] for c in found.values()])),
+        "common_factor_median": float(np.median(factors)) if factors else None,
         "timed_fraction": min(c["timed_fraction"] for c in found.values()),
     }
 
@@ -269,6 +291,7 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.fidelity", description=__doc__)
     parser.add_argument("--networks", type=int, default=30)
     parser.add_argument("--reference", type=int, default=12, help="sessions of the long run")
+    parser.add_argument("--stores", type=int, default=6, help="fresh stores that are compared")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(argv)
@@ -280,7 +303,9 @@ def main(argv: Sequence[str]) -> None:
                 found[name], own = condition(networks, given.reference, baseline)
             rows += [{"condition": name, **row} for row in own]
             _say(f"{name}: {json.dumps(found[name])}\n")
-    report.finish("fidelity", rows, summary(found), given.json)
+        some = replace(networks, networks=networks.networks[: 2 * GROUP])
+        factors = common_factors(some, given.stores) if given.stores > 1 else []
+    report.finish("fidelity", rows, summary(found, factors), given.json)
 
 
 if __name__ == "__main__":

@@ -46,8 +46,9 @@ def command_line() -> str:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    for other in _VERBS:
-        signal.signal(other, signal.SIG_IGN)
+    with suppress(ValueError):  # in another thread, which nothing interrupts
+        for other in _VERBS:
+            signal.signal(other, signal.SIG_IGN)
     verb = _VERBS[signal.Signals(number)]
     cursor = _SHOW_CURSOR if os.isatty(2) else ""
     with suppress(OSError):

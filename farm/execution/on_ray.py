@@ -46,6 +46,9 @@ _LONGEST_FOLDER = 36
 
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 
+_LOOK_S = 0.2
+"""How often the thread that takes SIGTERM looks whether it is still needed."""
+
 _OBJECT_STORE_BYTES = 256 * 1024 * 1024
 """Artifacts are under a megabyte and few travel at a time."""
 
@@ -357,17 +360,29 @@ def _short_folder() -> dict[str, str]:
 
 @contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Lets SIGTERM wait, and then do what it did before: Ray takes it for itself while it starts,
-    and its library in C++ prints a stack."""
+    """Lets SIGTERM do what it did before, at once: Ray takes it for itself while it starts, its
+    library in C++ prints a stack, and a start whose processes were ended waits for a minute."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGTERM)
+    before, started = signal.getsignal(signal.SIGTERM), threading.Event()
+
+    def watch() -> None:
+        while not started.is_set():
+            if signal.sigtimedwait({signal.SIGTERM}, _LOOK_S) and callable(before):
+                before(signal.SIGTERM, None)
+
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    watching = threading.Thread(target=watch, daemon=True)
+    if callable(before):  # else it waits until Ray has started
+        watching.start()
     try:
         yield
     finally:
+        started.set()
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        if watching.ident is not None:
+            watching.join()
         _take_sigterm()
 
 

@@ -82,8 +82,9 @@ def spread(blocks: Rows, controls: Controls = ()) -> float | None:
 
     By a bootstrap over sessions, each with all its rounds and what the control networks took in it:
     resampling the blocks within them as well would count their scatter twice (Davison & Hinkley,
-    Bootstrap Methods and their Application, 1997, section 3.8). The generator is seeded, so that
-    the same samples give the same spread.
+    Bootstrap Methods and their Application, 1997, section 3.8). Resamples differ less than sessions
+    do, by n - 1 to n in the variance. The generator is seeded, so that the same samples give the
+    same spread.
     """
     n = len(blocks)
     if n < 2:
@@ -92,7 +93,7 @@ def spread(blocks: Rows, controls: Controls = ()) -> float | None:
     logs = np.log(_resampled(blocks, chosen))
     for rows, _ in controls:
         logs -= np.log(_resampled(rows, chosen)) / len(controls)
-    return float(np.std(logs, ddof=1)) * math.sqrt(n)
+    return float(np.std(logs, ddof=1)) * n / math.sqrt(n - 1)
 
 
 def half_width(

@@ -7,9 +7,10 @@ is decided here, on the farm's side.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import compress
 from types import MappingProxyType
 
 from farm.core.errors import DeviceError, DeviceLost
@@ -104,17 +105,17 @@ def difference(before: DeviceFacts, after: DeviceFacts) -> str:
 
 def _group(agent: Agent, jobs: Sequence[Job], terms: _Terms) -> list[Measurement | DeviceError]:
     courses = [_Course(job) for job in jobs]
-    taking_part = courses
+    left = list(range(len(courses)))
     for number in range(1 if terms.facts.exact else terms.spec.max_sessions):
-        _hold_session(agent, taking_part, terms.spec, number)
-        judged = zip(taking_part, _outcomes(taking_part, courses, terms), strict=True)
-        taking_part = [course for course, o in judged if not _settled(course, o, terms.spec)]
-        if all(course.job.control for course in taking_part):
+        _hold_session(agent, [courses[i] for i in left], terms.spec, number)
+        outcomes = _outcomes(courses, terms)
+        left = [i for i in left if not _settled(courses[i], outcomes[i], terms.spec)]
+        if all(courses[i].job.control for i in left):
             # Control networks alone show enough of the device with the fewest sessions.
-            taking_part = [c for c in taking_part if len(c.sessions) < terms.spec.min_sessions]
-        if not taking_part:
+            left = [i for i in left if len(courses[i].sessions) < terms.spec.min_sessions]
+        if not left:
             break
-    return _outcomes(courses, courses, terms)
+    return outcomes
 
 
 def _hold_session(agent: Agent, courses: Sequence[_Course], spec: MeasureSpec, number: int) -> None:
@@ -153,10 +154,8 @@ def _settled(course: _Course, outcome: Measurement | DeviceError, spec: MeasureS
     return outcome.half_width_after(most) > spec.half_width
 
 
-def _outcomes(
-    wanted: Sequence[_Course], courses: Sequence[_Course], terms: _Terms
-) -> list[Measurement | DeviceError]:
-    """What came of those that are wanted as far as they got, judged by all of the group."""
+def _outcomes(courses: Sequence[_Course], terms: _Terms) -> list[Measurement | DeviceError]:
+    """What came of a group as far as it got, each judged by all."""
     telemetry = [block.telemetry for course in courses for block in course.blocks]
     probe_s = terms.baseline.clock_probe_s or verdict.fast_probe_s(telemetry)
     timed = [
@@ -172,20 +171,22 @@ def _outcomes(
         against = () if course.job.control else controls[course.job.network.space]
         return course.error or _measurement(course, terms, probe_s, against)
 
-    judged = {id(course): outcome(course) for course in courses}
-    spreads = [
-        o.spread
-        for course in courses
-        if not course.job.control and isinstance(o := judged[id(course)], Measurement)
-    ]
-    seen = [spread for spread in spreads if spread is not None]
-    group = math.sqrt(sum(spread**2 for spread in seen) / len(seen)) if len(seen) > 1 else None
+    outcomes = [outcome(course) for course in courses]
+    others = [not course.job.control for course in courses]
+    spread = _group_spread(compress(outcomes, others))
     return [
-        replace(o, group_spread=group)
-        if isinstance(o := judged[id(course)], Measurement) and not course.job.control
-        else o
-        for course in wanted
+        replace(o, group_spread=spread) if other and isinstance(o, Measurement) else o
+        for other, o in zip(others, outcomes, strict=True)
     ]
+
+
+def _group_spread(outcomes: Iterable[Measurement | DeviceError]) -> float | None:
+    """The root mean square of their spread; None for a network alone, and before two sessions."""
+    measured = [outcome for outcome in outcomes if isinstance(outcome, Measurement)]
+    spreads = [m.spread for m in measured if m.spread is not None]
+    if len(spreads) < 2:
+        return None
+    return math.sqrt(sum(spread**2 for spread in spreads) / len(spreads))
 
 
 def _measurement(

@@ -123,8 +123,8 @@ class Campaign:
         self._tried |= {request.id for request in chosen}
         self._work.measure_again(chosen)
         self._events.append(
-            f"{device} is left alone now: {len(chosen)} networks that it measured while it was "
-            "disturbed are measured again"
+            f"{device} is left alone now: {len(chosen)} of the networks that it measured while it "
+            "was disturbed are measured again"
         )
         return True
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -28,6 +28,13 @@ _PIPE_WIDTH = 160
 _SHOWN = 3
 """Networks that are named for each reason of failure; `--json` has them all."""
 
+_COLUMNS = (
+    *("device", "measured", "of them", "failed"),
+    *("Spearman", "Kendall", "off by", "held out", "busy"),
+)
+_WIDE_ONLY, _WIDE = ("Kendall", "held out", "busy"), 100
+"""Columns of the summary that are left out on a terminal of less than so many columns."""
+
 _STYLES = {"ok": "green", "note": "yellow", "missing": "red"}
 
 
@@ -46,32 +53,11 @@ def summary(s: Summary, resume: str) -> RenderableType:
     resume: the command that goes on with it.
     """
     stored = s.campaign
-    table = table_of(
-        "device",
-        "measured",
-        "of them",
-        "failed",
-        "Spearman",
-        "Kendall",
-        "off by",
-        "held out",
-        "busy",
-    )
+    wide, narrow = table_of(*_COLUMNS), table_of(*(c for c in _COLUMNS if c not in _WIDE_ONLY))
     for device in stored.plan.devices:
-        measured, failed = s.counts[device]
-        judgement = s.judgements[device]
-        busy = s.busy_fraction(device)
-        table.add_row(
-            device,
-            str(measured),
-            ", ".join(f"{n} {verdict}" for verdict, n in sorted(s.verdicts[device].items())),
-            str(failed),
-            _figure(judgement.spearman),
-            _figure(judgement.kendall),
-            _share(judgement.error_median),
-            str(len(judgement.predictions)),
-            "–" if busy is None else f"{busy:.0%}",
-        )
+        row = _row(s, device)
+        wide.add_row(*row.values())
+        narrow.add_row(*(text for c, text in row.items() if c not in _WIDE_ONLY))
     head = (
         f"Campaign {stored.id} ({stored.plan.space}) is {stored.state}: "
         f"{stored.measured} of {stored.requested} measured, {stored.failed} failed, "
@@ -82,7 +68,37 @@ def summary(s: Summary, resume: str) -> RenderableType:
         "that the predictor never saw."
     )
     rest = [*_older(s), *_failures(s), *_trust(s, resume), *_next(s, resume)]
-    return Group(head, table, Text(note, style="dim"), *rest)
+    return Group(head, _ByWidth(wide, narrow), Text(note, style="dim"), *rest)
+
+
+def _row(s: Summary, device: str) -> dict[str, str]:
+    """A device's cells, by column."""
+    measured, failed = s.counts[device]
+    judgement = s.judgements[device]
+    busy = s.busy_fraction(device)
+    cells = (
+        device,
+        str(measured),
+        ", ".join(f"{n} {verdict}" for verdict, n in sorted(s.verdicts[device].items())),
+        str(failed),
+        _figure(judgement.spearman),
+        _figure(judgement.kendall),
+        _share(judgement.error_median),
+        str(len(judgement.predictions)),
+        "–" if busy is None else f"{busy:.0%}",
+    )
+    return dict(zip(_COLUMNS, cells, strict=True))
+
+
+@dataclass(frozen=True)
+class _ByWidth:
+    """One table or the other, as there is room."""
+
+    wide: RenderableType
+    narrow: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self.wide if options.max_width >= _WIDE else self.narrow
 
 
 def predictions(s: Summary, plot: Path | None, resume: str) -> RenderableType:

@@ -151,7 +151,8 @@ def _settled(course: _Course, outcome: Measurement | DeviceError, spec: MeasureS
         return True
     affordable = int(done * spec.budget_s / outcome.device_s) if outcome.device_s else done
     most = min(spec.max_sessions, max(affordable, done + 1))
-    return outcome.half_width_after(most) > spec.half_width
+    # A single block says nothing of what more of them would.
+    return spec.half_width < outcome.half_width_after(most) < math.inf
 
 
 def _outcomes(courses: Sequence[_Course], terms: _Terms) -> list[Measurement | DeviceError]:

@@ -117,7 +117,9 @@ def test_a_cancelled_campaign_goes_on_with_resume(farm):
 
 
 def test_what_was_disturbed_is_measured_again_as_the_launch_says(farm, tmp_path):
-    spiky = FAKES.replace('FakeAgent"}', 'FakeAgent", disturb: spike, controls: {every: 0}}', 1)
+    spiky = FAKES.replace(
+        'FakeAgent"}', 'FakeAgent", disturb: spike, noise: 1.0, controls: {every: 0}}', 1
+    )
     (tmp_path / "cluster.yaml").write_text(spiky)
     _, out, _ = farm(*LAUNCH, "--holdout", "1", "--store", "kept here")
     assert "6 contended" in out

@@ -22,7 +22,8 @@ Written by `python -m docs.commands` from the commands themselves; a test holds 
 date.
 
 Results go to stdout, progress and errors to stderr. Exit codes: 0 done (whatever the verdicts),
-1 the work failed, 2 usage or configuration, 130 interrupted.
+1 the work failed, 2 usage or configuration, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM);
+the last two say in one line what is kept and which command goes on.
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -279,6 +280,13 @@ def main() -> None:
         _fail(str(e), e.exit_code)
     except TyperException as e:
         _fail(_usage(e), e.exit_code)
+    except BrokenPipeError:
+        # Who read our output has seen enough, as `head` has; nothing can be said to it any more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as e:
+        of = f"{e.filename}: " if e.filename else ""
+        _fail(f"{of}{e.strerror or e}; look whether the disk and its folders are as they should", 1)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted; `farm campaign resume` goes on with a campaign", _INTERRUPTED)
 

@@ -136,22 +136,31 @@ def summarised(found: Sequence[tuple[Measurement, float]]) -> Campaign:
 
 
 def reference_s(halves: Sequence[Sequence[tuple[Measurement, float]]]) -> np.ndarray:
-    """(N,) seconds: the statistic of record over the blocks of all halves."""
-    joined = []
-    for both in zip(*halves, strict=True):
-        parts = [measurement for measurement, _ in both]
-        sessions = [len(part.warmup_s) for part in parts]
-        blocks = [
-            replace(block, session=block.session + sum(sessions[:i]))
-            for i, part in enumerate(parts)
-            for block in part.blocks
-        ]
-        controls = tuple(
-            replace(same[0], blocks_s=tuple(row for control in same for row in control.blocks_s))
-            for same in zip(*(part.controls for part in parts), strict=True)
-        )
-        joined.append(replace(parts[0], blocks=tuple(blocks), controls=controls).latency_s)
-    return np.array(joined)
+    """(N,) seconds: the statistic of record over the sessions of all halves."""
+    networks = zip(*halves, strict=True)
+    return np.array([joined([m for m, _ in parts]).latency_s for parts in networks])
+
+
+def joined(parts: Sequence[Measurement]) -> Measurement:
+    """A measurement of all their sessions, with the control networks that every part has."""
+    starts = np.cumsum([0, *(len(part.warmup_s) for part in parts)])
+    blocks = [
+        replace(block, session=block.session + int(start))
+        for part, start in zip(parts, starts, strict=False)
+        for block in part.blocks
+    ]
+    timed = [{one.series: one for one in part.controls} for part in parts]
+    controls = [
+        replace(last, blocks_s=tuple(row for one in timed for row in one[series].blocks_s))
+        for series, last in timed[-1].items()
+        if all(series in one for one in timed)
+    ]
+    return replace(
+        parts[0],
+        blocks=tuple(blocks),
+        warmup_s=tuple(row for part in parts for row in part.warmup_s),
+        controls=tuple(controls),
+    )
 
 
 def told(
@@ -273,9 +282,9 @@ def _say(text: str) -> None:
 
 
 def summary(found: Mapping[str, Mapping[str, Any]], factors: Sequence[float]) -> dict[str, Any]:
-    """common_factor_median: of `common_factors`. variation_ratio_metaschedule: how many times as far
-    apart its two campaigns are as ours, by the median over networks of the mean that it reports, in
-    the condition where that is least."""
+    """common_factor_median: of `common_factors`. variation_ratio_metaschedule: how many times as
+    far apart its two campaigns are as ours, by the median over networks of the mean that it
+    reports, in the condition where that is least."""
     return {
         **found,
         "variation_ratio_metaschedule": min(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +10,16 @@ import pytest
 
 from benchmarks import fidelity
 from farm.core.values import Network
-from farm.measurement.record import Block, Measurement, MeasureSpec
+from farm.measurement.drift_correction import Baseline
+from farm.measurement.record import Block, Control, Measurement, MeasureSpec
+
+CONTROL = ("nb201/c", "k")
 
 
-def measured(*latencies_s: float, slowdown: tuple[float, ...] = ()) -> Measurement:
-    """A session with one block for each latency."""
+def measured(*latencies_s: float, control_s: Sequence[float] = ()) -> Measurement:
+    """A session with one block for each latency, and what a control network took in it, which takes
+    a second at the baseline."""
+    rows = tuple((latency_s,) for latency_s in control_s)
     return Measurement(
         network=Network("nb201", "a"),
         device="cpu1",
@@ -26,7 +32,7 @@ def measured(*latencies_s: float, slowdown: tuple[float, ...] = ()) -> Measureme
         device_s=2.0,
         measured_at="2026-01-01T00:00:00+00:00",
         warmup_taken_s=0.5,
-        slowdown=slowdown,
+        controls=(Control(CONTROL, rows, 1.0),) if rows else (),
     )
 
 
@@ -37,12 +43,34 @@ def test_campaigns_are_compared_network_by_network():
     assert found["spearman"] == 1.0
 
 
-def test_a_reference_joins_the_sessions_of_its_halves_each_at_its_own_speed():
+def test_a_reference_joins_the_sessions_of_its_halves_with_what_the_controls_did_in_them():
+    """Twice as slow in the second half, where the fastest quarter of all ten sessions is not."""
+    first = [1.0, 1.02, 1.04, 1.1, 1.2]
+    second = [2 * latency_s for latency_s in first]
     halves = [
-        [(measured(1.0, 1.0, 1.2), 0.0)],
-        [(measured(2.4, 2.2, slowdown=(2.0, 2.0)), 0.0)],
+        [(measured(*first, control_s=[1.0] * 5), 0.0)],
+        [(measured(*second, control_s=[2.0] * 5), 0.0)],
     ]
-    assert fidelity.reference_s(halves) == pytest.approx(1.1)
+    (found,) = [fidelity.joined([m for m, _ in both]) for both in zip(*halves, strict=True)]
+    assert [b.session for b in found.blocks] == list(range(10))
+    assert found.controls[0].blocks_s == ((1.0,),) * 5 + ((2.0,),) * 5
+    assert len(found.warmup_s) == 10
+    expected = (1.0 + 1.02 + 0.5 * 1.04) / 2.5
+    assert fidelity.reference_s(halves) == pytest.approx([expected])
+    slow_only = [halves[1], halves[1]]
+    assert fidelity.reference_s(slow_only) == pytest.approx([(2 * 1.0 + 0.5 * 1.02) / 2.5])
+
+
+def test_a_reference_is_against_the_controls_that_both_halves_have():
+    halves = [[(measured(1.0, 1.0), 0.0)], [(measured(1.0, 1.0, control_s=[2.0, 2.0]), 0.0)]]
+    assert fidelity.reference_s(halves) == pytest.approx([1.0])
+
+
+def test_campaigns_are_told_at_the_baseline_that_all_of_them_refined():
+    early = measured(1.5, 1.5, control_s=[1.5, 1.5])
+    fixed = {"f": Baseline({CONTROL: (2.0,) * 5})}
+    ((later, share_s),) = fidelity.told([(early, 0.5)], fixed)
+    assert (early.latency_s, later.latency_s, share_s) == pytest.approx((1.0, 2.0, 0.5))
 
 
 def test_a_campaign_costs_what_its_controls_cost():
@@ -52,3 +80,17 @@ def test_a_campaign_costs_what_its_controls_cost():
     timed_s = sum(m.timed_s for m in both)
     assert found.timed_fraction == pytest.approx(timed_s / 6.0)
     assert timed_s == pytest.approx(2 * 0.5 + 0.2 + 0.02 + 0.4 + 0.04)
+
+
+def test_fresh_stores_are_compared_each_at_its_own_baseline(monkeypatch):
+    """The second took networks and its baseline for a tenth slower, so that both factors tell."""
+    stores = iter([(1.0, 1.0), (1.1, 1.1), (1.1, 1.0)])
+
+    def campaign(_networks, _spec, baseline):
+        latency_s, level_s = next(stores)
+        baseline["f"] = Baseline({CONTROL: (level_s,) * 5})
+        return [(measured(latency_s, latency_s, control_s=[1.1, 1.1]), 0.0)] * 3
+
+    monkeypatch.setattr(fidelity, "farms_campaign", campaign)
+    lab = fidelity.Lab([], [])
+    assert fidelity.common_factors(lab, 3) == pytest.approx([0.21, 1 - 1 / 1.1])

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from farm.core.values import DeviceFacts, Network
+from farm.measurement.drift_correction import Baseline, change
 from farm.measurement.record import Measurement, MeasureSpec
 from farm.store import rows
 from farm.store.baselines import BaselineStore
@@ -70,9 +71,17 @@ class HealthStore(BaselineStore):
         self, measurements: Sequence[Measurement], now: Mapping[str, str | None]
     ) -> list[Measurement]:
         revisions = {d: {e.fingerprint: e for e in self.revisions(d)} for d in now}
+        baselines = {d: self.baselines(d) for d in now}
         found = []
         for m in measurements:
             times = factor(revisions[m.device], m.fingerprint, now[m.device])
+            if times is not None and m.fingerprint != now[m.device]:
+                # They may have been refined since it was decided, and latencies are told at them.
+                then, current = (
+                    baselines[m.device].get(one or "", Baseline())
+                    for one in (m.fingerprint, now[m.device])
+                )
+                times = change(then, current) or times
             if times is not None:
                 found.append(m if times == 1 else _scaled(m, times))
         return found

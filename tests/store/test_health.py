@@ -106,28 +106,12 @@ class TestQuarantine:
         assert store.quarantined("cpu1").reason == "its fan is broken"
         assert store.quarantined("cpu1").manual
 
-    def test_invalidates_what_was_measured_after_the_last_good_control(self, store):
-        first, _ = rows_of(store)
-        controled(store)
-        (good,) = store.controls("cpu1", CONTROLS, 5, 5)
-        second, _ = rows_of(store)
-        assert store.quarantine("cpu1", "drifted", after=good.last_id) == 2
-        assert store.campaign(first).measured == 2
-        assert store.campaign(second).measured == 0
-        sql = "SELECT DISTINCT invalidated FROM measurements WHERE invalidated IS NOT NULL"
-        assert database.column(store, sql) == ["suspect: drifted"]
-
-    def test_is_one_transaction_with_what_it_invalidates(self, store):
+    def test_takes_nothing_back(self, store):
         name, _ = rows_of(store)
-        database.rows(
-            store,
-            """CREATE TRIGGER broken BEFORE UPDATE OF invalidated ON measurements
-               BEGIN SELECT RAISE(ABORT, 'broken off'); END""",
-        )
-        with pytest.raises(StoreError, match="broken off"):
-            store.quarantine("cpu1", "drifted", after=0)
-        assert store.quarantined("cpu1") is None
+        controled(store)
+        store.quarantine("cpu1", "its control networks fail")
         assert store.campaign(name).measured == 2
+        assert len(store.controls("cpu1", CONTROLS, 5, 5)) == 1
 
 
 class TestControls:
@@ -158,6 +142,14 @@ class TestControls:
         assert len(store.measurements()) == 2
         assert store.campaign(name).requested == 2
         assert len(store.measurements(purpose="control")) == 2
+
+    def test_are_those_after_a_measurement_where_that_is_asked(self, store):
+        for number in range(1, 5):
+            controled(store, number * 1e-3)
+        second = store.controls("cpu1", CONTROLS, 5, 5)[1]
+        found = store.controls("cpu1", CONTROLS, 1, 5, after=second.last_id)
+        small = [one.latency_s[CONTROLS[0].id, "k"] * 1e3 for one in found]
+        assert small == pytest.approx([3, 4])
 
     def test_that_were_invalidated_are_shown_only_where_asked_for(self, store):
         controled(store)
@@ -212,6 +204,24 @@ class TestRevisions:
         store.see(FACTS)
         assert [m.latency_s for m in store.as_now(store.measurements())] == [0.002]
         assert [m.latency_s for m in store.as_of_last(store.measurements())] == [0.004]
+
+    def test_follow_baselines_that_were_refined_since(self, store):
+        """Latencies are told at them: 1.2 as slow, of which the first rounds saw 1.5."""
+        controled(store, 0.001)
+        _, requests = rows_of(store)
+        again = asked(store, devices=["cpu1"])[1]
+        self.decided(store, "rebased", FACTS.fingerprint, 1.5)
+        for latency_s in (0.0015, 0.0012, 0.0012, 0.0012, 0.0012):
+            controled(store, latency_s, SLOW)
+        slow = replace(measurement(A, latency_s=0.0012), fingerprint=SLOW.fingerprint)
+        store.record(again[0], slow)
+        assert store.measurements(network=A)[0].latency_s == pytest.approx(0.001)
+        found = [m.latency_s for m in store.as_now(store.measurements(network=A))]
+        assert found == pytest.approx([0.0012, 0.0012])
+        store.see(FACTS)
+        found = [m.latency_s for m in store.as_now(store.measurements(network=A))]
+        assert found == pytest.approx([0.001, 0.001])
+        assert len(requests) == 2
 
     def test_once_decided_stay(self, store):
         self.decided(store, "same", FACTS.fingerprint)

@@ -18,8 +18,7 @@ import pytest
 
 from farm.core.errors import StoreBusy, StoreError, StoreFull, StoreNewer, UnknownName
 from farm.core.values import Artifact, DeviceFacts, Network, Program
-from farm.measurement.drift_correction import Baseline
-from farm.measurement.record import Block, Failure, Measurement, MeasureSpec
+from farm.measurement.record import Block, Control, Failure, Measurement, MeasureSpec
 from farm.measurement.verdict import Rejection
 from farm.store import Plan, Store, StoreLock
 from farm.store.edge import translated
@@ -54,7 +53,7 @@ def measurement(network=A, device="cpu1", latency_s=0.001, device_s=0.5):
                 4,
                 {},
                 session=1,
-                rejected=Rejection("contended", "so"),
+                rejected=Rejection("clock", "so"),
             ),
         ),
         warmup_s=((0.1, 0.05), (0.2,)),
@@ -77,32 +76,10 @@ def test_a_plan_comes_back_as_it_was(store):
 
 def test_a_measurement_comes_back_with_everything(store):
     name, requests = asked(store)
-    store.record(requests[0], measurement())
-    assert store.measured(campaign=name) == [(requests[0], measurement())]
-
-
-def test_the_usual_clock_is_that_of_the_first_measurement(store):
-    _, requests = asked(store)
-    assert store.baselines("cpu1") == {}
-    for request, clock_probe_s in zip(requests[::2], (4e-5, 5e-5), strict=True):
-        found = replace(measurement(request.network), clock_probe_s=clock_probe_s)
-        store.record(request, replace(found, blocks=found.blocks[:1]))
-    assert store.baselines("cpu1") == {FACTS.fingerprint: Baseline(4e-5)}
-    assert store.baselines("pi") == {}
-
-
-def test_an_controls_usual_latency_is_that_of_its_first_measurement_that_counts(store):
-    for latency_s, rejected in (
-        (1.0, Rejection("contended", "by a test")),
-        (2.0, None),
-        (3.0, None),
-    ):
-        (request,) = store.control_requests([A], "cpu1")
-        block = Block((latency_s,), 1, {}, rejected=rejected)
-        store.record(request, replace(measurement(), blocks=(block,)))
-    assert store.baselines("cpu1")[FACTS.fingerprint].controls_s == {(A.id, "k"): 2.0}
-    store.invalidate("cpu1", "by a test")
-    assert store.baselines("cpu1") == {}
+    controls = (Control(("nb201/c", "k"), ((0.1, 0.2), (0.3,)), 0.1),)
+    full = replace(measurement(), controls=controls, group_spread=0.01, clock_probe_s=4e-5)
+    store.record(requests[0], full)
+    assert store.measured(campaign=name) == [(requests[0], full)]
 
 
 def test_progress_is_requests_minus_outcomes(store):

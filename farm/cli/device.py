@@ -147,7 +147,8 @@ def _parsed(settings: list[str]) -> dict[str, Any]:
         key, equals, text = setting.partition("=")
         try:
             found[key] = YAML(typ="safe").load(text)
-        except YAMLError as e:
+        except (YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:
+            # The last five are ruamel's own mistakes with odd values, such as the 40th of a month.
             raise UsageError(f"--set {setting}: {text!r} is not YAML") from e
         if not key or not equals:
             raise UsageError(f"--set takes KEY=VALUE, got {setting!r}")

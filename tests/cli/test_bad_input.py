@@ -94,6 +94,27 @@ def test_what_export_cannot_write_is_named_with_its_option(farm, tmp_path):
     assert (code, "/proc/x.csv cannot be written: " in err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("new", "--set", "threads=2026-13-45"),
+        ("new", "--set", "threads=[1"),
+        ("new", "--set", "threads=.inf"),
+        ("new", "--set", "measure={timeout_s: 1e7}"),
+        ("new", "--set", "target=a\x07b"),
+        ("new", "--set", "controls=5"),
+        ("new", "--set", "threads"),
+        ("a: b\nc", "--set", "threads=1"),
+    ],
+    ids=ascii,
+)
+def test_a_device_that_makes_no_sense_is_not_added(farm, words, tmp_path):
+    before = everything(tmp_path)
+    code, out, err = farm("device", "add", *words, "--kind", "cpu")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert everything(tmp_path) == before
+
+
 def test_whoever_reads_the_output_may_have_seen_enough(tmp_path):
     (tmp_path / "cluster.yaml").write_text(FAKES)
     done = subprocess.run(

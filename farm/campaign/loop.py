@@ -7,6 +7,7 @@ campaign that died anywhere goes on by running again; what it was doing then is 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
@@ -70,6 +71,7 @@ class Campaign:
         self._evidence = Evidence(store, name, self.plan, searched)
         self._started_s = time.monotonic()
         self._tried = {request.id for request in again}
+        self._repeated = Counter(request.device for request in again)
         self._given_up: set[str] = set()
         self._events: list[str] = []
         self._work.measure_again(again)
@@ -88,7 +90,8 @@ class Campaign:
             if not self._exhausted:
                 self._choose()
             # Before anything starts: devices of this computer should be measured undisturbed.
-            self._evidence.look(sum(map(sum, self._store.counts(self.name).values())))
+            ended = sum(map(sum, self._store.counts(self.name).values()))
+            self._evidence.look(ended + len(self._work.improved))
             self._work.start()
             if self._work.idle and self._repeat():
                 self._work.start()
@@ -121,10 +124,12 @@ class Campaign:
         if not chosen or sum(m.device_s for _, m in disturbed[:GROUP]) > left_s:
             return False
         self._tried |= {request.id for request in chosen}
+        self._repeated[device] += len(chosen)
         self._work.measure_again(chosen)
+        one = len(chosen) == 1
         self._events.append(
-            f"{device} is left alone now: {len(chosen)} of the networks that it measured while it "
-            "was disturbed are measured again"
+            f"{device} is left alone now: {len(chosen)} network{'' if one else 's'} that it "
+            f"measured while it was disturbed {'is' if one else 'are'} measured again"
         )
         return True
 
@@ -178,8 +183,11 @@ class Campaign:
         wanted = asked if self._exhausted else self.plan.budget + self.plan.holdout
         requests = self._work.measuring.get(device, ())
         doing = self._doing(device, measured + failed >= wanted)
+        found = self._counts[device].of(doing, measured, failed, wanted, elapsed_s)
+        repeated = sum(request.device == device for request, _ in self._work.improved)
         return replace(
-            self._counts[device].of(doing, measured, failed, wanted, elapsed_s),
+            found,
+            again=found.again + self._repeated[device] - repeated,
             group=sum(request.purpose != "control" for request in requests),
             verdicts=self._evidence.verdicts[device],
             curve=self._evidence.curves[device],

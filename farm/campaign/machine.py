@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from agents.cpu import own_cores
 
-_WATCHED_S = 1.5
+_WATCHED_S = 3.0
 """How long the cores are watched: other programs come in bursts."""
 
 
@@ -38,7 +38,7 @@ class Machine:
 
 
 def look() -> Machine:
-    """Look at this computer, for a second or two."""
+    """Look at this computer, for a few seconds."""
     cores = own_cores()
     before = _busy_ticks(cores)
     time.sleep(_WATCHED_S)

@@ -44,7 +44,7 @@ class DeviceProgress:
 
     doing: see `WAITING` and those before it; group: how many networks it measures just now.
     ended: the most requests that had their outcome at a time, so that it never goes down.
-    again: how many of those were taken back, and are yet to end again.
+    again: how many of those are measured again, and have not ended again.
     verdicts: of its measurements that count, as of a moment ago.
     rate_per_min: outcomes a minute in this run. left_s: None while it cannot be known.
     """
@@ -130,7 +130,7 @@ class Evidence:
     def look(self, ended: int) -> None:
         """Bring it up to date, if something new has ended and enough time has passed.
 
-        ended: how many requests have their outcome.
+        ended: a number that grows with each outcome.
         """
         began_s = self._clock()
         if ended in (0, self._ended) or began_s < self._next_s:

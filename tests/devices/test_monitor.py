@@ -227,6 +227,7 @@ class TestDisturbed:
             "a is left alone now: 8 networks that it measured while it was disturbed are measured "
             "again"
         )
+        assert [p.devices["a"].again for p in seen if p.devices["a"].again] == [8]
         assert summary.verdicts["a"]["throttled"] == 0
         with farm.store() as store:
             spent_s = store.device_seconds("c1")

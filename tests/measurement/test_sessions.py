@@ -12,7 +12,7 @@ from farm.core.errors import DeviceLost, NetworkCrashed, WrongOutput, blaming
 from farm.core.values import Artifact, DeviceFacts, Network, Program, TensorSpec
 from farm.measurement import verdict
 from farm.measurement.drift_correction import Baseline
-from farm.measurement.record import Block, Job, Measurement, MeasureSpec, Session
+from farm.measurement.record import Block, Job, Measurement, MeasureSpec, Session, share
 from farm.measurement.sessions import difference, groups, measure
 from farm.measurement.verdict import RULES, Rejection
 
@@ -398,3 +398,35 @@ class TestVerdicts:
 def test_a_spec_that_cannot_be_measured_by_is_refused(change, says):
     with pytest.raises(ValueError, match=says.replace("(", r"\(")):
         MeasureSpec(**change)
+
+
+class TestPrecision:
+    def test_from_two_per_cent_on_makes_short_work(self):
+        coarse = MeasureSpec().at_precision(0.05)
+        assert (coarse.half_width, coarse.min_sessions) == (0.05, 2)
+        assert coarse.budget_s < MeasureSpec().budget_s
+        fine = MeasureSpec().at_precision(0.019)
+        assert fine == replace(MeasureSpec(), half_width=0.019)
+
+    def test_makes_no_more_work_than_was_asked_for(self):
+        quick = MeasureSpec(min_sessions=1, max_sessions=1, budget_s=0.1, block_s=0.01)
+        assert quick.at_precision(0.05) == replace(quick, half_width=0.05, warmup_s=0.1)
+
+    @pytest.mark.parametrize("half_width", [0.0, -0.1, 1.0, float("nan"), float("inf")])
+    def test_that_is_none_is_refused(self, half_width):
+        with pytest.raises(ValueError, match="a precision is between 0 and 100 %, got"):
+            MeasureSpec().at_precision(half_width)
+
+    @pytest.mark.parametrize("text", ["5%", " 5 % ", "0.05", "5e-2"])
+    def test_is_read_as_a_share(self, text):
+        assert share(text) == pytest.approx(0.05)
+
+    @pytest.mark.parametrize("text", ["", "%", "5 percent", "5%%"])
+    def test_that_is_no_number_is_refused(self, text):
+        with pytest.raises(ValueError, match="a share is written as 5% or"):
+            share(text)
+
+
+def test_the_disturbed_blocks_of_a_measurement_are_a_share():
+    found, _ = measured(lambda _c, _s, r: block(steal_s=0.02) if r == 0 else block())
+    assert found.disturbed == 0.25

@@ -32,7 +32,9 @@ from farm.measurement.verdict import VERDICTS
 from farm.prediction.hwl import Encoding, entry, known, normalisation
 from farm.prediction.selection import Chooser
 from farm.spaces import space
+from farm.spaces.base import ONNX
 from farm.spaces.given import given_network
+from farm.spaces.ops import Shape
 from farm.store import Request, Store, StoredModels, StoreLock
 
 EXECUTORS = ("ray", "inline")
@@ -175,8 +177,24 @@ class Farm:
             free = [device for device in wanted if device not in fresh]
             if free:
                 fresh |= self._measure(parsed, models, free, store, executor)
-            entries = [entry(device, fresh.get(device), cached[device]) for device in references]
+            shapes = self._shapes(parsed, models or store.models)
+            entries = [
+                replace(entry(device, fresh.get(device), cached[device]), shape=shapes.get(device))
+                for device in references
+            ]
             return Encoding(parsed, tuple(entries), normalisation(store, references))
+
+    def _shapes(self, network: Network, models: Mapping[str, bytes]) -> dict[str, Shape]:
+        """What a network from a file is measured with on each reference; else nothing."""
+        if network.space != ONNX:
+            return {}
+        from farm.spaces.onnx.files import OnnxFiles
+
+        files = OnnxFiles(models)
+        return {
+            device: files.input_shape(network, self.config.device(device).spec.batch)
+            for device in self.config.references
+        }
 
     def _measure(
         self,

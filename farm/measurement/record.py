@@ -32,7 +32,8 @@ class MeasureSpec:
     pause_s: pause between two rounds.
     flush_bytes: so much memory is written before each sample, which is then a single run with
         cold caches; 0 measures with warm ones.
-    batch: batch size of the network's input; the latency is of the whole batch.
+    batch: batch size of networks that leave theirs open, as those of search spaces do; the latency
+        is of the whole batch.
     seed: of the weights and the input.
     timeout_s: limit for what a network does at a stretch: to load, to warm up, a block.
     """

@@ -28,6 +28,7 @@ class ReferenceLatency:
     source: `measured` for this query, or `cached` in the store before it.
     verdict: what the measurement is worth, see `farm.measurement.verdict`.
     latency_s: None where the network was not measured on the device, or failed there.
+    shape: of the input that it is measured with, where a file and not a search space says it.
     """
 
     device: str
@@ -38,6 +39,7 @@ class ReferenceLatency:
     samples: int
     verdict: str | None = None
     reason: str | None = None
+    shape: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,13 @@ class Encoding:
         return tuple(r.latency_s is not None for r in self.references)
 
     @property
+    def shape(self) -> tuple[int | str, ...] | None:
+        """Of the input of a network from a file; `batch` where references differ in it."""
+        shapes = {r.shape for r in self.references}
+        first = self.references[0].shape
+        return first if first is None or len(shapes) == 1 else ("batch", *first[1:])
+
+    @property
     def missing(self) -> Mapping[str, str]:
         """Why there is no value, by reference device."""
         return {r.device: r.reason or "unknown" for r in self.references if r.latency_s is None}
@@ -87,6 +96,7 @@ class Encoding:
     def to_json(self) -> dict[str, Any]:
         return {
             "network": self.network.id,
+            **({} if self.shape is None else {"shape": list(self.shape)}),
             "references": [
                 {
                     "device": r.device,
@@ -97,6 +107,7 @@ class Encoding:
                     "samples": r.samples,
                     "verdict": r.verdict,
                     **({"reason": r.reason} if r.reason else {}),
+                    **({} if r.shape is None else {"shape": list(r.shape)}),
                 }
                 for r in self.references
             ],

@@ -8,9 +8,11 @@ older ones is in the words of its time.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+from farm.store.onnx_models import StoredModels
 from farm.store.sqlite import Database, Migrations
 
 migrations = Migrations("farm")
@@ -267,6 +269,24 @@ _BASELINES = (
         fingerprint TEXT NOT NULL REFERENCES facts(fingerprint), after INTEGER NOT NULL,
         shift REAL NOT NULL, reason TEXT NOT NULL, began_at TEXT NOT NULL) STRICT""",
 )
+
+
+@migrations()
+def m009_batch_of_files(db: Database) -> None:
+    """A device's batch size was measured of every ONNX file, whatever the file said: these results
+    are of another network, and do not count any more."""
+    _, _, file = db.conn.execute("PRAGMA database_list").fetchone()
+    models = StoredModels(Path(file).parent)
+    found = db.conn.execute(
+        """SELECT id, network, spec ->> 'batch' FROM measurements
+           WHERE network LIKE 'onnx/%' AND invalidated IS NULL AND spec ->> 'batch' IS NOT NULL"""
+    )
+    for id, network, measured in found.fetchall():
+        said = models.batch(network.removeprefix("onnx/"))
+        if said not in (None, measured):
+            reason = f"measured at batch size {measured}, but the ONNX file says {said}"
+            sql = "UPDATE measurements SET invalidated = ? WHERE id = ?"
+            db.conn.execute(sql, [reason, id])
 
 
 def _typical_s(blocks: list[dict[str, Any]]) -> float:

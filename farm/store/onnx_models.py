@@ -43,6 +43,18 @@ class StoredModels(Mapping[str, bytes]):
         with translated(path):
             return path.read_bytes()
 
+    def batch(self, code: str) -> int | None:
+        """The size of the first axis of a model's input; None where that cannot be told."""
+        import onnx
+        from google.protobuf.message import DecodeError
+
+        try:
+            model = onnx.load_from_string(self[code])
+        except (KeyError, DecodeError):
+            return None
+        axes = [axis for i in model.graph.input[:1] for axis in i.type.tensor_type.shape.dim[:1]]
+        return axes[0].dim_value if axes else None
+
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(path.stem for path in self._folder.glob("*.onnx")))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import helper
 
 from farm.farm import Farm
+from tests.onnx_models import cnn, model
 
 pytestmark = pytest.mark.slow
 
@@ -28,28 +30,58 @@ def farm(tmp_path) -> Farm:
     return Farm.open(tmp_path / "cluster.yaml")
 
 
-def test_each_has_a_build_of_its_own(farm):
-    assert [r.source for r in farm.hwl(CELL).references] == ["measured", "measured"]
+def measured_shapes(farm: Farm) -> dict[str, tuple[int, ...]]:
+    """What each device was given, by what was built for it."""
     with farm.store() as store:
         measured = {m.device: m for m in store.measurements()}
     assert {device: m.spec.batch for device, m in measured.items()} == {"one": 1, "four": 4}
-    shapes = {}
-    for device, measurement in measured.items():
-        artifact = farm._artifacts().get(measurement.build_key)
-        shapes[device] = artifact.program.inputs[0].shape
-    assert shapes == {"one": (1, 3, 32, 32), "four": (4, 3, 32, 32)}
+    return {
+        device: farm._artifacts().get(m.build_key).program.inputs[0].shape
+        for device, m in measured.items()
+    }
+
+
+def test_each_has_a_build_of_its_own(farm):
+    assert [r.source for r in farm.hwl(CELL).references] == ["measured", "measured"]
+    assert measured_shapes(farm) == {"one": (1, 3, 32, 32), "four": (4, 3, 32, 32)}
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "said", "expected"),
+    [
+        ((8, 3, 12, 12), None, (8, 3, 12, 12), [(8, 3, 12, 12)] * 2),
+        (("n", 3, 12, 12), "2,3,12,12", (2, 3, 12, 12), [(2, 3, 12, 12)] * 2),
+        (("n", 3, 12, 12), None, ("batch", 3, 12, 12), [(1, 3, 12, 12), (4, 3, 12, 12)]),
+    ],
+    ids=["fixed", "given", "open"],
+)
+def test_a_file_is_measured_at_what_it_says(farm, tmp_path, declared, given, said, expected):
+    onnx.save(cnn(input_shape=declared), tmp_path / "net.onnx")
+    encoding = farm.hwl(str(tmp_path / "net.onnx"), input_shape=given)
+    assert (encoding.shape, [r.shape for r in encoding.references]) == (said, expected)
+    assert measured_shapes(farm) == dict(zip(("one", "four"), expected, strict=True))
+
+
+def test_a_product_from_the_left_and_a_scalar_are_measured_as_they_are(farm, tmp_path):
+    left, whole = np.ones((6, 9), np.float32), (9, 5)
+    for name, nodes, weights in (
+        ("product", [helper.make_node("MatMul", ["w", "x"], ["y"])], {"w": left}),
+        ("scalar", [helper.make_node("ReduceMean", ["x"], ["y"], keepdims=0)], {}),
+    ):
+        onnx.save(model(nodes, weights, whole), tmp_path / f"{name}.onnx")
+        encoding = farm.hwl(str(tmp_path / f"{name}.onnx"))
+        assert [r.source for r in encoding.references] == ["measured", "measured"]
+        assert encoding.shape == whole
 
 
 def test_a_network_that_takes_only_one_image_fails_there_and_goes_on_elsewhere(farm, tmp_path):
-    shapes = {"x": (1, 4), "w": (1, 4), "y": (2, 4)}
-    typed = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items()]
-    weight = helper.make_tensor("w", TensorProto.FLOAT, (1, 4), [1.0] * 4)
-    nodes = [helper.make_node("Concat", ["x", "w"], ["y"], axis=0)]
-    graph = helper.make_graph(nodes, "mixing", typed[:1], typed[2:], [weight])
-    opsets = [helper.make_opsetid("", 17)]
-    path = tmp_path / "mixing.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
-    one, four = farm.hwl(str(path)).references
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["turned"], perm=[1, 0]),
+        helper.make_node("MatMul", ["turned", "w"], ["y"]),
+    ]
+    mixing = model(nodes, {"w": np.ones((1, 5), np.float32)}, ("n", 4))
+    onnx.save(mixing, tmp_path / "mixing.onnx")
+    one, four = farm.hwl(str(tmp_path / "mixing.onnx")).references
     assert one.source == "measured"
     assert four.latency_s is None
     assert "does not take a batch of 4" in four.reason

@@ -55,6 +55,26 @@ def test_hwl_of_an_open_size_takes_the_shape_that_is_given(farm):
     assert len(networks) == 2
 
 
+def test_hwl_says_what_input_a_file_was_measured_with(files):
+    onnx.save(cnn(input_shape=(8, 3, 12, 12)), "eight.onnx")
+    said = json.loads(files("hwl", "eight.onnx", "--json")[1])
+    assert said["shape"] == [8, 3, 12, 12]
+    assert [r["shape"] for r in said["references"]] == [[8, 3, 12, 12]] * 2
+    assert f"{said['network']}, input 8,3,12,12\n" in files("hwl", "eight.onnx")[1]
+    assert "shape" not in json.loads(files("hwl", CELL, "--json")[1])
+
+
+def test_an_open_batch_is_told_of_each_device(files, tmp_path):
+    plain, batched = 'b: {kind: "tests.fakes:FakeAgent"', ", measure: {batch: 4}"
+    config = (tmp_path / "cluster.yaml").read_text()
+    (tmp_path / "cluster.yaml").write_text(config.replace(plain, plain + batched))
+    onnx.save(cnn(input_shape=("n", 3, 12, 12)), "open.onnx")
+    said = json.loads(files("hwl", "open.onnx", "--json")[1])
+    assert said["shape"] == ["batch", 3, 12, 12]
+    assert [r["shape"][0] for r in said["references"]] == [1, 4]
+    assert "input batch,3,12,12 (batch: 1 on a, 4 on b)" in files("hwl", "open.onnx")[1]
+
+
 def test_a_campaign_over_files_goes_on_without_them(files):
     opened = Farm.open()
 

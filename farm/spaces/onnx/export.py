@@ -13,6 +13,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from farm.spaces import ops
+from farm.spaces.batch import open_batch
 from farm.spaces.graph import INPUT_NAME, Graph, Node
 from farm.spaces.ops import Shape
 
@@ -24,9 +25,11 @@ IR_VERSION = 8
 
 
 def to_onnx(graph: Graph) -> ModelProto:
-    """The ONNX model of `graph`: float32, static shapes, one output."""
+    """The ONNX model of `graph`: float32, static shapes but for the batch size, one output."""
     nodes = [proto for node in graph.nodes for proto in _node(graph, node)]
-    inputs = [_tensor(INPUT_NAME, graph.input_shape)]
+    source = _tensor(INPUT_NAME, graph.input_shape)
+    open_batch(source.type.tensor_type.shape.dim[0])
+    inputs = [source]
     inputs += [_tensor(weight.name, weight.shape) for weight in graph.weights]
     output = _tensor(graph.output, graph.shapes[graph.output])
     return helper.make_model(

@@ -14,12 +14,14 @@ from onnx import ModelProto
 
 from farm.core.errors import NetworkSyntaxError, StoreError
 from farm.core.values import Network
+from farm.spaces import batch as batches
 from farm.spaces.base import ONNX
 from farm.spaces.codes import quoted
 from farm.spaces.counts import ANALYTIC_NAMES, COUNTS, analytic_features
 from farm.spaces.onnx.counts import count_vector, depth
 from farm.spaces.onnx.normal import normalise
 from farm.spaces.onnx.read import read
+from farm.spaces.ops import Shape
 
 _CODE_DIGITS = 16
 """Of SHA-256: among a million files, the odds that two share a code are 3 in 10^8."""
@@ -69,6 +71,10 @@ class OnnxFiles:
         if code_of(model) != network.code:
             raise StoreError(f"the model of {network.id} is damaged; import its ONNX file again")
         return model
+
+    def input_shape(self, network: Network, batch: int) -> Shape:
+        """What the network is measured with on a device of this batch size."""
+        return batches.input_shape(self.model(network), batch)
 
     @property
     def feature_names(self) -> tuple[str, ...]:

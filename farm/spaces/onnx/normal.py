@@ -9,7 +9,7 @@
 - Names say only what a node is and where it stands, but nodes keep theirs, for messages.
 
 Two exports of one network have one normal form if they write down the same operations: trained or
-not, folded or not, with a fixed or a dynamic batch.
+not, folded or not. A fixed batch and one that is left to devices are two networks.
 """
 
 from __future__ import annotations
@@ -296,7 +296,8 @@ def _write(draft: _Draft) -> ModelProto:
     writer = _Writer(draft, {draft.source.name: INPUT_NAME, "": ""})
     for number, node in enumerate(draft.nodes):
         writer.add(node, f"{node.op_type.lower()}{number}")
-    inputs = [_float_info(INPUT_NAME, draft.types[draft.source.name].shape)]
+    draft.source.name = INPUT_NAME
+    inputs = [draft.source]
     inputs += [_float_info(new, draft.constants[old].shape) for old, new in writer.weights.items()]
     output = _float_info(writer.names[draft.output], draft.types[draft.output].shape)
     return helper.make_model(

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from farm.core.errors import NetworkSyntaxError
+from farm.spaces.batch import open_batch
 from farm.spaces.codes import quoted
 from farm.spaces.ops import Shape
 
@@ -20,17 +21,19 @@ _INPUT_SHAPE = re.compile(r"(?:(?P<name>.+)=)?(?P<dims>[1-9]\d*(?:[x,][1-9]\d*)*
 def read(path: Path, input_shape: str | None = None) -> ModelProto:
     """The model of a file, checked, with its external data and a static input.
 
-    input_shape: `1,3,224,224` or `NAME=1x3x224x224`. Without it a dynamic batch is 1; other
-        dynamic sizes need it. It fixes what is dynamic and cannot change what is not.
+    input_shape: `1,3,224,224` or `NAME=1x3x224x224`. Without it a dynamic first axis is open (see
+        `spaces.batch`); other dynamic sizes need it. It fixes what is dynamic and cannot change
+        what is not.
     Raises NetworkSyntaxError, which does not name the file.
     """
     model = _load(path)
     source = _input(model)
     shape = _static(source, input_shape)
+    fixed = onnx.helper.make_tensor_value_info(source.name, TensorProto.FLOAT, shape)
+    if input_shape is None and _is_open(source):
+        open_batch(fixed.type.tensor_type.shape.dim[0])
     del model.graph.input[:]
-    model.graph.input.append(
-        onnx.helper.make_tensor_value_info(source.name, TensorProto.FLOAT, shape)
-    )
+    model.graph.input.append(fixed)
     model = _checked(model)
     for node in model.graph.node:
         _check(node)
@@ -124,6 +127,11 @@ def _static(source: ValueInfoProto, input_shape: str | None) -> Shape:
             f"fix them with --input-shape, such as {_example(declared)}"
         )
     return tuple(int(n) for n in sizes)
+
+
+def _is_open(source: ValueInfoProto) -> bool:
+    """Whether the file leaves the size of the first axis open."""
+    return isinstance(next(iter(_declared(source) or ()), None), str)
 
 
 def _declared(source: ValueInfoProto) -> tuple[int | str, ...] | None:

@@ -114,7 +114,7 @@ class Campaign:
             return False
         found = self._store.measured(self.name, device=device)
         spent_s = sum(m.device_s for _, m in found)
-        left_s = AGAIN_SHARE * spent_s - self._store.device_seconds_again(self.name, device)
+        left_s = AGAIN_SHARE * spent_s - self._store.measured_again(self.name, device)[1]
         disturbed = [
             (request, m)
             for request, m in found

@@ -22,6 +22,8 @@ class Summary:
     """counts: measured and failed, by device; verdicts: how many measurements have each.
 
     older_rules: how many of them were judged by other rules than today's (`verdict.RULES`).
+    again: results that another measurement replaced, or that replaced none, by device, and the
+        device seconds that these took.
     """
 
     campaign: StoredCampaign
@@ -30,6 +32,7 @@ class Summary:
     counts: Mapping[str, tuple[int, int]]
     verdicts: Mapping[str, Mapping[str, int]]
     older_rules: Mapping[str, int]
+    again: Mapping[str, tuple[int, float]]
     judgements: Mapping[str, Judgement]
     failures: tuple[tuple[Request, Failure], ...]
     quarantined: Mapping[str, str]
@@ -81,6 +84,8 @@ class Summary:
             "failed": failed,
             "verdicts": dict(self.verdicts[device]),
             "older_rules": self.older_rules[device],
+            "measured_again": self.again[device][0],
+            "again_device_s": self.again[device][1],
             "spearman": judgement.spearman,
             "kendall": judgement.kendall,
             "error_median": judgement.error_median,
@@ -113,6 +118,7 @@ def summarise(store: Store, name: str) -> Summary:
             device: sum(m.rules != RULES for m in (*learnt, *heldout) if m.device == device)
             for device in stored.plan.devices
         },
+        again={device: store.measured_again(stored.id, device) for device in stored.plan.devices},
         judgements=judge(stored.plan, searched, *of_one_world(store, learnt, heldout)),
         failures=tuple(store.failures(stored.id)),
         quarantined={

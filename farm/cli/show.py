@@ -67,7 +67,7 @@ def summary(s: Summary, resume: str) -> RenderableType:
         "Spearman and Kendall (ranks) and the median of what predictions are off by: of networks "
         "that the predictor never saw."
     )
-    rest = [*_older(s), *_failures(s), *_trust(s, resume), *_next(s, resume)]
+    rest = [*_older(s), *_failures(s), *_trust(s, resume), *_again(s), *_next(s, resume)]
     return Group(head, _ByWidth(wide, narrow), Text(note, style="dim"), *rest)
 
 
@@ -324,6 +324,17 @@ def _trust(s: Summary, resume: str) -> list[RenderableType]:
     text += f" During the other {rest} the device did something else as well: {counts}."
     again = f"{resume} --again {','.join(doubtful)}"
     return [Text(text), unbroken(f"`{again}` measures those again, best when the device is idle.")]
+
+
+def _again(s: Summary) -> list[RenderableType]:
+    return [
+        Text(
+            f"{device} measured {count} results twice, which took {duration(device_s)} of its "
+            f"{duration(s.campaign.busy_s.get(device, 0.0))}."
+        )
+        for device, (count, device_s) in s.again.items()
+        if count
+    ]
 
 
 def _next(s: Summary, resume: str) -> list[RenderableType]:

@@ -203,13 +203,15 @@ class Store(HealthStore):
             self._add(request, measurement, reason)
         return better
 
-    def device_seconds_again(self, campaign: str, device: str) -> float:
-        """How long the device was busy for results that another one of their request replaced, or
-        that replaced none."""
-        sql = """SELECT total(device_s) FROM measurements JOIN requests ON requests.id = request
+    def measured_again(self, campaign: str, device: str) -> tuple[int, float]:
+        """How many of a device's results were replaced by another measurement of their request, or
+        replaced none, and for how many seconds the device was busy with these."""
+        sql = """SELECT count(*) AS n, total(device_s) AS s FROM measurements
+                 JOIN requests ON requests.id = request
                  WHERE campaign = ? AND requests.device = ?
                  AND invalidated LIKE 'measured again%'"""
-        return float(self._value(sql, campaign, device))
+        (row,) = self._rows(sql, campaign, device)
+        return row["n"], row["s"]
 
     def _add(self, request: Request, measured: Measurement, invalidated: str | None = None) -> int:
         row = {**rows.measurement_row(request.id, measured), "invalidated": invalidated}

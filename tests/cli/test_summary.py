@@ -17,7 +17,9 @@ from farm.store import Plan, Request, StoredCampaign
 NETWORK = Network("nb201", "|none~0|")
 
 
-def summary(measured=60, failed=0, missing=0, verdicts=None, predictions=(), devices=("a",)):
+def summary(
+    measured=60, failed=0, missing=0, verdicts=None, predictions=(), devices=("a",), again=0
+):
     """Of a campaign on one device or more; the first has what is given."""
     requested = measured + failed + missing
     plan = Plan("nb201", devices, requested, 0, 0, (MeasureSpec(),) * len(devices))
@@ -39,6 +41,7 @@ def summary(measured=60, failed=0, missing=0, verdicts=None, predictions=(), dev
         counts=dict.fromkeys(devices, (measured, failed)),
         verdicts={device: verdicts or {} for device in devices},
         older_rules=dict.fromkeys(devices, 0),
+        again=dict.fromkeys(devices, (again, 2.0 * again)),
         judgements=dict.fromkeys(devices, Judgement(0.9, 0.8, tuple(predictions))),
         failures=(
             (Request(1, "c1", NETWORK, "a", "learn"), Failure(NETWORK, "a", "crash", "x", False)),
@@ -53,6 +56,14 @@ def text(s: Summary, width: int = 200) -> str:
     console = Console(file=io.StringIO(), width=width)
     console.print(show.summary(s, "farm campaign resume c1"), crop=False)
     return console.file.getvalue()
+
+
+def test_says_what_was_measured_twice():
+    assert "measured" not in text(summary()).partition("trusted")[2]
+    said = text(summary(again=8))
+    assert "a measured 8 results twice, which took 16 s of its 40 s." in said
+    device = summary(again=8).to_json()["devices"]["a"]
+    assert (device["measured_again"], device["again_device_s"]) == (8, 16.0)
 
 
 @pytest.mark.parametrize(

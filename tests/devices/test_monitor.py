@@ -231,7 +231,9 @@ class TestDisturbed:
         assert summary.verdicts["a"]["throttled"] == 0
         with farm.store() as store:
             spent_s = store.device_seconds("c1")
-            assert 0 < store.device_seconds_again("c1", "a") <= 0.3 * spent_s
+            count, again_s = store.measured_again("c1", "a")
+            assert summary.again["a"] == (count, again_s)
+            assert (count, 0 < again_s <= 0.3 * spent_s) == (8, True)
             assert held(store.measurements(device="a")) >= 0.9
         assert set(invalidated(farm)) == {"measured again, with a narrower interval"}
 

@@ -269,8 +269,8 @@ class TestMeasuredAgain:
         assert store.campaign(name).measured == 1
         # What it cost, whichever of the two was given up.
         given_up_s = second.device_s if narrower_first else first.device_s
-        assert store.device_seconds_again(name, "cpu1") == given_up_s
-        assert store.device_seconds_again(name, "pi") == 0.0
+        assert store.measured_again(name, "cpu1")[1] == given_up_s
+        assert store.measured_again(name, "pi") == (0, 0.0)
 
     def test_one_that_is_as_wide_does_not_count(self, store, request_of):
         _, request = request_of

@@ -122,7 +122,59 @@ def sparse() -> ModelProto:
     return made
 
 
+def of_opset(version: int, nodes: Sequence[NodeProto]) -> ModelProto:
+    """A model whose opset the checker may not know."""
+    made = model(nodes)
+    made.opset_import[0].version = version
+    return made
+
+
+def valueless(kind: int, dims: Sequence[int]) -> ModelProto:
+    """A weight that has a shape and no values."""
+    made = model([helper.make_node("Add", ["x", "w"], ["y"])], outputs=[info("y")])
+    made.graph.initializer.append(TensorProto(name="w", data_type=kind, dims=dims))
+    return made
+
+
 REFUSED = {
+    "empty input": (
+        model([helper.make_node("Relu", ["x"], ["y"])], input_shape=(3, 0)),
+        "input 'x' is 3,0, which is empty: axis 1 has size zero",
+    ),
+    "empty value": (
+        model(
+            [helper.make_node("Slice", ["x", "from", "to"], ["y"], "cut")],
+            {"from": np.array([0]), "to": np.array([0])},
+        ),
+        "what node 'cut' (Slice) makes is 0,4,8,8, which is empty: a size is zero",
+    ),
+    "large input": (
+        model([helper.make_node("Relu", ["x"], ["y"])], input_shape=(1, 10**9)),
+        "'x' is 1,1000000000, which is 1000000000 elements; a tensor has 536870912 at most",
+    ),
+    "large constant": (
+        model(
+            [
+                helper.make_node("ConstantOfShape", ["many"], ["c"]),
+                helper.make_node("ReduceMax", ["c"], ["m"]),
+                helper.make_node("Add", ["x", "m"], ["y"]),
+            ],
+            {"many": np.array([10**10])},
+        ),
+        "'c' is 10000000000, which is 10000000000 elements",
+    ),
+    "large weight": (
+        valueless(TensorProto.FLOAT, (1, 10**10)),
+        "'w' is 1,10000000000, which is 10000000000 elements",
+    ),
+    "integers without values": (
+        valueless(TensorProto.INT64, (4,)),
+        "'w' has no values; only float32 weights need none",
+    ),
+    "opset of the future": (
+        of_opset(99, [helper.make_node("Relu", ["x"], ["y"])]),
+        "its opset is 99, supported are 7 to 26, and onnx does not convert it to 26",
+    ),
     "two inputs": (
         model([helper.make_node("Add", ["x", "z"], ["y"])], inputs=[info("x"), info("z")]),
         "must have one input, got 2: x, z; export it with its other inputs as constants",

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import onnx
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
+from farm.compile import oracle
 from farm.core.errors import NetworkSyntaxError
 from farm.spaces.onnx.files import import_file
-from tests.onnx_models import REFUSED, cnn, inputs, model
+from tests.onnx_models import REFUSED, cnn, inputs, model, of_opset
 
 
 def test_external_data_is_read(tmp_path) -> None:
@@ -78,8 +79,12 @@ def test_an_input_shape_that_does_not_fit_is_refused(normal, wanted, message) ->
         (b"", "it is no valid ONNX model"),
         (b"not a model at all", "it is no valid ONNX model"),
         (cnn().SerializeToString()[:-300], "it is no valid ONNX model"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 232589\n",
+            "it is a Git LFS pointer, not the file itself; run `git lfs pull`",
+        ),
     ],
-    ids=["missing", "empty", "text", "truncated"],
+    ids=["missing", "empty", "text", "truncated", "LFS"],
 )
 def test_what_is_no_model_is_refused(tmp_path, content, message) -> None:
     path = tmp_path / "model.onnx"
@@ -96,3 +101,45 @@ def test_external_data_that_is_not_there_is_refused(tmp_path, damage) -> None:
     damage(tmp_path / "weights")
     with pytest.raises(NetworkSyntaxError, match="it is no valid ONNX model"):
         import_file(path)
+
+
+def test_a_file_of_2_gb_is_refused_unread(tmp_path) -> None:
+    path = tmp_path / "model.onnx"
+    with path.open("wb") as file:
+        file.truncate(1 << 31)  # a hole: it takes no place
+    with pytest.raises(NetworkSyntaxError, match="it has 2147483648 bytes, but an ONNX file has"):
+        import_file(path)
+
+
+def test_values_that_do_not_fill_their_shape_are_refused(normal) -> None:
+    made = cnn()
+    made.graph.initializer[0].raw_data = made.graph.initializer[0].raw_data[:-4]
+    with pytest.raises(NetworkSyntaxError, match=r"conv\.w"):
+        normal(made)
+
+
+def test_external_data_out_of_the_folder_is_refused(tmp_path) -> None:
+    (tmp_path / "inner").mkdir()
+    path, made = tmp_path / "inner" / "model.onnx", cnn()
+    (tmp_path / "weights").write_bytes(made.graph.initializer[0].raw_data)
+    onnx.external_data_helper.set_external_data(made.graph.initializer[0], "../weights")
+    made.graph.initializer[0].ClearField("raw_data")
+    path.write_bytes(made.SerializeToString())
+    with pytest.raises(NetworkSyntaxError, match="it is no valid ONNX model"):
+        import_file(path)
+
+
+def test_weights_need_no_values(normal) -> None:
+    made = cnn()
+    expected = normal(cnn())
+    for tensor in made.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            tensor.ClearField("raw_data")
+    assert normal(made) == expected
+
+
+@pytest.mark.parametrize(("opset", "converted"), [(6, 17), (28, 26)])
+def test_an_opset_that_onnxruntime_does_not_know_is_converted(normal, opset, converted) -> None:
+    made = normal(of_opset(opset, [helper.make_node("GlobalAveragePool", ["x"], ["y"])]))
+    assert made.opset_import[0].version == converted
+    assert oracle.program(made).expected

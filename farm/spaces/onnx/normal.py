@@ -4,6 +4,7 @@
 - Weights are inputs after the network's own, in node order; devices fill them with seeded values.
   Other constants keep their value: integers, single numbers, and operands that not every value
   suits, such as a divisor.
+- Automatic pads are written out.
 - Batch norm is folded into the layer before it, else it is a scale and a shift, as in
   `export`. Its variance, which a seeded value would make negative, is gone with that.
 - Names say only what a node is and where it stands, but nodes keep theirs, for messages.
@@ -28,7 +29,8 @@ from onnx.reference import ReferenceEvaluator
 from farm.core.errors import NetworkSyntaxError
 from farm.spaces.graph import INPUT_NAME
 from farm.spaces.onnx.export import IR_VERSION
-from farm.spaces.onnx.read import node_label
+from farm.spaces.onnx.pads import write_pads
+from farm.spaces.onnx.read import node_label, refuse_large
 from farm.spaces.ops import Shape
 
 Array = NDArray[Any]
@@ -81,6 +83,11 @@ class _Draft:
     constants: dict[str, Array]
     types: Mapping[str, _Type]
 
+    def shape_of(self, name: str) -> Shape | None:
+        """The shape of a value, as far as it is known."""
+        value = self.constants.get(name)
+        return self.types.get(name, _Type(0, None)).shape if value is None else value.shape
+
 
 def normalise(model: ModelProto) -> ModelProto:
     """The normal form of a checked model with one static input (`onnx_read.read`).
@@ -91,6 +98,8 @@ def normalise(model: ModelProto) -> ModelProto:
     draft = _draft(model)
     _drop_aliases(draft)
     _fold_constants(draft)
+    for node in draft.nodes:
+        write_pads(node, draft.shape_of)
     _fold_batch_norms(draft)
     _drop_unread(draft)
     _infer(draft)
@@ -106,9 +115,17 @@ def _draft(model: ModelProto) -> _Draft:
             f"a network must have one output, got {len(graph.output)}: {names}; "
             "export it with the one that counts"
         )
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    constants = {tensor.name: _values(tensor) for tensor in graph.initializer}
     nodes = list(graph.node)
     return _Draft(model.opset_import, graph.input[0], graph.output[0].name, nodes, constants, {})
+
+
+def _values(tensor: TensorProto) -> Array:
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError) as e:
+        reason = " ".join(str(e).split())
+        raise NetworkSyntaxError(f"the values of {tensor.name!r} cannot be read: {reason}") from e
 
 
 def _drop_aliases(draft: _Draft) -> None:
@@ -222,7 +239,12 @@ def _check(draft: _Draft) -> None:
     for node in draft.nodes:
         for name in filter(None, node.output):
             shape = draft.types.get(name, _Type(0, None)).shape
-            if shape is None or 0 in shape:
+            if shape is not None and 0 in shape:
+                text = ",".join(map(str, shape))
+                raise NetworkSyntaxError(
+                    f"what {node_label(node)} makes is {text}, which is empty: a size is zero"
+                )
+            if shape is None:
                 raise NetworkSyntaxError(
                     f"the shape of what {node_label(node)} makes is not known before it runs; "
                     "only networks of static shapes and known operators can be compiled"
@@ -254,6 +276,8 @@ def _infer(draft: _Draft) -> None:
         raise NetworkSyntaxError(f"its shapes do not fit: {' '.join(str(e).split())}") from e
     values = (*graph.input, *graph.value_info, *graph.output)
     draft.types = {value.name: _type(value) for value in values}
+    for name, found in draft.types.items():
+        refuse_large(name, found.shape or ())
 
 
 def _type(value: ValueInfoProto) -> _Type:
@@ -286,6 +310,10 @@ class _Writer:
         source, name = node.input[position], f"{label}_{position}"
         value = self.draft.constants[source]
         if _is_weight(node, position, value):
+            if not value.size:
+                raise NetworkSyntaxError(
+                    f"the weight {source!r} of {node_label(node)} is empty: a size is zero"
+                )
             return self.weights.setdefault(source, name)
         self.nodes.append(_constant(name, value))
         return name

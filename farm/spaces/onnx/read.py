@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx.inliner
+import onnx.version_converter
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from farm.core.errors import NetworkSyntaxError
 from farm.spaces.batch import open_batch
 from farm.spaces.codes import quoted
+from farm.spaces.onnx.export import IR_VERSION, OPSET
 from farm.spaces.ops import Shape
+
+LARGEST = 1 << 29
+"""Elements of a tensor: 2 GB of float32, as much as a file may hold and a device of ours has."""
+
+_FILE_BYTES = 1 << 31
+"""What protobuf can read."""
+
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
+_OPSETS = range(7, 27)
+"""Versions of ONNX's operators that onnxruntime 1.31 takes."""
 
 _INPUT_SHAPE = re.compile(r"(?:(?P<name>.+)=)?(?P<dims>[1-9]\d*(?:[x,][1-9]\d*)*)")
 
@@ -29,6 +45,7 @@ def read(path: Path, input_shape: str | None = None) -> ModelProto:
     model = _load(path)
     source = _input(model)
     shape = _static(source, input_shape)
+    refuse_large(source.name, shape)
     fixed = onnx.helper.make_tensor_value_info(source.name, TensorProto.FLOAT, shape)
     if input_shape is None and _is_open(source):
         open_batch(fixed.type.tensor_type.shape.dim[0])
@@ -48,6 +65,16 @@ def node_label(node: NodeProto) -> str:
 
 def _load(path: Path) -> ModelProto:
     try:
+        if path.stat().st_size >= _FILE_BYTES:
+            raise NetworkSyntaxError(
+                f"it has {path.stat().st_size} bytes, but an ONNX file has less than {_FILE_BYTES}; "
+                "export it with its weights in a file beside it"
+            )
+        with path.open("rb") as file:
+            if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+                raise NetworkSyntaxError(
+                    "it is a Git LFS pointer, not the file itself; run `git lfs pull`"
+                )
         model = onnx.load(path)
     except OSError as e:
         raise NetworkSyntaxError(f"it cannot be read: {e.strerror}") from e
@@ -57,7 +84,53 @@ def _load(path: Path) -> ModelProto:
     # What an empty file parses to.
     if not model.graph.node:
         raise NetworkSyntaxError("it is no valid ONNX model: it has no operations")
-    return model
+    if 0 < model.ir_version < 4:  # where initializers must be inputs: here they are not
+        model.ir_version = IR_VERSION
+    for tensor in model.graph.initializer:
+        _fill_valueless(tensor)
+    return _of_known_opset(model)
+
+
+def _fill_valueless(tensor: TensorProto) -> None:
+    """Give a weight that has a shape and no values ones: devices fill weights with seeded values.
+
+    Raises NetworkSyntaxError for what is no float32, as integers say what to do.
+    """
+    size = prod(tensor.dims)
+    fields = {field.name for field, _ in tensor.ListFields()}
+    if not size or any(name.endswith("_data") for name in fields):
+        return
+    refuse_large(tensor.name, tensor.dims)
+    if tensor.data_type != TensorProto.FLOAT:
+        raise NetworkSyntaxError(f"{tensor.name!r} has no values; only float32 weights need none")
+    tensor.raw_data = np.ones(size, np.float32).tobytes()
+
+
+def refuse_large(name: str, shape: Sequence[int]) -> None:
+    """Raises NetworkSyntaxError for a tensor that no device can hold."""
+    if prod(shape) > LARGEST:
+        raise NetworkSyntaxError(
+            f"{name!r} is {_text(tuple(shape))}, which is {prod(shape)} elements; "
+            f"a tensor has {LARGEST} at most"
+        )
+
+
+def _of_known_opset(model: ModelProto) -> ModelProto:
+    """The model in operators that onnxruntime knows."""
+    versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    if not versions or versions[0] in _OPSETS:
+        return model
+    supported = f"supported are {_OPSETS[0]} to {_OPSETS[-1]}"
+    target = OPSET if versions[0] < _OPSETS[0] else _OPSETS[-1]
+    model = _checked(model)
+    try:
+        return onnx.version_converter.convert_version(model, target)
+    # Whatever the converter of an operator raises; ValueError: of protobuf, for 2 GB and more.
+    except (RuntimeError, ValueError) as e:
+        raise NetworkSyntaxError(
+            f"its opset is {versions[0]}, {supported}, and onnx does not convert it to {target}: "
+            f"{' '.join(str(e).split())}; export it anew"
+        ) from e
 
 
 def _checked(model: ModelProto) -> ModelProto:
@@ -113,6 +186,11 @@ def _input(model: ModelProto) -> ValueInfoProto:
 def _static(source: ValueInfoProto, input_shape: str | None) -> Shape:
     """The input's shape, with every size known."""
     declared = _declared(source)
+    if declared is not None and 0 in declared:
+        raise NetworkSyntaxError(
+            f"input {source.name!r} is {_text(declared)}, which is empty: axis "
+            f"{declared.index(0)} has size zero"
+        )
     if input_shape is not None:
         return _merged(source.name, declared, _parse(input_shape, source.name))
     if declared is None:
@@ -139,7 +217,10 @@ def _declared(source: ValueInfoProto) -> tuple[int | str, ...] | None:
     kind = source.type.tensor_type
     if not kind.HasField("shape"):
         return None
-    return tuple(d.dim_value if d.dim_value > 0 else d.dim_param or "?" for d in kind.shape.dim)
+    return tuple(
+        d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else d.dim_param or "?"
+        for d in kind.shape.dim
+    )
 
 
 def _merged(name: str, declared: tuple[int | str, ...] | None, wanted: Shape) -> Shape:

@@ -32,8 +32,9 @@ def hwl(farm, tmp_path):
         onnx.save(made, tmp_path / "model.onnx")
         config = str(tmp_path / "cluster.yaml")
         code, out, err = farm("hwl", "model.onnx", "--config", config, "--json", *words)
-        assert code == 0, err
-        return json.loads(out)["references"][0]
+        reference = json.loads(out)["references"][0]
+        assert code == (1 if reference["latency_s"] is None else 0), err
+        return reference
 
     return run
 

@@ -257,12 +257,15 @@ class Measurement:
         return estimator.spread(*self._by_session)
 
     def at(self, levels_s: Mapping[Series, float]) -> Measurement:
-        """The same, told at a baseline where the control networks take so long."""
+        """The same, told at a baseline where the control networks take so long: with a verdict of
+        its own, since the interval covers how slow the device was."""
         now = tuple(
             replace(control, level_s=levels_s.get(control.series, control.level_s))
             for control in self.controls
         )
-        return self if now == self.controls else replace(self, controls=now)
+        if now == self.controls:
+            return self
+        return replace(self, controls=now, rules=RULES, given_verdict=None)
 
     @cached_property
     def verdict(self) -> str:

@@ -243,6 +243,14 @@ class TestToldAtAnotherBaseline:
         told = [m.at(fixed.levels_s).latency_s for m in (first, second)]
         assert told == pytest.approx([1e-3, 1e-3])
 
+    def test_has_a_verdict_of_its_own(self):
+        """It seemed to be a third slower than at its baseline, until that was known better."""
+        fast = Baseline({series: (level_s / 1.3,) for series, level_s in LEVELS_S.items()})
+        (found, _), _ = taken(jobs(NETWORK, CONTROL), lambda *_: 1.0, fast)
+        stored = replace(found, given_verdict=found.verdict)
+        assert stored.verdict != "ok"
+        assert stored.at(LEVELS_S).verdict == "ok"
+
     def test_leaves_controls_alone_that_are_not_known(self):
         (found, _), _ = taken(jobs(NETWORK, CONTROL), lambda *_: 1.3, BASELINE)
         assert found.at({("else", None): 1.0}) is found

@@ -38,8 +38,12 @@ _BOUNDS = (2.0**-100, 2.0**100)
 """Bounds whose smallest value is still a normal float32, and whose largest is finite."""
 
 
-def seeded_values(seed: int, index: int, count: int, bound: float) -> array[float]:
+def seeded_values(
+    seed: int, index: int, count: int, bound: float, positive: bool = False
+) -> array[float]:
     """Argument number `index` of a network: (count,) float32 in (-bound, bound), never zero.
+
+    positive: in (0, bound) instead, for networks that take a root or a logarithm of it.
 
     The same on every host and Python: SHAKE-256 of (seed, index) gives 16-bit integers h, and
     (2 h + 1 - 2^16) / 2^16 is a uniform grid without a zero. Raises ValueError for a bound whose
@@ -50,7 +54,10 @@ def seeded_values(seed: int, index: int, count: int, bound: float) -> array[floa
     block = min(count, _PERIOD)
     random_bytes = hashlib.shake_256(f"{seed}/{index}".encode()).digest(2 * block)
     grid = struct.unpack(f"<{block}H", random_bytes)
-    values = array("f", [(2 * h - 65535) / 65536 * bound for h in grid])
+    if positive:
+        values = array("f", [(2 * h + 1) / 131072 * bound for h in grid])
+    else:
+        values = array("f", [(2 * h - 65535) / 65536 * bound for h in grid])
     return (values * (count // block + 1))[:count] if count > block else values
 
 
@@ -94,7 +101,8 @@ class LoadedNetwork:
         self._vm["save_function"](self._entry, "timed", True, *self._arguments)
 
     def _filled(self, spec: Json, seed: int, index: int) -> Any:
-        values = seeded_values(seed, index, math.prod(spec["shape"]), spec["bound"])
+        size, positive = math.prod(spec["shape"]), spec.get("positive", False)
+        values = seeded_values(seed, index, size, spec["bound"], positive)
         shape, dtype = self._ffi.Shape(spec["shape"]), self._ffi.dtype(spec["dtype"])
         allocate = self._ffi.get_global_func("runtime.TVMTensorAllocWithScope")
         tensor = allocate(shape, dtype, self._ffi.device(*self._device), None)

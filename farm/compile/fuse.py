@@ -80,10 +80,19 @@ class _Fusion:
         self.shapes = dict(self.graph.shapes)
 
     def add(self, node: Node) -> None:
-        if node.op in VIEWS:
+        if node.op in VIEWS or self._only_renames(node):
             self._view(node.output, node.inputs[0])
         elif not (self._is_float(node) and (self._step(node) or self._main(node))):
             self._operation(node)
+
+    def _only_renames(self, node: Node) -> bool:
+        """Whether a transposition moves nothing but axes of size one."""
+        if node.op != "Transpose":
+            return False
+        shape = self.shapes[node.inputs[0]]
+        order = node.attributes.get("perm") or range(len(shape))[::-1]
+        moved = [axis for axis in order if shape[axis] > 1]
+        return moved == sorted(moved)
 
     def make_output(self) -> None:
         """Copies an output that is only an input in another shape."""

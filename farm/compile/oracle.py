@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import shake_256
@@ -55,9 +56,14 @@ def program(
     packed: weights (O, I, H, W) that the library takes as (O / b, I, H, W, b), and their b.
     """
     specs = packed_specs(model, packed or {})
-    output = expected(model, specs, packed or {}, seed)
-    if not np.isfinite(output).all():
-        raise BuildError(f"onnxruntime computes NaN or infinity for {model.graph.name!r}")
+    # A root or a logarithm needs a positive input, or else positive weights, too.
+    for number in (0, 1, len(specs)):
+        specs = tuple(replace(s, positive=i < number) for i, s in enumerate(specs))
+        output = expected(model, specs, packed or {}, seed)
+        if np.isfinite(output).all():
+            break
+    else:
+        raise BuildError(_not_finite(model, _unpacked_arguments(specs, packed or {}, seed)))
     tolerance = float(np.abs(output).max()) * relative_tolerance(model)
     first = tuple(float(value) for value in output[:_EXPECTED_VALUES])
     return Program(inputs=specs, seed=seed, expected=first, tolerance=tolerance)
@@ -72,9 +78,33 @@ def expected(
     model: onnx.ModelProto, specs: tuple[TensorSpec, ...], packed: Mapping[str, int], seed: int
 ) -> np.ndarray:
     """(size,) float32: onnxruntime's whole output for the seeded values of `specs`, flattened."""
+    return run(model, _unpacked_arguments(specs, packed, seed)).ravel()
+
+
+def _unpacked_arguments(
+    specs: tuple[TensorSpec, ...], packed: Mapping[str, int], seed: int
+) -> dict[str, np.ndarray]:
+    """The seeded value of each argument in the shape that the ONNX model has."""
     values = arguments(specs, seed)
-    unpacked = {name: _unpacked(values[name]) for name in packed}
-    return run(model, values | unpacked).ravel()
+    return values | {name: _unpacked(values[name]) for name in packed}
+
+
+def _not_finite(model: onnx.ModelProto, values: Mapping[str, np.ndarray]) -> str:
+    """What first computes NaN or infinity, in words."""
+    from onnx import ModelProto, ValueInfoProto
+
+    watched = ModelProto()
+    watched.CopyFrom(model)
+    makers = {name: node for node in model.graph.node for name in node.output if name}
+    del watched.graph.output[:]
+    watched.graph.output.extend(ValueInfoProto(name=name) for name in makers)
+    for node, output in zip(makers.values(), _outputs(watched, values), strict=True):
+        if output.dtype.kind == "f" and not np.isfinite(output).all():
+            return (
+                f"{node.op_type} {node.name or node.output[0]!r} computes NaN or infinity, "
+                "also of positive inputs and weights"
+            )
+    return f"onnxruntime computes NaN or infinity for {model.graph.name!r}"
 
 
 def relative_tolerance(model: onnx.ModelProto) -> float:
@@ -85,33 +115,51 @@ def relative_tolerance(model: onnx.ModelProto) -> float:
 
 def run(model: onnx.ModelProto, values: Mapping[str, np.ndarray]) -> np.ndarray:
     """onnxruntime's first output for arguments by name, computed with one thread."""
+    return _outputs(model, values)[0]
+
+
+def _outputs(model: onnx.ModelProto, values: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """All outputs. Raises BuildError for what onnxruntime does not take."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-    output: np.ndarray = session.run(None, dict(values))[0]
-    return output
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+        outputs: list[np.ndarray] = session.run(None, dict(values))
+    # onnxruntime's errors have no class in common.
+    except Exception as error:
+        raise BuildError(f"onnxruntime does not run it: {_in_short(error)}") from error
+    return outputs
+
+
+def _in_short(error: Exception) -> str:
+    """What onnxruntime says, without where in its sources it says so."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    return re.sub(r"/onnxruntime_src/\S+ .*?\) (?=[A-Z])", "", text)
 
 
 def arguments(specs: tuple[TensorSpec, ...], seed: int) -> dict[str, np.ndarray]:
     """The seeded value of each argument by its name, float32, exactly as a device fills them."""
     return {
-        spec.name: seeded(seed, index, math.prod(spec.shape), spec.bound).reshape(spec.shape)
+        spec.name: seeded(seed, index, math.prod(spec.shape), spec.bound, spec.positive).reshape(
+            spec.shape
+        )
         for index, spec in enumerate(specs)
     }
 
 
-def seeded(seed: int, index: int, count: int, bound: float) -> np.ndarray:
+def seeded(seed: int, index: int, count: int, bound: float, positive: bool = False) -> np.ndarray:
     """What `agents.on_device.loading.seeded_values` gives, (count,) float32, a dozen times faster.
 
     The runner cannot use NumPy; a test holds the two together.
     """
     random_bytes = shake_256(f"{seed}/{index}".encode()).digest(2 * min(count, _BLOCK))
     grid = np.frombuffer(random_bytes, "<u2").astype(np.float64)
-    values = ((2 * grid - 65535) / 65536 * bound).astype(np.float32)
-    return np.resize(values, count)
+    uniform = (2 * grid + 1) / 131072 if positive else (2 * grid - 65535) / 65536
+    return np.resize((uniform * bound).astype(np.float32), count)
 
 
 def _packed(spec: TensorSpec, block: int) -> TensorSpec:

@@ -75,13 +75,14 @@ class DeviceFacts:
 class TensorSpec:
     """A tensor argument of a compiled network: seeded uniform values in [-bound, bound].
 
-    dtype: as in numpy; only float32 so far.
+    dtype: as in numpy; only float32 so far. positive: values in [0, bound] instead.
     """
 
     name: str
     shape: tuple[int, ...]
     bound: float
     dtype: str = "float32"
+    positive: bool = False
 
 
 @dataclass(frozen=True)

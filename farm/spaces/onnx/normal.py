@@ -98,6 +98,7 @@ def normalise(model: ModelProto) -> ModelProto:
     draft = _draft(model)
     _drop_aliases(draft)
     _fold_constants(draft)
+    _drop_idle_casts(draft)
     for node in draft.nodes:
         write_pads(node, draft.shape_of)
     _fold_batch_norms(draft)
@@ -122,10 +123,11 @@ def _draft(model: ModelProto) -> _Draft:
 
 def _values(tensor: TensorProto) -> Array:
     try:
-        return numpy_helper.to_array(tensor)
+        values: Array = numpy_helper.to_array(tensor)
     except (ValueError, TypeError) as e:
         reason = " ".join(str(e).split())
         raise NetworkSyntaxError(f"the values of {tensor.name!r} cannot be read: {reason}") from e
+    return values
 
 
 def _drop_aliases(draft: _Draft) -> None:
@@ -154,7 +156,24 @@ def _fold_constants(draft: _Draft) -> None:
     while before != len(draft.nodes):
         before = len(draft.nodes)
         _infer(draft)
+        for node in draft.nodes:
+            _name_type(draft, node)
         draft.nodes = [node for node in draft.nodes if not _becomes_constant(draft, node)]
+
+
+def _name_type(draft: _Draft, node: NodeProto) -> None:
+    """A cast to the type of another value is a cast to a type that has a name."""
+    if node.op_type != "CastLike":
+        return
+    like = node.input[1]
+    known = draft.constants.get(like)
+    kind = draft.types.get(like, _Type(0, None)).elem_type
+    if known is not None:
+        kind = helper.np_dtype_to_tensor_dtype(known.dtype)
+    if kind:
+        node.op_type = "Cast"
+        del node.input[1:]
+        node.attribute.append(helper.make_attribute("to", kind))
 
 
 def _becomes_constant(draft: _Draft, node: NodeProto) -> bool:
@@ -187,6 +206,16 @@ def _evaluate(node: NodeProto, operands: Mapping[str, Array], opsets: Sequence[A
     except Exception as e:
         reason = " ".join(str(e).split())
         raise NetworkSyntaxError(f"{node_label(node)} cannot be computed: {reason}") from e
+
+
+def _drop_idle_casts(draft: _Draft) -> None:
+    """Casts to the type that a value has, as they are left of functions, are aliases."""
+    for node in draft.nodes:
+        kind = draft.types.get(node.input[0], _Type(0, None)).elem_type if node.input else 0
+        if node.op_type == "Cast" and kind and {a.name: a.i for a in node.attribute}["to"] == kind:
+            node.op_type = "Identity"
+            del node.attribute[:]
+    _drop_aliases(draft)
 
 
 def _fold_batch_norms(draft: _Draft) -> None:

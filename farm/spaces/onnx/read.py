@@ -31,6 +31,9 @@ _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _OPSETS = range(7, 27)
 """Versions of ONNX's operators that onnxruntime 1.31 takes."""
 
+_SHAPELESS, _SHAPELESS_FROM = {"GroupNormalization"}, 21
+"""Operators whose shape onnx does not infer from an opset on, though they have a definition."""
+
 _INPUT_SHAPE = re.compile(r"(?:(?P<name>.+)=)?(?P<dims>[1-9]\d*(?:[x,][1-9]\d*)*)")
 
 
@@ -54,7 +57,7 @@ def read(path: Path, input_shape: str | None = None) -> ModelProto:
     model = _checked(model)
     for node in model.graph.node:
         _check(node)
-    return model
+    return _without_shapeless(model)
 
 
 def node_label(node: NodeProto) -> str:
@@ -65,9 +68,10 @@ def node_label(node: NodeProto) -> str:
 
 def _load(path: Path) -> ModelProto:
     try:
-        if path.stat().st_size >= _FILE_BYTES:
+        size = path.stat().st_size
+        if size >= _FILE_BYTES:
             raise NetworkSyntaxError(
-                f"it has {path.stat().st_size} bytes, but an ONNX file has less than {_FILE_BYTES}; "
+                f"it has {size} bytes, but an ONNX file has less than {_FILE_BYTES}; "
                 "export it with its weights in a file beside it"
             )
         with path.open("rb") as file:
@@ -115,20 +119,26 @@ def refuse_large(name: str, shape: Sequence[int]) -> None:
         )
 
 
+def _opset(model: ModelProto) -> int:
+    """The version of ONNX's own operators; 0 where none is used."""
+    versions = [int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    return versions[0] if versions else 0
+
+
 def _of_known_opset(model: ModelProto) -> ModelProto:
     """The model in operators that onnxruntime knows."""
-    versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
-    if not versions or versions[0] in _OPSETS:
+    version = _opset(model)
+    if not version or version in _OPSETS:
         return model
     supported = f"supported are {_OPSETS[0]} to {_OPSETS[-1]}"
-    target = OPSET if versions[0] < _OPSETS[0] else _OPSETS[-1]
+    target = OPSET if version < _OPSETS[0] else _OPSETS[-1]
     model = _checked(model)
     try:
         return onnx.version_converter.convert_version(model, target)
     # Whatever the converter of an operator raises; ValueError: of protobuf, for 2 GB and more.
     except (RuntimeError, ValueError) as e:
         raise NetworkSyntaxError(
-            f"its opset is {versions[0]}, {supported}, and onnx does not convert it to {target}: "
+            f"its opset is {version}, {supported}, and onnx does not convert it to {target}: "
             f"{' '.join(str(e).split())}; export it anew"
         ) from e
 
@@ -141,6 +151,26 @@ def _checked(model: ModelProto) -> ModelProto:
     # ValueError: of protobuf, for a model of 2 GB and more.
     except (onnx.checker.ValidationError, ValueError) as e:
         raise _invalid(e) from e
+
+
+def _without_shapeless(model: ModelProto) -> ModelProto:
+    """The model with operators written out by their definition of which onnx infers no shape."""
+    shapeless = {n.op_type for n in model.graph.node} & _SHAPELESS
+    if not shapeless or _opset(model) < _SHAPELESS_FROM:
+        return model
+    typed = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    typed.graph.value_info.extend(
+        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        for tensor in model.graph.initializer
+    )
+    names = [("", name) for name in shapeless]
+    try:
+        made = onnx.inliner.inline_selected_functions(typed, names, inline_schema_functions=True)
+    # Of a type that is not known, and of protobuf.
+    except (RuntimeError, ValueError) as e:
+        raise _invalid(e) from e
+    del made.graph.value_info[:]
+    return made
 
 
 def _invalid(error: Exception) -> NetworkSyntaxError:

@@ -1,0 +1,59 @@
+"""Operators of ONNX files that once did not compile: built, and checked against onnxruntime."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, helper
+
+from farm.compile.build import build
+from farm.spaces.onnx.files import import_file
+from tests.onnx_models import model
+
+node = helper.make_node
+
+ONES = np.ones(8, np.float32)
+
+
+def group_norm() -> ModelProto:
+    """Of opset 21, after a value that has to be inferred."""
+    nodes = [
+        node("Relu", ["x"], ["r"]),
+        node("GroupNormalization", ["r", "s", "b"], ["y"], num_groups=2),
+    ]
+    output = helper.make_tensor_value_info("y", 1, (1, 8, 4, 4))
+    return model(nodes, {"s": ONES, "b": ONES}, (1, 8, 4, 4), 21, outputs=[output])
+
+
+CASES = {
+    "CastLike": model(
+        [node("CastLike", ["z", "x"], ["zc"]), node("Max", ["x", "zc"], ["y"])],
+        {"z": np.float64(0)},
+        (1, 8),
+    ),
+    "GroupNormalization": group_norm(),
+    "unit axis": model(
+        [
+            node("Reshape", ["x", "s"], ["a"]),
+            node("Transpose", ["a"], ["b"], perm=[0, 2, 1]),
+            node("Relu", ["b"], ["y"]),
+        ],
+        {"s": np.array([3, 5, 1])},
+        (3, 5),
+    ),
+    "logarithm": model(
+        [node("Add", ["x", "e"], ["a"]), node("Log", ["a"], ["y"])],
+        {"e": np.float32(1e-6)},
+        (1, 80, 100),
+    ),
+    "PRelu": model([node("PRelu", ["x", "s"], ["y"])], {"s": ONES[:3]}, (2, 3), 13),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("made", CASES.values(), ids=list(CASES))
+def test_is_built_and_computes_the_same(tmp_path, store, host_target, made) -> None:
+    onnx.save(made, tmp_path / "model.onnx")
+    (data,) = import_file(tmp_path / "model.onnx").values()
+    assert build(onnx.load_from_string(data), host_target, store).program.expected

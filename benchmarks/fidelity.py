@@ -15,14 +15,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import os
-import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +29,7 @@ import numpy as np
 
 from agents import agent_class
 from benchmarks import report
+from benchmarks.neighbours import Burster, beside
 from benchmarks.time_evaluator import evaluated
 from farm.campaign.dispatch import GROUP
 from farm.compile.artifacts import ArtifactStore
@@ -41,7 +38,7 @@ from farm.compile.kernel_cache import kernel_cache
 from farm.core.errors import DeviceError
 from farm.devices.controls import controls_of
 from farm.measurement.agent import Agent
-from farm.measurement.drift_correction import Baseline, baselines_after
+from farm.measurement.drift_correction import Baseline
 from farm.measurement.record import Job, Measurement, MeasureSpec
 from farm.measurement.sessions import measure
 from farm.spaces import space
@@ -121,6 +118,21 @@ def farms_campaign(
             found += [(m, share_s) for m in good[: len(group)]]
             _say(f"{len(found)} networks measured")
     return found
+
+
+def baselines_after(
+    known: Mapping[str, Baseline], measured: Iterable[tuple[Measurement, bool]]
+) -> dict[str, Baseline]:
+    """The baselines, by fingerprint, once these are measured, too.
+
+    measured: each with whether it is a control network.
+    """
+    after = dict(known)
+    for measurement, is_control in measured:
+        if is_control:
+            baseline = after.get(measurement.fingerprint, Baseline())
+            after[measurement.fingerprint] = baseline.after(measurement)
+    return after
 
 
 def summarised(found: Sequence[tuple[Measurement, float]]) -> Campaign:
@@ -233,37 +245,11 @@ def condition(
     return found, rows
 
 
-@contextmanager
-def neighbours(count: int, seed: int) -> Iterator[None]:
-    """Processes that keep a core and the memory busy, each in random bursts of its own."""
-    context = multiprocessing.get_context("spawn")
-    processes = [
-        context.Process(target=_bursts, args=(seed + number,), daemon=True)
-        for number in range(count)
-    ]
-    for process in processes:
-        process.start()
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.terminate()
-            process.join()
-
-
 def _bursts(seed: int) -> None:
-    rng = random.Random(seed)
-    data = np.zeros(4 << 20)
-    parent = os.getppid()
-    while os.getppid() == parent:  # it must not go on where the benchmark was killed
-        end_s = time.monotonic() + rng.uniform(0.05, 1.0)
-        copies = rng.random() < 0.5
-        while time.monotonic() < end_s:
-            if copies:
-                data[:] = data[::-1]
-            else:
-                sum(i * i for i in range(10_000))
-        time.sleep(rng.uniform(0.0, 0.5))
+    burster = Burster(seed)
+    while burster.wanted:
+        burster.burst()
+        time.sleep(burster.rng.uniform(0.0, 0.5))
 
 
 def _device() -> Agent:
@@ -308,7 +294,7 @@ def main(argv: Sequence[str]) -> None:
     with TemporaryDirectory() as root:
         networks = lab(given.networks, given.seed, Path(root))
         for name, count in NEIGHBOURS.items():
-            with neighbours(count, given.seed):
+            with beside(_bursts, count, given.seed):
                 found[name], own = condition(networks, given.reference, baseline)
             rows += [{"condition": name, **row} for row in own]
             _say(f"{name}: {json.dumps(found[name])}\n")

@@ -136,8 +136,7 @@ class Campaign:
     @property
     def _exhausted(self) -> bool:
         """Whether the plan's device seconds are spent."""
-        limit_s = self.plan.device_seconds
-        return limit_s is not None and self._store.device_seconds(self.name) >= limit_s
+        return self.plan.exhausted(self._store.device_seconds(self.name))
 
     def _choose(self) -> None:
         """Ask for the holdout first, then for what teaches most, a few networks at a time.

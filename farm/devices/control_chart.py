@@ -32,7 +32,7 @@ _WEIGHT, _WIDTH = 0.25, 3.0
 """Of a chart that calls a false alarm every 500 rounds, and a shift of one sigma after 11: Lucas
 and Saccucci, Exponentially Weighted Moving Average Control Schemes, Technometrics 32 (1990)."""
 
-FIRST_SIGMA, _FIRST_WEIGHT = 0.01, 3.0
+_FIRST_SIGMA, _FIRST_WEIGHT = 0.01, 3.0
 """What a device's control networks are taken to scatter by before it has shown it, and how many
 rounds of its own that counts as."""
 
@@ -59,12 +59,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Chart:
-    """The control chart of a device, a point for each round. sigma: of `shift`, as far as known;
-    tolerated: see `control_chart`."""
+    """The control chart of a device, a point for each round. sigma: of `shift`, as far as known."""
 
     points: tuple[Point, ...]
     sigma: float
-    tolerated: float
 
     @property
     def out(self) -> bool:
@@ -86,7 +84,9 @@ class Chart:
 
 
 def control_chart(
-    rounds: Sequence[Latencies], tolerated: float = TOLERATED, first_sigma: float = FIRST_SIGMA
+    rounds: Sequence[Latencies],
+    tolerated: float = TOLERATED,
+    earlier: Sequence[Latencies] = (),
 ) -> Chart:
     """The EWMA control chart of a device's rounds (Roberts, Control Chart Tests Based on Geometric
     Moving Averages, Technometrics 1 (1959)).
@@ -95,10 +95,11 @@ def control_chart(
     and sigma comes from moving ranges, so that there is no trial period that nobody watches. The
     limits are at least what a lasting shift by `tolerated`, relative, leads to.
 
-    first_sigma: what rounds are taken to scatter by before they have shown it, see `scatter`.
+    earlier: rounds of the stretches before, which show what this one may scatter by.
     """
     points: list[Point] = []
     shifts: list[float] = []
+    first_sigma = _scatter([*earlier, *rounds]) if earlier else _FIRST_SIGMA
     ewma, squares, count = 0.0, _FIRST_WEIGHT * first_sigma**2, _FIRST_WEIGHT
     for number, latencies in enumerate(rounds):
         shift = shift_of(latencies, rounds[:number])
@@ -111,17 +112,16 @@ def control_chart(
         points.append(Point(shift, ewma, _limit(len(shifts), sigma, tolerated)))
         if len(shifts) > 1:
             squares, count = squares + (shifts[-1] - shifts[-2]) ** 2 / 2, count + 1
-    return Chart(tuple(points), max(math.sqrt(squares / count), _LEAST_SIGMA), tolerated)
+    return Chart(tuple(points), max(math.sqrt(squares / count), _LEAST_SIGMA))
 
 
-def scatter(rounds: Sequence[Latencies]) -> float:
-    """What earlier rounds scattered by, a standard deviation of logarithms: by the median of their
-    moving ranges, to which a shift adds one; `FIRST_SIGMA` where they are too few or agree better.
-    """
+def _scatter(rounds: Sequence[Latencies]) -> float:
+    """What rounds scatter by, a standard deviation of logarithms: by the median of their moving
+    ranges, to which a shift adds one; `_FIRST_SIGMA` where they are too few or agree better."""
     shifts = (shift_of(now, [before]) for before, now in pairwise(rounds))
     ranges = [abs(shift) for shift in shifts if shift is not None]
     # The median of |x - y| is .954 sigma for normal x and y.
-    return max(median(ranges) / 0.954, FIRST_SIGMA) if len(ranges) > 2 else FIRST_SIGMA
+    return max(median(ranges) / 0.954, _FIRST_SIGMA) if len(ranges) > 2 else _FIRST_SIGMA
 
 
 def shift_of(latencies: Latencies, before: Sequence[Latencies]) -> float | None:

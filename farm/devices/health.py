@@ -10,7 +10,7 @@ from typing import Any
 
 from farm.core.values import DeviceFacts
 from farm.devices import controls
-from farm.devices.control_chart import LEVEL_ROUNDS, control_chart, scatter, shift_of
+from farm.devices.control_chart import LEVEL_ROUNDS, Latencies, control_chart, shift_of
 from farm.measurement.drift_correction import Baseline
 from farm.measurement.record import MeasureSpec
 from farm.store import ControlRound, Quarantine, Revision, Store, Stretch
@@ -37,9 +37,9 @@ class Shown:
 @dataclass(frozen=True)
 class Health:
     """quarantine: the present one. revisions: oldest first. certificate: the newest, as it is
-    stored. stretches: in which it was another one. baseline_rounds: that
-    the baseline is made of; fixed at `BASELINE_ROUNDS`. rounds: of control networks, oldest first,
-    as the device is and measures now."""
+    stored. stretches: in which it was another one. baseline_rounds: how many the baseline is made
+    of; it is fixed at `BASELINE_ROUNDS`. rounds: of control networks, oldest first, as the device
+    is and measures now."""
 
     quarantine: Quarantine | None
     revisions: tuple[Revision, ...]
@@ -62,7 +62,7 @@ class Health:
 def health(store: Store, facts: DeviceFacts, spec: MeasureSpec, tolerated: float) -> Health:
     """Read what is known of a device that is as `facts` say."""
     device = facts.device
-    stretches = [s for s in store.stretches(device) if s.fingerprint == facts.fingerprint]
+    stretches = store.stretches(device, facts.fingerprint)
     baseline = store.baselines(device).get(facts.fingerprint, Baseline())
     return Health(
         quarantine=store.quarantined(device),
@@ -92,16 +92,19 @@ def _charted(
     """Each stretch has a level of its own."""
     ends = [stretch.after for stretch in stretches]
     shown: list[Shown] = []
+    earlier: list[Latencies] = []
     for start, end in pairwise([0, *ends, math.inf]):
         own = [one for one in rounds if start < one.last_id <= end]
-        earlier = [one.latency_s for one in rounds if one.last_id <= start]
-        shown += _one_stretch(own, tolerated, scatter(earlier))
+        shown += _one_stretch(own, tolerated, earlier)
+        earlier += [one.latency_s for one in own if one.invalidated is None]
     return tuple(shown)
 
 
-def _one_stretch(rounds: list[ControlRound], tolerated: float, sigma: float) -> list[Shown]:
+def _one_stretch(
+    rounds: list[ControlRound], tolerated: float, earlier: Sequence[Latencies]
+) -> list[Shown]:
     good = [one.latency_s for one in rounds if one.invalidated is None]
-    points = iter(control_chart(good, tolerated, sigma).points)
+    points = iter(control_chart(good, tolerated, earlier).points)
     shown = []
     for one in rounds:
         if one.invalidated is not None:

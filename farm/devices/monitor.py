@@ -14,13 +14,7 @@ from dataclasses import dataclass, field
 
 from farm.core.values import DeviceFacts, Network
 from farm.devices import controls, equivalence
-from farm.devices.control_chart import (
-    FIRST_SIGMA,
-    KEPT_ROUNDS,
-    LEVEL_ROUNDS,
-    control_chart,
-    scatter,
-)
+from farm.devices.control_chart import KEPT_ROUNDS, LEVEL_ROUNDS, control_chart
 from farm.inventory.config import ControlPolicy
 from farm.measurement.drift_correction import Baseline, change, series
 from farm.measurement.record import Failure, Measurement, MeasureSpec, Series
@@ -170,7 +164,7 @@ class Monitor:
         watch = _Watch(facts, policy, store.quarantined(device))
         if not watch.on:
             return watch
-        stretches = [s for s in store.stretches(device) if s.fingerprint == facts.fingerprint]
+        stretches = store.stretches(device, facts.fingerprint)
         after = stretches[-1].after if stretches else 0
         watch.rounds = self._rounds(device, facts.fingerprint, KEPT_ROUNDS, after)
         all_rounds = self._rounds(device, facts.fingerprint, KEPT_ROUNDS) if stretches else []
@@ -228,8 +222,7 @@ class Monitor:
         it is measured as before. What its control networks show is divided out."""
         watch = self._watches[device]
         rounds, earlier = ([r.latency_s for r in rs] for rs in (watch.rounds, watch.earlier))
-        sigma = scatter([*earlier, *rounds])
-        chart = control_chart(rounds, watch.policy.tolerated, sigma if earlier else FIRST_SIGMA)
+        chart = control_chart(rounds, watch.policy.tolerated, earlier)
         if chart.out:
             new = chart.last_good + 1
             after = watch.rounds[new - 1].last_id

@@ -9,8 +9,9 @@ metrology. The raw samples stay as they are. Pure functions.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 
 from farm.measurement.estimator import level
@@ -34,7 +35,7 @@ class Baseline:
     )
     clock_probes_s: tuple[float, ...] = ()
 
-    @property
+    @cached_property
     def levels_s(self) -> dict[Series, float]:
         """The latency of each control network."""
         return {series: level(rounds_s) for series, rounds_s in self.controls.items()}
@@ -55,21 +56,6 @@ class Baseline:
             {**self.controls, own: (*rounds_s, control.latency_s)},
             probes_s[:BASELINE_ROUNDS],
         )
-
-
-def baselines_after(
-    known: Mapping[str, Baseline], measured: Iterable[tuple[Measurement, bool]]
-) -> dict[str, Baseline]:
-    """The baselines, by fingerprint, once these are measured, too.
-
-    measured: each with whether it is a control network.
-    """
-    after = dict(known)
-    for measurement, is_control in measured:
-        if is_control:
-            baseline = after.get(measurement.fingerprint, Baseline())
-            after[measurement.fingerprint] = baseline.after(measurement)
-    return after
 
 
 def change(before: Baseline, after: Baseline) -> float | None:
@@ -107,10 +93,9 @@ def together(control: Control, sessions: int) -> Control:
 
 def _by_session(control: Measurement) -> tuple[tuple[float, ...], ...]:
     """Of each session: from the blocks that count, where it has any."""
-    counted = control.counted
     rows = []
     for session in range(len(control.warmup_s)):
         blocks = [block for block in control.blocks if block.session == session]
-        good = [block for block in blocks if block in counted] or blocks
+        good = [block for block in blocks if block.counts] or blocks
         rows.append(tuple(block.latency_s for block in good))
     return tuple(rows)

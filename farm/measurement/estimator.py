@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from statistics import quantiles
 
 import numpy as np
@@ -89,10 +89,9 @@ def spread(blocks: Rows, controls: Controls = ()) -> float | None:
     n = len(blocks)
     if n < 2:
         return None
-    chosen = np.random.default_rng(0).integers(0, n, (_RESAMPLES, n))
-    logs = np.log(_resampled(blocks, chosen))
+    logs = _resampled(_hashable(blocks))
     for rows, _ in controls:
-        logs -= np.log(_resampled(rows, chosen)) / len(controls)
+        logs = logs - _resampled(_hashable(rows)) / len(controls)
     return float(np.std(logs, ddof=1)) * n / math.sqrt(n - 1)
 
 
@@ -153,12 +152,23 @@ def describe(samples_s: Sequence[float]) -> dict[str, float]:
     }
 
 
-def _resampled(rows: Rows, chosen: np.ndarray) -> np.ndarray:
-    """(_RESAMPLES,) `level` of the chosen (_RESAMPLES, n) rows."""
+def _hashable(rows: Rows) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(tuple, rows))
+
+
+@lru_cache(maxsize=64)
+def _resampled(rows: tuple[tuple[float, ...], ...]) -> np.ndarray:
+    """(_RESAMPLES,) logarithms of `level`, each of as many rows as there are, drawn from them: the
+    same ones of everything that took part in the same sessions.
+
+    Kept, since the networks of a group share their control networks, and each is judged by its
+    spread before its interval is.
+    """
+    chosen = np.random.default_rng(0).integers(0, len(rows), (_RESAMPLES, len(rows)))
     sizes = np.array([len(row) for row in rows])
     padded = np.array([[*row, *[math.inf] * (int(sizes.max()) - len(row))] for row in rows])
     ordered = np.sort(padded[chosen].reshape(len(chosen), -1))
-    return _levels(ordered, sizes[chosen].sum(axis=1))
+    return np.asarray(np.log(_levels(ordered, sizes[chosen].sum(axis=1))))
 
 
 def _levels(ordered: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -147,6 +147,11 @@ class Block:
     rejected: Rejection | None = None
 
     @property
+    def counts(self) -> bool:
+        """Whether it counts, whatever speaks against it."""
+        return self.rejected is None or self.rejected.counts
+
+    @property
     def latency_s(self) -> float:
         """What it says of the network, see `estimator.of_block`, at the speed of the moment."""
         return estimator.of_block(self.samples_s)
@@ -296,8 +301,7 @@ class Measurement:
     @property
     def counted(self) -> tuple[Block, ...]:
         """The blocks that count; where all were rejected there is nothing better than all."""
-        good = tuple(b for b in self.blocks if b.rejected is None or b.rejected.counts)
-        return good or self.blocks
+        return tuple(block for block in self.blocks if block.counts) or self.blocks
 
     @cached_property
     def _by_session(self) -> tuple[list[list[float]], list[tuple[list[tuple[float, ...]], float]]]:

@@ -52,11 +52,12 @@ class BaselineStore(Connected):
             match = [f"suspect: {stretch.reason}", stretch.fingerprint, stretch.after]
             return self._db.conn.execute(sql, match).rowcount
 
-    def stretches(self, device: str) -> list[Stretch]:
-        """Each time that the device became another one under the same fingerprint, oldest first."""
+    def stretches(self, device: str, fingerprint: str | None = None) -> list[Stretch]:
+        """Each time that the device became another one under the same fingerprint, or under this
+        one, oldest first."""
         sql = """SELECT device, fingerprint, after, shift, reason, began_at FROM stretches
-                 WHERE device = ? ORDER BY id"""
-        return [Stretch(**row) for row in self._rows(sql, device)]
+                 WHERE device = ? AND ifnull(fingerprint = ?, 1) ORDER BY id"""
+        return [Stretch(**row) for row in self._rows(sql, device, fingerprint)]
 
     def _refine_baseline(self, control: Measurement) -> None:
         """Within a transaction: what a control network says of a baseline that is not fixed yet."""

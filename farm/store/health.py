@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from farm.measurement.drift_correction import Baseline, change
 from farm.measurement.record import Measurement, MeasureSpec
 from farm.store import rows
 from farm.store.baselines import BaselineStore
-from farm.store.values import ControlRound, Quarantine, Request, Revision, factor
+from farm.store.values import ControlRound, Quarantine, Revision, factor
 
 _CONTROLS = f"""SELECT {rows.MEASURED}, requested_at FROM {rows.WITH_SAMPLES}
     JOIN requests ON requests.id = request AND purpose = 'control'
@@ -149,12 +149,6 @@ class HealthStore(BaselineStore):
                 if fingerprint in (None, one.fingerprint):
                     self._forget_baseline(one.fingerprint)
             return self._db.conn.execute(sql, [reason, device, fingerprint]).rowcount
-
-    def invalidate_results(self, requests: Iterable[Request], reason: str) -> None:
-        """The results of some requests no longer count, so that they wait again."""
-        sql = "UPDATE measurements SET invalidated = ? WHERE request = ? AND invalidated IS NULL"
-        with self._writing():
-            self._db.conn.executemany(sql, [(reason, request.id) for request in requests])
 
     def _release(self, device: str) -> bool:
         sql = "UPDATE quarantines SET released_at = ? WHERE device = ? AND released_at IS NULL"

@@ -32,6 +32,10 @@ class Plan:
     device_seconds: float | None = None
     networks: tuple[str, ...] | None = None
 
+    def exhausted(self, device_s: float) -> bool:
+        """Whether its device seconds are spent once devices were busy for so long."""
+        return self.device_seconds is not None and device_s >= self.device_seconds
+
     @classmethod
     def from_json(cls, text: str) -> Plan:
         value = json.loads(text)
@@ -68,8 +72,7 @@ class StoredCampaign:
     @property
     def exhausted(self) -> bool:
         """Whether the plan's device seconds are spent."""
-        limit_s = self.plan.device_seconds
-        return limit_s is not None and sum(self.busy_s.values()) >= limit_s
+        return self.plan.exhausted(sum(self.busy_s.values()))
 
     @property
     def state(self) -> str:

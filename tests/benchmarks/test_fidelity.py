@@ -94,3 +94,13 @@ def test_fresh_stores_are_compared_each_at_its_own_baseline(monkeypatch):
     monkeypatch.setattr(fidelity, "farms_campaign", campaign)
     lab = fidelity.Lab([], [])
     assert fidelity.common_factors(lab, 3) == pytest.approx([0.21, 1 - 1 / 1.1])
+
+
+def test_baselines_are_of_a_fingerprint_and_of_control_networks_only():
+    control, other = measured(1.0), replace(measured(2.0), fingerprint="g")
+    seen = [(measured(3.0), False), (control, True), (other, True)]
+    found = fidelity.baselines_after({}, seen)
+    assert found == {"f": Baseline().after(control), "g": Baseline().after(other)}
+    again = fidelity.baselines_after(found, [(other, True)])
+    assert again["f"] == found["f"]
+    assert len(again["g"].controls["nb201/a", "k"]) == 2

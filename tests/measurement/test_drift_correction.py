@@ -199,18 +199,6 @@ class TestBaseline:
         blocks = tuple(replace(b, rejected=contended) for b in found.blocks)
         assert Baseline().after(replace(found, blocks=blocks)) == Baseline().after(found)
 
-    def test_is_of_a_fingerprint_and_of_control_networks_only(self):
-        control, other = control_of(1.0), replace(control_of(2.0), fingerprint="g")
-        measured = [(control_of(3.0), False), (control, True), (other, True)]
-        found = drift_correction.baselines_after({}, measured)
-        assert found == {
-            FACTS.fingerprint: Baseline().after(control),
-            "g": Baseline().after(other),
-        }
-        again = drift_correction.baselines_after(found, [(other, True)])
-        assert again[FACTS.fingerprint] == found[FACTS.fingerprint]
-        assert len(again["g"].controls[self.SERIES]) == 2
-
     def test_of_another_build_is_another_one(self):
         rebuilt = replace(control_of(2.0), build_key="rebuilt")
         known = self.after(1.0).after(rebuilt)

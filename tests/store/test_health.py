@@ -76,16 +76,6 @@ class TestInvalidated:
         store.invalidate("pi", "by hand")
         assert {m.device for m in store.measurements(campaign=name)} == {"cpu1"}
 
-    def test_only_of_some_requests(self, store):
-        name, _ = asked(store, devices=["cpu1"])
-        first, second = store.pending(name)
-        for request in (second, first):
-            store.record(request, measurement(request.network))
-        assert [request for request, _ in store.measured(name)] == [second, first]
-        store.invalidate_results([first], "asked for again")
-        assert store.pending(name) == [first]
-        assert [request for request, _ in store.measured(name)] == [second]
-
 
 class TestQuarantine:
     def test_holds_a_device_until_it_is_released(self, store):

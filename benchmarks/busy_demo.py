@@ -12,23 +12,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import os
-import random
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
 from benchmarks import report
+from benchmarks.neighbours import Burster, beside
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,43 +32,20 @@ TIMEOUT_S = 900.0
 
 _FARM = (sys.executable, "-c", "from farm.cli import main; main()")
 _SPELL_S = (1.0, 20.0)
-_BURST_S, _REST_S = (0.05, 1.0), (0.0, 0.3)
-
-
-@contextmanager
-def neighbour(seed: int) -> Iterator[None]:
-    """A process that keeps a core and the memory busy, on and off."""
-    context = multiprocessing.get_context("spawn")
-    process = context.Process(target=_come_and_go, args=(seed,), daemon=True)
-    process.start()
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.join()
+_REST_S = (0.0, 0.3)
 
 
 def _come_and_go(seed: int) -> None:
-    rng = random.Random(seed)
-    data = np.zeros(4 << 20)
-    parent = os.getppid()
-    busy = rng.random() < 0.5
-    while os.getppid() == parent:  # it must not go on where the benchmark was killed
-        end_s = time.monotonic() + rng.uniform(*_SPELL_S)
+    """Spells of bursts, and spells without."""
+    burster = Burster(seed)
+    busy = burster.rng.random() < 0.5
+    while burster.wanted:
+        end_s = time.monotonic() + burster.rng.uniform(*_SPELL_S)
         while time.monotonic() < end_s:
             if busy:
-                _burst(rng, data)
-            time.sleep(rng.uniform(*_REST_S))
+                burster.burst()
+            time.sleep(burster.rng.uniform(*_REST_S))
         busy = not busy
-
-
-def _burst(rng: random.Random, data: np.ndarray) -> None:
-    end_s, copies = time.monotonic() + rng.uniform(*_BURST_S), rng.random() < 0.5
-    while time.monotonic() < end_s:
-        if copies:
-            data[:] = data[::-1]
-        else:
-            sum(i * i for i in range(10_000))
 
 
 def demo(store: Path) -> tuple[int | None, float, dict[str, Any]]:
@@ -93,7 +65,7 @@ def demo(store: Path) -> tuple[int | None, float, dict[str, Any]]:
 
 def row(run: int, seed: int) -> dict[str, Any]:
     """A run and its repetition."""
-    with TemporaryDirectory() as folder, neighbour(seed):
+    with TemporaryDirectory() as folder, beside(_come_and_go, 1, seed):
         store = Path(folder) / "demo-out"
         code, seconds, said = demo(store)
         again, again_s, _ = demo(store)

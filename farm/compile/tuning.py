@@ -11,17 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
-from hashlib import sha256
 from typing import Any
 
 from farm.compile import target as targets
+from farm.compile.alone import artifact, name_of, scheduled, schedules_of
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.compiler import compiler
-from farm.compile.fuse import Call, Plan
-from farm.compile.groups import Group, Operation, Schedule
-from farm.compile.kernel_cache import KernelCache, kernel_key
-from farm.compile.linking import link
-from farm.core.values import Artifact, Program, Target, TensorSpec, digest
+from farm.compile.fuse import Plan
+from farm.compile.groups import Group, Schedule
+from farm.compile.kernel_cache import KernelCache
+from farm.core.values import Artifact, Target
 
 MARGIN = 0.03
 """A candidate must be so much faster than the rule's choice, in both halves of the passes."""
@@ -87,7 +86,7 @@ def tuned_target(target: Target, choices: Iterable[Choice]) -> Target:
 
     What it says of kernels that nothing was chosen for stays: search spaces are tuned one by one.
     """
-    plain, chosen = targets.untuned(target), dict(_schedules(target))
+    plain, chosen = targets.untuned(target), dict(schedules_of(target))
     for choice in choices:
         chosen.pop(name_of(choice.group), None)
         if choice.chosen != next(iter(choice.samples_s)):
@@ -96,40 +95,9 @@ def tuned_target(target: Target, choices: Iterable[Choice]) -> Target:
     return {**options, targets.SCHEDULES: chosen} if chosen else plain
 
 
-def _schedules(target: Target) -> Mapping[str, Sequence[int]]:
-    """The schedules of a target, by `name_of` their kernels."""
-    return {} if isinstance(target, str) else target.get(targets.SCHEDULES, {})
-
-
 def tuned(plan: Plan, target: Target) -> Plan:
     """The plan with the schedules of a target."""
-    schedules = _schedules(target)
-    if not schedules:
+    if not schedules_of(target):
         return plan
-
-    def scheduled(kernel: Group | Operation) -> Group | Operation:
-        if isinstance(kernel, Operation) or name_of(kernel) not in schedules:
-            return kernel
-        return replace(kernel, schedule=Schedule(*schedules[name_of(kernel)]))
-
-    calls = tuple(replace(call, kernel=scheduled(call.kernel)) for call in plan.calls)
+    calls = tuple(replace(call, kernel=scheduled(call.kernel, target)) for call in plan.calls)
     return replace(plan, calls=calls)
-
-
-def name_of(group: Group) -> str:
-    """16 hex digits for what a group computes, whatever its schedule."""
-    return sha256(replace(group, schedule=None).signature.encode()).hexdigest()[:16]
-
-
-def artifact(group: Group, target: Target, store: ArtifactStore, kernels: KernelCache) -> Artifact:
-    """A network of one kernel. Nothing says what it must compute. Raises BuildError, StoreFull."""
-    key = digest(["alone", kernel_key(group, targets.canonical(targets.untuned(target)))])
-    stored = store.get(key)
-    if stored is not None:
-        return stored
-    names = tuple(f"x{i}" for i in range(len(group.operands)))
-    shapes = {**dict(zip(names, group.operands, strict=True)), "y": group.output}
-    plan = Plan(names, (Call(group, names, "y"),), "y", shapes, {}, {}, {})
-    library = link(plan, target, compiler().target(target).triple, kernels)
-    inputs = tuple(TensorSpec(name, shapes[name], 1.0) for name in names)
-    return store.put(key, library, Program(inputs, 0, (), 0.0), 0.0)

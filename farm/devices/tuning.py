@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from farm.compile.alone import KERNEL
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.compiler import compiler
 from farm.compile.groups import Group
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
     from farm.compile.tuning import Choice
     from farm.inventory.config import Device
 
-SPEC = MeasureSpec(warmup_s=0.005, rounds=2, block_s=0.01)
-"""A kernel runs for microseconds, and is measured in several passes (`tuning.PASSES`)."""
+SPEC = MeasureSpec(warmup_s=0.005, rounds=2).of_kernels()
+"""Candidates are measured in several passes (`tuning.PASSES`)."""
 
 
 @dataclass(frozen=True)
@@ -159,13 +160,11 @@ def _models(name: str, networks: int, seed: int) -> Iterable[onnx.ModelProto]:
 
 def kernels_of(models: Iterable[onnx.ModelProto]) -> Mapping[Group, int]:
     """The fused groups of networks, with how many networks need each."""
-    from farm.compile import fuse, graph
-    from farm.compile.prepare import prepared
+    from farm.compile.alone import calls_of
 
     counts: Counter[Group] = Counter()
     for model in models:
-        calls = fuse.plan(graph.read(prepared(model))).calls
-        counts.update({call.kernel for call in calls if isinstance(call.kernel, Group)})
+        counts.update({kernel for kernel in calls_of(model) if isinstance(kernel, Group)})
     return counts
 
 
@@ -219,7 +218,8 @@ def _tunable(facts: DeviceFacts) -> Target:
 
 
 def _seconds(agent: Agent, artifacts: Sequence[Artifact], number: int) -> list[float]:
-    """The fastest sample of each: of one kernel, what is slower waited for something."""
-    jobs = [Job(Network("kernel", a.build_key[:16]), a) for a in artifacts]
+    """The fastest sample of each: of one kernel, what is slower waited for something. Of all its
+    calls together (`farm.compile.alone`), which candidates of one kernel have alike."""
+    jobs = [Job(Network(KERNEL, a.build_key[:16]), a) for a in artifacts]
     sessions = agent.session(jobs, SPEC, number)
     return [min(min(block.samples_s) for block in session.blocks) for session in sessions]

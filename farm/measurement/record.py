@@ -95,6 +95,20 @@ class MeasureSpec:
             warmup_s=min(self.warmup_s, 0.1),
         )
 
+    def of_kernels(self) -> MeasureSpec:
+        """The same for networks of one kernel: many, of microseconds each, of which a network's
+        latency is a sum, so that their errors average out."""
+        return replace(
+            self,
+            half_width=max(self.half_width, COARSE),
+            min_sessions=min(self.min_sessions, 2),
+            max_sessions=min(self.max_sessions, 4),
+            budget_s=min(self.budget_s, 1.0),
+            rounds=min(self.rounds, 3),
+            block_s=min(self.block_s, 0.01),
+            warmup_s=min(self.warmup_s, 0.02),
+        )
+
 
 def share(text: str) -> float:
     """A relative number, written as `5%` or `0.05`. Raises ValueError for what is none."""

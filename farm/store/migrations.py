@@ -289,6 +289,74 @@ def m009_batch_of_files(db: Database) -> None:
             db.conn.execute(sql, [reason, id])
 
 
+@migrations()
+def m010_kernels(db: Database) -> None:
+    """Kernels are asked for and measured as networks are; a campaign counts them apart.
+
+    calls: how often a network calls each kernel, at a batch size, as `planner` divides it up;
+    `kernels` is JSON, counts by the id of the kernel.
+    """
+    # The one way to change a CHECK without rebuilding what refers to the table
+    # (https://sqlite.org/lang_altertable.html, section 7).
+    version = db.conn.execute("PRAGMA schema_version").fetchone()[0]
+    db.conn.execute("PRAGMA writable_schema = ON")
+    db.conn.execute(
+        """UPDATE sqlite_schema SET sql = replace(sql, "'query', 'control')",
+           "'query', 'control', 'kernel')") WHERE type = 'table' AND name = 'requests'"""
+    )
+    db.conn.execute(f"PRAGMA schema_version = {version + 1}")
+    db.conn.execute("PRAGMA writable_schema = OFF")
+    for sql in _KERNELS:
+        db.conn.execute(sql)
+
+
+_OF_REQUEST = """WHERE (campaign, device) = (
+    SELECT campaign, device FROM requests WHERE id = NEW.request)"""
+
+_KERNELS = (
+    """CREATE TABLE kernels (
+        id INTEGER PRIMARY KEY, code TEXT NOT NULL UNIQUE, definition TEXT NOT NULL) STRICT""",
+    """CREATE TABLE calls (
+        planner TEXT NOT NULL, batch INTEGER NOT NULL, network TEXT NOT NULL,
+        kernels TEXT NOT NULL, PRIMARY KEY (planner, batch, network)) STRICT, WITHOUT ROWID""",
+    *(
+        f"ALTER TABLE totals ADD COLUMN {column} NOT NULL DEFAULT 0"
+        for column in (
+            *("kernels INTEGER", "kernels_measured INTEGER"),
+            *("kernels_failed INTEGER", "kernels_device_s REAL"),
+        )
+    ),
+    *(f"DROP TRIGGER {name}" for name in ("requested", "measured", "invalidated", "failed")),
+    """CREATE TRIGGER requested AFTER INSERT ON requests WHEN NEW.campaign IS NOT NULL BEGIN
+        INSERT INTO totals (campaign, device, requested, measured, failed, device_s)
+            SELECT NEW.campaign, NEW.device, 0, 0, 0, 0.0 WHERE NOT EXISTS (
+                SELECT 1 FROM totals WHERE campaign = NEW.campaign AND device = NEW.device);
+        UPDATE totals SET requested = requested + (NEW.purpose <> 'kernel'),
+            kernels = kernels + (NEW.purpose = 'kernel')
+            WHERE campaign = NEW.campaign AND device = NEW.device; END""",
+    f"""CREATE TRIGGER measured AFTER INSERT ON measurements BEGIN
+        UPDATE totals SET device_s = device_s + NEW.device_s,
+            measured = measured + (NEW.invalidated IS NULL AND NEW.network NOT LIKE 'kernel/%'),
+            kernels_measured = kernels_measured
+                + (NEW.invalidated IS NULL AND NEW.network LIKE 'kernel/%'),
+            kernels_device_s = kernels_device_s
+                + iif(NEW.network LIKE 'kernel/%', NEW.device_s, 0.0)
+            {_OF_REQUEST}; END""",
+    f"""CREATE TRIGGER invalidated AFTER UPDATE OF invalidated ON measurements BEGIN
+        UPDATE totals SET measured = measured + iif(NEW.network LIKE 'kernel/%', 0,
+                (NEW.invalidated IS NULL) - (OLD.invalidated IS NULL)),
+            kernels_measured = kernels_measured + iif(NEW.network LIKE 'kernel/%',
+                (NEW.invalidated IS NULL) - (OLD.invalidated IS NULL), 0)
+            {_OF_REQUEST}; END""",
+    f"""CREATE TRIGGER failed AFTER INSERT ON failures WHEN NEW.final BEGIN
+        UPDATE totals SET
+            failed = failed + (SELECT purpose <> 'kernel' FROM requests WHERE id = NEW.request),
+            kernels_failed = kernels_failed
+                + (SELECT purpose = 'kernel' FROM requests WHERE id = NEW.request)
+            {_OF_REQUEST}; END""",
+)
+
+
 def _typical_s(blocks: list[dict[str, Any]]) -> float:
     """The median over the blocks that count of their lower quartiles."""
     good = [block for block in blocks if block["rejected"] is None] or blocks

@@ -20,14 +20,14 @@ from farm.measurement.record import Failure, Measurement
 from farm.store import rows
 from farm.store.connection import connect, connect_to_read, writable
 from farm.store.edge import translated
-from farm.store.health import HealthStore
+from farm.store.kernels import KernelStore
 from farm.store.migrations import migrations
 from farm.store.onnx_models import StoredModels
 from farm.store.sqlite import Database
 from farm.store.values import Plan, Request, StoredCampaign
 
 
-class Store(HealthStore):
+class Store(KernelStore):
     """The database in `folder`; a context manager.
 
     create: make it where it is missing; else that is a StoreError.
@@ -261,13 +261,13 @@ class Store(HealthStore):
     ) -> list[tuple[Request, Measurement]]:
         """Requests and their measurements that match everything given, oldest first.
 
-        Those that were invalidated are left out, and so are control networks where no purpose is
-        given.
+        Those that were invalidated are left out, and so are control networks and kernels where no
+        purpose is given.
         """
         sql = f"""SELECT {rows.MEASURED}, campaign, purpose FROM {rows.WITH_SAMPLES}
                  JOIN requests ON requests.id = request
                  WHERE invalidated IS NULL AND ifnull(campaign = ?, ? IS NULL)
-                 AND ifnull(purpose = ?, purpose <> 'control')
+                 AND ifnull(purpose = ?, purpose NOT IN ('control', 'kernel'))
                  AND ifnull(measurements.device = ?, 1) AND ifnull(measurements.network = ?, 1)
                  ORDER BY measurements.id"""
         network_id = network.id if network else None

@@ -96,6 +96,16 @@ class Request:
 
 
 @dataclass(frozen=True)
+class KernelCounts:
+    """Kernels that a campaign asked a device for, and for how long it was busy with them."""
+
+    asked: int
+    measured: int
+    failed: int
+    device_s: float
+
+
+@dataclass(frozen=True)
 class Stretch:
     """A part of a control chart with a level of its own, under one fingerprint.
 

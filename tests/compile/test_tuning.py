@@ -12,6 +12,7 @@ import pytest
 from agents.pipes import local_runner
 from farm.compile import check, fuse, graph, tuning
 from farm.compile import target as targets
+from farm.compile.alone import artifact, name_of
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build, build_key
 from farm.compile.compiler import compiler
@@ -59,7 +60,7 @@ def test_every_candidate_computes_the_same(
     with local_runner() as runner:
         for schedule in candidates:
             group = replace(GROUP, schedule=schedule)
-            alone = tuning.artifact(group, host_target, store, kernels)
+            alone = artifact(group, host_target, store, kernels)
             outputs.append(check.output(alone.library, alone.program, runner))
     assert len({artifact.read_bytes() for artifact in store.root.glob("??/*/network.so")}) > 1
     assert max(outputs[0]) > 0
@@ -120,9 +121,9 @@ def test_search_spaces_are_tuned_one_by_one(host_target: dict[str, Any]) -> None
     samples = {RULE: (1.0, 1.0), FAST: (0.5, 0.5), SLOW: (2.0, 2.0)}
     first = tuning.tuned_target(host_target, [tuning.Choice(GROUP, samples, FAST)])
     both = tuning.tuned_target(first, [tuning.Choice(other, samples, SLOW)])
-    assert both["schedules"] == {tuning.name_of(GROUP): [1, 4, 2], tuning.name_of(other): [1, 4, 3]}
+    assert both["schedules"] == {name_of(GROUP): [1, 4, 2], name_of(other): [1, 4, 3]}
     one = tuning.tuned_target(both, [tuning.Choice(GROUP, samples, RULE)])
-    assert one["schedules"] == {tuning.name_of(other): [1, 4, 3]}
+    assert one["schedules"] == {name_of(other): [1, 4, 3]}
     assert tuning.tuned_target(one, [tuning.Choice(other, samples, RULE)]) == host_target
 
 
@@ -130,7 +131,7 @@ def test_tags_are_tuned_as_well() -> None:
     tag = "raspberry-pi/4b-aarch64"
     choice = tuning.Choice(GROUP, {RULE: (1.0, 1.0), FAST: (0.5, 0.5)}, FAST)
     tuned = tuning.tuned_target(tag, [choice])
-    assert tuned == {"tag": tag, "schedules": {tuning.name_of(GROUP): [1, 4, 2]}}
+    assert tuned == {"tag": tag, "schedules": {name_of(GROUP): [1, 4, 2]}}
     assert targets.untuned(tuned) == tag
     assert targets.canonical(tuned) != tag
     assert compiler().target(tuned) == compiler().target(tag)
@@ -141,7 +142,7 @@ def test_a_schedule_for_something_else_is_refused(
 ) -> None:
     group = replace(GROUP, schedule=Schedule(5, 4, 4))
     with pytest.raises(BuildError, match="tune for it again"):
-        tuning.artifact(group, host_target, store, kernels)
+        artifact(group, host_target, store, kernels)
 
 
 def test_what_has_one_schedule_is_not_measured(

@@ -4,7 +4,7 @@
 
 Host: random networks of NAS-Bench-201 and FBNet, half of each, built for this computer and run;
 all outputs are compared. aarch64: networks of NAS-Bench-201 and FBNet at 32x32, built for a
-Raspberry Pi 4 and run under QEMU's emulation of a process; the first 16 outputs, which for
+Raspberry Pi 4 and run under QEMU's emulation of a process; 16 of the outputs, which for
 NAS-Bench-201 are all. CUDA: networks built for sm_90; what is compared is only which architectures
 the library holds machine code for, as no GPU is needed here.
 
@@ -87,7 +87,7 @@ def on_host(names: Iterable[str], built: Builder) -> Iterable[Row]:
         model = prepared(model_of(name))
         packed = fuse.plan(graph.read(model)).packed
         program = artifact.program
-        expected = oracle.expected(model, program.inputs, packed, program.seed)
+        (expected,) = oracle.expected(model, program.inputs, packed, program.seed)
         yield _row("host", name, _output(artifact), expected)
 
 
@@ -111,7 +111,7 @@ def on_arm64(names: Sequence[str], built: Builder) -> Iterable[Row]:
     with arm64.runner() as runner:
         for name in names:
             artifact = built(name, PI4)
-            found = check.output(artifact.library, artifact.program, runner)
+            (found,) = check.outputs(artifact.library, artifact.program, runner)
             yield _row("aarch64", name, np.array(found), np.array(artifact.program.expected))
 
 

@@ -20,7 +20,7 @@ from farm.campaign.query import barred, measure_network
 from farm.campaign.summary import Summary, summarise
 from farm.compile.artifacts import ArtifactStore
 from farm.core.errors import UnknownName, UsageError
-from farm.core.values import DeviceFacts, Network
+from farm.core.values import DeviceFacts, GivenInput, Network
 from farm.devices.certificate import LOAD_S
 from farm.devices.examination import examine
 from farm.devices.health import Health, health
@@ -34,7 +34,7 @@ from farm.prediction.selection import Chooser
 from farm.spaces import space
 from farm.spaces.base import ONNX
 from farm.spaces.given import given_network
-from farm.spaces.ops import Shape
+from farm.spaces.sizes import Sizes
 from farm.store import Request, Store, StoredModels, StoreLock
 
 EXECUTORS = ("ray", "inline")
@@ -59,12 +59,15 @@ class Farm:
         executor: str = "ray",
         watch: Watch = lambda _: None,
         begun: Callable[[str], None] = lambda _: None,
+        left_out: Callable[[Mapping[str, str]], None] = lambda _: None,
     ) -> Summary:
         """Start a campaign and work until it is done.
 
-        begun: told the campaign's name as soon as it is stored.
+        begun: told the campaign's name as soon as it is stored. left_out: told the files of a
+            folder that cannot be measured, with the reasons.
         """
         new = planned(launch, self.config)
+        left_out(new.refused)
         _must_be_executor(executor)
         with StoreLock(self.config.store), Store(self.config.store) as store:
             with self._executor(executor, new.plan.devices) as running:
@@ -146,14 +149,18 @@ class Farm:
         network: str,
         measure: str = "missing",
         executor: str = "inline",
-        input_shape: str | None = None,
+        shape: str | None = None,
+        batch: int | None = None,
     ) -> Encoding:
         """The HWL encoding of a network, as `SPACE/CODE` or the path of an .onnx file.
 
         measure: `never`, only what is `missing` in the store, or `always` all references.
-        input_shape: of an .onnx file, such as `1,3,224,224`, where its own is dynamic.
+        shape: of an .onnx file's inputs, such as `1,3,224,224` or `ids=1x128,mask=1x128`, or
+            of its axes, such as `seq=128`, where the file leaves them open.
+        batch: of a file's open first axes; without it each device measures its own.
         """
-        parsed, models = given_network(network, input_shape, StoredModels(self.config.store))
+        sizes, stored = Sizes(shape, batch), StoredModels(self.config.store)
+        parsed, models = given_network(network, sizes, stored)
         if measure not in MEASURE:
             raise UnknownName("way to measure", measure, MEASURE)
         _must_be_executor(executor)
@@ -177,14 +184,19 @@ class Farm:
             free = [device for device in wanted if device not in fresh]
             if free:
                 fresh |= self._measure(parsed, models, free, store, executor)
-            shapes = self._shapes(parsed, models or store.models)
+            inputs = self._inputs(parsed, models or store.models)
             entries = [
-                replace(entry(device, fresh.get(device), cached[device]), shape=shapes.get(device))
+                replace(
+                    entry(device, fresh.get(device), cached[device]),
+                    inputs=inputs.get(device, ()),
+                )
                 for device in references
             ]
             return Encoding(parsed, tuple(entries), normalisation(store, references))
 
-    def _shapes(self, network: Network, models: Mapping[str, bytes]) -> dict[str, Shape]:
+    def _inputs(
+        self, network: Network, models: Mapping[str, bytes]
+    ) -> dict[str, tuple[GivenInput, ...]]:
         """What a network from a file is measured with on each reference; else nothing."""
         if network.space != ONNX:
             return {}
@@ -192,7 +204,7 @@ class Farm:
 
         files = OnnxFiles(models)
         return {
-            device: files.input_shape(network, self.config.device(device).spec.batch)
+            device: files.inputs(network, self.config.device(device).spec.batch)
             for device in self.config.references
         }
 

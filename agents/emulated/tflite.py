@@ -32,7 +32,8 @@ from agents.emulated.flatbuffer import (
     serialise,
 )
 from agents.on_device.loading import seeded_values
-from farm.spaces.graph import INPUT_NAME, Graph, Node
+from farm.core.arguments import INPUT_NAME
+from farm.spaces.graph import Graph, Node
 from farm.spaces.ops import (
     Add,
     AvgPool,

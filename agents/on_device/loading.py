@@ -12,10 +12,12 @@ import math
 import struct
 import sys
 from array import array
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
+Values = Sequence[float]
 
 
 class Refused(Exception):
@@ -58,7 +60,52 @@ def seeded_values(
         values = array("f", [(2 * h + 1) / 131072 * bound for h in grid])
     else:
         values = array("f", [(2 * h - 65535) / 65536 * bound for h in grid])
-    return (values * (count // block + 1))[:count] if count > block else values
+    return _repeated(values, count)
+
+
+def _repeated(values: array[Any], count: int) -> array[Any]:
+    """(count,): the values again and again, where there are fewer."""
+    return (values * (count // len(values) + 1))[:count] if count > len(values) else values
+
+
+_CODES = {
+    "bool": "B",
+    "float32": "f",
+    "float64": "d",
+    "int16": "h",
+    "int32": "i",
+    "int64": "q",
+    "int8": "b",
+    "uint16": "H",
+    "uint32": "I",
+    "uint64": "Q",
+    "uint8": "B",
+}
+"""Types of tensors, as `array` and `struct` call them; `float16` is known to `struct` alone."""
+
+
+def seeded_bytes(spec: Json, seed: int, index: int) -> bytes | array[Any]:
+    """The memory of argument number `index`: its `seeded_values`, in its type.
+
+    Integers lie in [-bound, bound), or [0, bound) where they are positive: a table's rows, masks.
+    Raises ValueError for a type that no network here takes.
+    """
+    dtype, count, bound = spec["dtype"], math.prod(spec["shape"]), spec["bound"]
+    positive = spec.get("positive", False)
+    if dtype == "float32":
+        return seeded_values(seed, index, count, bound, positive)
+    block = min(count, _PERIOD)
+    if dtype in ("float16", "float64"):
+        values = seeded_values(seed, index, block, bound, positive)
+        packed = struct.pack(f"<{block}{'e' if dtype == 'float16' else 'd'}", *values)
+        size = count * len(packed) // max(block, 1)
+        return (packed * (count // max(block, 1) + 1))[:size]
+    if dtype not in _CODES:
+        raise ValueError(f"a tensor of {dtype} cannot be filled; known are {sorted(_CODES)}")
+    random_bytes = hashlib.shake_256(f"{seed}/{index}".encode()).digest(2 * block)
+    grid = struct.unpack(f"<{block}H", random_bytes)
+    low, width = (0, int(bound)) if positive else (-int(bound), 2 * int(bound))
+    return _repeated(array(_CODES[dtype], [low + (h * width >> 16) for h in grid]), count)
 
 
 def load_runtime(bundle: Path) -> None:
@@ -101,31 +148,41 @@ class LoadedNetwork:
         self._vm["save_function"](self._entry, "timed", True, *self._arguments)
 
     def _filled(self, spec: Json, seed: int, index: int) -> Any:
-        size, positive = math.prod(spec["shape"]), spec.get("positive", False)
-        values = seeded_values(seed, index, size, spec["bound"], positive)
+        memory = seeded_bytes(spec, seed, index)
         shape, dtype = self._ffi.Shape(spec["shape"]), self._ffi.dtype(spec["dtype"])
         allocate = self._ffi.get_global_func("runtime.TVMTensorAllocWithScope")
         tensor = allocate(shape, dtype, self._ffi.device(*self._device), None)
-        self._copy("runtime.TVMTensorCopyFromBytes", tensor, values)
+        if isinstance(memory, array):
+            address, size_bytes = memory.buffer_info()[0], memory.itemsize * len(memory)
+        else:
+            buffer = ctypes.create_string_buffer(memory, len(memory))
+            address, size_bytes = ctypes.addressof(buffer), len(memory)
+        self._copy("runtime.TVMTensorCopyFromBytes", tensor, address, size_bytes)
         return tensor
 
-    def _copy(self, function: str, tensor: Any, values: array[float]) -> None:
-        address = ctypes.c_void_p(values.buffer_info()[0])
-        self._ffi.get_global_func(function)(tensor, address, 4 * len(values))
+    def _copy(self, function: str, tensor: Any, address: int, size_bytes: int) -> None:
+        copy = self._ffi.get_global_func(function)
+        copy(tensor, ctypes.c_void_p(address), size_bytes)
 
-    def output(self) -> array[float]:
-        """Runs once; the flattened output, float32."""
-        return self.values(self.start())
+    def outputs(self) -> list[Values]:
+        """Runs once; each output flattened."""
+        made = self.start()
+        several = isinstance(made, (list, tuple, self._ffi.Array))
+        return [self.values(tensor) for tensor in (made if several else [made])]
 
     def start(self) -> Any:
-        """Runs once; its output, which a GPU may still be computing."""
+        """Runs once; its output, or several of them, which a GPU may still be computing."""
         return self._vm[self._entry](*self._arguments)
 
-    def values(self, tensor: Any) -> array[float]:
-        """A tensor of the device, once it is computed: flattened, float32."""
-        values = array("f", bytes(4 * tensor.numel()))
-        self._copy("runtime.TVMTensorCopyToBytes", tensor, values)
-        return values
+    def values(self, tensor: Any) -> Values:
+        """A tensor of the device, once it is computed: flattened."""
+        dtype, count = str(tensor.dtype), tensor.numel()
+        half = dtype == "float16"
+        values = array("H" if half else _CODES[dtype])
+        values.frombytes(bytes(values.itemsize * count))
+        address, size_bytes = values.buffer_info()[0], values.itemsize * count
+        self._copy("runtime.TVMTensorCopyToBytes", tensor, address, size_bytes)
+        return struct.unpack(f"<{count}e", values.tobytes()) if half else values
 
     def sample(self, runs: int, count: int, flush_bytes: int = 0) -> list[float]:
         """(count,) seconds per run, each over `runs` runs timed in C++; one run comes before.
@@ -145,19 +202,39 @@ def loaded(given: Json, request: Json) -> LoadedNetwork:
     return LoadedNetwork(given["library"], given["program"], request["seed"], request.get("gpu"))
 
 
-def check_output(output: array[float], program: Json, seed: int) -> float | None:
-    """The largest deviation from the expected output; None where `seed` is not the program's.
+COMPARED = 16
+"""Of each output, how many values are compared."""
 
-    Raises `Refused` for the output of another network, and for NaN and infinity.
+
+def compared(output: Values) -> list[float]:
+    """(`COMPARED`,) values of an output, evenly spread over it; all of a smaller one."""
+    count = len(output)
+    if count <= COMPARED:
+        return list(output)
+    return [output[index * count // COMPARED] for index in range(COMPARED)]
+
+
+def check_outputs(outputs: Sequence[Values], program: Json, seed: int) -> float | None:
+    """The largest deviation from what is expected; None where that is not known for `seed`.
+
+    Raises `Refused` for the outputs of another network, and for NaN and infinity.
     """
-    if not all(map(math.isfinite, output)):
+    if not all(all(map(math.isfinite, output)) for output in outputs):
         raise Refused("wrong_output", "the output holds NaN or infinity")
-    if seed != program["seed"]:
+    if seed != program["seed"] or not program["outputs"]:
         return None
-    if len(output) < len(program["expected"]):
-        raise Refused("wrong_output", f"the output has only {len(output)} values")
-    allowed: float = program["tolerance"]
-    deviation = max((abs(a - b) for a, b in zip(output, program["expected"])), default=0.0)
+    if len(outputs) != len(program["outputs"]):
+        raise Refused("wrong_output", f"it has {len(outputs)} outputs")
+    pairs = enumerate(zip(outputs, program["outputs"]))
+    return max(_deviation(number, *pair) for number, pair in pairs)
+
+
+def _deviation(number: int, output: Values, spec: Json) -> float:
+    found, expected, allowed = compared(output), spec["expected"], float(spec["tolerance"])
+    if len(found) < len(expected):
+        raise Refused("wrong_output", f"output {number} has only {len(output)} values")
+    deviation = float(max((abs(a - b) for a, b in zip(found, expected)), default=0.0))
     if deviation > allowed:
-        raise Refused("wrong_output", f"the output is off by {deviation:g}, allowed is {allowed:g}")
+        text = f"output {number} is off by {deviation:g}, allowed is {allowed:g}"
+        raise Refused("wrong_output", text)
     return deviation

@@ -21,10 +21,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __package__:
     from agents.on_device import nvidia
-    from agents.on_device.loading import LoadedNetwork, Refused, check_output, load_runtime, loaded
+    from agents.on_device.loading import (
+        LoadedNetwork,
+        Refused,
+        check_outputs,
+        compared,
+        load_runtime,
+        loaded,
+    )
 else:  # on a device, where there is no package
     import nvidia
-    from loading import LoadedNetwork, Refused, check_output, load_runtime, loaded
+    from loading import (
+        LoadedNetwork,
+        Refused,
+        check_outputs,
+        compared,
+        load_runtime,
+        loaded,
+    )
 
 Json = dict[str, Any]
 
@@ -199,9 +213,9 @@ class Timed:
         program = self._network_given["program"]
         self._network = loaded(self._network_given, request)
         self.result: Json = {"load_s": time.monotonic() - started_s, "blocks": []}
-        output = self._network.output()
-        self.result["output"] = list(output[:16])
-        self.result["deviation"] = check_output(output, program, request["seed"])
+        outputs = self._network.outputs()
+        self.result["outputs"] = list(map(compared, outputs))
+        self.result["deviation"] = check_outputs(outputs, program, request["seed"])
 
     def warm_up(self) -> None:
         started_s = time.monotonic()
@@ -247,13 +261,13 @@ def session(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:
 
 
 def run(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:
-    """Loads and runs each network once; `output` is the first 16 values of the flattened output."""
+    """Loads and runs each network once; `outputs` are the compared values of each."""
     prepare(request, bundle)
     outputs = []
     for number, given in enumerate(request["networks"]):
         begin(number)
         network = loaded(given, request)
-        outputs.append({"output": list(network.output()[:16])})
+        outputs.append({"outputs": list(map(compared, network.outputs()))})
     return {"networks": outputs}
 
 

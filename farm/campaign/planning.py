@@ -11,6 +11,7 @@ from farm.inventory.config import FarmConfig
 from farm.measurement.record import MeasureSpec
 from farm.spaces import space
 from farm.spaces.given import given_space
+from farm.spaces.sizes import Sizes
 from farm.store import Plan
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ class Launch:
     devices, budget, holdout, seed, select, device_seconds: see `farm.store.Plan`.
     precision: the half-width that latencies are to be known to, relative, such as 0.05; None for
         what the devices' `measure` asks for.
-    input_shape: of networks from ONNX files, such as `1,3,224,224`, where theirs is dynamic.
+    shape, batch: of networks from ONNX files, where these leave them open; see `Sizes`.
+    strict: whether a file that cannot be measured is an error.
     """
 
     space: str
@@ -36,16 +38,22 @@ class Launch:
     select: str = "active"
     device_seconds: float | None = None
     precision: float | None = None
-    input_shape: str | None = None
+    shape: str | None = None
+    batch: int | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan, the ONNX models that it brings along, and what chooses its networks."""
+    """A plan, the ONNX models that it brings along, and what chooses its networks.
+
+    refused: by file of a folder why it is left out.
+    """
 
     plan: Plan
     models: Mapping[str, bytes]
     chooser: Chooser
+    refused: Mapping[str, str]
 
 
 def planned(launch: Launch, config: FarmConfig) -> Planned:
@@ -56,7 +64,8 @@ def planned(launch: Launch, config: FarmConfig) -> Planned:
     from farm.prediction.selection import Chooser
 
     _refuse(launch, config)
-    name, models = given_space(launch.space, launch.input_shape)
+    sizes = Sizes(launch.shape, launch.batch)
+    name, models, refused = given_space(launch.space, sizes, launch.strict)
     plan = Plan(
         space=name,
         devices=tuple(launch.devices),
@@ -70,7 +79,7 @@ def planned(launch: Launch, config: FarmConfig) -> Planned:
         device_seconds=launch.device_seconds,
         networks=tuple(models) or None,
     )
-    return Planned(plan, models, Chooser(plan, space(name, models)))
+    return Planned(plan, models, Chooser(plan, space(name, models)), refused)
 
 
 def _spec(spec: MeasureSpec, precision: float | None) -> MeasureSpec:

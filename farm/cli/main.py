@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -47,9 +48,18 @@ app.add_typer(demo_app)
 Executor = Annotated[
     str, typer.Option("--executor", help=f"What carries the work out: {', '.join(EXECUTORS)}.")
 ]
-InputShape = Annotated[
+Shape = Annotated[
     str | None,
-    typer.Option(help="The input of an ONNX file whose size is open, such as 1,3,224,224."),
+    typer.Option(
+        "--shape",
+        "--input-shape",
+        help="Sizes that an ONNX file leaves open: 1,3,224,224, or NAME=1x128 for an input of that "
+        "name, or NAME=128 for an axis.",
+    ),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option(help="Size of an ONNX file's open first axis; else each device's own."),
 ]
 CampaignName = Annotated[str, typer.Argument(help="A campaign, such as c1, or `latest`.")]
 
@@ -76,7 +86,11 @@ def launch(
         str | None,
         typer.Option(help="How well latencies are to be known, such as 5%: quick from 2% on."),
     ] = None,
-    input_shape: InputShape = None,
+    shape: Shape = None,
+    batch: Batch = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a folder with a file that cannot be measured.")
+    ] = False,
     executor: Executor = "ray",
     config: Config = CONFIG,
     store: StoreFolder = None,
@@ -92,16 +106,27 @@ def launch(
         select=select,
         device_seconds=device_seconds,
         precision=None if precision is None else relative("--precision", precision),
-        input_shape=input_shape,
+        shape=shape,
+        batch=batch,
+        strict=strict,
     )
     farm = Farm.open(config, store)
     ending.say(lambda: f"no campaign was begun; `{ending.command_line()}` begins one")
     with watching() as watch:
         summary = farm.launch(
-            asked, executor, watch, lambda name: ending.say(kept_words(farm, name, config, store))
+            asked,
+            executor,
+            watch,
+            lambda name: ending.say(kept_words(farm, name, config, store)),
+            _say_left_out,
         )
     resume = resume_command(summary.campaign.id, config, store)
     _report(summary, resume, as_json)
+
+
+def _say_left_out(refused: Mapping[str, str]) -> None:
+    for file, reason in refused.items():
+        typer.echo(f"left out: {file}: {reason}", err=True)
 
 
 @campaign_app.command("list")
@@ -186,7 +211,8 @@ def hwl(
     measure: Annotated[
         str, typer.Option(help=f"What to measure: {', '.join(MEASURE)}.")
     ] = "missing",
-    input_shape: InputShape = None,
+    shape: Shape = None,
+    batch: Batch = None,
     executor: Executor = "inline",
     config: Config = CONFIG,
     store: StoreFolder = None,
@@ -197,14 +223,14 @@ def hwl(
     farm = Farm.open(config, store)
 
     def known() -> str:
-        mask = farm.hwl(network, "never", executor, input_shape).mask
+        mask = farm.hwl(network, "never", executor, shape, batch).mask
         return (
             f"{sum(mask)} of {len(mask)} references have a latency in {farm.config.store}; "
             f"`{ending.command_line()}` goes on"
         )
 
     ending.say(lambda: f"what was measured is kept; `{ending.command_line()}` goes on", known)
-    encoding = farm.hwl(network, measure, executor, input_shape)
+    encoding = farm.hwl(network, measure, executor, shape, batch)
     print_result(as_json, encoding.to_json, lambda: show.encoding(encoding))
     if not any(encoding.mask):
         why = "; ".join(f"{device}: {reason}" for device, reason in encoding.missing.items())

@@ -174,15 +174,15 @@ def encoding(e: Encoding) -> RenderableType:
     reasons = [Text(f"{r.device}: {r.reason}") for r in e.references if r.reason]
     networks = ", ".join(map(str, e.normalisation.networks))
     note = f"Version {e.normalisation.version}, fitted on {networks} networks."
-    return Group(_with_shape(e), table, *reasons, Text(note, style="dim"))
+    return Group(_with_inputs(e), table, *reasons, Text(note, style="dim"))
 
 
-def _with_shape(e: Encoding) -> str:
-    if e.shape is None:
+def _with_inputs(e: Encoding) -> str:
+    if not e.inputs:
         return e.network.id
-    sizes = [f"{r.shape[0]} on {r.device}" for r in e.references if r.shape and r.shape != e.shape]
+    sizes = [f"{r.inputs[0].shape[0]} on {r.device}" for r in e.references if r.inputs != e.inputs]
     which = f" (batch: {', '.join(sizes)})" if sizes else ""
-    return f"{e.network.id}, input {','.join(map(str, e.shape)) or 'a scalar'}{which}"
+    return f"{e.network.id}, of {'; '.join(map(str, e.inputs))}{which}"
 
 
 def devices_json(farm: Farm) -> dict[str, Any]:

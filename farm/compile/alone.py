@@ -127,7 +127,7 @@ def artifact(
     library = link(plan, target, triple, kernels)
     inputs = tuple(TensorSpec(name, plan.shapes[name], 1.0) for name in plan.inputs)
     build_s = process_cpu_s(compiler().pid) - began_s
-    return store.put(own, library, Program(inputs, 0, (), 0.0), build_s)
+    return store.put(own, library, Program(inputs, 0, ()), build_s)
 
 
 def _plan(kernel: Kernel, calls: int) -> Plan:
@@ -142,7 +142,7 @@ def _plan(kernel: Kernel, calls: int) -> Plan:
         made.append(Call(kernel, tuple(names), f"y{call}"))
     inputs = tuple(shapes)
     shapes |= {call.output: output for call in made}
-    return Plan(inputs, tuple(made), made[-1].output, shapes, {}, {}, {})
+    return Plan(inputs, tuple(made), (made[-1].output,), shapes, {}, {}, {})
 
 
 def _weights(kernel: Kernel) -> Sequence[int]:

@@ -36,7 +36,12 @@ def _emit(builder: Any, listing: Listing) -> None:
         arguments.append(_tensor(builder, tensor, builder.r(index), first_slot))
     for symbol, numbers in listing.calls:
         builder.emit_call(symbol, [arguments[number] for number in numbers])
-    builder.emit_ret(arguments[listing.output])
+    made = [arguments[number] for number in listing.outputs]
+    if len(made) > 1:
+        several = builder.r(first_slot + len(listing.slots))
+        builder.emit_call("vm.builtin.make_tuple", made, several)
+        made = [several]
+    builder.emit_ret(made[0])
 
 
 def _tensor(builder: Any, tensor: Tensor, register: int, first_slot: int) -> int:

@@ -26,15 +26,15 @@ def check(library: bytes, program: Program) -> None:
         file.write(library)
         file.flush()
         try:
-            found = output(Path(file.name), program, _runner())
+            found = outputs(Path(file.name), program, _runner())
         except DeviceLost as error:
             _runner.cache_clear()
             raise BuildError(f"the runner that checks libraries died: {error}") from error
         _compare(found, program)
 
 
-def output(library: Path, program: Program, runner: Pipe) -> list[float]:
-    """The first values of what a library computes on `runner`; raises BuildError, DeviceLost."""
+def outputs(library: Path, program: Program, runner: Pipe) -> list[list[float]]:
+    """The compared values of each output of a library on `runner`. BuildError, DeviceLost."""
     request = {
         "op": "run",
         "networks": [{"library": str(library), "program": program.to_json()}],
@@ -46,7 +46,8 @@ def output(library: Path, program: Program, runner: Pipe) -> list[float]:
     reply = runner.request(request, timeout_s=_TIMEOUT_S + 10)
     if "error" in reply:
         raise BuildError(f"the compiled network does not run: {reply['error']['message']}")
-    return [float(value) for value in reply["result"]["networks"][0]["output"]]
+    found: list[list[float]] = reply["result"]["networks"][0]["outputs"]
+    return found
 
 
 def pid() -> int | None:
@@ -54,16 +55,17 @@ def pid() -> int | None:
     return _runner().pid if _runner.cache_info().currsize else None
 
 
-def _compare(output: list[float], program: Program) -> None:
-    pairs = list(zip(output, program.expected, strict=True))
-    if not all(math.isfinite(value) for value in output):
-        raise BuildError("the compiled network computes NaN or infinity")
-    deviation = max(abs(value - expected) for value, expected in pairs)
-    if deviation > program.tolerance:
-        raise BuildError(
-            f"the compiled network differs from onnxruntime by {deviation:g} in its first "
-            f"{len(pairs)} values; {program.tolerance:g} is allowed"
-        )
+def _compare(found: list[list[float]], program: Program) -> None:
+    for values, spec in zip(found, program.outputs, strict=True):
+        if not all(math.isfinite(value) for value in values):
+            raise BuildError("the compiled network computes NaN or infinity")
+        pairs = list(zip(values, spec.expected, strict=True))
+        deviation = max(abs(value - expected) for value, expected in pairs)
+        if deviation > spec.tolerance:
+            raise BuildError(
+                f"the compiled network differs from onnxruntime by {deviation:g} in "
+                f"{len(pairs)} of its values; {spec.tolerance:g} is allowed"
+            )
 
 
 @cache

@@ -46,7 +46,7 @@ class Plan:
 
     inputs: tuple[str, ...]
     calls: tuple[Call, ...]
-    output: str
+    outputs: tuple[str, ...]
     shapes: dict[str, Shape]
     dtypes: Mapping[str, str]
     views: dict[str, str]
@@ -58,11 +58,11 @@ def plan(graph: Graph) -> Plan:
     fusion = _Fusion(graph)
     for node in graph.nodes:
         fusion.add(node)
-    fusion.make_output()
+    fusion.make_outputs()
     calls = tuple(fusion.calls.values())
     others = {name: dtype for name, dtype in graph.dtypes.items() if dtype != FLOAT}
     shapes, views, packed = fusion.shapes, fusion.views, fusion.packed
-    return Plan(graph.inputs, calls, graph.output, shapes, others, views, packed)
+    return Plan(graph.inputs, calls, graph.outputs, shapes, others, views, packed)
 
 
 @dataclass
@@ -94,13 +94,17 @@ class _Fusion:
         moved = [axis for axis in order if shape[axis] > 1]
         return moved == sorted(moved)
 
-    def make_output(self) -> None:
-        """Copies an output that is only an input in another shape."""
-        name = self.graph.output
-        if self.views.get(name) in self.graph.inputs:
-            source, shape = f"{name}/source", self.shapes[name]
-            self.views[source], self.shapes[source] = self.views.pop(name), shape
-            self._call(Group("Copy", (shape,), shape), (source,), name)
+    def make_outputs(self) -> None:
+        """Copies an output that is only an input in another shape, as a network has work to do.
+
+        Other types than float32 are handed over as they are.
+        """
+        for name in self.graph.outputs:
+            view = self.views.get(name) in self.graph.inputs
+            if view and self.graph.dtypes.get(name) == FLOAT:
+                source, shape = f"{name}/source", self.shapes[name]
+                self.views[source], self.shapes[source] = self.views.pop(name), shape
+                self._call(Group("Copy", (shape,), shape), (source,), name)
 
     def _is_float(self, node: Node) -> bool:
         names = (*filter(None, node.inputs[:2]), node.output)
@@ -205,7 +209,7 @@ class _Fusion:
 
     def _joins_readers(self, relu: Node) -> bool:
         readers = [node for node in self.graph.nodes if relu.output in node.inputs]
-        return relu.output != self.graph.output and all(
+        return relu.output not in self.graph.outputs and all(
             node.op == "Conv" and node.inputs[0] == relu.output and self._pads(node)
             for node in readers
         )

@@ -1,4 +1,4 @@
-"""An ONNX model as a plain graph: static shapes, constants known, one output. No TVM."""
+"""An ONNX model as a plain graph: static shapes, constants known. No TVM."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """nodes: in an order in which they can run, and only those that the output needs.
+    """nodes: in an order in which they can run, and only those that the outputs need.
 
     inputs: the arguments, in order. shapes, dtypes: of every value, the latter as in NumPy.
     constants: values known now.
@@ -43,15 +43,15 @@ class Graph:
 
     inputs: tuple[str, ...]
     nodes: tuple[Node, ...]
-    output: str
+    outputs: tuple[str, ...]
     shapes: Mapping[str, Shape]
     dtypes: Mapping[str, str]
     constants: Mapping[str, np.ndarray]
     opset: Any
 
     def uses(self) -> dict[str, int]:
-        """How often each value is read; the output counts as a read."""
-        counts = {self.output: 1}
+        """How often each value is read; to be an output counts as a read."""
+        counts = dict.fromkeys(self.outputs, 1)
         for node in self.nodes:
             for name in node.inputs:
                 counts[name] = counts.get(name, 0) + 1
@@ -59,21 +59,19 @@ class Graph:
 
 
 def read(model: onnx.ModelProto) -> Graph:
-    """The graph of a prepared model. Raises BuildError for dynamic shapes and several outputs."""
+    """The graph of a prepared model. Raises BuildError for dynamic shapes and constant outputs."""
     graph = model.graph
-    if len(graph.output) != 1:
-        names = ", ".join(value.name for value in graph.output)
-        raise BuildError(f"a network must have one output, got {len(graph.output)}: {names}")
     constants = _constants(graph)
-    output = graph.output[0].name
-    if output in constants:
-        raise BuildError(f"the output {output!r} is a constant, so there is nothing to run")
+    outputs = tuple(value.name for value in graph.output)
+    for output in outputs:
+        if output in constants:
+            raise BuildError(f"the output {output!r} is a constant, so there is nothing to run")
     every = [node for proto in graph.node for node in _nodes(proto)]
-    nodes = _needed(every, output, constants)
+    nodes = _needed(every, outputs, constants)
     return Graph(
         inputs=tuple(value.name for value in graph.input),
         nodes=nodes,
-        output=output,
+        outputs=outputs,
         shapes=_shapes(graph, nodes, constants),
         dtypes=_dtypes(graph, constants),
         constants=constants,
@@ -99,9 +97,9 @@ def _nodes(proto: Any) -> list[Node]:
 
 
 def _needed(
-    nodes: list[Node], output: str, constants: Mapping[str, np.ndarray]
+    nodes: list[Node], outputs: tuple[str, ...], constants: Mapping[str, np.ndarray]
 ) -> tuple[Node, ...]:
-    wanted, kept = {output}, []
+    wanted, kept = set(outputs), []
     for node in reversed(nodes):
         if node.output in wanted and node.output not in constants:
             # The shape that a view is given is known already.

@@ -33,16 +33,16 @@ class Tensor:
 class Listing:
     """A network for a virtual machine.
 
-    inputs: the names of the arguments. slots: sizes of the blocks of memory, in bytes; the last is
-    the output's. tensors: numbered after the inputs. calls: a symbol and the numbers of its
-    arguments, each an input or a tensor. output: the number of the output.
+    inputs: the names of the arguments. slots: sizes of the blocks of memory, in bytes; the last are
+    the outputs'. tensors: numbered after the inputs. calls: a symbol and the numbers of its
+    arguments, each an input or a tensor. outputs: the numbers of the outputs.
     """
 
     inputs: tuple[str, ...]
     slots: tuple[int, ...]
     tensors: tuple[Tensor, ...]
     calls: tuple[tuple[str, tuple[int, ...]], ...]
-    output: int
+    outputs: tuple[int, ...]
 
     def to_json(self) -> dict[str, Any]:
         return {**vars(self), "tensors": [vars(tensor) for tensor in self.tensors]}
@@ -54,7 +54,7 @@ class Listing:
             slots=tuple(value["slots"]),
             tensors=tuple(Tensor(**{**t, "shape": tuple(t["shape"])}) for t in value["tensors"]),
             calls=tuple((symbol, tuple(numbers)) for symbol, numbers in value["calls"]),
-            output=value["output"],
+            outputs=tuple(value["outputs"]),
         )
 
 
@@ -91,8 +91,8 @@ class _Numbering:
         calls = tuple(
             (symbol, tuple(self._number(name) for name in names)) for symbol, names in self.calls
         )
-        output = self._number(self.plan.output)
-        return Listing(self.plan.inputs, tuple(self.sizes), tuple(self.tensors), calls, output)
+        outputs = tuple(map(self._number, self.plan.outputs))
+        return Listing(self.plan.inputs, tuple(self.sizes), tuple(self.tensors), calls, outputs)
 
     def _base(self, name: str) -> str:
         return self.plan.views.get(name, name)
@@ -106,13 +106,14 @@ class _Numbering:
         for index, (_, names) in enumerate(self.calls):
             for name in map(self._base, names):
                 spans[name] = (spans.get(name, (index, 0))[0], index)
-        output = self._base(self.plan.output)
-        inner = [name for name in spans if name not in (output, *self.plan.inputs)]
+        outputs = list(dict.fromkeys(map(self._base, self.plan.outputs)))
+        inner = [name for name in spans if name not in (*outputs, *self.plan.inputs)]
         inner = [name for name in inner if self.types[name].data is None]
         lifetimes = [Lifetime(self._size_bytes(name), *spans[name]) for name in inner]
         numbers, sizes = assign_slots(lifetimes)
-        slots = dict(zip(inner, numbers, strict=True)) | {output: len(sizes)}
-        return slots, [*sizes, self._size_bytes(output)]
+        own = {output: number for number, output in enumerate(outputs, len(sizes))}
+        slots = dict(zip(inner, numbers, strict=True)) | own
+        return slots, [*sizes, *map(self._size_bytes, outputs)]
 
     def _number(self, name: str) -> int:
         inputs = self.plan.inputs

@@ -7,12 +7,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import shake_256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from farm.compile.seeding import tensor_specs
+from farm.core.arguments import own_inputs
 from farm.core.errors import BuildError
-from farm.core.values import Program, TensorSpec
+from farm.core.values import OutputSpec, Program, TensorSpec
 
 if TYPE_CHECKING:
     import onnx
@@ -23,7 +25,9 @@ _BLOCK = 8191
 _HALVES = (10, 16)
 """FLOAT16 and BFLOAT16, as `onnx.TensorProto.DataType` numbers them."""
 
-_EXPECTED_VALUES = 16
+_COMPARED = 16
+"""Values of each output that are compared, evenly spread over it, as in the runner."""
+
 RELATIVE_TOLERANCE = 1e-4
 """Of the largest output. Float32 sums of a few thousand terms, in another order, over 20 to 100
 layers, differ by 1e-6 to 1e-5 of it; a wrong kernel differs by 1e-2 and more."""
@@ -31,42 +35,47 @@ layers, differ by 1e-6 to 1e-5 of it; a wrong kernel differs by 1e-2 and more.""
 _HALF_TOLERANCE = 5e-3
 """The same for networks with float16 or bfloat16 values, which round at 5e-4 and 4e-3."""
 
+_QUANTISED_TOLERANCE = 5e-2
+"""The same for quantised networks: where a sum lies between two steps, rounding may choose either,
+and each layer hands its steps on to the next."""
 
-def tensor_specs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
-    """Shape and fill bound of each argument, in order: the network's input, then the weights.
-
-    Weights are uniform with variance 2 / fan-in (He et al. 2015, eq. 10),
-    which keeps the scale of activations through any depth of ReLU layers; biases are as in PyTorch,
-    1 / sqrt(fan-in). Raises BuildError for a dynamic shape or a type other than float32.
-    """
-    fan_in = _fan_in(model.graph)
-    return tuple(
-        TensorSpec(
-            value.name, _static_shape(value), _bound(_static_shape(value), fan_in.get(value.name))
-        )
-        for value in model.graph.input
-    )
+_QUANTISES = ("DynamicQuantizeLinear", "QLinear", "QuantizeLinear")
+"""How the names of operators begin that round to steps."""
 
 
 def program(
     model: onnx.ModelProto, packed: Mapping[str, int] | None = None, seed: int = 0
 ) -> Program:
-    """The program of a network: its arguments and the first values of onnxruntime's output.
+    """The program of a network: its arguments and what onnxruntime computes, in part.
 
     packed: weights (O, I, H, W) that the library takes as (O / b, I, H, W, b), and their b.
+    Raises BuildError for a network whose outputs are not finite, or that onnxruntime refuses.
     """
     specs = packed_specs(model, packed or {})
-    # A root or a logarithm needs a positive input, or else positive weights, too.
-    for number in (0, 1, len(specs)):
-        specs = tuple(replace(s, positive=i < number) for i, s in enumerate(specs))
-        output = expected(model, specs, packed or {}, seed)
-        if np.isfinite(output).all():
+    # A root or a logarithm needs positive inputs, or else positive weights, too.
+    for number in (0, len(own_inputs(model)), len(specs)):
+        specs = tuple(
+            replace(s, positive=i < number) if s.dtype.startswith("float") else s
+            for i, s in enumerate(specs)
+        )
+        outputs = expected(model, specs, packed or {}, seed)
+        if all(np.isfinite(output).all() for output in outputs):
             break
     else:
         raise BuildError(_not_finite(model, _unpacked_arguments(specs, packed or {}, seed)))
-    tolerance = float(np.abs(output).max()) * relative_tolerance(model)
-    first = tuple(float(value) for value in output[:_EXPECTED_VALUES])
-    return Program(inputs=specs, seed=seed, expected=first, tolerance=tolerance)
+    relative = relative_tolerance(model)
+    return Program(specs, seed, tuple(_output_spec(output, relative) for output in outputs))
+
+
+def _output_spec(output: np.ndarray, relative: float) -> OutputSpec:
+    count = min(len(output), _COMPARED)
+    some = tuple(float(value) for value in output[np.arange(count) * len(output) // count])
+    largest = float(np.abs(output.astype(np.float64)).max())
+    if output.dtype.kind == "f":
+        return OutputSpec(some, largest * relative)
+    # Whole numbers are right or wrong, but for the steps of a quantised network.
+    steps = max(1.0, largest * relative) if relative == _QUANTISED_TOLERANCE else 0.0
+    return OutputSpec(some, steps)
 
 
 def packed_specs(model: onnx.ModelProto, packed: Mapping[str, int]) -> tuple[TensorSpec, ...]:
@@ -76,9 +85,9 @@ def packed_specs(model: onnx.ModelProto, packed: Mapping[str, int]) -> tuple[Ten
 
 def expected(
     model: onnx.ModelProto, specs: tuple[TensorSpec, ...], packed: Mapping[str, int], seed: int
-) -> np.ndarray:
-    """(size,) float32: onnxruntime's whole output for the seeded values of `specs`, flattened."""
-    return run(model, _unpacked_arguments(specs, packed, seed)).ravel()
+) -> list[np.ndarray]:
+    """onnxruntime's whole outputs for the seeded values of `specs`, each flattened."""
+    return [output.ravel() for output in run(model, _unpacked_arguments(specs, packed, seed))]
 
 
 def _unpacked_arguments(
@@ -98,7 +107,7 @@ def _not_finite(model: onnx.ModelProto, values: Mapping[str, np.ndarray]) -> str
     makers = {name: node for node in model.graph.node for name in node.output if name}
     del watched.graph.output[:]
     watched.graph.output.extend(ValueInfoProto(name=name) for name in makers)
-    for node, output in zip(makers.values(), _outputs(watched, values), strict=True):
+    for node, output in zip(makers.values(), run(watched, values), strict=True):
         if output.dtype.kind == "f" and not np.isfinite(output).all():
             return (
                 f"{node.op_type} {node.name or node.output[0]!r} computes NaN or infinity, "
@@ -109,17 +118,18 @@ def _not_finite(model: onnx.ModelProto, values: Mapping[str, np.ndarray]) -> str
 
 def relative_tolerance(model: onnx.ModelProto) -> float:
     """How far an output may be off, as a share of the largest one."""
-    kinds = {value.type.tensor_type.elem_type for value in model.graph.value_info}
+    if any(node.op_type.startswith(_QUANTISES) for node in model.graph.node):
+        return _QUANTISED_TOLERANCE
+    values = (*model.graph.input, *model.graph.value_info, *model.graph.output)
+    kinds = {value.type.tensor_type.elem_type for value in values}
     return _HALF_TOLERANCE if kinds & set(_HALVES) else RELATIVE_TOLERANCE
 
 
-def run(model: onnx.ModelProto, values: Mapping[str, np.ndarray]) -> np.ndarray:
-    """onnxruntime's first output for arguments by name, computed with one thread."""
-    return _outputs(model, values)[0]
+def run(model: onnx.ModelProto, values: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """onnxruntime's outputs for arguments by name, computed with one thread.
 
-
-def _outputs(model: onnx.ModelProto, values: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """All outputs. Raises BuildError for what onnxruntime does not take."""
+    Raises BuildError for what onnxruntime does not take.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -142,24 +152,30 @@ def _in_short(error: Exception) -> str:
 
 
 def arguments(specs: tuple[TensorSpec, ...], seed: int) -> dict[str, np.ndarray]:
-    """The seeded value of each argument by its name, float32, exactly as a device fills them."""
+    """The seeded value of each argument by its name, exactly as a device fills them."""
     return {
-        spec.name: seeded(seed, index, math.prod(spec.shape), spec.bound, spec.positive).reshape(
-            spec.shape
-        )
-        for index, spec in enumerate(specs)
+        spec.name: seeded(seed, index, spec).reshape(spec.shape) for index, spec in enumerate(specs)
     }
 
 
-def seeded(seed: int, index: int, count: int, bound: float, positive: bool = False) -> np.ndarray:
-    """What `agents.on_device.loading.seeded_values` gives, (count,) float32, a dozen times faster.
+def seeded(seed: int, index: int, spec: TensorSpec) -> np.ndarray:
+    """What `agents.on_device.loading.seeded_bytes` gives, flattened, a dozen times faster.
 
     The runner cannot use NumPy; a test holds the two together.
     """
+    count = math.prod(spec.shape)
     random_bytes = shake_256(f"{seed}/{index}".encode()).digest(2 * min(count, _BLOCK))
-    grid = np.frombuffer(random_bytes, "<u2").astype(np.float64)
-    uniform = (2 * grid + 1) / 131072 if positive else (2 * grid - 65535) / 65536
-    return np.resize((uniform * bound).astype(np.float32), count)
+    grid = np.frombuffer(random_bytes, "<u2")
+    if spec.dtype.startswith("float"):
+        wide = grid.astype(np.float64)
+        uniform = (2 * wide + 1) / 131072 if spec.positive else (2 * wide - 65535) / 65536
+        # A device makes float32 of any values first.
+        values = (uniform * spec.bound).astype(np.float32).astype(spec.dtype)
+    else:
+        low, width = (0, 1) if spec.positive else (-1, 2)
+        bound = int(spec.bound)
+        values = (low * bound + (grid.astype(np.int64) * width * bound >> 16)).astype(spec.dtype)
+    return np.resize(values, count)
 
 
 def _packed(spec: TensorSpec, block: int) -> TensorSpec:
@@ -173,42 +189,3 @@ def _unpacked(weight: np.ndarray) -> np.ndarray:
     """(O / b, I, H, W, b) -> (O, I, H, W)."""
     _, *rest, _ = weight.shape
     return np.moveaxis(weight, -1, 1).reshape(-1, *rest)
-
-
-def _static_shape(value: Any) -> tuple[int, ...]:
-    tensor = value.type.tensor_type
-    shape = tuple(dim.dim_value for dim in tensor.shape.dim)
-    if not all(shape):
-        raise BuildError(f"input {value.name!r} has a dynamic shape; fix its size in the ONNX file")
-    if tensor.elem_type != 1:
-        raise BuildError(
-            f"input {value.name!r} must be float32 (1), got ONNX type {tensor.elem_type}"
-        )
-    return shape
-
-
-def _bound(shape: tuple[int, ...], fan_in: int | None) -> float:
-    if fan_in is None:
-        return 1.0
-    return math.sqrt(1 / fan_in) if len(shape) == 1 else math.sqrt(6 / fan_in)
-
-
-def _fan_in(graph: Any) -> dict[str, int]:
-    """Terms in each output's sum, for the weight and the bias of every layer that sums."""
-    shapes = {value.name: _static_shape(value) for value in graph.input}
-    fan_in: dict[str, int] = {}
-    for node in graph.node:
-        terms = _summed_terms(node, shapes)
-        if terms is not None:
-            fan_in.update(dict.fromkeys(node.input[1:], terms))
-    return fan_in
-
-
-def _summed_terms(node: Any, shapes: dict[str, tuple[int, ...]]) -> int | None:
-    if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[1] not in shapes:
-        return None
-    shape = shapes[node.input[1]]
-    if node.op_type == "Conv":
-        return math.prod(shape[1:])
-    transposed = any(a.name == "transB" and a.i for a in node.attribute)
-    return shape[-1] if transposed else shape[-2]

@@ -72,10 +72,28 @@ class DeviceFacts:
 
 
 @dataclass(frozen=True)
+class GivenInput:
+    """What a network is measured with: an input by the name that its file has for it.
+
+    shape: `batch` in place of a size where devices differ in it.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype} {','.join(map(str, self.shape)) or 'a scalar'}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "type": self.dtype, "shape": list(self.shape)}
+
+
+@dataclass(frozen=True)
 class TensorSpec:
     """A tensor argument of a compiled network: seeded uniform values in [-bound, bound].
 
-    dtype: as in numpy; only float32 so far. positive: values in [0, bound] instead.
+    dtype: as in numpy; integers end below `bound`. positive: values in [0, bound] instead.
     """
 
     name: str
@@ -86,33 +104,57 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
-class Program:
-    """What a runner must know to call a compiled network and to recognise its output.
+class OutputSpec:
+    """What a compiled network must compute.
 
-    inputs: the arguments of `entry`, in order: the network's input first, then the weights.
-    seed: the seed that `expected` was computed with.
-    expected: the first values of the flattened output (16 at most), from onnxruntime.
-    tolerance: largest absolute difference from `expected` that is still the same network.
+    expected: values of the flattened output, evenly spread over it (16 at most), from onnxruntime.
+    tolerance: largest absolute difference from them that is still the same network.
+    """
+
+    expected: tuple[float, ...]
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a runner must know to call a compiled network and to recognise its outputs.
+
+    inputs: the arguments of `entry`, in order: the network's own first, then the weights.
+    seed: the seed that `outputs` were computed with; without any, nothing is compared.
     """
 
     inputs: tuple[TensorSpec, ...]
     seed: int
-    expected: tuple[float, ...]
-    tolerance: float
+    outputs: tuple[OutputSpec, ...]
     entry: str = "main"
+
+    @property
+    def expected(self) -> tuple[float, ...]:
+        """The expected values of all outputs, one output after the other."""
+        return tuple(value for output in self.outputs for value in output.expected)
 
     @property
     def size_bytes(self) -> int:
         """Of all arguments, in memory."""
-        return sum(4 * math.prod(tensor.shape) for tensor in self.inputs)
+        return sum(_item_bytes(t.dtype) * math.prod(t.shape) for t in self.inputs)
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "inputs": [dict(vars(spec)) for spec in self.inputs]}
+        inputs = [dict(vars(spec)) for spec in self.inputs]
+        return {**vars(self), "inputs": inputs, "outputs": [dict(vars(o)) for o in self.outputs]}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Program:
         inputs = tuple(TensorSpec(**{**t, "shape": tuple(t["shape"])}) for t in value["inputs"])
-        return cls(**{**value, "inputs": inputs, "expected": tuple(value["expected"])})
+        outputs = tuple(
+            OutputSpec(tuple(output["expected"]), output["tolerance"])
+            for output in value["outputs"]
+        )
+        return cls(**{**value, "inputs": inputs, "outputs": outputs})
+
+
+def _item_bytes(dtype: str) -> int:
+    """Of a type as NumPy calls it: `float16` has two, `bool` one."""
+    return int("".join(filter(str.isdigit, dtype)) or 8) // 8
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ normalised latency for each reference device, whatever search space it is from.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from farm.core.values import Network, digest
+from farm.core.values import GivenInput, Network, digest
 from farm.inventory.config import Device
 from farm.measurement.record import Failure, Measurement, MeasureSpec
 from farm.store import Store
@@ -28,7 +28,7 @@ class ReferenceLatency:
     source: `measured` for this query, or `cached` in the store before it.
     verdict: what the measurement is worth, see `farm.measurement.verdict`.
     latency_s: None where the network was not measured on the device, or failed there.
-    shape: of the input that it is measured with, where a file and not a search space says it.
+    inputs: what it is measured with, where a file and not a search space says it.
     """
 
     device: str
@@ -39,7 +39,20 @@ class ReferenceLatency:
     samples: int
     verdict: str | None = None
     reason: str | None = None
-    shape: tuple[int, ...] | None = None
+    inputs: tuple[GivenInput, ...] = ()
+
+
+def _in_common(inputs: Sequence[GivenInput]) -> GivenInput:
+    """One input as several references have it."""
+    first = inputs[0]
+    if all(one.shape == first.shape for one in inputs):
+        return first
+    return replace(first, shape=("batch", *first.shape[1:]))
+
+
+def _inputs_json(inputs: Sequence[GivenInput]) -> dict[str, Any]:
+    """inputs: of a file; none for a network of a search space, which says its own."""
+    return {"inputs": [one.to_json() for one in inputs]} if inputs else {}
 
 
 @dataclass(frozen=True)
@@ -75,11 +88,10 @@ class Encoding:
         return tuple(r.latency_s is not None for r in self.references)
 
     @property
-    def shape(self) -> tuple[int | str, ...] | None:
-        """Of the input of a network from a file; `batch` where references differ in it."""
-        shapes = {r.shape for r in self.references}
-        first = self.references[0].shape
-        return first if first is None or len(shapes) == 1 else ("batch", *first[1:])
+    def inputs(self) -> tuple[GivenInput, ...]:
+        """Of a network from a file; with `batch` for the size in which references differ."""
+        different = zip(*(r.inputs for r in self.references), strict=True)
+        return tuple(_in_common(inputs) for inputs in different)
 
     @property
     def missing(self) -> Mapping[str, str]:
@@ -96,7 +108,7 @@ class Encoding:
     def to_json(self) -> dict[str, Any]:
         return {
             "network": self.network.id,
-            **({} if self.shape is None else {"shape": list(self.shape)}),
+            **_inputs_json(self.inputs),
             "references": [
                 {
                     "device": r.device,
@@ -107,7 +119,7 @@ class Encoding:
                     "samples": r.samples,
                     "verdict": r.verdict,
                     **({"reason": r.reason} if r.reason else {}),
-                    **({} if r.shape is None else {"shape": list(r.shape)}),
+                    **_inputs_json(r.inputs),
                 }
                 for r in self.references
             ],

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from onnx import ModelProto, NodeProto, TensorProto, numpy_helper, shape_inference
+from onnx import (
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+    numpy_helper,
+    shape_inference,
+)
 from onnx import TensorShapeProto as Shapes
 
+from farm.core.arguments import dtype_name, own_inputs
 from farm.core.errors import BuildError
-from farm.spaces.ops import Shape
+from farm.core.values import GivenInput
 
 _SHAPED = {"Reshape": 1, "ConstantOfShape": 0, "Expand": 1}
 """Operations that are told a shape, and which of their inputs tells it."""
@@ -23,19 +31,25 @@ def open_batch(axis: Shapes.Dimension) -> None:
 
 
 def has_open_batch(model: ModelProto) -> bool:
-    """Whether the device says how many images the input has; otherwise the model does."""
-    axes = model.graph.input[0].type.tensor_type.shape.dim
-    return bool(axes) and axes[0].denotation == _OPEN
+    """Whether the device says how many images the inputs have; otherwise the model does."""
+    return any(_open_axes(model))
 
 
-def input_shape(model: ModelProto, batch: int) -> Shape:
-    """The shape of what a network is measured with on a device of this batch size."""
-    shape = _declared(model)
-    return (batch, *shape[1:]) if has_open_batch(model) else shape
+def _open_axes(model: ModelProto) -> list[Shapes.Dimension]:
+    """The first axes of the network's own inputs that are left to the device."""
+    firsts = [value.type.tensor_type.shape.dim[:1] for value in own_inputs(model)]
+    return [axis for axes in firsts for axis in axes if axis.denotation == _OPEN]
 
 
-def _declared(model: ModelProto) -> Shape:
-    return tuple(axis.dim_value for axis in model.graph.input[0].type.tensor_type.shape.dim)
+def given_inputs(model: ModelProto, batch: int) -> tuple[GivenInput, ...]:
+    """What a network is measured with on a device of this batch size."""
+    return tuple(_given(value, batch) for value in own_inputs(model))
+
+
+def _given(value: ValueInfoProto, batch: int) -> GivenInput:
+    kind = value.type.tensor_type
+    shape = [batch if axis.denotation == _OPEN else axis.dim_value for axis in kind.shape.dim]
+    return GivenInput(value.doc_string or value.name, dtype_name(kind.elem_type), tuple(shape))
 
 
 def with_batch(model: ModelProto, batch: int) -> ModelProto:
@@ -45,13 +59,14 @@ def with_batch(model: ModelProto, batch: int) -> ModelProto:
     it is; any other is for a batch of one, and its constant shapes that begin with 1 are taken for
     shapes of a batch. Raises BuildError where its shapes do not fit then.
     """
-    if input_shape(model, batch) == _declared(model):
+    if all(axis.dim_value == batch for axis in _open_axes(model)):
         return model
     changed = ModelProto()
     changed.CopyFrom(model)
     graph = changed.graph
     del graph.value_info[:]  # of the batch size before
-    graph.input[0].type.tensor_type.shape.dim[0].dim_value = batch
+    for axis in _open_axes(changed):
+        axis.dim_value = batch
     for tensor in _shapes(changed):
         sizes = numpy_helper.to_array(tensor).copy()
         if sizes.ndim == 1 and sizes.size > 1 and sizes[0] == 1:

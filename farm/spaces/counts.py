@@ -13,7 +13,8 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from farm.spaces.graph import INPUT_NAME, Graph, Node
+from farm.core.arguments import INPUT_NAME
+from farm.spaces.graph import Graph, Node
 from farm.spaces.ops import Add, BatchNorm, Conv, Linear, Relu, Zeros
 
 FLOAT32_BYTES = 4

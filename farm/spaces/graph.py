@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from farm.core.arguments import INPUT_NAME
 from farm.spaces.ops import Op, Shape
-
-INPUT_NAME = "input"
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from farm.core.arguments import INPUT_NAME
 from farm.spaces import ops
-from farm.spaces.graph import INPUT_NAME, Graph, Node
+from farm.spaces.graph import Graph, Node
 from farm.spaces.ops import Shape
 
 

@@ -21,9 +21,9 @@ from agents.emulated.qemu_pi import QemuPiOptions
 from agents.emulated.qemu_pi_guest import Guest
 from agents.emulated.qemu_pi_image import Image, image
 from agents.gpu import gpu_target
-from agents.on_device.loading import seeded_values
+from agents.on_device.loading import compared, seeded_values
 from farm.core.errors import DeviceError, DeviceUnfit
-from farm.core.values import Artifact, Network, Program, TensorSpec
+from farm.core.values import Artifact, Network, OutputSpec, Program, TensorSpec
 from farm.measurement.agent import Agent
 from farm.measurement.record import Job, Measurement, MeasureSpec
 from farm.measurement.sessions import measure
@@ -124,7 +124,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """A convolution whose output channels run on as many threads as there are."""
     library = tmp_path_factory.mktemp("network") / "conv.so"
     _compile(library)
-    program = Program(INPUTS, seed=0, expected=_convolution(0), tolerance=1e-5)
+    program = Program(INPUTS, 0, (OutputSpec(_convolution(0), 1e-5),))
     return artifact_of(library, program)
 
 
@@ -158,14 +158,14 @@ def _compile(library: Path) -> None:
 
 
 def _convolution(seed: int) -> tuple[float, ...]:
-    """The first 16 outputs, computed without TVM."""
+    """The outputs that are compared, computed without TVM."""
     tensors = [
         np.array(seeded_values(seed, i, int(np.prod(t.shape)), t.bound)).reshape(t.shape)
         for i, t in enumerate(INPUTS)
     ]
     padded = np.pad(tensors[0][0].astype(np.float64), ((0, 0), (1, 1), (1, 1)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
-    return tuple(np.einsum("iyxhw,oihw->oyx", windows, tensors[1]).ravel()[:16].tolist())
+    return tuple(compared(np.einsum("iyxhw,oihw->oyx", windows, tensors[1]).ravel().tolist()))
 
 
 @pytest.fixture
@@ -203,7 +203,13 @@ def wrong(artifact: Artifact) -> Artifact:
 
 def expecting_more(artifact: Artifact) -> Artifact:
     first, *rest = artifact.program.expected
-    return replace(artifact, program=replace(artifact.program, expected=(first + 0.01, *rest)))
+    return _expecting(artifact, (first + 0.01, *rest))
+
+
+def _expecting(artifact: Artifact, values: tuple[float, ...]) -> Artifact:
+    (output,) = artifact.program.outputs
+    outputs = (replace(output, expected=values),)
+    return replace(artifact, program=replace(artifact.program, outputs=outputs))
 
 
 @pytest.fixture(scope="session")
@@ -266,5 +272,4 @@ def stand_in_here(stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def expecting_zeros(artifact: Artifact) -> Artifact:
     """A network as the stand-in computes it."""
-    zeros = (0.0,) * len(artifact.program.expected)
-    return replace(artifact, program=replace(artifact.program, expected=zeros))
+    return _expecting(artifact, (0.0,) * len(artifact.program.expected))

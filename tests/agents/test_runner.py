@@ -20,7 +20,7 @@ import numpy as np
 import psutil
 import pytest
 
-from agents.on_device.loading import Refused, check_output, seeded_values
+from agents.on_device.loading import Refused, check_outputs, seeded_values
 from agents.on_device.runner import ERROR_KINDS
 from agents.pipes import DEVICE_FILES, RUNNER, RUNNER_ERRORS, LocalPipe, local_runner
 from agents.runtime.bundle import host_bundle
@@ -122,15 +122,19 @@ class TestSeededValues:
             seeded_values(0, 0, 1, bound)
 
 
-PROGRAM = {"seed": 0, "expected": [1.0, 2.0], "tolerance": 0.1}
+PROGRAM = {"seed": 0, "outputs": [{"expected": [1.0, 2.0], "tolerance": 0.1}]}
 
 
 class TestCheckOutput:
     def test_says_how_far_it_is_off(self):
-        assert check_output(array("f", [1.0, 2.0625, 9.0]), PROGRAM, 0) == 0.0625
+        assert check_outputs([array("f", [1.0, 2.0625, 9.0])], PROGRAM, 0) == 0.0625
+
+    def test_refuses_an_output_too_many(self):
+        with pytest.raises(Refused, match="it has 2 outputs"):
+            check_outputs([array("f", [1.0, 2.0])] * 2, PROGRAM, 0)
 
     def test_knows_nothing_of_other_seeds(self):
-        assert check_output(array("f", [5.0, 5.0]), PROGRAM, 1) is None
+        assert check_outputs([array("f", [5.0, 5.0])], PROGRAM, 1) is None
 
     @pytest.mark.parametrize(
         ("output", "seed"),
@@ -138,7 +142,7 @@ class TestCheckOutput:
     )
     def test_refuses_what_another_network_computes(self, output, seed):
         with pytest.raises(Refused):
-            check_output(array("f", output), PROGRAM, seed)
+            check_outputs([array("f", output)], PROGRAM, seed)
 
 
 class TestProgram:
@@ -174,9 +178,9 @@ class TestProgram:
 class TestRun:
     def test_computes_what_the_network_computes(self, runner, artifact):
         result = only(runner.request(message(artifact), 60))
-        assert result["output"] == pytest.approx(artifact.program.expected, abs=1e-5)
+        assert result["outputs"][0] == pytest.approx(artifact.program.expected, abs=1e-5)
         other = only(runner.request(message(artifact, seed=1), 60))
-        assert other["output"] != pytest.approx(artifact.program.expected, abs=1e-2)
+        assert other["outputs"][0] != pytest.approx(artifact.program.expected, abs=1e-2)
 
     def test_is_refused_cores_that_are_not_there(self, runner, artifact):
         reply = runner.request(message(artifact, cores=[4000]), 60)
@@ -316,8 +320,8 @@ class TestMeasure:
         assert error_of(reply).startswith("wrong_output: the output is off by 0.01")
         assert only(runner.request(timing(wrong, spec=quick, seed=5), 60))["deviation"] is None
         right = only(runner.request(timing(artifact, spec=quick), 60))
-        assert right["deviation"] <= artifact.program.tolerance
-        assert right["output"] == pytest.approx(artifact.program.expected, abs=1e-5)
+        assert right["deviation"] <= artifact.program.outputs[0].tolerance
+        assert right["outputs"][0] == pytest.approx(artifact.program.expected, abs=1e-5)
 
     def test_threads_are_where_they_should_be(self, runner, artifact, quick):
         """The first thread is the network's own; the pool adds the others."""

@@ -126,7 +126,7 @@ def stand_in(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_gpu_is_measured_and_what_it_computes_is_looked_at(stand_in):
     """The first network is expected to give zeros, which is what the stand-in computes."""
     packed = json.loads((stand_in / "packed.json").read_text())
-    packed["networks"][0]["program"]["expected"] = [0.0] * 10
+    packed["networks"][0]["program"]["outputs"][0]["expected"] = [0.0] * 10
     (stand_in / "packed.json").write_text(json.dumps(packed))
     done = run(stand_in, "--json", str(stand_in.parent / "r.json"), libraries=stand_in.parent)
     assert done.code == 1

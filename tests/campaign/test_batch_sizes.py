@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from farm.core.values import GivenInput
 from farm.farm import Farm
 from tests.onnx_models import cnn, model
 
@@ -57,8 +58,9 @@ def test_each_has_a_build_of_its_own(farm):
 )
 def test_a_file_is_measured_at_what_it_says(farm, tmp_path, declared, given, said, expected):
     onnx.save(cnn(input_shape=declared), tmp_path / "net.onnx")
-    encoding = farm.hwl(str(tmp_path / "net.onnx"), input_shape=given)
-    assert (encoding.shape, [r.shape for r in encoding.references]) == (said, expected)
+    encoding = farm.hwl(str(tmp_path / "net.onnx"), shape=given)
+    shapes = [r.inputs[0].shape for r in encoding.references]
+    assert (encoding.inputs[0].shape, shapes) == (said, expected)
     assert measured_shapes(farm) == dict(zip(("one", "four"), expected, strict=True))
 
 
@@ -71,7 +73,7 @@ def test_a_product_from_the_left_and_a_scalar_are_measured_as_they_are(farm, tmp
         onnx.save(model(nodes, weights, whole), tmp_path / f"{name}.onnx")
         encoding = farm.hwl(str(tmp_path / f"{name}.onnx"))
         assert [r.source for r in encoding.references] == ["measured", "measured"]
-        assert encoding.shape == whole
+        assert encoding.inputs == (GivenInput("x", "float32", whole),)
 
 
 def test_a_network_that_takes_only_one_image_fails_there_and_goes_on_elsewhere(farm, tmp_path):

@@ -58,10 +58,10 @@ def test_hwl_of_an_open_size_takes_the_shape_that_is_given(farm):
 def test_hwl_says_what_input_a_file_was_measured_with(files):
     onnx.save(cnn(input_shape=(8, 3, 12, 12)), "eight.onnx")
     said = json.loads(files("hwl", "eight.onnx", "--json")[1])
-    assert said["shape"] == [8, 3, 12, 12]
-    assert [r["shape"] for r in said["references"]] == [[8, 3, 12, 12]] * 2
-    assert f"{said['network']}, input 8,3,12,12\n" in files("hwl", "eight.onnx")[1]
-    assert "shape" not in json.loads(files("hwl", CELL, "--json")[1])
+    assert said["inputs"] == [{"name": "x", "type": "float32", "shape": [8, 3, 12, 12]}]
+    assert [r["inputs"] for r in said["references"]] == [said["inputs"]] * 2
+    assert f"{said['network']}, of x float32 8,3,12,12\n" in files("hwl", "eight.onnx")[1]
+    assert "inputs" not in json.loads(files("hwl", CELL, "--json")[1])
 
 
 def test_an_open_batch_is_told_of_each_device(files, tmp_path):
@@ -70,9 +70,9 @@ def test_an_open_batch_is_told_of_each_device(files, tmp_path):
     (tmp_path / "cluster.yaml").write_text(config.replace(plain, plain + batched))
     onnx.save(cnn(input_shape=("n", 3, 12, 12)), "open.onnx")
     said = json.loads(files("hwl", "open.onnx", "--json")[1])
-    assert said["shape"] == ["batch", 3, 12, 12]
-    assert [r["shape"][0] for r in said["references"]] == [1, 4]
-    assert "input batch,3,12,12 (batch: 1 on a, 4 on b)" in files("hwl", "open.onnx")[1]
+    assert said["inputs"][0]["shape"] == ["batch", 3, 12, 12]
+    assert [r["inputs"][0]["shape"][0] for r in said["references"]] == [1, 4]
+    assert "of x float32 batch,3,12,12 (batch: 1 on a, 4 on b)" in files("hwl", "open.onnx")[1]
 
 
 def test_a_campaign_over_files_goes_on_without_them(files):
@@ -117,21 +117,30 @@ def test_a_campaign_over_files_measures_them_all(files):
     [
         (("hwl", "none.onnx"), "none.onnx: it cannot be read: No such file"),
         (("hwl", "text.onnx"), "text.onnx: it is no valid ONNX model"),
-        (("hwl", "open.onnx"), "is n,3,h,w, which leaves sizes open; fix them with --input-shape"),
+        (("hwl", "open.onnx"), "is n,3,h,w, which leaves sizes open; fix them with --shape"),
         (("hwl", "open.onnx", "--input-shape", "1,4,8,8"), "does not fit input 'x', which is n,3"),
         (("hwl", "onnx/0123456789abcdef"), "no ONNX file was imported as '0123456789abcdef'"),
-        (("hwl", CELL, "--input-shape", "1,3,8,8"), "--input-shape is only for ONNX files"),
+        (("hwl", CELL, "--input-shape", "1,3,8,8"), "--shape is only for ONNX files"),
         (("hwl", "nets/5.onnx", "--measure", "maybe"), "no way to measure 'maybe'"),
         ((*LAUNCH, "onnx:nets", "--budget", "9"), "only 10 of onnx differ; ask for fewer"),
         ((*LAUNCH, "onnx:none"), "no .onnx files in none"),
         ((*LAUNCH, "onnx"), "--space onnx needs the folder of its files: --space onnx:FOLDER"),
-        ((*LAUNCH, "onnx:."), "open.onnx: input 'x' is n,3,h,w"),
+        (
+            (*LAUNCH, "onnx:."),
+            "such as h=128,w=128; nor can the other 1 in",
+        ),
+        ((*LAUNCH, "onnx:mixed", "--strict"), "bad.onnx: it is no valid ONNX model"),
+        ((*LAUNCH, "nb201", "--strict"), "--strict is only for ONNX files, not for 'nb201'"),
+        (("hwl", CELL, "--batch", "4"), "--batch is only for ONNX files, not for"),
         ((*LAUNCH, "nb201", "--input-shape", "1,3,8,8"), "not for 'nb201'; leave it out"),
     ],
 )
 def test_an_unfit_file_is_one_line_and_stores_nothing(files, words, message):
     onnx.save(cnn(input_shape=("n", 3, "h", "w")), "open.onnx")
     Path("text.onnx").write_text("not a model")
+    Path("mixed").mkdir()
+    Path("mixed/bad.onnx").write_text("not a model")
+    onnx.save(cnn(), "mixed/good.onnx")
     code, out, err = files(*words)
     assert (code, out) == (2, "")
     assert message in err

@@ -63,7 +63,7 @@ def test_each_call_has_weights_of_its_own(
     sizes = [sum(prod(i.shape) for i in made.program.inputs) for made in (eight, once)]
     assert sizes[0] - sizes[1] == (alone.CALLS - 1) * prod(CONV.operands[1])
     with local_runner() as runner:
-        outputs = [check.output(made.library, made.program, runner) for made in (eight, once)]
+        outputs = [check.outputs(made.library, made.program, runner) for made in (eight, once)]
     assert outputs[0] != outputs[1]
     assert alone.artifact(CONV, host_target, store, kernels) == eight
 

@@ -7,9 +7,11 @@ import onnx
 import pytest
 from onnx import helper
 
-from agents.on_device.loading import seeded_values
+from agents.on_device.loading import compared, seeded_bytes, seeded_values
 from farm.compile import oracle
+from farm.core.arguments import TYPES
 from farm.core.errors import BuildError
+from farm.core.values import TensorSpec
 from tests.compile.conftest import conv_model
 from tests.onnx_models import info, model
 
@@ -19,9 +21,23 @@ def test_arguments_are_those_of_a_device(count: int, bound: float) -> None:
     for seed, index in ((0, 0), (3, 141)):
         for positive in (False, True):
             expected = np.array(seeded_values(seed, index, count, bound, positive), np.float32)
-            found = oracle.seeded(seed, index, count, bound, positive)
+            spec = TensorSpec("x", (count,), bound, positive=positive)
+            found = oracle.seeded(seed, index, spec)
             np.testing.assert_array_equal(found, expected)
             assert (found > 0).all() == positive or count == 1
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_arguments_of_every_type_are_those_of_a_device(dtype: str) -> None:
+    for count, positive in ((5, True), (8191, False), (20000, True)):
+        spec = TensorSpec("x", (count,), 1.0 if dtype.startswith("float") else 2, dtype, positive)
+        given = {**vars(spec), "shape": [count]}
+        if dtype.startswith(("uint", "bool")) and not positive:
+            continue  # there are no others
+        expected = np.frombuffer(bytes(seeded_bytes(given, 3, 7)), dtype)
+        np.testing.assert_array_equal(oracle.seeded(3, 7, spec), expected)
+        if not dtype.startswith("float"):
+            assert set(expected.tolist()) == ({0, 1} if positive else {-2, -1, 0, 1})
 
 
 def test_bounds_follow_the_fan_in() -> None:
@@ -34,9 +50,9 @@ def test_bounds_follow_the_fan_in() -> None:
 def test_the_program_expects_what_onnxruntime_computes() -> None:
     made = conv_model()
     program = oracle.program(made, seed=5)
-    output = oracle.run(made, oracle.arguments(program.inputs, seed=5)).ravel()
-    assert program.expected == tuple(map(float, output[:16]))
-    assert program.tolerance == pytest.approx(1e-4 * float(np.abs(output).max()))
+    (output,) = oracle.run(made, oracle.arguments(program.inputs, seed=5))
+    assert program.expected == tuple(compared(output.ravel().tolist()))
+    assert program.outputs[0].tolerance == pytest.approx(1e-4 * float(np.abs(output).max()))
     assert oracle.program(made, seed=6).expected != program.expected
 
 

@@ -172,7 +172,7 @@ class TestSessions:
     def test_leave_out_what_does_not_fit_into_memory_together(self):
         def job(megabytes: int) -> Job:
             tensor = TensorSpec("x", (megabytes << 18,), 1.0)
-            program = Program((tensor,), 0, (), 0.0)
+            program = Program((tensor,), 0, ())
             return Job(NETWORKS[0], Artifact("", None, "", 0, 0.0, program))
 
         facts = replace(FACTS, info={"memory_bytes": str(100 << 20)})

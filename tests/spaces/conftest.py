@@ -14,6 +14,7 @@ from farm.spaces.base import ONNX, GraphSpace, SearchSpace
 from farm.spaces.onnx.files import import_folder
 from farm.spaces.onnx.normal import normalise
 from farm.spaces.onnx.read import read
+from farm.spaces.sizes import Sizes
 from tests.onnx_models import cnn
 
 
@@ -23,7 +24,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
     folder = tmp_path_factory.mktemp("files")
     for channels in range(4, 24):
         onnx.save(cnn(channels), folder / f"{channels}.onnx")
-    return import_folder(folder)
+    found, refused = import_folder(folder)
+    assert not refused
+    return found
 
 
 @pytest.fixture(params=[*sorted(SPACES), ONNX])
@@ -41,8 +44,8 @@ def graph_space(request: pytest.FixtureRequest) -> GraphSpace:
 def normal(tmp_path: Path) -> Callable[..., ModelProto]:
     """The normal form of a model, by way of a file."""
 
-    def make(made: ModelProto, input_shape: str | None = None) -> ModelProto:
+    def make(made: ModelProto, shape: str | None = None, batch: int | None = None) -> ModelProto:
         onnx.save(made, tmp_path / "model.onnx")
-        return normalise(read(tmp_path / "model.onnx", input_shape))
+        return normalise(read(tmp_path / "model.onnx", Sizes(shape, batch)))
 
     return make

@@ -10,7 +10,7 @@ from onnx import helper
 from farm.compile.oracle import arguments, run, tensor_specs
 from farm.core.errors import BuildError
 from farm.spaces import space
-from farm.spaces.batch import has_open_batch, input_shape, with_batch
+from farm.spaces.batch import given_inputs, has_open_batch, with_batch
 from tests.onnx_models import cnn, inputs, model
 
 CELL = "|none~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_1x1~1|nor_conv_3x3~2|"
@@ -28,10 +28,10 @@ def test_every_image_is_computed_as_it_is_alone(name, code):
     values = arguments(tensor_specs(batched), seed=0)
     images = values[batched.graph.input[0].name]
     assert images.shape == (3, 3, 32, 32)
-    together = run(batched, values)
+    (together,) = run(batched, values)
     assert together.shape[0] == 3
     for image, output in zip(images, together, strict=True):
-        alone = run(one, {**values, one.graph.input[0].name: image[None]})
+        (alone,) = run(one, {**values, one.graph.input[0].name: image[None]})
         np.testing.assert_allclose(output, alone[0], rtol=1e-4, atol=1e-4)
 
 
@@ -59,17 +59,17 @@ def test_a_fixed_batch_stays_whatever_the_device_has(normal):
     assert not has_open_batch(fixed)
     for batch in (1, 4, 8):
         assert with_batch(fixed, batch) is fixed
-        assert input_shape(fixed, batch) == (4, 5)
+        assert given_inputs(fixed, batch)[0].shape == (4, 5)
 
 
 def test_a_batch_that_the_user_gave_stays(normal):
     given = normal(cnn(input_shape=("n", 3, 12, 12)), "4,3,12,12")
-    assert input_shape(given, 8) == inputs(given)["input"] == (4, 3, 12, 12)
+    assert given_inputs(given, 8)[0].shape == inputs(given)["input"] == (4, 3, 12, 12)
 
 
 def test_an_open_batch_is_the_device_s(normal):
     opened = normal(cnn(input_shape=("n", 3, 12, 12)))
-    assert input_shape(opened, 8) == (8, 3, 12, 12)
+    assert given_inputs(opened, 8)[0].shape == (8, 3, 12, 12)
     assert inputs(with_batch(opened, 8))["input"] == (8, 3, 12, 12)
 
 

@@ -21,6 +21,7 @@ from farm.core.errors import NetworkSyntaxError, StoreError
 from farm.core.values import Network
 from farm.spaces import parse_network
 from farm.spaces.onnx.files import OnnxFiles, code_of, import_file, import_folder
+from farm.spaces.sizes import Sizes
 from tests.onnx_models import cnn, inputs, model, weights
 
 Array = NDArray[Any]
@@ -263,13 +264,17 @@ class TestFolder:
     def test_files_of_one_network_are_one(self, tmp_path):
         for name, made in (("a", cnn()), ("b", cnn(seed=3)), ("c", cnn(channels=9))):
             onnx.save(made, tmp_path / f"{name}.onnx")
-        assert len(import_folder(tmp_path)) == 2
+        assert len(import_folder(tmp_path)[0]) == 2
 
-    def test_one_unfit_file_is_named(self, tmp_path):
+    def test_one_unfit_file_is_left_out_and_named(self, tmp_path):
         onnx.save(cnn(), tmp_path / "a.onnx")
         (tmp_path / "b.onnx").write_bytes(b"x")
+        models, refused = import_folder(tmp_path)
+        assert len(models) == 1
+        assert list(refused) == ["b.onnx"]
+        assert refused["b.onnx"].startswith("it is no valid ONNX model")
         with pytest.raises(NetworkSyntaxError, match=r"b\.onnx: it is no valid ONNX model"):
-            import_folder(tmp_path)
+            import_folder(tmp_path, strict=True)
 
     def test_a_folder_without_files_is_refused(self, tmp_path):
         with pytest.raises(NetworkSyntaxError, match=r"no \.onnx files in"):
@@ -339,7 +344,7 @@ def test_a_torch_export_has_one_code_however_it_is_written(tmp_path) -> None:
             dynamic_axes=dynamic,
             do_constant_folding=fold,
         )
-        ((code, data),) = import_file(path, shape).items()
+        ((code, data),) = import_file(path, Sizes(shape)).items()
         codes.add(code)
     assert len(codes) == 1
     made = onnx.load_from_string(data)

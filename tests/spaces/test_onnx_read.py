@@ -9,9 +9,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from farm.compile import oracle
-from farm.core.errors import NetworkSyntaxError
+from farm.core.errors import NetworkSyntaxError, UsageError
+from farm.spaces.batch import given_inputs, has_open_batch
 from farm.spaces.onnx.files import import_file
-from tests.onnx_models import REFUSED, cnn, inputs, model, of_opset
+from tests.onnx_models import REFUSED, cnn, info, inputs, model, of_opset
 
 
 def test_external_data_is_read(tmp_path) -> None:
@@ -30,6 +31,8 @@ def test_external_data_is_read(tmp_path) -> None:
         (("n", 3, 12, 12), "4,3,12,12", (4, 3, 12, 12)),
         (("n", 3, "h", "w"), "1,3,20,24", (1, 3, 20, 24)),
         (("n", 3, "h", "w"), "x=1x3x20x24", (1, 3, 20, 24)),
+        (("n", 3, "h", "w"), "w=24,h=20", (1, 3, 20, 24)),
+        (("n", 3, "h", "w"), "n=2,w=24,h=20", (2, 3, 20, 24)),
         ((None, 3, None, None), " 2, 3, 8, 8 ", (2, 3, 8, 8)),
         ((1, 3, 12, 12), "1x3x12x12", (1, 3, 12, 12)),
     ],
@@ -41,6 +44,45 @@ def test_open_sizes_are_fixed(normal, declared, wanted, shape) -> None:
 def test_an_input_without_a_shape_takes_any(normal) -> None:
     made = model([helper.make_node("Relu", ["x"], ["y"])], input_shape=None)
     assert inputs(normal(made, "2,5,7"))["input"] == (2, 5, 7)
+
+
+def tokens(first: str = "n", second: str = "n") -> onnx.ModelProto:
+    """Two inputs, (first, seq) and (second, seq), and their sum."""
+    given = [info("ids", shape=(first, "seq")), info("mask", shape=(second, "seq"))]
+    return model(
+        [helper.make_node("Add", ["ids", "mask"], ["y"])],
+        inputs=given,
+        outputs=[info("y", shape=None)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch", "expected", "is_open"),
+    [
+        ("seq=6", None, (1, 6), True),
+        ("ids=1x6", None, (1, 6), False),
+        ("n=3,seq=6", None, (3, 6), False),
+        ("seq=6", 5, (5, 6), False),
+    ],
+)
+def test_axes_of_one_name_have_one_size(normal, shape, batch, expected, is_open) -> None:
+    made = normal(tokens(), shape, batch)
+    assert inputs(made) == {"input": expected, "input1": expected}
+    assert has_open_batch(made) == is_open
+    assert [given.name for given in given_inputs(made, 1)] == ["ids", "mask"]
+
+
+def test_a_batch_size_is_of_open_first_axes(normal) -> None:
+    assert inputs(normal(cnn(input_shape=("n", 3, 12, 12)), batch=2))["input"] == (2, 3, 12, 12)
+    with pytest.raises(NetworkSyntaxError, match="--batch 2 does not fit: the file fixes"):
+        normal(cnn(), batch=2)
+    with pytest.raises(UsageError, match="--batch must be at least 1, got 0"):
+        normal(cnn(), batch=0)
+
+
+def test_first_axes_of_two_names_are_not_one_batch(normal) -> None:
+    with pytest.raises(NetworkSyntaxError, match=r"'mask' is m,seq, .* such as m=128"):
+        normal(tokens(second="m"), "seq=6")
 
 
 @pytest.mark.parametrize(("made", "message"), REFUSED.values(), ids=list(REFUSED))
@@ -58,12 +100,22 @@ def test_what_cannot_be_measured_is_refused_in_one_line(tmp_path, made, message)
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ("1,3,224", "--input-shape 1,3,224 does not fit input 'x', which is n,3,h,w"),
-        ("1,4,8,8", "--input-shape 1,4,8,8 does not fit input 'x', which is n,3,h,w"),
-        ("z=1,3,8,8", "--input-shape names the input 'z', but it is 'x'"),
-        ("1,3,0,8", "--input-shape is such as 1,3,224,224 or x=1x3x224x224, got '1,3,0,8'"),
-        ("big", "--input-shape is such as"),
-        ("", "--input-shape is such as"),
+        ("1,3,224", "--shape 1,3,224 does not fit input 'x', which is n,3,h,w"),
+        ("1,4,8,8", "--shape 1,4,8,8 does not fit input 'x', which is n,3,h,w"),
+        (
+            "z=1,3,8,8",
+            "--shape names 'z', but the inputs are x (n,3,h,w); name an input",
+        ),
+        ("1,3,0,8", "--shape is such as 1,3,224,224 or x=1x3x224x224, got '1,3,0,8'"),
+        ("big", "--shape is such as"),
+        (
+            "h=8",
+            "which leaves sizes open; fix them with --shape, such as w=128",
+        ),
+        ("h=8,h=9", "--shape names 'h'"),
+        ("h=8x8,w=8", "--shape names 'h'"),
+        ("x=1x3x8x8,h=9", "--shape makes the axis 'h' 8 and 9; axes of one name have one size"),
+        ("", "--shape is such as"),
     ],
 )
 def test_an_input_shape_that_does_not_fit_is_refused(normal, wanted, message) -> None:

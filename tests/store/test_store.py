@@ -178,7 +178,7 @@ def test_facts_come_back_once_for_each_fingerprint(store):
 
 def test_builds_are_counted_for_who_paid_and_who_found_them(store):
     first, second = store.add_campaign(PLAN), store.add_campaign(PLAN)
-    artifact = Artifact("k", Path("x.so"), "0" * 64, 10, 1.5, Program((), 0, (), 0.0))
+    artifact = Artifact("k", Path("x.so"), "0" * 64, 10, 1.5, Program((), 0, ()))
     store.add_build(first, A, "llvm", artifact)
     store.use_build(first, "k")
     store.use_build(second, "k")

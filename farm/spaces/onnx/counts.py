@@ -15,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto
 
+from farm.core.arguments import own_inputs, weights
 from farm.spaces.counts import FLOAT32_BYTES, Counts
 from farm.spaces.ops import Shape
 
@@ -75,7 +76,7 @@ _ELEMENTWISE = {
 class _View:
     """shapes: of every value. weights: names of the inputs after the network's own.
 
-    activations: the network's input and what depends on it; the rest is known beforehand.
+    activations: the network's inputs and what depends on them; the rest is known beforehand.
     """
 
     model: ModelProto
@@ -89,8 +90,8 @@ class _View:
         shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
         for value in (*graph.input, *graph.value_info, *graph.output):
             shapes[value.name] = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
-        source, *weights = (value.name for value in graph.input)
-        return cls(model, shapes, frozenset(weights), _dependent(graph.node, source))
+        learnt = frozenset(value.name for value in weights(model))
+        return cls(model, shapes, learnt, _dependent(model))
 
     def runs(self, node: NodeProto) -> bool:
         """Whether a node has anything to do once the input is there."""
@@ -101,10 +102,10 @@ class _View:
         return [prod(self.shapes[name]) for name in names if name in self.activations]
 
 
-def _dependent(nodes: Sequence[NodeProto], source: str) -> frozenset[str]:
-    """`source` and all values that depend on it. nodes: in topological order."""
-    found = {source}
-    for node in nodes:
+def _dependent(model: ModelProto) -> frozenset[str]:
+    """The network's own inputs and all values that depend on them."""
+    found = {value.name for value in own_inputs(model)}
+    for node in model.graph.node:
         if not found.isdisjoint(node.input):
             found.update(name for name in node.output if name)
     return frozenset(found)
@@ -130,8 +131,8 @@ def count_vector(model: ModelProto) -> NDArray[np.float64]:
 
 
 def depth(model: ModelProto) -> int:
-    """Kernels on the longest path from the input to the output; 0 if there is no path."""
-    dependent = _dependent(model.graph.node, model.graph.input[0].name)
+    """Kernels on the longest path from an input to an output; 0 if there is no path."""
+    dependent = _dependent(model)
     depths = dict.fromkeys([value.name for value in model.graph.output], 0)
     for node in model.graph.node:
         if dependent.isdisjoint(node.input):
@@ -139,7 +140,7 @@ def depth(model: ModelProto) -> int:
         before = max((depths.get(name, 0) for name in node.input), default=0)
         kernel = node.op_type not in _FREE | _ELEMENTWISE
         depths |= dict.fromkeys(node.output, before + kernel)
-    return depths[model.graph.output[0].name]
+    return max(depths[value.name] for value in model.graph.output)
 
 
 def _has_bias(node: NodeProto) -> bool:

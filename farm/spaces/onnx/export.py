@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from farm.core.arguments import INPUT_NAME
 from farm.spaces import ops
 from farm.spaces.batch import open_batch
-from farm.spaces.graph import INPUT_NAME, Graph, Node
+from farm.spaces.graph import Graph, Node
 from farm.spaces.ops import Shape
 
 OPSET = 17

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from farm.core.errors import NetworkSyntaxError, StoreError
-from farm.core.values import Network
-from farm.spaces import batch as batches
+from farm.core.values import GivenInput, Network
 from farm.spaces.base import ONNX
+from farm.spaces.batch import given_inputs
 from farm.spaces.codes import quoted
 from farm.spaces.counts import ANALYTIC_NAMES, COUNTS, analytic_features
 from farm.spaces.onnx.counts import count_vector, depth
 from farm.spaces.onnx.normal import normalise
 from farm.spaces.onnx.read import read
-from farm.spaces.ops import Shape
+from farm.spaces.sizes import AS_DECLARED, Sizes
 
 _CODE_DIGITS = 16
 """Of SHA-256: among a million files, the odds that two share a code are 3 in 10^8."""
@@ -72,9 +72,9 @@ class OnnxFiles:
             raise StoreError(f"the model of {network.id} is damaged; import its ONNX file again")
         return model
 
-    def input_shape(self, network: Network, batch: int) -> Shape:
+    def inputs(self, network: Network, batch: int) -> tuple[GivenInput, ...]:
         """What the network is measured with on a device of this batch size."""
-        return batches.input_shape(self.model(network), batch)
+        return given_inputs(self.model(network), batch)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -90,35 +90,51 @@ class OnnxFiles:
 
 
 def code_of(model: ModelProto) -> str:
-    """16 hex digits that name what a model in normal form computes; its nodes' names do not."""
+    """16 hex digits that name what a model in normal form computes, whatever its parts are
+    called."""
     bare = ModelProto()
     bare.CopyFrom(model)
     for node in bare.graph.node:
         node.ClearField("name")
+    for value in bare.graph.input:
+        value.ClearField("doc_string")
     return sha256(bare.SerializeToString(deterministic=True)).hexdigest()[:_CODE_DIGITS]
 
 
-def import_file(path: Path, input_shape: str | None = None) -> dict[str, bytes]:
+def import_file(path: Path, sizes: Sizes = AS_DECLARED) -> dict[str, bytes]:
     """The model of a file in normal form, by its code.
 
-    input_shape: see `onnx_read.read`. Raises NetworkSyntaxError, which names the file.
+    sizes: of inputs that the file leaves open. Raises NetworkSyntaxError, which names the file.
     """
     try:
-        model = normalise(read(path, input_shape))
+        model = normalise(read(path, sizes))
     except NetworkSyntaxError as e:
         raise NetworkSyntaxError(f"{path}: {e}") from e
     return {code_of(model): model.SerializeToString(deterministic=True)}
 
 
-def import_folder(folder: Path, input_shape: str | None = None) -> dict[str, bytes]:
-    """The models of all .onnx files in a folder; files of one network are one.
+def import_folder(
+    folder: Path, sizes: Sizes = AS_DECLARED, strict: bool = False
+) -> tuple[dict[str, bytes], dict[str, str]]:
+    """The models of the .onnx files in a folder, and by file why some have none.
 
-    Raises NetworkSyntaxError for the first file that cannot be imported.
+    Files of one network are one. strict: whether every file must have a model.
+    Raises NetworkSyntaxError for a folder without any, and for what `strict` refuses.
     """
     files = sorted(folder.glob("*.onnx"))
     if not files:
         raise NetworkSyntaxError(f"no .onnx files in {folder}; name the folder that has them")
     models: dict[str, bytes] = {}
+    refused: dict[str, str] = {}
     for file in files:
-        models |= import_file(file, input_shape)
-    return models
+        try:
+            models |= import_file(file, sizes)
+        except NetworkSyntaxError as e:
+            if strict:
+                raise
+            refused[file.name] = str(e).removeprefix(f"{file}: ")
+    if not models:
+        name, reason = next(iter(refused.items()))
+        others = f"; nor can the other {len(files) - 1} in {folder} be measured"
+        raise NetworkSyntaxError(f"{folder / name}: {reason}{others if len(files) > 1 else ''}")
+    return models, refused

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, numpy_helper
 from torch import Tensor, nn
 
+from farm.core.arguments import own_inputs, weights
 from farm.core.errors import NetworkSyntaxError
 from farm.spaces.onnx.read import node_label
 from farm.spaces.ops import Shape
@@ -30,14 +31,19 @@ class OnnxModule(nn.Module):
     def __init__(self, model: ModelProto) -> None:
         super().__init__()
         shapes, constants = _shapes(model), _constants(model)
-        weights = frozenset(value.name for value in model.graph.input[1:])
-        self.source = model.graph.input[0].name
+        sources, learnt = own_inputs(model), frozenset(value.name for value in weights(model))
+        if len(sources) > 1 or len(model.graph.output) > 1:
+            raise NetworkSyntaxError(
+                f"torch modules have one input and one output here, this network has "
+                f"{len(sources)} and {len(model.graph.output)}"
+            )
+        self.source = sources[0].name
         self.sink = model.graph.output[0].name
         self.layers = nn.ModuleList()
         self.wires: list[tuple[list[str], str]] = []
         for node in model.graph.node:
             if node.op_type != "Constant":
-                operation = _Operation(node, shapes, constants, weights)
+                operation = _Operation(node, shapes, constants, learnt)
                 self.layers.append(_layer(operation))
                 self.wires.append((operation.activations, node.output[0]))
 

@@ -2,7 +2,7 @@
 
 - What depends on no input is computed now: shapes, axes, transposed weights.
 - Weights are inputs after the network's own, in node order; devices fill them with seeded values.
-  Other constants keep their value: integers, single numbers, and operands that not every value
+  Other constants keep their value: shapes, single numbers, and operands that not every value
   suits, such as a divisor.
 - Automatic pads are written out.
 - Batch norm is folded into the layer before it, else it is a scale and a shift, as in
@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from farm.core.arguments import TYPES, dtype_name, input_name
 from farm.core.errors import NetworkSyntaxError
-from farm.spaces.graph import INPUT_NAME
 from farm.spaces.onnx.export import IR_VERSION
 from farm.spaces.onnx.pads import write_pads
-from farm.spaces.onnx.read import node_label, refuse_large
+from farm.spaces.onnx.read import node_label
+from farm.spaces.onnx.shapes import refuse_large
 from farm.spaces.ops import Shape
 
 Array = NDArray[Any]
@@ -52,6 +53,18 @@ _PARAMETRIC = {
 
 _ARITHMETIC = {"Add", "Concat", "Einsum", "MatMul", "Mul", "Sub"}
 """Operators of which any operand can be a weight, unless it is a single number."""
+
+_TABLES = {"Gather"}
+"""Operators that choose from a table of weights, their first operand."""
+
+_QUANTISED: Mapping[str, tuple[int, ...]] = {
+    "ConvInteger": (1,),
+    "DequantizeLinear": (0,),
+    "MatMulInteger": (0, 1),
+    "QLinearConv": (3,),
+    "QLinearMatMul": (0, 3),
+}
+"""Operators of quantised weights, and which of their operands these are."""
 
 _ALIASES = {"Dropout", "Identity"}
 """Operators that do nothing at inference."""
@@ -77,8 +90,8 @@ class _Draft:
     """
 
     opsets: Sequence[Any]
-    source: ValueInfoProto
-    output: str
+    sources: list[ValueInfoProto]
+    outputs: list[str]
     nodes: list[NodeProto]
     constants: dict[str, Array]
     types: Mapping[str, _Type]
@@ -90,10 +103,10 @@ class _Draft:
 
 
 def normalise(model: ModelProto) -> ModelProto:
-    """The normal form of a checked model with one static input (`onnx_read.read`).
+    """The normal form of a checked model with static inputs (`read.read`).
 
-    The model is used up. Raises NetworkSyntaxError for a network without a single float32 output
-    of known shape.
+    The model is used up. Raises NetworkSyntaxError for a network whose operations depend on values,
+    and for one that computes nothing.
     """
     draft = _draft(model)
     _drop_aliases(draft)
@@ -110,15 +123,9 @@ def normalise(model: ModelProto) -> ModelProto:
 
 def _draft(model: ModelProto) -> _Draft:
     graph = model.graph
-    if len(graph.output) != 1:
-        names = ", ".join(value.name for value in graph.output)
-        raise NetworkSyntaxError(
-            f"a network must have one output, got {len(graph.output)}: {names}; "
-            "export it with the one that counts"
-        )
     constants = {tensor.name: _values(tensor) for tensor in graph.initializer}
-    nodes = list(graph.node)
-    return _Draft(model.opset_import, graph.input[0], graph.output[0].name, nodes, constants, {})
+    outputs = [value.name for value in graph.output]
+    return _Draft(model.opset_import, list(graph.input), outputs, list(graph.node), constants, {})
 
 
 def _values(tensor: TensorProto) -> Array:
@@ -147,7 +154,7 @@ def _drop_aliases(draft: _Draft) -> None:
         else:
             stands_for[node.output[0]] = node.input[0]
     draft.nodes = nodes
-    draft.output = stands_for.get(draft.output, draft.output)
+    draft.outputs = [stands_for.get(name, name) for name in draft.outputs]
 
 
 def _fold_constants(draft: _Draft) -> None:
@@ -219,7 +226,7 @@ def _drop_idle_casts(draft: _Draft) -> None:
 
 
 def _fold_batch_norms(draft: _Draft) -> None:
-    readers = Counter([name for node in draft.nodes for name in node.input] + [draft.output])
+    readers = Counter([name for node in draft.nodes for name in node.input] + draft.outputs)
     makers = {node.output[0]: node for node in draft.nodes}
     nodes = []
     for node in draft.nodes:
@@ -253,19 +260,23 @@ def _scale_and_shift(draft: _Draft, node: NodeProto) -> Iterator[NodeProto]:
 
 
 def _drop_unread(draft: _Draft) -> None:
-    read, nodes = {draft.output}, []
+    # What is known beforehand, or handed over once already, is no work.
+    draft.outputs = [n for n in dict.fromkeys(draft.outputs) if n not in draft.constants]
+    read, nodes = set(draft.outputs), []
     for node in reversed(draft.nodes):
         if read.intersection(node.output):
             read.update(node.input)
             nodes.append(node)
     draft.nodes = nodes[::-1]
+    draft.constants = {name: draft.constants[name] for name in draft.constants if name in read}
 
 
 def _check(draft: _Draft) -> None:
     """Refuses networks whose work depends on values, and those with no work at all."""
     if not draft.nodes:
-        raise NetworkSyntaxError("nothing in the network depends on its input")
+        raise NetworkSyntaxError("nothing in the network depends on its inputs")
     for node in draft.nodes:
+        _refuse_branches(node)
         for name in filter(None, node.output):
             shape = draft.types.get(name, _Type(0, None)).shape
             if shape is not None and 0 in shape:
@@ -278,12 +289,20 @@ def _check(draft: _Draft) -> None:
                     f"the shape of what {node_label(node)} makes is not known before it runs; "
                     "only networks of static shapes and known operators can be compiled"
                 )
-    kind = draft.types[draft.output].elem_type
-    if kind != TensorProto.FLOAT:
-        name = TensorProto.DataType.Name(kind).lower()
+    for name in draft.outputs:
+        kind = dtype_name(draft.types[name].elem_type)
+        if kind not in TYPES:
+            raise NetworkSyntaxError(
+                f"the output {name!r} is {kind}; outputs are of {', '.join(TYPES)}"
+            )
+
+
+def _refuse_branches(node: NodeProto) -> None:
+    kinds = {attribute.type for attribute in node.attribute}
+    if kinds & {onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS}:
         raise NetworkSyntaxError(
-            f"the output must be float32, but {draft.output!r} is {name}; "
-            "export the network without what follows its scores"
+            f"a network must run the same operations for every input, but {node_label(node)} "
+            "branches or loops; export it without control flow"
         )
 
 
@@ -296,14 +315,15 @@ def _infer(draft: _Draft) -> None:
         else:
             kind = helper.np_dtype_to_tensor_dtype(value.dtype)
             weights.append(helper.make_tensor_value_info(name, kind, value.shape))
-    inputs, outputs = [draft.source, *weights], [ValueInfoProto(name=draft.output)]
+    inputs = [*draft.sources, *weights]
+    outputs = [ValueInfoProto(name=name) for name in draft.outputs]
     graph = helper.make_graph(draft.nodes, "draft", inputs, outputs, carried)
     model = helper.make_model(graph, opset_imports=draft.opsets, ir_version=IR_VERSION)
     try:
         graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
     except onnx.shape_inference.InferenceError as e:
         raise NetworkSyntaxError(f"its shapes do not fit: {' '.join(str(e).split())}") from e
-    values = (*graph.input, *graph.value_info, *graph.output)
+    values = (*graph.output, *graph.value_info, *graph.input)
     draft.types = {value.name: _type(value) for value in values}
     for name, found in draft.types.items():
         refuse_large(name, found.shape or ())
@@ -350,15 +370,28 @@ class _Writer:
 
 def _write(draft: _Draft) -> ModelProto:
     """The model under new names; `value_info` is left to whoever needs it."""
-    writer = _Writer(draft, {draft.source.name: INPUT_NAME, "": ""})
+    for number, name in enumerate(draft.outputs):
+        if name in {source.name for source in draft.sources}:
+            draft.outputs[number] = f"{name}/copy"
+            draft.nodes.append(helper.make_node("Identity", [name], [draft.outputs[number]]))
+            draft.types = {**draft.types, f"{name}/copy": draft.types[name]}
+    names = {source.name: input_name(number) for number, source in enumerate(draft.sources)}
+    writer = _Writer(draft, {**names, "": ""})
     for number, node in enumerate(draft.nodes):
         writer.add(node, f"{node.op_type.lower()}{number}")
-    draft.source.name = INPUT_NAME
-    inputs = [draft.source]
-    inputs += [_float_info(new, draft.constants[old].shape) for old, new in writer.weights.items()]
-    output = _float_info(writer.names[draft.output], draft.types[draft.output].shape)
+    for source in draft.sources:
+        source.doc_string, source.name = source.name, names[source.name]
+    inputs = list(draft.sources)
+    for old, new in writer.weights.items():
+        value = draft.constants[old]
+        kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+        inputs.append(helper.make_tensor_value_info(new, kind, value.shape))
+    outputs = [
+        helper.make_tensor_value_info(writer.names[name], found.elem_type, found.shape)
+        for name, found in ((name, draft.types[name]) for name in draft.outputs)
+    ]
     return helper.make_model(
-        helper.make_graph(writer.nodes, "network", inputs, [output]),
+        helper.make_graph(writer.nodes, "network", inputs, outputs),
         opset_imports=_used_opsets(draft),
         ir_version=IR_VERSION,
         producer_name="latency-farm",
@@ -371,8 +404,14 @@ def _constant(name: str, value: Array) -> NodeProto:
 
 
 def _is_weight(node: NodeProto, position: int, value: Array) -> bool:
-    if value.dtype != np.float32 or _domain(node.domain):
+    if _domain(node.domain):
         return False
+    if value.dtype in (np.int8, np.uint8):
+        return value.size > 1 and position in _QUANTISED.get(node.op_type, ())
+    if value.dtype not in (np.float32, np.float16):
+        return False
+    if node.op_type in _TABLES:
+        return position == 0 and value.size > 1
     parametric = node.op_type in _PARAMETRIC and position > 0
     return parametric or (node.op_type in _ARITHMETIC and value.size > 1)
 
@@ -395,7 +434,3 @@ def _used_opsets(draft: _Draft) -> list[Any]:
 def _domain(name: str) -> str:
     """ONNX's own domain has two names."""
     return "" if name == "ai.onnx" else name
-
-
-def _float_info(name: str, shape: Shape | None) -> ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)

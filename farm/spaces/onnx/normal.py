@@ -21,20 +21,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnx
-from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
+from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from farm.core.arguments import TYPES, dtype_name, input_name
 from farm.core.errors import NetworkSyntaxError
+from farm.spaces.onnx.control import subgraphs
+from farm.spaces.onnx.draft import Array, Draft, ValueType, domain_of, draft_of, infer
 from farm.spaces.onnx.export import IR_VERSION
+from farm.spaces.onnx.fold import drop_aliases, drop_idle_casts, fold_constants
 from farm.spaces.onnx.pads import write_pads
 from farm.spaces.onnx.read import node_label
-from farm.spaces.onnx.shapes import refuse_large
-from farm.spaces.ops import Shape
-
-Array = NDArray[Any]
 
 _LAYERS = {"Conv", "ConvTranspose", "Gemm"}
 """What batch norm is folded into: layers whose third operand is a bias."""
@@ -66,41 +62,6 @@ _QUANTISED: Mapping[str, tuple[int, ...]] = {
 }
 """Operators of quantised weights, and which of their operands these are."""
 
-_ALIASES = {"Dropout", "Identity"}
-"""Operators that do nothing at inference."""
-
-_CARRIED_ELEMENTS = 1024
-"""Constants up to this size are shown to shape inference, which needs those that are shapes."""
-
-
-@dataclass(frozen=True)
-class _Type:
-    """elem_type: ONNX's number; 0 if it is not known. shape: None if it is not known."""
-
-    elem_type: int
-    shape: Shape | None
-
-
-@dataclass
-class _Draft:
-    """A model on its way to normal form.
-
-    nodes: what is left to run, in an order in which it can.
-    constants: what depends on no input. types: of everything else, as far as they are known.
-    """
-
-    opsets: Sequence[Any]
-    sources: list[ValueInfoProto]
-    outputs: list[str]
-    nodes: list[NodeProto]
-    constants: dict[str, Array]
-    types: Mapping[str, _Type]
-
-    def shape_of(self, name: str) -> Shape | None:
-        """The shape of a value, as far as it is known."""
-        value = self.constants.get(name)
-        return self.types.get(name, _Type(0, None)).shape if value is None else value.shape
-
 
 def normalise(model: ModelProto) -> ModelProto:
     """The normal form of a checked model with static inputs (`read.read`).
@@ -108,124 +69,20 @@ def normalise(model: ModelProto) -> ModelProto:
     The model is used up. Raises NetworkSyntaxError for a network whose operations depend on values,
     and for one that computes nothing.
     """
-    draft = _draft(model)
-    _drop_aliases(draft)
-    _fold_constants(draft)
-    _drop_idle_casts(draft)
+    draft = draft_of(model)
+    drop_aliases(draft)
+    fold_constants(draft)
+    drop_idle_casts(draft)
     for node in draft.nodes:
         write_pads(node, draft.shape_of)
     _fold_batch_norms(draft)
     _drop_unread(draft)
-    _infer(draft)
+    infer(draft)
     _check(draft)
     return _write(draft)
 
 
-def _draft(model: ModelProto) -> _Draft:
-    graph = model.graph
-    constants = {tensor.name: _values(tensor) for tensor in graph.initializer}
-    outputs = [value.name for value in graph.output]
-    return _Draft(model.opset_import, list(graph.input), outputs, list(graph.node), constants, {})
-
-
-def _values(tensor: TensorProto) -> Array:
-    try:
-        values: Array = numpy_helper.to_array(tensor)
-    except (ValueError, TypeError) as e:
-        reason = " ".join(str(e).split())
-        raise NetworkSyntaxError(f"the values of {tensor.name!r} cannot be read: {reason}") from e
-    return values
-
-
-def _drop_aliases(draft: _Draft) -> None:
-    """Readers of an alias read what it stands for; of a constant's alias, a copy of their own.
-
-    Exporters let equal weights share one initializer through aliases; they are still two weights.
-    """
-    stands_for: dict[str, str] = {}
-    read = {name for node in draft.nodes for name in node.input}
-    nodes = []
-    for node in draft.nodes:
-        node.input[:] = [stands_for.get(name, name) for name in node.input]
-        if node.op_type not in _ALIASES or read.intersection(node.output[1:]):
-            nodes.append(node)
-        elif node.input[0] in draft.constants:
-            draft.constants[node.output[0]] = draft.constants[node.input[0]]
-        else:
-            stands_for[node.output[0]] = node.input[0]
-    draft.nodes = nodes
-    draft.outputs = [stands_for.get(name, name) for name in draft.outputs]
-
-
-def _fold_constants(draft: _Draft) -> None:
-    """Computes what depends on no input. More shapes are known then, and so more to compute."""
-    before = -1
-    while before != len(draft.nodes):
-        before = len(draft.nodes)
-        _infer(draft)
-        for node in draft.nodes:
-            _name_type(draft, node)
-        draft.nodes = [node for node in draft.nodes if not _becomes_constant(draft, node)]
-
-
-def _name_type(draft: _Draft, node: NodeProto) -> None:
-    """A cast to the type of another value is a cast to a type that has a name."""
-    if node.op_type != "CastLike":
-        return
-    like = node.input[1]
-    known = draft.constants.get(like)
-    kind = draft.types.get(like, _Type(0, None)).elem_type
-    if known is not None:
-        kind = helper.np_dtype_to_tensor_dtype(known.dtype)
-    if kind:
-        node.op_type = "Cast"
-        del node.input[1:]
-        node.attribute.append(helper.make_attribute("to", kind))
-
-
-def _becomes_constant(draft: _Draft, node: NodeProto) -> bool:
-    shape = draft.types.get(node.input[0], _Type(0, None)).shape if node.input else None
-    if node.op_type == "Shape" and shape is not None:
-        bounds = {a.name: a.i for a in node.attribute}
-        part = shape[bounds.get("start", 0) : bounds.get("end", len(shape))]
-        draft.constants[node.output[0]] = np.array(part, np.int64)
-        return True
-    operands = [name for name in node.input if name]
-    if not all(name in draft.constants for name in operands):
-        return False
-    # A source without operands is a constant, or random numbers.
-    if not operands and node.op_type != "Constant":
-        return False
-    values = _evaluate(node, {name: draft.constants[name] for name in operands}, draft.opsets)
-    draft.constants.update(zip(filter(None, node.output), values, strict=True))
-    return True
-
-
-def _evaluate(node: NodeProto, operands: Mapping[str, Array], opsets: Sequence[Any]) -> list[Array]:
-    inputs = [ValueInfoProto(name=name) for name in operands]
-    outputs = [ValueInfoProto(name=name) for name in node.output if name]
-    model = helper.make_model(
-        helper.make_graph([node], "constant", inputs, outputs), opset_imports=opsets
-    )
-    try:
-        return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, dict(operands))]
-    # The evaluator raises whatever the code of an operator happens to raise.
-    except Exception as e:
-        reason = " ".join(str(e).split())
-        raise NetworkSyntaxError(f"{node_label(node)} cannot be computed: {reason}") from e
-
-
-def _drop_idle_casts(draft: _Draft) -> None:
-    """Casts to the type that a value has, as they are left of functions, are aliases."""
-    for node in draft.nodes:
-        kind = draft.types.get(node.input[0], _Type(0, None)).elem_type if node.input else 0
-        if node.op_type == "Cast" and kind and {a.name: a.i for a in node.attribute}["to"] == kind:
-            node.op_type = "Identity"
-            del node.attribute[:]
-    _drop_aliases(draft)
-
-
-def _fold_batch_norms(draft: _Draft) -> None:
+def _fold_batch_norms(draft: Draft) -> None:
     readers = Counter([name for node in draft.nodes for name in node.input] + draft.outputs)
     makers = {node.output[0]: node for node in draft.nodes}
     nodes = []
@@ -244,7 +101,7 @@ def _fold_batch_norms(draft: _Draft) -> None:
     draft.nodes = nodes
 
 
-def _scale_and_shift(draft: _Draft, node: NodeProto) -> Iterator[NodeProto]:
+def _scale_and_shift(draft: Draft, node: NodeProto) -> Iterator[NodeProto]:
     """Batch norm as y = scale * x + shift; scale and shift: (C, 1, ..., 1)."""
     x, *parameters = node.input
     gamma, beta, mean, variance = (draft.constants[name] for name in parameters)
@@ -259,7 +116,7 @@ def _scale_and_shift(draft: _Draft, node: NodeProto) -> Iterator[NodeProto]:
     yield helper.make_node("Add", [f"{out}/scaled", f"{out}/shift"], [out], f"{name}/shift")
 
 
-def _drop_unread(draft: _Draft) -> None:
+def _drop_unread(draft: Draft) -> None:
     # What is known beforehand, or handed over once already, is no work.
     draft.outputs = [n for n in dict.fromkeys(draft.outputs) if n not in draft.constants]
     read, nodes = set(draft.outputs), []
@@ -271,14 +128,14 @@ def _drop_unread(draft: _Draft) -> None:
     draft.constants = {name: draft.constants[name] for name in draft.constants if name in read}
 
 
-def _check(draft: _Draft) -> None:
+def _check(draft: Draft) -> None:
     """Refuses networks whose work depends on values, and those with no work at all."""
     if not draft.nodes:
         raise NetworkSyntaxError("nothing in the network depends on its inputs")
     for node in draft.nodes:
         _refuse_branches(node)
         for name in filter(None, node.output):
-            shape = draft.types.get(name, _Type(0, None)).shape
+            shape = draft.types.get(name, ValueType(0, None)).shape
             if shape is not None and 0 in shape:
                 text = ",".join(map(str, shape))
                 raise NetworkSyntaxError(
@@ -298,49 +155,18 @@ def _check(draft: _Draft) -> None:
 
 
 def _refuse_branches(node: NodeProto) -> None:
-    kinds = {attribute.type for attribute in node.attribute}
-    if kinds & {onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS}:
+    if subgraphs(node):
         raise NetworkSyntaxError(
             f"a network must run the same operations for every input, but {node_label(node)} "
-            "branches or loops; export it without control flow"
+            "branches or loops by what it is given; export it without control flow"
         )
-
-
-def _infer(draft: _Draft) -> None:
-    """Brings `types` up to date."""
-    weights, carried = [], []
-    for name, value in draft.constants.items():
-        if value.size <= _CARRIED_ELEMENTS:
-            carried.append(numpy_helper.from_array(value, name))
-        else:
-            kind = helper.np_dtype_to_tensor_dtype(value.dtype)
-            weights.append(helper.make_tensor_value_info(name, kind, value.shape))
-    inputs = [*draft.sources, *weights]
-    outputs = [ValueInfoProto(name=name) for name in draft.outputs]
-    graph = helper.make_graph(draft.nodes, "draft", inputs, outputs, carried)
-    model = helper.make_model(graph, opset_imports=draft.opsets, ir_version=IR_VERSION)
-    try:
-        graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
-    except onnx.shape_inference.InferenceError as e:
-        raise NetworkSyntaxError(f"its shapes do not fit: {' '.join(str(e).split())}") from e
-    values = (*graph.output, *graph.value_info, *graph.input)
-    draft.types = {value.name: _type(value) for value in values}
-    for name, found in draft.types.items():
-        refuse_large(name, found.shape or ())
-
-
-def _type(value: ValueInfoProto) -> _Type:
-    kind = value.type.tensor_type
-    known = kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim)
-    shape = tuple(dim.dim_value for dim in kind.shape.dim) if known else None
-    return _Type(kind.elem_type, shape)
 
 
 @dataclass
 class _Writer:
     """Nodes under new names. names, weights: the new name of each value, of each weight."""
 
-    draft: _Draft
+    draft: Draft
     names: dict[str, str]
     weights: dict[str, str] = field(default_factory=dict)
     nodes: list[NodeProto] = field(default_factory=list)
@@ -368,7 +194,7 @@ class _Writer:
         return name
 
 
-def _write(draft: _Draft) -> ModelProto:
+def _write(draft: Draft) -> ModelProto:
     """The model under new names; `value_info` is left to whoever needs it."""
     for number, name in enumerate(draft.outputs):
         if name in {source.name for source in draft.sources}:
@@ -404,7 +230,7 @@ def _constant(name: str, value: Array) -> NodeProto:
 
 
 def _is_weight(node: NodeProto, position: int, value: Array) -> bool:
-    if _domain(node.domain):
+    if domain_of(node.domain):
         return False
     if value.dtype in (np.int8, np.uint8):
         return value.size > 1 and position in _QUANTISED.get(node.op_type, ())
@@ -419,18 +245,13 @@ def _is_weight(node: NodeProto, position: int, value: Array) -> bool:
 def _renamed(node: NodeProto, inputs: Sequence[str], outputs: Sequence[str]) -> NodeProto:
     """attributes: by name, as exporters write them in different orders."""
     attributes = sorted(node.attribute, key=lambda attribute: str(attribute.name))
-    domain = _domain(node.domain)
+    domain = domain_of(node.domain)
     renamed = helper.make_node(node.op_type, inputs, outputs, node.name, domain=domain)
     renamed.attribute.extend(attributes)
     return renamed
 
 
-def _used_opsets(draft: _Draft) -> list[Any]:
-    used = {_domain(node.domain) for node in draft.nodes}
-    versions = sorted((_domain(opset.domain), opset.version) for opset in draft.opsets)
+def _used_opsets(draft: Draft) -> list[Any]:
+    used = {domain_of(node.domain) for node in draft.nodes}
+    versions = sorted((domain_of(opset.domain), opset.version) for opset in draft.opsets)
     return [helper.make_opsetid(*version) for version in versions if version[0] in used]
-
-
-def _domain(name: str) -> str:
-    """ONNX's own domain has two names."""
-    return "" if name == "ai.onnx" else name

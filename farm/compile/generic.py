@@ -27,6 +27,8 @@ class GenericRule:
         return module
 
     def _scheduled(self, function: Any) -> Any:
+        if str(function.body.block.name_hint) != "root":
+            return function  # one block, written as loops that are not to be moved
         schedule = s_tir.Schedule(function)
         for block in schedule.get_child_blocks(schedule.get_sblock("root")):
             self._block(schedule, block)

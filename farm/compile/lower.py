@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ import onnx
 import tvm
 from tvm import relax, tirx
 from tvm.relax.frontend.onnx import from_onnx
+from tvm.relax.frontend.onnx.onnx_frontend import _get_convert_map
 
 from farm.compile.codegen import kernel as write_kernel
+from farm.compile.decompose import rewritten, written_out
 from farm.compile.generic import GenericRule
 from farm.compile.groups import Group, Operation
 from farm.compile.kernel_cache import Buffer, Kernel, Step
@@ -79,15 +82,27 @@ _PASSES = (
 
 
 def _imported(operation: Operation, target: Any, isa: Isa) -> Any:
-    """The module of an operation: a Relax `main` and scheduled kernels."""
+    """The module of an operation: a Relax `main` and scheduled kernels.
+
+    What TVM does not import is written out by its definition.
+    """
+    model = onnx.load_model_from_string(operation.model)
     try:
-        module = from_onnx(onnx.load_model_from_string(operation.model))
-        with target:
-            return tvm.transform.Sequential([*_PASSES, GenericRule(isa)])(module)
+        return _scheduled(rewritten(model), target, isa)
     # The importer raises whatever the code of an operator happens to raise.
     except Exception as error:
+        other = written_out(model, _get_convert_map())
+        if other is not None:
+            with suppress(Exception):
+                return _scheduled(other, target, isa)
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise BuildError(f"TVM does not import {operation.name}: {reason[0]}") from error
+
+
+def _scheduled(model: onnx.ModelProto, target: Any, isa: Isa) -> Any:
+    module = from_onnx(model)
+    with target:
+        return tvm.transform.Sequential([*_PASSES, GenericRule(isa)])(module)
 
 
 class _Steps:
@@ -95,45 +110,47 @@ class _Steps:
 
     def __init__(self, operation: Operation, main: Any) -> None:
         self.operation = operation
-        self.numbers: dict[str, Any] = {str(p.name): i for i, p in enumerate(main.params)}
+        # By variable: several may have one name.
+        self.numbers: dict[Any, Any] = {p: i for i, p in enumerate(main.params)}
         self.buffers: list[Buffer] = []
         self.steps: list[Step] = []
         self.output = self._returned(main)
         for block in main.body.blocks:
             for binding in block.bindings:
-                self._read(str(binding.var.name), binding.value)
+                self._read(binding.var, binding.value)
 
-    def _returned(self, main: Any) -> str:
-        """The value that becomes the output, behind names that only rename it."""
-        name = str(main.body.body.name)
-        bindings = {str(b.var.name): b.value for block in main.body.blocks for b in block.bindings}
-        while isinstance(bindings.get(name), tirx.Var):
-            name = str(bindings[name].name)
-        return name
+    def _returned(self, main: Any) -> Any:
+        """The variable that becomes the output, behind those that only rename it."""
+        variable = main.body.body
+        bindings = {b.var: b.value for block in main.body.blocks for b in block.bindings}
+        while isinstance(bindings.get(variable), tirx.Var):
+            variable = bindings[variable]
+        return variable
 
-    def _read(self, name: str, value: Any) -> None:
+    def _read(self, variable: Any, value: Any) -> None:
         if isinstance(value, tirx.Var):
-            self.numbers[name] = self.numbers[str(value.name)]
+            self.numbers[variable] = self.numbers[value]
         elif isinstance(value, relax.TupleGetItem):
-            self.numbers[name] = self.numbers[str(value.tuple_value.name)][value.index]
+            self.numbers[variable] = self.numbers[value.tuple_value][value.index]
         elif isinstance(value, relax.Call) and getattr(value.op, "name", "") == "relax.call_tir":
-            self._call(name, value)
+            self._call(variable, value)
         else:
             raise BuildError(f"TVM makes no plain kernels of {self.operation.name}")
 
-    def _call(self, name: str, call: Any) -> None:
+    def _call(self, variable: Any, call: Any) -> None:
         kind = call.ty_args[0]
         made = (
-            [self._made(name, kind)]
+            [self._made(variable, kind)]
             if not isinstance(kind, relax.TupleType)
             else [self._temporary(field) for field in kind.fields]
         )
-        self.numbers[name] = made[0] if not isinstance(kind, relax.TupleType) else made
+        self.numbers[variable] = made[0] if not isinstance(kind, relax.TupleType) else made
         read = [self._argument(argument) for argument in call.args[1]]
         self.steps.append(Step(str(call.args[0].name_hint), (*read, *made)))
 
-    def _made(self, name: str, kind: Any) -> int:
-        return self.operation.operands if name == self.output else self._temporary(kind)
+    def _made(self, variable: Any, kind: Any) -> int:
+        is_output = variable.same_as(self.output)
+        return self.operation.operands if is_output else self._temporary(kind)
 
     def _temporary(self, kind: Any) -> int:
         return self._buffer(Buffer(tuple(int(n) for n in kind.shape), str(kind.dtype)))
@@ -143,7 +160,7 @@ class _Steps:
             values = argument.value.numpy()
             data = base64.b64encode(values.tobytes()).decode()
             return self._buffer(Buffer(values.shape, values.dtype.name, data))
-        return int(self.numbers[str(argument.name)])
+        return int(self.numbers[argument])
 
     def _buffer(self, buffer: Buffer) -> int:
         self.buffers.append(buffer)

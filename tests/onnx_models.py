@@ -214,7 +214,7 @@ REFUSED = {
         model(
             [helper.make_node("Fancy", ["x"], ["y"], "odd", domain="my.ops")], outputs=[info("y")]
         ),
-        "what node 'odd' (my.ops.Fancy) makes is not known",
+        "node 'odd' (my.ops.Fancy) is no operator of ONNX's own, and the farm does not know what",
     ),
     "unknown ONNX operator": (
         model([helper.make_node("Relou", ["x"], ["y"], "odd")], outputs=[info("y")]),

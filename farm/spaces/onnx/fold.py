@@ -87,6 +87,8 @@ def _becomes_constant(draft: Draft, node: NodeProto) -> bool:
         draft.constants[node.output[0]] = np.array(part, np.int64)
         return True
     operands = [name for name in node.input if name]
+    if node.op_type == "DequantizeLinear":  # of weights, which stay integers
+        return False
     if subgraphs(node):  # which read more than the operands; see `control`
         return False
     if not all(name in draft.constants for name in operands):

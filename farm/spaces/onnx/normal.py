@@ -16,7 +16,7 @@ not, folded or not. A fixed batch and one that is left to devices are two networ
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ from farm.spaces.onnx.draft import Array, Draft, ValueType, domain_of, draft_of,
 from farm.spaces.onnx.export import IR_VERSION
 from farm.spaces.onnx.fold import drop_aliases, drop_idle_casts, fold_constants
 from farm.spaces.onnx.pads import write_pads
+from farm.spaces.onnx.quantised import write_as_floats
 from farm.spaces.onnx.read import node_label
 
 _LAYERS = {"Conv", "ConvTranspose", "Gemm"}
@@ -53,14 +54,8 @@ _ARITHMETIC = {"Add", "Concat", "Einsum", "MatMul", "Mul", "Sub"}
 _TABLES = {"Gather"}
 """Operators that choose from a table of weights, their first operand."""
 
-_QUANTISED: Mapping[str, tuple[int, ...]] = {
-    "ConvInteger": (1,),
-    "DequantizeLinear": (0,),
-    "MatMulInteger": (0, 1),
-    "QLinearConv": (3,),
-    "QLinearMatMul": (0, 3),
-}
-"""Operators of quantised weights, and which of their operands these are."""
+_OF_INTEGERS = {"Cast", "DequantizeLinear"}
+"""Operators whose first operand is a weight of a quantised network, if it is known."""
 
 
 def normalise(model: ModelProto) -> ModelProto:
@@ -71,6 +66,8 @@ def normalise(model: ModelProto) -> ModelProto:
     """
     draft = draft_of(model)
     drop_aliases(draft)
+    fold_constants(draft)
+    write_as_floats(draft)
     fold_constants(draft)
     drop_idle_casts(draft)
     for node in draft.nodes:
@@ -107,8 +104,9 @@ def _scale_and_shift(draft: Draft, node: NodeProto) -> Iterator[NodeProto]:
     gamma, beta, mean, variance = (draft.constants[name] for name in parameters)
     epsilon = {a.name: a.f for a in node.attribute}.get("epsilon", 1e-5)
     shape = (-1, *[1] * (len(draft.types[x].shape or ()) - 2))
-    scale = (gamma / np.sqrt(variance + epsilon)).reshape(shape).astype(np.float32)
-    shift = (beta.reshape(shape) - mean.reshape(shape) * scale).astype(np.float32)
+    kind = gamma.dtype
+    scale = (gamma / np.sqrt(variance + epsilon)).reshape(shape).astype(kind)
+    shift = (beta.reshape(shape) - mean.reshape(shape) * scale).astype(kind)
     out = node.output[0]
     draft.constants |= {f"{out}/scale": scale, f"{out}/shift": shift}
     name = node.name or out
@@ -140,6 +138,11 @@ def _check(draft: Draft) -> None:
                 text = ",".join(map(str, shape))
                 raise NetworkSyntaxError(
                     f"what {node_label(node)} makes is {text}, which is empty: a size is zero"
+                )
+            if shape is None and domain_of(node.domain):
+                raise NetworkSyntaxError(
+                    f"{node_label(node)} is no operator of ONNX's own, and the farm does not know "
+                    "what it computes; export the network without it"
                 )
             if shape is None:
                 raise NetworkSyntaxError(
@@ -232,8 +235,8 @@ def _constant(name: str, value: Array) -> NodeProto:
 def _is_weight(node: NodeProto, position: int, value: Array) -> bool:
     if domain_of(node.domain):
         return False
-    if value.dtype in (np.int8, np.uint8):
-        return value.size > 1 and position in _QUANTISED.get(node.op_type, ())
+    if value.dtype in (np.int8, np.uint8, np.int32):
+        return value.size > 1 and position == 0 and node.op_type in _OF_INTEGERS
     if value.dtype not in (np.float32, np.float16):
         return False
     if node.op_type in _TABLES:

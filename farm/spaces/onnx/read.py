@@ -27,8 +27,9 @@ _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _OPSETS = range(7, 27)
 """Versions of ONNX's operators that onnxruntime 1.31 takes."""
 
-_SHAPELESS, _SHAPELESS_FROM = {"GroupNormalization"}, 21
-"""Operators whose shape onnx does not infer from an opset on, though they have a definition."""
+_WRITTEN_OUT = {"DynamicQuantizeLinear": 11, "GroupNormalization": 21}
+"""Operators that are replaced by their definition, with the opset from which on they have one: onnx
+does not infer the shape of the one, and the other makes three values of the same work."""
 
 
 def read(path: Path, sizes: Sizes = AS_DECLARED) -> ModelProto:
@@ -49,7 +50,7 @@ def read(path: Path, sizes: Sizes = AS_DECLARED) -> ModelProto:
     model = _checked(model)
     for node in model.graph.node:
         _refuse_training(node)
-    return _without_shapeless(model)
+    return _written_out(model)
 
 
 def _fixed(source: ValueInfoProto, static: Static) -> ValueInfoProto:
@@ -144,17 +145,18 @@ def _checked(model: ModelProto) -> ModelProto:
         raise _invalid(e) from e
 
 
-def _without_shapeless(model: ModelProto) -> ModelProto:
-    """The model with operators written out by their definition of which onnx infers no shape."""
-    shapeless = {n.op_type for n in model.graph.node} & _SHAPELESS
-    if not shapeless or _opset(model) < _SHAPELESS_FROM:
+def _written_out(model: ModelProto) -> ModelProto:
+    """The model with the definitions of the operators of `_WRITTEN_OUT`."""
+    used, opset = {n.op_type for n in model.graph.node if not n.domain}, _opset(model)
+    replaced = sorted(op for op in used & _WRITTEN_OUT.keys() if opset >= _WRITTEN_OUT[op])
+    if not replaced:
         return model
     typed = onnx.shape_inference.infer_shapes(model, data_prop=True)
     typed.graph.value_info.extend(
         onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
         for tensor in model.graph.initializer
     )
-    names = [("", name) for name in shapeless]
+    names = [("", name) for name in replaced]
     try:
         made = onnx.inliner.inline_selected_functions(typed, names, inline_schema_functions=True)
     # Of a type that is not known, and of protobuf.

@@ -41,6 +41,7 @@ def measured(
         farm = Farm.open(options.config, scratch)
         farm.launch(
             Launch(
+                kernels=False,
                 space="nb201",
                 devices=devices,
                 budget=options.networks,

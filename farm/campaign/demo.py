@@ -43,6 +43,7 @@ class DemoPlan:
     @property
     def launch(self) -> Launch:
         return Launch(
+            kernels=False,
             space="nb201",
             devices=tuple(self.devices),
             budget=self.budget,

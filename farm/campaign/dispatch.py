@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build_key
 from farm.core.errors import BuildError
-from farm.core.values import Artifact, Network, Target
+from farm.core.values import KERNEL, Artifact, Network, Target
 from farm.devices.monitor import Monitor
 from farm.execution.protocol import BuildJob, Built, Executor, Measured, MeasureJob
 from farm.execution.schedule import Place, Running, next_starts
@@ -22,8 +22,12 @@ from farm.store import Request, Store
 GROUP = 8
 """Networks that a device measures together: their blocks take turns in the same sessions."""
 
-LOOK_AHEAD = 4 * GROUP
-"""Pending requests of a device, oldest first, that are looked at: bounds a step's work."""
+KERNEL_GROUP = 48
+"""The same for kernels, which are short: the control networks of a session are shared by many."""
+
+LOOK_AHEAD = 4
+"""Groups of pending requests of a device, oldest first, that are looked at: bounds a step's work.
+"""
 
 ATTEMPTS = 3
 """How often a request is tried while its failures are retryable."""
@@ -60,7 +64,7 @@ class Dispatcher:
     specs: how each device measures; its keys are the devices that are used.
     pending: the requests without an outcome, in the order in which they are wanted.
     policies: how devices are watched over; one that is not named has no control networks.
-    ended: how many requests have had their outcome here, control networks left out.
+    ended: how many requests have had their outcome here, control networks and kernels left out.
     improved: what was measured again, and whether its interval is narrower than before.
     """
 
@@ -85,6 +89,7 @@ class Dispatcher:
         self.measuring: dict[str, list[Request]] = {}
         self.ended = 0
         self._again: dict[int, Request] = {}
+        self._spaces: dict[str, str] = {}
         self.improved: list[tuple[Request, bool]] = []
         self._monitor = Monitor(store, executor.facts, specs, policies or {})
 
@@ -133,17 +138,25 @@ class Dispatcher:
 
     def _expect(self, wanted: Sequence[Request]) -> None:
         """Tell the monitor what comes next on each device, so that it asks for what is due."""
-        coming: dict[str, list[Network]] = {device: [] for device in self._specs}
+        coming: dict[str, list[str]] = {device: [] for device in self._specs}
         for request in wanted:
-            coming[request.device].append(request.network)
-        for device, networks in coming.items():
-            self._monitor.expect(device, networks[:GROUP])
+            coming[request.device].append(self._space(request))
+        for device, spaces in coming.items():
+            self._monitor.expect(device, spaces[:GROUP])
+
+    def _space(self, request: Request) -> str:
+        """The search space that a request is for: of a kernel, the campaign's."""
+        if not _is_kernel(request) or request.campaign is None:
+            return request.network.space
+        if request.campaign not in self._spaces:
+            self._spaces[request.campaign] = self._store.campaign(request.campaign).plan.space
+        return self._spaces[request.campaign]
 
     def _decide(self, wanted: Sequence[Request]) -> _Step:
         """What can start now."""
         ready: dict[str, list[_Ready]] = {device: [] for device in self._specs}
         missing: dict[str, BuildJob] = {}
-        incomplete, failed = set(), []
+        incomplete, failed = set[tuple[str, bool]](), []
         for request in self._next(wanted):
             try:
                 found = self._artifact(request)
@@ -153,13 +166,14 @@ class Dispatcher:
             if not isinstance(found, BuildJob):
                 ready[request.device].append((request, found))
                 continue
-            incomplete.add(request.device)
+            incomplete.add((request.device, _is_kernel(request)))
             if found.build_key not in self._building:
                 missing[found.build_key] = found
-        for device in incomplete:
-            # Networks that are measured together are measured better: wait for the builds.
-            if sum(not _is_control(request) for request, _ in ready[device]) < GROUP:
-                ready[device].clear()
+        for device, kernels in incomplete:
+            # What is measured together is measured better: wait for the builds.
+            alike = [one for one in ready[device] if _is_kernel(one[0]) == kernels]
+            if sum(not _is_control(request) for request, _ in alike) < _group_size(kernels):
+                ready[device] = [one for one in ready[device] if one not in alike]
         starts = next_starts(
             devices=self._places,
             ready={device: len(requests) for device, requests in ready.items()},
@@ -215,11 +229,12 @@ class Dispatcher:
 
     def _next(self, wanted: Sequence[Request]) -> list[Request]:
         """The oldest waiting requests of each device."""
-        taken = Counter[str]()
+        taken = Counter[tuple[str, bool]]()
         requests = []
         for request in self._waiting(wanted):
-            taken[request.device] += 1
-            if taken[request.device] <= LOOK_AHEAD:
+            kernel = _is_kernel(request)
+            taken[request.device, kernel] += 1
+            if taken[request.device, kernel] <= LOOK_AHEAD * _group_size(kernel):
                 requests.append(request)
         return requests
 
@@ -238,23 +253,35 @@ class Dispatcher:
 
     def _build(self, network: Network, device: str, target: Target) -> _Build:
         if (network, device) not in self._builds:
-            from farm.spaces.batch import with_batch  # which imports onnx
-
-            alone = space(network.space, self._store.models).model(network)
-            model = with_batch(alone, self._specs[device].batch)
-            key, data = build_key(model, target), model.SerializeToString(deterministic=True)
-            self._builds[network, device] = _Build(key, data)
+            make = self._kernel_build if network.space == KERNEL else self._network_build
+            self._builds[network, device] = make(network, device, target)
         return self._builds[network, device]
+
+    def _network_build(self, network: Network, device: str, target: Target) -> _Build:
+        from farm.spaces.batch import with_batch  # which imports onnx
+
+        alone = space(network.space, self._store.models).model(network)
+        model = with_batch(alone, self._specs[device].batch)
+        return _Build(build_key(model, target), model.SerializeToString(deterministic=True))
+
+    def _kernel_build(self, network: Network, device: str, target: Target) -> _Build:  # noqa: ARG002
+        from farm.compile import alone
+
+        definition = self._store.kernel(alone.kernel_code(network))
+        key = alone.key(alone.defined(definition), target, alone.is_once(network))
+        return _Build(key, definition.encode())
 
     def _measure(self, device: str, ready: Sequence[_Ready]) -> None:
         for request, artifact in ready:
-            if artifact is not None and request.campaign is not None:
+            if artifact is not None and request.campaign and not _is_kernel(request):
                 self._store.use_build(request.campaign, artifact.build_key)
         requests, artifacts = zip(*ready, strict=True)
         self.measuring[device] = list(requests)
         self._incumbents[self._places[device].host] = device
         baselines = self._store.baselines(device)
-        job = MeasureJob(device, self._specs[device], requests, artifacts, baselines)
+        kernels = any(map(_is_kernel, requests))
+        spec = self._specs[device].of_kernels() if kernels else self._specs[device]
+        job = MeasureJob(device, spec, requests, artifacts, baselines)
         self._executor.measure(job)
 
     def _collect_measurement(self, ended: Measured) -> None:
@@ -271,7 +298,7 @@ class Dispatcher:
         if isinstance(ended.outcome, BuildError):
             for request in waiting:
                 self._fail_to_build(request, ended.outcome)
-        elif waiting:
+        elif waiting and job.network.space != KERNEL:
             campaign = next((r.campaign for r in waiting if r.campaign is not None), None)
             self._store.add_build(campaign, job.network, job.target, ended.outcome)
 
@@ -293,17 +320,29 @@ class Dispatcher:
             final = self._store.failed_attempts(request.id) + 1 >= ATTEMPTS
         row = self._store.record(request, outcome, final)
         self._monitor.collect(request, row, outcome)
-        self.ended += final and not _is_control(request)
+        self.ended += final and not _is_control(request) and not _is_kernel(request)
 
 
 def _is_control(request: Request) -> bool:
     return request.purpose == "control"
 
 
+def _is_kernel(request: Request) -> bool:
+    return request.network.space == KERNEL
+
+
+def _group_size(kernels: bool) -> int:
+    return KERNEL_GROUP if kernels else GROUP
+
+
 def _group(ready: Sequence[_Ready]) -> list[_Ready]:
-    """What is measured together. Control networks last: they vouch for what is stored before."""
+    """What is measured together: kernels or networks, as they come. Control networks last: they
+    vouch for what is stored before."""
     controls = [one for one in ready if _is_control(one[0])]
-    return [one for one in ready if not _is_control(one[0])][:GROUP] + controls
+    others = [one for one in ready if not _is_control(one[0])]
+    kernels = bool(others) and _is_kernel(others[0][0])
+    alike = [one for one in others if _is_kernel(one[0]) == kernels]
+    return alike[: _group_size(kernels)] + controls
 
 
 def _place(executor: Executor, device: str) -> Place:

@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
-from farm.campaign import progress
+from farm.campaign import kernels, progress
 from farm.campaign.dispatch import GROUP, Dispatcher
 from farm.campaign.progress import Counts, DeviceProgress, Evidence, Progress
 from farm.compile.artifacts import ArtifactStore
-from farm.core.values import Network
+from farm.core.values import KERNEL, Network
 from farm.execution.protocol import Executor
 from farm.execution.schedule import eta_s
 from farm.inventory.config import ControlPolicy
@@ -69,6 +69,9 @@ class Campaign:
         self._counts = {device: Counts(sum(began[device])) for device in began}
         searched = space(self.plan.space, store.models)
         self._evidence = Evidence(store, name, self.plan, searched)
+        self._searched = searched
+        self._facts = executor.facts
+        self._kernels_asked = not self.plan.kernels
         self._started_s = time.monotonic()
         self._tried = {request.id for request in again}
         self._repeated = Counter(request.device for request in again)
@@ -145,12 +148,23 @@ class Campaign:
         """
         if all(self._work.barred(device) for device in self.plan.devices):
             return
+        if not self._kernels_asked:
+            self._ask_for_kernels()
         if not self._asked["holdout"]:
             self._ask(self._chooser.holdout, "holdout")
         chosen = self._asked["learn"]
         more = min(CHOOSE_AHEAD, self.plan.budget - len(chosen))
         if more > 0 and self._waiting(chosen) <= CHOOSE_AHEAD // 2:
             self._ask(self._chooser.choose(list(chosen), more), "learn")
+
+    def _ask_for_kernels(self) -> None:
+        """Ask each device for the times that it lacks; they are measured before its networks."""
+        self._kernels_asked = True
+        for device, spec in zip(self.plan.devices, self.plan.specs, strict=True):
+            facts = self._facts[device]
+            found = kernels.wanted(self._store, self.plan, self._searched, facts, spec.batch)
+            self._store.add_requests(self.name, found.networks, [device], KERNEL)
+            self._events += [found.said] if found.said else []
 
     def _waiting(self, networks: Collection[Network]) -> int:
         """How many of the networks some device that is trusted has yet to measure."""
@@ -188,6 +202,7 @@ class Campaign:
             found,
             again=found.again + self._repeated[device] - repeated,
             group=sum(request.purpose != "control" for request in requests),
+            kernels=self._store.kernel_counts(self.name).get(device),
             verdicts=self._evidence.verdicts[device],
             curve=self._evidence.curves[device],
         )
@@ -195,6 +210,8 @@ class Campaign:
     def _doing(self, device: str, done: bool) -> str:
         """One of the words of `farm.campaign.progress`."""
         requests = self._work.measuring.get(device, ())
+        if any(request.purpose == KERNEL for request in requests):
+            return progress.KERNELS
         if any(request.purpose != "control" for request in requests):
             return progress.MEASURING
         if requests:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from farm.campaign.kernels import most
 from farm.core.errors import UsageError
 from farm.inventory.config import FarmConfig
 from farm.measurement.record import MeasureSpec
@@ -28,6 +29,7 @@ class Launch:
         what the devices' `measure` asks for.
     shape, batch: of networks from ONNX files, where these leave them open; see `Sizes`.
     strict: whether a file that cannot be measured is an error.
+    kernels: whether devices that run kernels are asked for the times of these first.
     """
 
     space: str
@@ -41,6 +43,7 @@ class Launch:
     shape: str | None = None
     batch: int | None = None
     strict: bool = False
+    kernels: bool = True
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ def planned(launch: Launch, config: FarmConfig) -> Planned:
         select=launch.select,
         device_seconds=launch.device_seconds,
         networks=tuple(models) or None,
+        kernels=most(launch.budget, launch.holdout) if launch.kernels else 0,
     )
     return Planned(plan, models, Chooser(plan, space(name, models)), refused)
 

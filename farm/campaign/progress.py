@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from farm.campaign.summary import of_one_world
+from farm.campaign.summary import of_one_world, sums_of
 from farm.prediction.evaluation import judge
 from farm.spaces.base import SearchSpace
-from farm.store import Plan, Store
+from farm.store import KernelCounts, Plan, Store
 
 MEASURING = "measuring"
+KERNELS = "timing kernels"
 CHECKING = "checking its control networks"
 BARRED = "in quarantine"
 DONE = "done"
@@ -46,6 +47,7 @@ class DeviceProgress:
     ended: the most requests that had their outcome at a time, so that it never goes down.
     again: how many of those are measured again, and have not ended again.
     verdicts: of its measurements that count, as of a moment ago.
+    kernels: asked for before the networks, and how many have ended; None for none.
     rate_per_min: outcomes a minute in this run. left_s: None while it cannot be known.
     """
 
@@ -58,6 +60,7 @@ class DeviceProgress:
     verdicts: Mapping[str, int] | None = None
     rate_per_min: float | None = None
     left_s: float | None = None
+    kernels: KernelCounts | None = None
     curve: tuple[Learnt, ...] = ()
 
 
@@ -150,9 +153,15 @@ class Evidence:
         learnt, heldout = of_one_world(self._store, learnt, heldout)
         known = Counter(m.device for m in learnt)
         judged = Counter(m.device for m in heldout)
-        enough = [d for d in self._plan.devices if min(known[d], judged[d]) >= _FEWEST]
+        timed = self._store.kernel_counts(self._campaign)
+        enough = [
+            d
+            for d in self._plan.devices
+            if judged[d] >= _FEWEST and (known[d] >= _FEWEST or d in timed)
+        ]
         if enough:
-            judgements = judge(self._plan, self._space, learnt, heldout)
+            sums = sums_of(self._store, self._plan)
+            judgements = judge(self._plan, self._space, learnt, heldout, sums)
             for device in enough:
                 found = judgements[device]
                 point = Learnt(known[device], found.error_median, found.spearman)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from farm.core.values import Network
 from farm.measurement.record import Failure, Measurement
 from farm.measurement.verdict import NOT_LEFT_ALONE, RULES, VERDICTS
-from farm.prediction.evaluation import Judgement, judge
+from farm.prediction.evaluation import Judgement, Sums, judge
 from farm.spaces import space
-from farm.store import Request, Store, StoredCampaign
+from farm.store import KernelCounts, Plan, Request, Store, StoredCampaign
+
+if TYPE_CHECKING:
+    from farm.prediction.kernel_times import KernelSum
 
 TRUSTED = tuple(verdict for verdict in VERDICTS if verdict not in NOT_LEFT_ALONE)
 """Verdicts of latencies that are known to the interval that is told with them."""
@@ -34,6 +38,7 @@ class Summary:
     older_rules: Mapping[str, int]
     again: Mapping[str, tuple[int, float]]
     judgements: Mapping[str, Judgement]
+    kernels: Mapping[str, KernelCounts]
     failures: tuple[tuple[Request, Failure], ...]
     quarantined: Mapping[str, str]
 
@@ -93,9 +98,33 @@ class Summary:
             "within_10": judgement.within(0.10),
             "coverage_95": judgement.coverage,
             "heldout": len(judgement.predictions),
+            **self._kernels(device),
             "device_s": self.campaign.busy_s.get(device, 0.0),
             "busy_fraction": self.busy_fraction(device),
         }
+
+    def _kernels(self, device: str) -> dict[str, Any]:
+        found = self.kernels.get(device, KernelCounts(0, 0, 0, 0.0))
+        return {
+            "kernels": found.measured,
+            "kernels_failed": found.failed,
+            "kernels_device_s": found.device_s,
+        }
+
+
+def sums_of(store: Store, plan: Plan) -> Sums | None:
+    """The sums of kernel times that a plan's networks are predicted by; None for one that asks for
+    no kernels."""
+    if not plan.kernels:
+        return None
+    batches = {d: spec.batch for d, spec in zip(plan.devices, plan.specs, strict=True)}
+
+    def found(device: str, networks: Sequence[Network]) -> KernelSum | None:
+        from farm.prediction.kernel_times import kernel_sums
+
+        return kernel_sums(store, device, networks, batches[device])
+
+    return found
 
 
 def summarise(store: Store, name: str) -> Summary:
@@ -119,7 +148,13 @@ def summarise(store: Store, name: str) -> Summary:
             for device in stored.plan.devices
         },
         again={device: store.measured_again(stored.id, device) for device in stored.plan.devices},
-        judgements=judge(stored.plan, searched, *of_one_world(store, learnt, heldout)),
+        judgements=judge(
+            stored.plan,
+            searched,
+            *of_one_world(store, learnt, heldout),
+            sums_of(store, stored.plan),
+        ),
+        kernels=store.kernel_counts(stored.id),
         failures=tuple(store.failures(stored.id)),
         quarantined={
             device: quarantine.reason

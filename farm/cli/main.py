@@ -91,6 +91,9 @@ def launch(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse a folder with a file that cannot be measured.")
     ] = False,
+    no_kernels: Annotated[
+        bool, typer.Option("--no-kernels", help="Measure networks alone, no kernels before them.")
+    ] = False,
     executor: Executor = "ray",
     config: Config = CONFIG,
     store: StoreFolder = None,
@@ -109,6 +112,7 @@ def launch(
         shape=shape,
         batch=batch,
         strict=strict,
+        kernels=not no_kernels,
     )
     farm = Farm.open(config, store)
     ending.say(lambda: f"no campaign was begun; `{ending.command_line()}` begins one")

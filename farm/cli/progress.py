@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from farm.campaign.loop import Watch
-from farm.campaign.progress import MEASURING, DeviceProgress, Learnt, Progress
+from farm.campaign.progress import KERNELS, MEASURING, DeviceProgress, Learnt, Progress
 
 _LINE_EVERY_S = 10.0
 
@@ -155,6 +155,9 @@ def _count(devices: Collection[DeviceProgress]) -> str:
 
 
 def _doing(device: DeviceProgress) -> str:
+    if device.doing == KERNELS and device.kernels is not None:
+        done = device.kernels.measured + device.kernels.failed
+        return f"{device.doing}, {done} of {device.kernels.asked} done"
     if device.doing != MEASURING:
         return device.doing
     return f"measuring {device.group} network{'' if device.group == 1 else 's'}"

@@ -67,7 +67,14 @@ def summary(s: Summary, resume: str) -> RenderableType:
         "Spearman and Kendall (ranks) and the median of what predictions are off by: of networks "
         "that the predictor never saw."
     )
-    rest = [*_older(s), *_failures(s), *_trust(s, resume), *_again(s), *_next(s, resume)]
+    rest = [
+        *_kernels(s),
+        *_older(s),
+        *_failures(s),
+        *_trust(s, resume),
+        *_again(s),
+        *_next(s, resume),
+    ]
     return Group(head, _ByWidth(wide, narrow), Text(note, style="dim"), *rest)
 
 
@@ -289,6 +296,26 @@ def _older(s: Summary) -> list[RenderableType]:
     return [Text(f"Judged by rules of an earlier version: {found}.", style="yellow")]
 
 
+def _kernels(s: Summary) -> list[RenderableType]:
+    """What kernels cost, and how good the predictions are that are made of them."""
+    lines = []
+    for device, found in s.kernels.items():
+        judgement, total_s = s.judgements[device], s.campaign.busy_s.get(device, 0.0)
+        failed = f" ({found.failed} failed)" if found.failed else ""
+        text = (
+            f"{device} timed {found.measured} kernels{failed} in {duration(found.device_s)} and "
+            f"networks in {duration(total_s - found.device_s)}."
+        )
+        if judgement.predictions:
+            near, nearer = (_percent(judgement.within(share)) for share in (0.10, 0.05))
+            text += (
+                f" {nearer} of the predictions are within 5 %, {near} within 10 %; "
+                f"{_percent(judgement.coverage)} of the intervals hold what was measured."
+            )
+        lines.append(Text(text))
+    return [*lines]
+
+
 def _failures(s: Summary) -> list[RenderableType]:
     """What failed, the same reason once, with as many networks as a person would read."""
     reasons: dict[tuple[str, str], list[str]] = {}
@@ -359,6 +386,10 @@ def table_of(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.0f} %"
 
 
 def _share(value: float | None) -> str:

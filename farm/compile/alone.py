@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from farm.compile import target as targets
 from farm.compile.artifacts import ArtifactStore
@@ -28,20 +28,20 @@ from farm.compile.groups import Group, Operation, Schedule, Shape, from_json
 from farm.compile.kernel_cache import KernelCache, kernel_key
 from farm.compile.linking import link
 from farm.core.errors import BuildError
-from farm.core.values import Artifact, Network, Program, Target, TensorSpec, digest
+from farm.core.values import KERNEL, Artifact, Network, Program, Target, TensorSpec, digest
 
 if TYPE_CHECKING:
     import onnx
 
 Kernel = Group | Operation
 
-KERNEL = "kernel"
-"""In place of a search space, of networks that are one kernel."""
-
 ONCE = "-once"
 """At the end of a code: the kernel is called a single time. What that takes longer is the entry."""
 
 CALLS = 8
+
+_FLOAT = 1
+"""`onnx.TensorProto.FLOAT`, without importing onnx."""
 
 _VERSION = 1
 """Of how a kernel is called; goes up with what changes its latency."""
@@ -62,9 +62,19 @@ def network_of(kernel: Kernel, once: bool = False) -> Network:
     return Network(KERNEL, name_of(kernel) + (ONCE if once else ""))
 
 
+def kernel_code(network: Network) -> str:
+    """The name of the kernel that a network of one kernel calls."""
+    return network.code.removesuffix(ONCE)
+
+
+def is_once(network: Network) -> bool:
+    """Whether a network of one kernel calls it a single time."""
+    return network.code.endswith(ONCE)
+
+
 def calls_in(kernel: Kernel) -> int:
     """How often its network calls a kernel."""
-    weights = [4 * prod(_shapes(kernel)[0][i]) for i in _weights(kernel)]
+    weights = [4 * prod(shapes_of(kernel)[0][i]) for i in _weights(kernel)]
     return max(1, min(CALLS, _MOST_WEIGHT_BYTES // max(1, sum(weights))))
 
 
@@ -121,6 +131,7 @@ def artifact(
     stored = store.get(own)
     if stored is not None:
         return stored
+    _refuse(kernel)
     triple = compiler().target(target).triple
     began_s = process_cpu_s(compiler().pid)
     plan = _plan(scheduled(kernel, target), 1 if once else calls_in(kernel))
@@ -132,7 +143,7 @@ def artifact(
 
 def _plan(kernel: Kernel, calls: int) -> Plan:
     """So many calls with the same activations, each with weights of its own."""
-    operands, output = _shapes(kernel)
+    operands, output = shapes_of(kernel)
     weights = _weights(kernel)
     shapes: dict[str, Shape] = {}
     made = []
@@ -151,17 +162,28 @@ def _weights(kernel: Kernel) -> Sequence[int]:
     return (1,) if isinstance(kernel, Group) and kernel.main in ("Conv", "Gemm") else ()
 
 
-def _shapes(kernel: Kernel) -> tuple[Sequence[Shape], Shape]:
-    """Of the operands and the output. Raises BuildError for other types than float32."""
+def shapes_of(kernel: Kernel) -> tuple[Sequence[Shape], Shape]:
+    """Of the operands and the output."""
     if isinstance(kernel, Group):
         return kernel.operands, kernel.output
-    import onnx
-
-    graph = onnx.load_from_string(kernel.model).graph
-    values = [*graph.input, *graph.output]
-    if any(v.type.tensor_type.elem_type != onnx.TensorProto.FLOAT for v in values):
-        raise BuildError(f"{kernel.name} is not all float32, and cannot be timed alone")
     *operands, output = [
-        tuple(axis.dim_value for axis in value.type.tensor_type.shape.dim) for value in values
+        tuple(axis.dim_value for axis in value.type.tensor_type.shape.dim)
+        for value in _values(kernel)
     ]
     return operands, output
+
+
+def _refuse(kernel: Kernel) -> None:
+    """Raises BuildError for a kernel with other types than float32."""
+    if isinstance(kernel, Operation) and any(
+        value.type.tensor_type.elem_type != _FLOAT for value in _values(kernel)
+    ):
+        raise BuildError(f"{kernel.name} is not all float32, and cannot be timed alone")
+
+
+def _values(operation: Operation) -> list[Any]:
+    """What ONNX says of the operands and the output."""
+    import onnx
+
+    graph = onnx.load_from_string(operation.model).graph
+    return [*graph.input, *graph.output]

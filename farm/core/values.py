@@ -21,6 +21,10 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+KERNEL = "kernel"
+"""In place of a search space, of networks that are one kernel (`farm.compile.alone`)."""
+
+
 @dataclass(frozen=True, order=True)
 class Network:
     """A network of a search space; `code` is the space's own canonical text for it."""

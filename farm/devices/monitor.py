@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from farm.core.values import DeviceFacts, Network
+from farm.core.values import DeviceFacts
 from farm.devices import controls, equivalence
 from farm.devices.control_chart import KEPT_ROUNDS, LEVEL_ROUNDS, control_chart
 from farm.inventory.config import ControlPolicy
@@ -121,10 +121,13 @@ class Monitor:
         ready_s = [watch.retry_s for watch in self._watches.values() if watch.rechecking]
         return max(0.0, min(ready_s) - self._clock()) if ready_s else None
 
-    def expect(self, device: str, coming: Sequence[Network]) -> None:
-        """Take note of what a device measures next; ask for the control networks due with it."""
+    def expect(self, device: str, coming: Sequence[str]) -> None:
+        """Take note of what a device measures next; ask for the control networks due with it.
+
+        coming: the search space of each.
+        """
         watch = self._watches[device]
-        watch.spaces |= {network.space for network in coming}
+        watch.spaces |= set(coming)
         if watch.on and not watch.waiting and self._due(watch, len(coming)):
             networks = controls.controls_on(watch.facts, watch.spaces)
             watch.waiting = self._store.control_requests(networks, device)

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from farm.compile.alone import KERNEL
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.compiler import compiler
 from farm.compile.groups import Group
 from farm.compile.kernel_cache import kernel_cache
 from farm.core.errors import DeviceUnfit, UnknownName, UsageError
-from farm.core.values import Artifact, DeviceFacts, Network, Target
+from farm.core.values import KERNEL, Artifact, DeviceFacts, Network, Target
 from farm.execution.attempts import make_agent
 from farm.inventory import edit
 from farm.inventory.config import load

@@ -6,7 +6,7 @@ from agents import agent_class
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.kernel_cache import KernelCache
 from farm.core.errors import BuildError, DeviceError, FarmError
-from farm.core.values import Artifact
+from farm.core.values import KERNEL, Artifact
 from farm.execution.protocol import BuildJob, Measured, MeasureJob
 from farm.inventory.config import Device
 from farm.measurement.agent import Agent
@@ -59,9 +59,13 @@ def attempt_build(
     """Build into `artifacts`, sharing `kernels`; whatever goes wrong becomes a BuildError."""
     import onnx
 
+    from farm.compile import alone
     from farm.compile.build import build
 
     try:
+        if job.network.space == KERNEL:
+            kernel, once = alone.defined(job.model), alone.is_once(job.network)
+            return alone.artifact(kernel, job.target, artifacts, kernels, once)
         return build(onnx.load_from_string(job.model), job.target, artifacts, kernels)
     except BuildError as e:
         return e

@@ -20,7 +20,7 @@ from farm.store import Request
 
 @dataclass(frozen=True)
 class BuildJob:
-    """model: the bytes of an ONNX model; network: for messages."""
+    """model: the bytes of an ONNX model, or of a kernel's definition where `network` is one."""
 
     build_key: str
     network: Network

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,12 @@ from farm.store import Plan
 from predictors import FloatArray, Observations, metrics
 
 if TYPE_CHECKING:
+    from farm.prediction.kernel_times import KernelSum
+    from predictors.models.kernel_sum import KernelSumGP
     from predictors.models.mixture_gp import MixtureGP
+
+Sums = Callable[[str, Sequence[Network]], "KernelSum | None"]
+"""The sums of some networks' kernel times on a device, by its name; None for one without any."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,12 @@ def judge(
     space: SearchSpace,
     learnt: Sequence[Measurement],
     heldout: Sequence[Measurement],
+    sums: Sums | None = None,
 ) -> Mapping[str, Judgement]:
     """Fit on `learnt` and predict `heldout`, for each device of `plan`.
+
+    sums: of networks' kernel times, by device, where there are any: the device is predicted by
+    them then, and by what its own networks add.
 
     Each device learns from its own measurements, and from those of all others as references; they
     may be of other networks, and of devices that the plan does not name.
@@ -82,6 +91,10 @@ def judge(
     }
     judgements = {}
     for device in plan.devices:
+        by_kernels = sums and _by_kernels(device, space, learnt, heldout, sums)
+        if by_kernels:
+            judgements[device] = by_kernels
+            continue
         others = [
             other
             for name, other in by_device.items()
@@ -93,13 +106,34 @@ def judge(
     return judgements
 
 
+def _by_kernels(
+    device: str,
+    space: SearchSpace,
+    learnt: Sequence[Measurement],
+    heldout: Sequence[Measurement],
+    sums: Sums,
+) -> Judgement | None:
+    """None where a sum is not known of all of them."""
+    from predictors.models.kernel_sum import KernelSumGP
+
+    mine = [m for m in learnt if m.device == device]
+    judged = [m for m in heldout if m.device == device]
+    networks = [m.network for m in (*mine, *judged)]
+    found = sums(device, networks)
+    if found is None or not np.isfinite(found.latency_s).all():
+        return None
+    model = KernelSumGP.over(found.latency_s, found.uncertainty, space.features(networks))
+    rows = {network: i for i, network in enumerate(networks)}
+    return _judge(model, _reference(mine, rows), judged, rows)
+
+
 def _reference(measurements: Sequence[Measurement], row: Mapping[Network, int]) -> Reference:
     rows = np.array([row[m.network] for m in measurements], np.intp)
     return Reference(rows, np.array([m.latency_s for m in measurements]))
 
 
 def _judge(
-    model: MixtureGP,
+    model: MixtureGP | KernelSumGP,
     learnt: Reference,
     heldout: Sequence[Measurement],
     row: Mapping[Network, int],

@@ -5,6 +5,7 @@ from farm.store.onnx_models import StoredModels
 from farm.store.store import Store
 from farm.store.values import (
     ControlRound,
+    KernelCounts,
     Plan,
     Quarantine,
     Request,
@@ -15,6 +16,7 @@ from farm.store.values import (
 
 __all__ = [
     "ControlRound",
+    "KernelCounts",
     "Plan",
     "Quarantine",
     "Request",

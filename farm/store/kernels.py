@@ -18,6 +18,13 @@ _AT_ONCE = 500
 class KernelStore(HealthStore):
     """The part of `farm.store.Store` that knows kernels."""
 
+    _writable: bool
+
+    @property
+    def can_write(self) -> bool:
+        """Whether anything can be kept, which on a read-only disk it cannot."""
+        return self._writable
+
     def keep_kernels(self, definitions: Mapping[str, str]) -> None:
         """Keep what kernels compute, by their codes."""
         with self._writing():

@@ -20,6 +20,7 @@ class Plan:
     device_seconds: the campaign chooses nothing more once its devices were busy for so long.
     specs: how each device measures.
     networks: the codes to choose among; None where the space alone says that.
+    kernels: so many kernels at most are timed on each device before its networks.
     """
 
     space: str
@@ -31,6 +32,7 @@ class Plan:
     select: str = "active"
     device_seconds: float | None = None
     networks: tuple[str, ...] | None = None
+    kernels: int = 0
 
     def exhausted(self, device_s: float) -> bool:
         """Whether its device seconds are spent once devices were busy for so long."""

@@ -193,7 +193,10 @@ devices:
   a: {kind: cpu}
 """
 
-RANDOM = ("launch", "--devices", "emu-pi", "--select", "random", "--executor", "inline", "--json")
+RANDOM = (
+    *("launch", "--devices", "emu-pi", "--select", "random", "--no-kernels"),
+    *("--executor", "inline", "--json"),
+)
 
 
 @pytest.fixture

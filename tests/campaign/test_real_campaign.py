@@ -33,7 +33,9 @@ def farm(tmp_path_factory):
     (folder / "cluster.yaml").write_text(CLUSTER)
     opened = Farm.open(folder / "cluster.yaml")
     opened.launch(
-        Launch(space="nb201", devices=["cpu1", "again"], budget=2, holdout=1, seed=5),
+        Launch(
+            space="nb201", devices=["cpu1", "again"], budget=2, holdout=1, seed=5, kernels=False
+        ),
         executor="ray",
     )
     return opened
@@ -78,7 +80,9 @@ def test_a_measurement_has_its_samples_its_spec_and_its_device(farm):
 
 def test_the_same_seed_builds_nothing_again_whatever_carries_it_out(farm):
     summary = farm.launch(
-        Launch(space="nb201", devices=["cpu1", "again"], budget=2, holdout=1, seed=5),
+        Launch(
+            space="nb201", devices=["cpu1", "again"], budget=2, holdout=1, seed=5, kernels=False
+        ),
         executor="inline",
     )
     assert (summary.built, summary.cached, summary.campaign.measured) == (0, 3, 6)
@@ -86,7 +90,8 @@ def test_the_same_seed_builds_nothing_again_whatever_carries_it_out(farm):
 
 def test_fbnet_goes_the_same_way(farm):
     summary = farm.launch(
-        Launch(space="fbnet32", devices=["cpu1"], budget=1, holdout=1), executor="inline"
+        Launch(space="fbnet32", devices=["cpu1"], budget=1, holdout=1, kernels=False),
+        executor="inline",
     )
     assert (summary.built, summary.campaign.measured) == (2, 2)
 
@@ -132,7 +137,9 @@ def test_a_network_that_does_not_compile_fails_and_the_rest_goes_on(farm, monkey
 
     monkeypatch.setattr(build_module, "build", build)
     summary = farm.launch(
-        Launch(space="nb201", devices=["cpu1", "again"], budget=1, holdout=1, seed=6),
+        Launch(
+            space="nb201", devices=["cpu1", "again"], budget=1, holdout=1, seed=6, kernels=False
+        ),
         executor="inline",
     )
     assert (summary.campaign.state, summary.campaign.measured, summary.campaign.failed) == (

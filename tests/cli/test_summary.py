@@ -43,6 +43,7 @@ def summary(
         older_rules=dict.fromkeys(devices, 0),
         again=dict.fromkeys(devices, (again, 2.0 * again)),
         judgements=dict.fromkeys(devices, Judgement(0.9, 0.8, tuple(predictions))),
+        kernels={},
         failures=(
             (Request(1, "c1", NETWORK, "a", "learn"), Failure(NETWORK, "a", "crash", "x", False)),
         )

@@ -49,8 +49,8 @@ def test_a_home_that_is_a_file_is_named_with_the_variable_that_helps(tmp_path, m
         ("device", "check", "cpu1"),
         ("device", "add", "cpu2", "--kind", "cpu"),
         ("hwl", "nb201/|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"),
-        ("launch", "--devices", "cpu1", "--budget", "1", "--executor", "inline"),
-        ("launch", "--devices", "cpu1", "--budget", "1", "--executor", "ray"),
+        ("launch", "--devices", "cpu1", "--budget", "1", "--no-kernels", "--executor", "inline"),
+        ("launch", "--devices", "cpu1", "--budget", "1", "--no-kernels", "--executor", "ray"),
         ("tune", "cpu1", "--space", "nb201"),
     ],
     ids=lambda words: "-".join(

@@ -1,0 +1,228 @@
+"""How well are networks predicted from kernels' times, and for how many seconds of a device?
+
+    python -m benchmarks.kernels --seed 0 [--case cpu1:nb201 ...] [--holdout 50] [--json]
+
+For each device and search space a campaign times kernels, then measures a few networks; a second
+one measures networks alone. Both are judged by the same holdout, each by its own measurement of it,
+the second one after as many device seconds as the first took to learn. Device seconds are with the
+control networks' share, without the holdout's, which teaches nothing. At last the same from a third
+of the kernels, those that most of the time goes into. `deepest` says how far two measurements of
+the holdout are apart: no prediction can be judged better.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from benchmarks import report
+from farm.campaign.planning import Launch
+from farm.campaign.summary import sums_of
+from farm.core.values import KERNEL, Network
+from farm.farm import Farm
+from farm.measurement.record import Measurement
+from farm.prediction.evaluation import Judgement, Sums, judge
+from farm.prediction.kernel_times import KernelSum, calls, chosen, sums, times
+from farm.spaces import space
+from farm.store import Store, StoredCampaign
+from predictors.metrics import spearman
+
+CASES = ("cpu1:nb201", "cpu1:fbnet", "cpu2:nb201")
+
+CLUSTER = """\
+store: store
+controls: {every: 1}
+devices:
+  cpu1: {kind: cpu, threads: 1}
+  cpu2: {kind: cpu, threads: 2}
+  clock-a72: {kind: insn-clock, profile: cortex-a72, measure: {timeout_s: 600}}
+  emu-pi: {kind: qemu-pi, measure: {timeout_s: 600}}
+"""
+
+NETWORKS = {"cpu1": (6, 40), "cpu2": (10, 40), "clock-a72": (3, 12), "emu-pi": (4, 12)}
+"""To learn from beside kernels, and alone, by device."""
+
+PUBLISHED = {
+    "nn-Meter (MobiSys 2021), mobile CPUs": {"within_10": 0.99, "cost": "thousands of kernels"},
+    "LitePred (NSDI 2024)": {"within_10": 0.993, "cost": "an hour on each device"},
+    "HiFi-LLP (2025), LatBench": {"spearman": 0.996, "cost": "full training sets"},
+}
+
+
+def case(
+    device: str, searched: str, holdout: int, seed: int, folder: Path
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What it came to, and a row for each network of the holdout."""
+    (folder / "cluster.yaml").write_text(CLUSTER)
+    farm = Farm.open(folder / "cluster.yaml")
+    few, many = NETWORKS[device]
+    asked = Launch(space=searched, devices=[device], budget=few, holdout=holdout, seed=seed)
+    for launch in (asked, replace(asked, budget=many, kernels=False)):
+        farm.launch(launch, "inline", lambda p: _say(p.campaign, p.elapsed_s))
+    with farm.store() as store:
+        return judged(store, device, searched)
+
+
+def judged(store: Store, device: str, searched: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    first, second = store.campaigns()[-2:]
+    sums_s = sums_of(store, first.plan)
+    assert sums_s is not None
+    learnt, heldout = _measured(store, first)
+    overhead = _with_controls(store, device)
+    kernels_s = overhead * store.kernel_counts(first.id)[device].device_s
+    spent_s = kernels_s + overhead * sum(m.device_s for m in learnt)
+    alone, again = _measured(store, second)
+    affordable = [
+        m
+        for m, until_s in zip(alone, np.cumsum([m.device_s for m in alone]), strict=True)
+        if overhead * until_s <= spent_s
+    ]
+    third = _third(store, device, searched)
+    found = {
+        "networks_only": _figures(_judge(first, affordable, again, None), spent_s, len(affordable)),
+        "kernels_only": _figures(_judge(first, [], heldout, sums_s), kernels_s, 0),
+        "third_of_kernels": _figures(_judge(first, learnt, heldout, third), None, len(learnt)),
+        "deepest": _apart(heldout, again),
+        "kernels": store.kernel_counts(first.id)[device].measured,
+    }
+    judgement = _judge(first, learnt, heldout, sums_s)
+    found = {**_figures(judgement, spent_s, len(learnt)), **found}
+    rows = [
+        {
+            "device": device,
+            "network": p.network.id,
+            "measured_s": p.measured_s,
+            "predicted_s": p.predicted_s,
+            "low_s": p.low_s,
+            "high_s": p.high_s,
+        }
+        for p in judgement.predictions
+    ]
+    return found, rows
+
+
+def whole_space(root: Path) -> dict[str, float]:
+    """How long it takes to plan all of NAS-Bench-201, once, and then to read that and to sum up
+    times for all of it."""
+    networks = space("nb201").sample(space("nb201").size, np.random.default_rng(0))
+    with Store(root) as store:
+        began_s = time.monotonic()
+        called = calls(store, "nb201", networks, 1)
+        planned_s = time.monotonic()
+        again = calls(store, "nb201", networks, 1)
+        read_s = time.monotonic()
+    np.nan_to_num(again.counts @ np.ones(len(called.definitions)))
+    summed_s = time.monotonic()
+    return {
+        "plan_s": planned_s - began_s,
+        "read_s": read_s - planned_s,
+        "sum_s": summed_s - read_s,
+        "kernels": float(len(called.definitions)),
+    }
+
+
+def _measured(store: Store, c: StoredCampaign) -> tuple[list[Measurement], list[Measurement]]:
+    learnt, heldout = (store.measurements(c.id, purpose) for purpose in ("learn", "holdout"))
+    return learnt, sorted(heldout, key=lambda m: m.network)
+
+
+def _judge(
+    c: StoredCampaign,
+    learnt: Sequence[Measurement],
+    heldout: Sequence[Measurement],
+    sums_s: Sums | None,
+) -> Judgement:
+    found = judge(c.plan, space(c.plan.space), learnt, heldout, sums_s)
+    return found[c.plan.devices[0]]
+
+
+def _figures(found: Judgement, device_s: float | None, networks: int) -> dict[str, Any]:
+    return {
+        "spearman": found.spearman,
+        "error_median": found.error_median,
+        "within_5": found.within(0.05),
+        "within_10": found.within(0.10),
+        "coverage_95": found.coverage,
+        "device_s": device_s,
+        "networks_measured": networks,
+    }
+
+
+def _with_controls(store: Store, device: str) -> float:
+    """Device seconds of everything, for each of kernels and networks."""
+    own = sum(m.device_s for m in store.measurements(device=device))
+    own += sum(m.device_s for m in store.measurements(device=device, purpose=KERNEL))
+    controls = sum(m.device_s for m in store.measurements(device=device, purpose="control"))
+    return (own + controls) / own
+
+
+def _third(store: Store, device: str, searched: str) -> Sums:
+    """The sums if only a third of the kernels had been timed."""
+    facts = store.facts(device)[-1]
+    sample = space(searched).sample(300, np.random.default_rng(0))
+    called = calls(store, searched, sample, 1)
+    everything = times(store, facts, called.definitions)
+    assert everything is not None
+    timed = [code for code, one in everything.times.items() if one.measured]
+    kept = set(chosen(called, (), len(called.definitions))[: len(timed) // 3])
+
+    def found(_: str, networks: Sequence[Network]) -> KernelSum | None:
+        own = calls(store, searched, networks, 1)
+        known = times(store, facts, own.definitions, kept)
+        return None if known is None else sums(own, known)
+
+    return found
+
+
+def _apart(first: Sequence[Measurement], second: Sequence[Measurement]) -> dict[str, Any]:
+    both = {m.network: m.latency_s for m in second}
+    pairs = np.array([(m.latency_s, both[m.network]) for m in first if m.network in both])
+    ratio = pairs[:, 1] / pairs[:, 0]
+    return {
+        "spearman": spearman(pairs[:, 0], pairs[:, 1]),
+        "median_rel_diff": float(np.median(np.abs(ratio - 1))),
+    }
+
+
+def _say(campaign: str, elapsed_s: float) -> None:
+    print(f"\r{campaign}: {elapsed_s:.0f} s  ", end="", file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.kernels", description=__doc__)
+    parser.add_argument("--case", nargs="+", default=CASES, help="DEVICE:SPACE, such as cpu1:nb201")
+    parser.add_argument("--holdout", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--stores", type=Path, help="a folder that keeps what was measured")
+    parser.add_argument("--no-plan", action="store_true", help="leave the whole space's plan out")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args(argv)
+    summary: dict[str, Any] = {"published": PUBLISHED}
+    rows: list[Mapping[str, Any]] = []
+    for name in given.case:
+        device, _, searched = name.partition(":")
+        with TemporaryDirectory() as scratch:
+            folder = Path(scratch) if given.stores is None else given.stores / name
+            folder.mkdir(parents=True, exist_ok=True)
+            found, own = case(device, searched, given.holdout, given.seed, folder)
+        summary[name] = found
+        rows += own
+        _say(name, 0.0)
+        print(json.dumps(found), file=sys.stderr, flush=True)
+    if not given.no_plan:
+        with TemporaryDirectory() as folder:
+            summary["whole_space"] = whole_space(Path(folder))
+    report.finish("kernels", rows, summary, given.json)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

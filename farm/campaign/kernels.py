@@ -1,0 +1,69 @@
+"""Which kernels a campaign times before its networks, where, and what it says of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from farm.core.values import KERNEL, DeviceFacts, Network
+from farm.prediction.selection import candidates
+from farm.spaces.base import SearchSpace
+from farm.store import Plan, Store
+
+FOR_EACH_NETWORK = 12
+"""Kernels that are timed for each network that a campaign asks for, at most: they take about as
+long as the network, and tell more."""
+
+_PLANNED = 300
+"""Candidates that are planned to see which kernels a space has: of NAS-Bench-201's and FBNet's so
+many call all but the rarest, whose times are predicted."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """networks: of one kernel each, to be timed. said: to a person, a sentence, or nothing."""
+
+    networks: tuple[Network, ...]
+    said: str = ""
+
+
+def most(budget: int, holdout: int) -> int:
+    """How many kernels a campaign of so many networks may time on a device."""
+    return FOR_EACH_NETWORK * (budget + holdout)
+
+
+def wanted(
+    store: Store, plan: Plan, searched: SearchSpace, facts: DeviceFacts, batch: int
+) -> Wanted:
+    """What a campaign asks a device for, besides networks: what was timed there as it is now, and
+    as it is compiled now, is not timed again."""
+    reason = _none_on(facts)
+    if reason:
+        return Wanted((), f"{facts.device} is asked for networks alone: {reason}")
+    from farm.prediction.kernel_times import calls, chosen, entries, timed
+
+    networks = candidates(plan, searched)[:_PLANNED]
+    called = calls(store, plan.space, networks, batch)
+    if not called.definitions:
+        return Wanted((), f"{facts.device} is asked for networks alone: none could be planned")
+    known = timed(store, facts, called.definitions)
+    codes = chosen(called, known, plan.kernels)
+    if not codes:
+        return Wanted((), f"{facts.device}: the times of its kernels are in the store")
+    store.keep_kernels(called.definitions)
+    ones = [Network(KERNEL, code) for code in codes]
+    total = len(called.definitions)
+    which = f"{len(codes)} kernels" if len(codes) == total else f"{len(codes)} of {total} kernels"
+    first = f"{facts.device} begins with {which}, which {searched.name}'s networks are made of"
+    once = [network for network in entries(called) if network.code not in known]
+    return Wanted((*once, *ones), first)
+
+
+def _none_on(facts: DeviceFacts) -> str | None:
+    """Why kernels cannot be timed on a device."""
+    from farm.compile.cuda import is_cuda
+
+    if facts.target is None:
+        return "nothing is compiled for it, so it runs no kernels"
+    if is_cuda(facts.target):
+        return "a GPU's kernels are not divided up before they are compiled"
+    return None

@@ -1,0 +1,335 @@
+"""Networks as sums of kernel times: which kernels they call, and what these take on a device.
+
+The sum is known without measuring a network; `predictors.models.kernel_sum` corrects it by those
+that were measured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from farm.compile import alone
+from farm.compile.costs import features, work_of
+from farm.core.errors import BuildError, StoreError
+from farm.core.values import KERNEL, DeviceFacts, Network, digest
+from farm.measurement.record import Measurement
+from farm.spaces import SPACES, space
+from farm.spaces.base import SearchSpace
+from farm.store import Store
+from predictors import FloatArray
+
+ENTRIES = 3
+"""Kernels, the ones with the least to do, that are called a single time as well: what that takes
+longer is what a network pays once."""
+
+_LEAST_STD = 0.005
+"""Relative; of a kernel's time in a network, where its interval is narrower."""
+
+_FEWEST_TO_PREDICT = 8
+"""Timed kernels from which others are predicted."""
+
+_MANY = 100
+"""Networks from which on planning is spread over processes, which take a second to start."""
+
+
+@dataclass(frozen=True, eq=False)
+class Calls:
+    """counts: (N, K), how often each network calls each of the K kernels, NaN for a network that
+    cannot be planned. definitions: of the kernels, by code, in the order of the columns."""
+
+    definitions: Mapping[str, str]
+    counts: FloatArray
+
+
+@dataclass(frozen=True)
+class KernelTime:
+    """A kernel on a device. std: of the time's logarithm. measured: or else predicted."""
+
+    latency_s: float
+    std: float
+    measured: bool
+
+
+@dataclass(frozen=True, eq=False)
+class KernelTimes:
+    """Of a device. entry_s: what a network takes besides its kernels, and a standard deviation.
+
+    device_s: what measuring them took.
+    """
+
+    times: Mapping[str, KernelTime]
+    entry_s: tuple[float, float]
+    device_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class KernelSum:
+    """latency_s: (N,), NaN where not known. uncertainty: (N, K + 1), what each kernel's and the
+    entry's uncertain time makes of it, relative, one standard deviation."""
+
+    latency_s: FloatArray
+    uncertainty: FloatArray
+
+
+def calls(store: Store, name: str, networks: Sequence[Network], batch: int) -> Calls:
+    """Which kernels networks of a search space call: as the store has it, else planned now, and
+    kept. 12 ms of a core for a network."""
+    planner = _planner()
+    known = store.calls(planner, batch, networks)
+    missing = [n for n in dict.fromkeys(networks) if n not in known]
+    if missing:
+        definitions, found = _planned(store, name, missing, batch)
+        if store.can_write:
+            store.keep_kernels(definitions)
+            store.keep_calls(planner, batch, found)
+        known |= found
+    else:
+        definitions = {}
+    codes = list(dict.fromkeys(code for counts in known.values() for code in counts))
+    column = {code: i for i, code in enumerate(codes)}
+    counts = np.zeros((len(networks), len(codes)))
+    for row, network in enumerate(networks):
+        if network not in known:
+            counts[row] = np.nan
+        for code, n in known.get(network, {}).items():
+            counts[row, column[code]] = n
+    kept = store.kernels() if set(codes) - set(definitions) else {}
+    return Calls({code: definitions.get(code) or kept[code] for code in codes}, counts)
+
+
+def times(
+    store: Store,
+    facts: DeviceFacts,
+    wanted: Mapping[str, str],
+    only: Collection[str] | None = None,
+) -> KernelTimes | None:
+    """What kernels take on a device, as it is now and as they are compiled now; those that were
+    never timed are predicted. None where too few were.
+
+    wanted: definitions by code. only: codes of the times to use; None for all.
+    """
+    measured = _measured(store, facts)
+    if not measured or facts.target is None:
+        return None
+    kept = {**store.kernels(), **wanted}
+    timed: dict[str, KernelTime] = {}
+    once: dict[str, float] = {}
+    for network, m in measured.items():
+        if only is not None and not alone.is_once(network) and network.code not in only:
+            continue
+        if not _holds(m, facts, kept):
+            continue
+        kernel = alone.defined(kept[alone.kernel_code(network)])
+        if alone.is_once(network):
+            once[alone.kernel_code(network)] = m.latency_s
+        else:
+            std = max(_LEAST_STD, m.half_width / 1.96)
+            timed[network.code] = KernelTime(m.latency_s / alone.calls_in(kernel), std, True)
+    if not timed:
+        return None
+    unknown = [code for code in wanted if code not in timed]
+    found = timed | _predicted(timed, kept, unknown)
+    device_s = sum(m.device_s for m in measured.values())
+    return KernelTimes(found, _entry(timed, once), device_s)
+
+
+def sums(called: Calls, known: KernelTimes) -> KernelSum:
+    """The sum for each network."""
+    each = [known.times.get(code) for code in called.definitions]
+    time_s = np.array([np.nan if t is None else t.latency_s for t in each])
+    std = np.array([np.nan if t is None else t.std for t in each])
+    spent_s = np.where(called.counts == 0, 0.0, called.counts * time_s)
+    entry_s, entry_std_s = known.entry_s
+    latency_s = spent_s.sum(axis=1) + entry_s
+    parts = np.where(called.counts == 0, 0.0, spent_s * std)
+    parts = np.column_stack([parts, np.full(len(parts), entry_std_s)])
+    return KernelSum(latency_s, parts / latency_s[:, None])
+
+
+def kernel_sums(
+    store: Store, device: str, networks: Sequence[Network], batch: int
+) -> KernelSum | None:
+    """The sums of networks of one search space on a device; None where none of its kernels was
+    ever timed as it is now."""
+    seen = store.facts(device)
+    if not networks or not seen or not _measured(store, seen[-1]):
+        return None
+    called = calls(store, networks[0].space, networks, batch)
+    known = times(store, seen[-1], called.definitions)
+    return None if known is None else sums(called, known)
+
+
+def chosen(called: Calls, known: Collection[str], most: int) -> list[str]:
+    """Codes of the kernels to time, at most so many, those that most of the networks' time goes
+    into first. known: codes that need no timing."""
+    counts = np.nan_to_num(called.counts).sum(axis=0)
+    work = np.array([work_of(alone.defined(text)) for text in called.definitions.values()])
+    # What does next to nothing still takes the time of a call.
+    weight = counts * (work + np.median(work)) if len(work) else counts
+    codes = np.array(list(called.definitions))[np.argsort(-weight, kind="stable")]
+    return [str(code) for code in codes[:most] if code not in known]
+
+
+def entries(called: Calls) -> list[Network]:
+    """The kernels with the least to do, called once."""
+    work = {code: work_of(alone.defined(text)) for code, text in called.definitions.items()}
+    least = sorted(work, key=lambda code: (work[code], code))[:ENTRIES]
+    return [Network(KERNEL, code + alone.ONCE) for code in least]
+
+
+def timed(store: Store, facts: DeviceFacts, definitions: Mapping[str, str]) -> set[str]:
+    """Which of some kernels need no timing on a device: codes, also of those called once."""
+    kept = {**store.kernels(), **definitions}
+    return {n.code for n, m in _measured(store, facts).items() if _holds(m, facts, kept)}
+
+
+def _measured(store: Store, facts: DeviceFacts) -> dict[Network, Measurement]:
+    """The newest of each kernel that holds on the device as it is."""
+    found = store.as_now(store.measurements(device=facts.device, purpose=KERNEL))
+    return {m.network: m for m in found}
+
+
+def _holds(m: Measurement, facts: DeviceFacts, definitions: Mapping[str, str]) -> bool:
+    """Whether a kernel would be compiled for a device as it was when it was timed."""
+    kernel = alone.defined(definitions[alone.kernel_code(m.network)])
+    return m.build_key == alone.key(kernel, facts.target or "", alone.is_once(m.network))
+
+
+def _entry(timed: Mapping[str, KernelTime], once: Mapping[str, float]) -> tuple[float, float]:
+    """Where nothing tells: about as much as the least kernel."""
+    longer_s = [once[code] - timed[code].latency_s for code in once if code in timed]
+    if not longer_s:
+        least_s = min(t.latency_s for t in timed.values())
+        return least_s, least_s
+    middle_s = max(0.0, float(np.median(longer_s)))
+    return middle_s, max(0.1 * middle_s, float(np.std(longer_s)))
+
+
+def _predicted(
+    timed: Mapping[str, KernelTime], definitions: Mapping[str, str], unknown: Sequence[str]
+) -> dict[str, KernelTime]:
+    if not unknown or len(timed) < _FEWEST_TO_PREDICT:
+        return {}
+    from predictors.models.kernel_times import predicted
+
+    known, wanted = (
+        np.array([features(alone.defined(definitions[code])) for code in codes])
+        for codes in (timed, unknown)
+    )
+    found = predicted(known, np.array([t.latency_s for t in timed.values()]), wanted)
+    pairs = zip(found.latency_s, found.std, strict=True)
+    return {
+        code: KernelTime(float(s), float(std), False)
+        for code, (s, std) in zip(unknown, pairs, strict=True)
+    }
+
+
+_Planned = tuple[dict[str, str], dict[Network, dict[str, int]]]
+
+
+def _planned(store: Store, name: str, networks: Sequence[Network], batch: int) -> _Planned:
+    """Definitions of kernels, and how often each network that can be planned calls each."""
+    twins = _twins(space(name, store.models), networks)
+    definitions, found = _planned_once(store, name, list(twins), batch)
+    return definitions, {
+        network: found[first] for first, same in twins.items() if first in found for network in same
+    }
+
+
+def _twins(searched: SearchSpace, networks: Sequence[Network]) -> dict[Network, list[Network]]:
+    """Networks with the same graph, by the first of them: 6,864 of NAS-Bench-201's differ."""
+    graph = getattr(searched, "graph", None)
+    if graph is None or len(networks) < _MANY:
+        return {network: [network] for network in networks}
+    by_graph: dict[Any, list[Network]] = {}
+    for network in networks:
+        by_graph.setdefault(graph(network), []).append(network)
+    return {same[0]: same for same in by_graph.values()}
+
+
+def _planned_once(store: Store, name: str, networks: Sequence[Network], batch: int) -> _Planned:
+    if len(networks) < _MANY or name not in SPACES:
+        return plan_networks(store.models, networks, batch)
+    workers = len(os.sched_getaffinity(0))
+    command = [sys.executable, "-m", "farm.prediction.kernel_times"]
+    running = []
+    for part in (networks[i::workers] for i in range(workers)):
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdin is not None
+        process.stdin.write(json.dumps([batch, [n.id for n in part]]))
+        process.stdin.close()
+        running.append(process)
+    definitions: dict[str, str] = {}
+    found: dict[Network, dict[str, int]] = {}
+    for process in running:
+        assert process.stdout is not None
+        said = process.stdout.read()
+        if process.wait() != 0:
+            raise StoreError("planning networks failed in a process of its own; see above")
+        own, counts = json.loads(said)
+        definitions |= own
+        found |= {Network.from_id(id): dict(c) for id, c in counts.items()}
+    return definitions, found
+
+
+def plan_networks(
+    models: Mapping[str, bytes] | None, networks: Sequence[Network], batch: int
+) -> _Planned:
+    """As `_planned`, here."""
+    from farm.spaces.batch import with_batch
+
+    definitions: dict[str, str] = {}
+    codes: dict[alone.Kernel, str] = {}
+    found = {}
+    for network in networks:
+        try:
+            model = with_batch(space(network.space, models).model(network), batch)
+            kernels = Counter(alone.calls_of(model))
+        except BuildError:
+            continue  # it says so itself when it is built
+        for kernel in kernels:
+            if kernel not in codes:
+                codes[kernel] = alone.name_of(kernel)
+                definitions[codes[kernel]] = alone.definition(kernel)
+        counts = Counter[str]()
+        for kernel, n in kernels.items():
+            counts[codes[kernel]] += n
+        found[network] = dict(counts)
+    return definitions, found
+
+
+@cache
+def _planner() -> str:
+    """16 hex digits for everything that says which kernels a network calls."""
+    root = Path(__file__).parent.parent
+    names = ("fuse", "graph", "groups", "prepare", "alone")
+    files = [
+        *(root / "compile" / f"{n}.py" for n in names),
+        *sorted((root / "spaces").rglob("*.py")),
+    ]
+    return digest([sha256(path.read_bytes()).hexdigest() for path in files])[:16]
+
+
+def _work() -> None:
+    """A process that plans: networks on stdin, what they call on stdout."""
+    batch, ids = json.load(sys.stdin)
+    definitions, found = plan_networks(None, [Network.from_id(id) for id in ids], batch)
+    json.dump([definitions, {n.id: counts for n, counts in found.items()}], sys.stdout)
+
+
+if __name__ == "__main__":
+    _work()

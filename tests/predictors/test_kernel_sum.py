@@ -1,0 +1,64 @@
+"""Sums of kernel times as predictors: what they know before any network, and what networks add."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from predictors import Observations
+from predictors.models import kernel_times
+from predictors.models.kernel_sum import KernelSumGP
+
+
+def device(seed: int, kernels: int = 20, networks: int = 60):
+    """Kernel times that are known to some per cent, networks made of them, and their latencies, 5 %
+    above their sums."""
+    rng = np.random.default_rng(seed)
+    time_s = 10 ** rng.uniform(-6, -4, kernels)
+    counts = rng.integers(0, 4, (networks, kernels)).astype(float)
+    std = np.full(kernels, 0.02)
+    told_s = time_s * np.exp(std * rng.standard_normal(kernels))
+    latency_s = 1.05 * counts @ time_s * np.exp(0.003 * rng.standard_normal(networks))
+    sum_s = counts @ told_s
+    uncertainty = counts * told_s * std / sum_s[:, None]
+    return KernelSumGP.over(sum_s, uncertainty, counts[:, :5]), latency_s
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_few_networks_take_the_level_out(seed):
+    model, latency_s = device(seed)
+    errors, widths = [], []
+    for n in (0, 2, 8):
+        seen = Observations.of_one("d", model.features[:n], latency_s[:n])
+        posterior = model.fit(seen).posterior(model.features[10:], "d")
+        low_s, high_s = posterior.interval_s()
+        errors.append(np.median(np.abs(posterior.latency_s / latency_s[10:] - 1)))
+        widths.append(np.median((high_s - low_s) / posterior.latency_s))
+        inside = (low_s <= latency_s[10:]) & (latency_s[10:] <= high_s)
+        assert inside.mean() > 0.85
+    assert 0.03 < errors[0] < 0.07
+    assert errors[2] < 0.012
+    assert widths[0] > widths[1] > widths[2]
+
+
+def test_all_margins_are_those_of_the_joint_posterior():
+    model, latency_s = device(3)
+    fitted = model.fit(Observations.of_one("d", model.features[:5], latency_s[:5]))
+    margins, joint = (fitted.posterior(model.features[5:15], "d", both) for both in (False, True))
+    assert joint.covariance.shape == (10, 10)
+    np.testing.assert_allclose(joint.std, margins.std, rtol=1e-9)
+    np.testing.assert_allclose(joint.mean, margins.mean, rtol=1e-12)
+    np.testing.assert_allclose(np.diag(joint.covariance), margins.std**2, rtol=1e-9)
+
+
+def test_a_kernel_that_was_never_timed_has_a_time_and_an_interval():
+    rng = np.random.default_rng(0)
+    work, moved = 10 ** rng.uniform(3, 7, 60), 10 ** rng.uniform(3, 5, 60)
+    features = np.log(np.column_stack([work, moved]))
+    time_s = work / 2e10 + moved / 5e9 + 1e-7
+    found = kernel_times.predicted(features[:40], time_s[:40], features[40:])
+    errors = np.abs(np.log(time_s[40:]) - found.mean)
+    assert np.median(errors) < 0.1
+    assert (errors < 2.5 * found.std).mean() > 0.8
+    far = kernel_times.predicted(features[:40], time_s[:40], features[40:] + 20.0)
+    assert (far.std > found.std).all()

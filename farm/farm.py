@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from farm.campaign.loop import Campaign, Watch
+from farm.campaign.model_check import ModelCheck
 from farm.campaign.planning import Launch, planned
 from farm.campaign.query import barred, measure_network
 from farm.campaign.summary import Summary, summarise
@@ -144,6 +145,30 @@ class Farm:
             device = self.config.device(facts.device)
             return health(store, facts, device.spec, device.controls.tolerated)
 
+    def check_model(
+        self,
+        path: str | Path,
+        devices: Sequence[str] | None = None,
+        shape: str | None = None,
+        batch: int | None = None,
+    ) -> ModelCheck:
+        """What the farm sees in an .onnx file, and for which devices it compiles.
+
+        devices: names; all of cluster.yaml without them. shape, batch: see `hwl`. Nothing is
+        measured, and nothing stored but what was built.
+        Raises UnknownName, UsageError, NetworkSyntaxError and BuildError.
+        """
+        import onnx
+
+        from farm.campaign.model_check import check_model
+        from farm.spaces.onnx.files import import_file
+
+        names = list(self.config.devices) if devices is None else devices
+        chosen = [self.config.device(name) for name in names]
+        ((code, data),) = import_file(Path(path), Sizes(shape, batch)).items()
+        model = onnx.load_from_string(data)
+        return check_model(Network(ONNX, code), model, chosen, self._artifacts())
+
     def hwl(
         self,
         network: str,
@@ -184,7 +209,7 @@ class Farm:
             free = [device for device in wanted if device not in fresh]
             if free:
                 fresh |= self._measure(parsed, models, free, store, executor)
-            inputs = self._inputs(parsed, models or store.models)
+            inputs, remarks = self._of_file(parsed, models or store.models)
             entries = [
                 replace(
                     entry(device, fresh.get(device), cached[device]),
@@ -192,21 +217,24 @@ class Farm:
                 )
                 for device in references
             ]
-            return Encoding(parsed, tuple(entries), normalisation(store, references))
+            return Encoding(parsed, tuple(entries), normalisation(store, references), remarks)
 
-    def _inputs(
+    def _of_file(
         self, network: Network, models: Mapping[str, bytes]
-    ) -> dict[str, tuple[GivenInput, ...]]:
-        """What a network from a file is measured with on each reference; else nothing."""
+    ) -> tuple[dict[str, tuple[GivenInput, ...]], tuple[str, ...]]:
+        """What a network from a file is measured with on each reference, and what a person should
+        know of it; else nothing."""
         if network.space != ONNX:
-            return {}
+            return {}, ()
         from farm.spaces.onnx.files import OnnxFiles
+        from farm.spaces.onnx.remarks import remarks
 
         files = OnnxFiles(models)
-        return {
+        inputs = {
             device: files.inputs(network, self.config.device(device).spec.batch)
             for device in self.config.references
         }
+        return inputs, remarks(files.model(network))
 
     def _measure(
         self,

@@ -26,6 +26,19 @@ Config = Annotated[
 StoreFolder = Annotated[
     Path | None, typer.Option("--store", help="Folder of results, instead of the file's `store:`.")
 ]
+Shape = Annotated[
+    str | None,
+    typer.Option(
+        "--shape",
+        "--input-shape",
+        help="Sizes that an ONNX file leaves open: 1,3,224,224, or NAME=1x128 for an input of that "
+        "name, or NAME=128 for an axis.",
+    ),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option(help="Size of an ONNX file's open first axis; else each device's own."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 

@@ -17,8 +17,10 @@ from farm.campaign.summary import Summary
 from farm.cli import ending, plain, show
 from farm.cli.common import (
     CONFIG,
+    Batch,
     Config,
     Json,
+    Shape,
     StoreFolder,
     kept_words,
     print_result,
@@ -28,6 +30,7 @@ from farm.cli.common import (
 )
 from farm.cli.demo import demo_app
 from farm.cli.device import device_app
+from farm.cli.model import model_app
 from farm.cli.progress import watching
 from farm.cli.tuning import tune_app
 from farm.core.errors import FarmError
@@ -43,23 +46,11 @@ campaign_app = typer.Typer(help="Campaigns: list, show, resume, cancel.", no_arg
 app.add_typer(campaign_app, name="campaign")
 app.add_typer(device_app, name="device")
 app.add_typer(tune_app)
+app.add_typer(model_app)
 app.add_typer(demo_app)
 
 Executor = Annotated[
     str, typer.Option("--executor", help=f"What carries the work out: {', '.join(EXECUTORS)}.")
-]
-Shape = Annotated[
-    str | None,
-    typer.Option(
-        "--shape",
-        "--input-shape",
-        help="Sizes that an ONNX file leaves open: 1,3,224,224, or NAME=1x128 for an input of that "
-        "name, or NAME=128 for an axis.",
-    ),
-]
-Batch = Annotated[
-    int | None,
-    typer.Option(help="Size of an ONNX file's open first axis; else each device's own."),
 ]
 CampaignName = Annotated[str, typer.Argument(help="A campaign, such as c1, or `latest`.")]
 

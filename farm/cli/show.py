@@ -181,7 +181,8 @@ def encoding(e: Encoding) -> RenderableType:
     reasons = [Text(f"{r.device}: {r.reason}") for r in e.references if r.reason]
     networks = ", ".join(map(str, e.normalisation.networks))
     note = f"Version {e.normalisation.version}, fitted on {networks} networks."
-    return Group(_with_inputs(e), table, *reasons, Text(note, style="dim"))
+    remarks = [Text(f"Note: {remark}", style="yellow") for remark in e.remarks]
+    return Group(_with_inputs(e), *remarks, table, *reasons, Text(note, style="dim"))
 
 
 def _with_inputs(e: Encoding) -> str:

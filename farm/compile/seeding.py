@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
-from onnx import numpy_helper
 
 from farm.core.arguments import TYPES, dtype_name, weights
 from farm.core.errors import BuildError
 from farm.core.values import TensorSpec
+
+if TYPE_CHECKING:
+    import onnx
 
 _NARROW = {"int8": 128, "uint8": 256}
 """Images in bytes and quantised values: all of their range."""
@@ -164,6 +165,8 @@ def _table(
 
 
 def _constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    from onnx import numpy_helper
+
     found = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":

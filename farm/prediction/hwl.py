@@ -77,11 +77,15 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class Encoding:
-    """An HWL vector: R references in order. values: (R,), NaN where the mask is false."""
+    """An HWL vector: R references in order. values: (R,), NaN where the mask is false.
+
+    remarks: what a person should know of these latencies, in a sentence each.
+    """
 
     network: Network
     references: tuple[ReferenceLatency, ...]
     normalisation: Normalisation
+    remarks: tuple[str, ...] = ()
 
     @property
     def mask(self) -> tuple[bool, ...]:
@@ -109,6 +113,7 @@ class Encoding:
         return {
             "network": self.network.id,
             **_inputs_json(self.inputs),
+            **({"remarks": list(self.remarks)} if self.remarks else {}),
             "references": [
                 {
                     "device": r.device,

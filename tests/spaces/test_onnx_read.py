@@ -159,7 +159,20 @@ def test_a_file_of_2_gb_is_refused_unread(tmp_path) -> None:
     path = tmp_path / "model.onnx"
     with path.open("wb") as file:
         file.truncate(1 << 31)  # a hole: it takes no place
-    with pytest.raises(NetworkSyntaxError, match="it has 2147483648 bytes, but an ONNX file has"):
+    with pytest.raises(
+        NetworkSyntaxError, match="it has 2147483648 bytes, but a model with its weights"
+    ):
+        import_file(path)
+
+
+def test_weights_of_2_gb_beside_the_file_are_refused_unread(tmp_path) -> None:
+    path, made = tmp_path / "model.onnx", cnn()
+    tensor = made.graph.initializer[0]
+    onnx.external_data_helper.set_external_data(tensor, "weights", length=1 << 31)
+    tensor.dims[:] = [1 << 29]
+    tensor.ClearField("raw_data")
+    path.write_bytes(made.SerializeToString())
+    with pytest.raises(NetworkSyntaxError, match="bytes, but a model with its weights has less"):
         import_file(path)
 
 

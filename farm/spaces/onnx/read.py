@@ -19,8 +19,8 @@ from farm.spaces.onnx.export import IR_VERSION, OPSET
 from farm.spaces.onnx.shapes import Static, refuse_large, static_shapes
 from farm.spaces.sizes import AS_DECLARED, Sizes
 
-_FILE_BYTES = 1 << 31
-"""What protobuf can read."""
+_MODEL_BYTES = 1 << 31
+"""What protobuf can read; a file, and a model with weights that lie beside it."""
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
@@ -69,18 +69,15 @@ def node_label(node: NodeProto) -> str:
 
 def _load(path: Path) -> ModelProto:
     try:
-        size = path.stat().st_size
-        if size >= _FILE_BYTES:
-            raise NetworkSyntaxError(
-                f"it has {size} bytes, but an ONNX file has less than {_FILE_BYTES}; "
-                "export it with its weights in a file beside it"
-            )
+        _refuse_size(path.stat().st_size)
         with path.open("rb") as file:
             if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
                 raise NetworkSyntaxError(
                     "it is a Git LFS pointer, not the file itself; run `git lfs pull`"
                 )
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
+        _refuse_size(sum(map(_declared_bytes, model.graph.initializer)))
+        onnx.load_external_data_for_model(model, str(path.parent))
     except OSError as e:
         raise NetworkSyntaxError(f"it cannot be read: {e.strerror}") from e
     # ValidationError, ValueError: of external data that is missing or cut off.
@@ -94,6 +91,21 @@ def _load(path: Path) -> ModelProto:
     for tensor in model.graph.initializer:
         _fill_valueless(tensor)
     return _of_known_opset(model)
+
+
+def _refuse_size(size_bytes: int) -> None:
+    if size_bytes >= _MODEL_BYTES:
+        raise NetworkSyntaxError(
+            f"it has {size_bytes} bytes, but a model with its weights has less than "
+            f"{_MODEL_BYTES}, as onnx reads no more; export a smaller part of it"
+        )
+
+
+def _declared_bytes(tensor: TensorProto) -> int:
+    """What the values of a tensor take, wherever they are."""
+    kind = tensor.data_type or TensorProto.FLOAT
+    refuse_large(tensor.name, tensor.dims)
+    return int(prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize)
 
 
 def _fill_valueless(tensor: TensorProto) -> None:

@@ -176,6 +176,13 @@ def test_weights_of_2_gb_beside_the_file_are_refused_unread(tmp_path) -> None:
         import_file(path)
 
 
+def test_names_that_are_no_text_are_refused(tmp_path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(cnn().SerializeToString().replace(b"conv.w", b"conv.\xe2"))
+    with pytest.raises(NetworkSyntaxError, match="it is no valid ONNX model"):
+        import_file(path)
+
+
 def test_values_that_do_not_fill_their_shape_are_refused(normal) -> None:
     made = cnn()
     made.graph.initializer[0].raw_data = made.graph.initializer[0].raw_data[:-4]

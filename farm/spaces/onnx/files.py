@@ -110,6 +110,8 @@ def import_file(path: Path, sizes: Sizes = AS_DECLARED) -> dict[str, bytes]:
         model = normalise(read(path, sizes))
     except NetworkSyntaxError as e:
         raise NetworkSyntaxError(f"{path}: {e}") from e
+    except UnicodeDecodeError as e:  # protobuf reads names late
+        raise NetworkSyntaxError(f"{path}: it is no valid ONNX model: {e}") from e
     return {code_of(model): model.SerializeToString(deterministic=True)}
 
 

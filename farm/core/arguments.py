@@ -52,7 +52,9 @@ def weights(model: ModelProto) -> list[ValueInfoProto]:
 
 
 def dtype_name(elem_type: int) -> str:
-    """ONNX's number of a type as NumPy calls it; `unknown` for 0."""
-    from onnx import helper
+    """ONNX's number of a type as NumPy calls it; `unknown` for a number that is none."""
+    from onnx import TensorProto, helper
 
-    return str(helper.tensor_dtype_to_np_dtype(elem_type).name) if elem_type else "unknown"
+    if elem_type not in TensorProto.DataType.values() or not elem_type:
+        return "unknown"
+    return str(helper.tensor_dtype_to_np_dtype(elem_type).name)

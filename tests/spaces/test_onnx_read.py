@@ -6,6 +6,8 @@ from pathlib import Path
 
 import onnx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from farm.compile import oracle
@@ -174,6 +176,19 @@ def test_weights_of_2_gb_beside_the_file_are_refused_unread(tmp_path) -> None:
     path.write_bytes(made.SerializeToString())
     with pytest.raises(NetworkSyntaxError, match="bytes, but a model with its weights has less"):
         import_file(path)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(places=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1))
+def test_a_damaged_file_is_a_network_or_refused_in_one_line(tmp_path, places) -> None:
+    data = bytearray(cnn().SerializeToString())
+    for place, value in places:
+        data[place % len(data)] = value
+    (tmp_path / "model.onnx").write_bytes(data)
+    try:
+        assert len(import_file(tmp_path / "model.onnx")) == 1
+    except NetworkSyntaxError as error:
+        assert "\n" not in str(error)
 
 
 def test_names_that_are_no_text_are_refused(tmp_path) -> None:

@@ -103,9 +103,11 @@ def _refuse_size(size_bytes: int) -> None:
 
 def _declared_bytes(tensor: TensorProto) -> int:
     """What the values of a tensor take, wherever they are."""
-    kind = tensor.data_type or TensorProto.FLOAT
+    if tensor.data_type not in TensorProto.DataType.values() or not tensor.data_type:
+        raise NetworkSyntaxError(f"{tensor.name!r} has a type that ONNX does not know")
     refuse_large(tensor.name, tensor.dims)
-    return int(prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize)
+    item = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    return int(prod(tensor.dims) * item.itemsize)
 
 
 def _fill_valueless(tensor: TensorProto) -> None:
@@ -140,7 +142,7 @@ def _of_known_opset(model: ModelProto) -> ModelProto:
     try:
         return onnx.version_converter.convert_version(model, target)
     # Whatever the converter of an operator raises; ValueError: of protobuf, for 2 GB and more.
-    except (RuntimeError, ValueError) as e:
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as e:
         raise NetworkSyntaxError(
             f"its opset is {version}, {supported}, and onnx does not convert it to {target}: "
             f"{' '.join(str(e).split())}; export it anew"
@@ -163,16 +165,16 @@ def _written_out(model: ModelProto) -> ModelProto:
     replaced = sorted(op for op in used & _WRITTEN_OUT.keys() if opset >= _WRITTEN_OUT[op])
     if not replaced:
         return model
-    typed = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    typed.graph.value_info.extend(
-        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-        for tensor in model.graph.initializer
-    )
     names = [("", name) for name in replaced]
     try:
+        typed = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        typed.graph.value_info.extend(
+            onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            for tensor in model.graph.initializer
+        )
         made = onnx.inliner.inline_selected_functions(typed, names, inline_schema_functions=True)
-    # Of a type that is not known, and of protobuf.
-    except (RuntimeError, ValueError) as e:
+    # Of types that are not known or differ, and of protobuf.
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as e:
         raise _invalid(e) from e
     del made.graph.value_info[:]
     return made

@@ -151,6 +151,8 @@ def _check(draft: Draft) -> None:
                     "only networks of static shapes and known operators can be compiled"
                 )
     for name in draft.outputs:
+        if name not in draft.types:
+            raise NetworkSyntaxError(f"no node makes the output {name!r}; export the network anew")
         kind = dtype_name(draft.types[name].elem_type)
         if kind not in TYPES:
             raise NetworkSyntaxError(

@@ -105,8 +105,8 @@ def _scale_and_shift(draft: Draft, node: NodeProto) -> Iterator[NodeProto]:
     epsilon = {a.name: a.f for a in node.attribute}.get("epsilon", 1e-5)
     shape = (-1, *[1] * (len(draft.types[x].shape or ()) - 2))
     kind = gamma.dtype
-    # Of a variance only the shape counts, and that of a damaged file can be negative.
-    scale = (gamma / np.sqrt(np.abs(variance) + epsilon)).reshape(shape).astype(kind)
+    with np.errstate(all="ignore"):  # only shapes count, and those of a damaged file are right
+        scale = (gamma / np.sqrt(variance + epsilon)).reshape(shape).astype(kind)
     shift = (beta.reshape(shape) - mean.reshape(shape) * scale).astype(kind)
     out = node.output[0]
     draft.constants |= {f"{out}/scale": scale, f"{out}/shift": shift}

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
+from farm.core.errors import NetworkSyntaxError
 from farm.spaces.onnx.draft import Draft, domain_of
+from farm.spaces.onnx.read import node_label
 
 _Writer = Callable[[Draft, NodeProto], Iterator[NodeProto]]
 
@@ -88,6 +90,11 @@ def _dequantised(
 
 def _bias(draft: Draft, node: NodeProto, bias: str, read: Sequence[list[str]]) -> str:
     """The float bias of a sum of products, whose step is the product of theirs."""
+    if not draft.constants.keys() >= {bias, read[0][1], read[1][1]}:
+        raise NetworkSyntaxError(
+            f"{node_label(node)} has a bias, or scales, that are computed as it runs; "
+            "quantise the network with fixed ones"
+        )
     scale = draft.constants[read[0][1]] * draft.constants[read[1][1]]
     name = f"{_label(node)}/bias"
     draft.constants[name] = (draft.constants[bias] * scale).astype(np.float32)

@@ -24,7 +24,7 @@ def unrolled(node: NodeProto, constants: dict[str, Array], opset: int) -> list[N
 
     constants: what is known; constants of the branch or the body are added. opset: of all nodes.
     """
-    if node.op_type == "If" and node.input[0] in constants:
+    if node.op_type == "If" and _single(node.input[0], constants):
         chosen = "then_branch" if constants[node.input[0]].item() else "else_branch"
         graph = next(a.g for a in node.attribute if a.name == chosen)
         return list(_inlined(graph, f"{node.output[0]}/", {}, list(node.output), constants))
@@ -83,8 +83,7 @@ def _inlined(
 def _rounds(node: NodeProto, constants: dict[str, Array], opset: int) -> list[NodeProto] | None:
     """A loop, round after round."""
     count, condition, *carried = node.input
-    known = all(name in constants or not name for name in (count, condition))
-    if not known or not count:
+    if not _single(count, constants) or (condition and not _single(condition, constants)):
         return None
     rounds = int(constants[count].item())
     if condition and not constants[condition].item():
@@ -125,6 +124,11 @@ def _stacked(
         else:
             yield helper.make_node("Unsqueeze", [name, f"{output}/axis"], [row])
     yield helper.make_node("Concat", rows, [output], axis=0)
+
+
+def _single(name: str, constants: Mapping[str, Array]) -> bool:
+    """Whether a value is known, and a single one."""
+    return name in constants and constants[name].size == 1
 
 
 def _goes_on(body: GraphProto) -> bool:

@@ -85,6 +85,7 @@ def _fold_batch_norms(draft: Draft) -> None:
     nodes = []
     for node in draft.nodes:
         known = all(name in draft.constants for name in node.input[1:])
+        known = known and draft.shape_of(node.input[0]) is not None
         if node.op_type != "BatchNormalization" or not known:
             nodes.append(node)
             continue
@@ -103,7 +104,7 @@ def _scale_and_shift(draft: Draft, node: NodeProto) -> Iterator[NodeProto]:
     x, *parameters = node.input
     gamma, beta, mean, variance = (draft.constants[name] for name in parameters)
     epsilon = {a.name: a.f for a in node.attribute}.get("epsilon", 1e-5)
-    shape = (-1, *[1] * (len(draft.types[x].shape or ()) - 2))
+    shape = (-1, *[1] * (len(draft.shape_of(x) or ()) - 2))
     kind = gamma.dtype
     with np.errstate(all="ignore"):  # only shapes count, and those of a damaged file are right
         scale = (gamma / np.sqrt(variance + epsilon)).reshape(shape).astype(kind)

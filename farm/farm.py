@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.campaign.loop import Campaign, Watch
 from farm.campaign.model_check import ModelCheck
@@ -37,6 +37,9 @@ from farm.spaces.base import ONNX
 from farm.spaces.given import given_network
 from farm.spaces.sizes import Sizes
 from farm.store import Request, Store, StoredModels, StoreLock
+
+if TYPE_CHECKING:
+    from farm.prediction.prediction import Predictions
 
 EXECUTORS = ("ray", "inline")
 MEASURE = ("never", "missing", "always")
@@ -235,6 +238,22 @@ class Farm:
             for device in self.config.references
         }
         return inputs, remarks(files.model(network))
+
+    def predict(self, networks: Sequence[str], device: str, explain: bool = False) -> Predictions:
+        """What networks take on a device, as far as the store tells. Measures nothing.
+
+        networks: as `SPACE/CODE` or paths of .onnx files, which are kept in the store.
+        """
+        from farm.prediction.prediction import predict
+
+        chosen = self.config.device(device)
+        with self.store() as store:
+            parsed: list[Network] = []
+            for text in networks:
+                network, models = given_network(text, Sizes(), store.models)
+                store.models.keep(models)
+                parsed.append(network)
+            return predict(store, chosen, parsed, explain)
 
     def _measure(
         self,

@@ -171,9 +171,11 @@ class Dispatcher:
                 missing[found.build_key] = found
         for device, kernels in incomplete:
             # What is measured together is measured better: wait for the builds.
-            alike = [one for one in ready[device] if _is_kernel(one[0]) == kernels]
-            if sum(not _is_control(request) for request, _ in alike) < _group_size(kernels):
-                ready[device] = [one for one in ready[device] if one not in alike]
+            own = [one for one in ready[device] if not _is_control(one[0])]
+            alike = [one for one in own if _is_kernel(one[0]) == kernels]
+            if len(alike) < _group_size(kernels):
+                left = len(own) > len(alike)
+                ready[device] = [one for one in ready[device] if left and one not in alike]
         starts = next_starts(
             devices=self._places,
             ready={device: len(requests) for device, requests in ready.items()},

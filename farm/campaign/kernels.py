@@ -36,7 +36,7 @@ def wanted(
 ) -> Wanted:
     """What a campaign asks a device for, besides networks: what was timed there as it is now, and
     as it is compiled now, is not timed again."""
-    reason = _none_on(facts)
+    reason = none_on(facts)
     if reason:
         return Wanted((), f"{facts.device} is asked for networks alone: {reason}")
     from farm.prediction.kernel_times import calls, chosen, entries, timed
@@ -58,7 +58,7 @@ def wanted(
     return Wanted((*once, *ones), first)
 
 
-def _none_on(facts: DeviceFacts) -> str | None:
+def none_on(facts: DeviceFacts) -> str | None:
     """Why kernels cannot be timed on a device."""
     from farm.compile.cuda import is_cuda
 

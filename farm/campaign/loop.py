@@ -155,7 +155,7 @@ class Campaign:
         chosen = self._asked["learn"]
         more = min(CHOOSE_AHEAD, self.plan.budget - len(chosen))
         if more > 0 and self._waiting(chosen) <= CHOOSE_AHEAD // 2:
-            self._ask(self._chooser.choose(list(chosen), more), "learn")
+            self._ask(self._chooser.choose(list(chosen), more, self._by_kernels), "learn")
 
     def _ask_for_kernels(self) -> None:
         """Ask each device for the times that it lacks; they are measured before its networks."""
@@ -165,6 +165,13 @@ class Campaign:
             found = kernels.wanted(self._store, self.plan, self._searched, facts, spec.batch)
             self._store.add_requests(self.name, found.networks, [device], KERNEL)
             self._events += [found.said] if found.said else []
+
+    @property
+    def _by_kernels(self) -> bool:
+        """Whether all devices are asked for kernels first."""
+        return self.plan.kernels > 0 and all(
+            kernels.none_on(self._facts[device]) is None for device in self.plan.devices
+        )
 
     def _waiting(self, networks: Collection[Network]) -> int:
         """How many of the networks some device that is trusted has yet to measure."""

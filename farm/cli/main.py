@@ -31,6 +31,7 @@ from farm.cli.common import (
 from farm.cli.demo import demo_app
 from farm.cli.device import device_app
 from farm.cli.model import model_app
+from farm.cli.predict import predict_app
 from farm.cli.progress import watching
 from farm.cli.tuning import tune_app
 from farm.core.errors import FarmError
@@ -48,6 +49,7 @@ app.add_typer(device_app, name="device")
 app.add_typer(tune_app)
 app.add_typer(model_app)
 app.add_typer(demo_app)
+app.add_typer(predict_app)
 
 Executor = Annotated[
     str, typer.Option("--executor", help=f"What carries the work out: {', '.join(EXECUTORS)}.")

@@ -119,9 +119,9 @@ def predictions(s: Summary, plot: Path | None, resume: str) -> RenderableType:
         for p in sorted(judgement.predictions, key=lambda p: p.measured_s):
             table.add_row(
                 p.network.code,
-                _ms(p.measured_s),
-                _ms(p.predicted_s),
-                f"{_ms(p.low_s)} to {_ms(p.high_s)}",
+                ms(p.measured_s),
+                ms(p.predicted_s),
+                f"{ms(p.low_s)} to {ms(p.high_s)}",
                 f"{p.predicted_s / p.measured_s - 1:+.0%}",
             )
         parts.append(table)
@@ -174,8 +174,8 @@ def encoding(e: Encoding) -> RenderableType:
         if r.latency_s is None or r.low_s is None or r.high_s is None:
             table.add_row(r.device, "–", "", "missing", "0", "", "–")
             continue
-        interval = f"{_ms(r.low_s)} to {_ms(r.high_s)} ms"
-        latency = f"{_ms(r.latency_s)} ms"
+        interval = f"{ms(r.low_s)} to {ms(r.high_s)} ms"
+        latency = f"{ms(r.latency_s)} ms"
         row = (latency, interval, r.source, str(r.samples), r.verdict, f"{value:+.3f}")
         table.add_row(r.device, *row, style="yellow" if r.verdict in NOT_LEFT_ALONE else "")
     reasons = [Text(f"{r.device}: {r.reason}") for r in e.references if r.reason]
@@ -249,7 +249,7 @@ def added_table(added: Added) -> RenderableType:
     rows = _facts_rows(added.facts)
     if added.certificate is not None:
         known_s = added.certificate["latency_s"][KNOWN.id]
-        rows["known network"] = f"{_ms(known_s)} ms, the right output"
+        rows["known network"] = f"{ms(known_s)} ms, the right output"
     head = f"{added.device.name} is in the farm, {duration(added.wall_s)} after it was asked for."
     return Group(head, _pairs(rows))
 
@@ -401,5 +401,6 @@ def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _ms(seconds: float) -> str:
+def ms(seconds: float) -> str:
+    """Milliseconds for a person."""
     return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{seconds * 1e3:.0f}"

@@ -37,6 +37,10 @@ longer is what a network pays once."""
 _LEAST_STD = 0.005
 """Relative; of a kernel's time in a network, where its interval is narrower."""
 
+_CALL_SHARE = 0.5
+"""Of the entry, what a call may take longer in a network than among its like: a tenth of a
+microsecond, by which networks of kernels of a few microseconds were off."""
+
 _FEWEST_TO_PREDICT = 8
 """Timed kernels from which others are predicted."""
 
@@ -76,8 +80,8 @@ class KernelTimes:
 
 @dataclass(frozen=True, eq=False)
 class KernelSum:
-    """latency_s: (N,), NaN where not known. uncertainty: (N, K + 1), what each kernel's and the
-    entry's uncertain time makes of it, relative, one standard deviation."""
+    """latency_s: (N,), NaN where not known. uncertainty: (N, K + 2), what is uncertain makes of it,
+    relative, one standard deviation: each kernel's time, the entry's, and that of a call."""
 
     latency_s: FloatArray
     uncertainty: FloatArray
@@ -152,9 +156,10 @@ def sums(called: Calls, known: KernelTimes) -> KernelSum:
     std = np.array([np.nan if t is None else t.std for t in each])
     spent_s = np.where(called.counts == 0, 0.0, called.counts * time_s)
     entry_s, entry_std_s = known.entry_s
+    call_std_s = _CALL_SHARE * entry_s * called.counts.sum(axis=1)
     latency_s = spent_s.sum(axis=1) + entry_s
     parts = np.where(called.counts == 0, 0.0, spent_s * std)
-    parts = np.column_stack([parts, np.full(len(parts), entry_std_s)])
+    parts = np.column_stack([parts, np.full(len(parts), entry_std_s), call_std_s])
     return KernelSum(latency_s, parts / latency_s[:, None])
 
 

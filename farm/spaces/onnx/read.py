@@ -63,8 +63,9 @@ def _fixed(source: ValueInfoProto, static: Static) -> ValueInfoProto:
 
 def node_label(node: NodeProto) -> str:
     """How errors name a node: by its name, else by what it makes, with its operator."""
-    operator = ".".join(filter(None, [node.domain, node.op_type]))
-    return f"node {(node.name or ''.join(node.output[:1]))!r} ({operator})"
+    # What is no text comes as bytes.
+    operator = ".".join(str(part) for part in (node.domain, node.op_type) if part)
+    return f"node {(node.name or ''.join(map(str, node.output[:1])))!r} ({operator})"
 
 
 def _load(path: Path) -> ModelProto:

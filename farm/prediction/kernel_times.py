@@ -37,6 +37,9 @@ longer is what a network pays once."""
 _LEAST_STD = 0.005
 """Relative; of a kernel's time in a network, where its interval is narrower."""
 
+_ENTRY_SHARE = 0.3
+"""Of the entry, one standard deviation: it is longer the more weights a network has."""
+
 _CALL_SHARE = 0.5
 """Of the entry, what a call may take longer in a network than among its like: a tenth of a
 microsecond, by which networks of kernels of a few microseconds were off."""
@@ -219,7 +222,7 @@ def _entry(timed: Mapping[str, KernelTime], once: Mapping[str, float]) -> tuple[
         least_s = min(t.latency_s for t in timed.values())
         return least_s, least_s
     middle_s = max(0.0, float(np.median(longer_s)))
-    return middle_s, max(0.1 * middle_s, float(np.std(longer_s)))
+    return middle_s, max(_ENTRY_SHARE * middle_s, float(np.std(longer_s)))
 
 
 def _predicted(

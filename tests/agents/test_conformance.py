@@ -13,6 +13,10 @@ import pytest
 from pydantic import ValidationError
 
 from agents import agent_class
+from farm.campaign.kernels import none_on
+from farm.compile import alone
+from farm.compile.artifacts import ArtifactStore
+from farm.compile.kernel_cache import KernelCache
 from farm.core.errors import (
     BadArtifact,
     DeviceError,
@@ -32,6 +36,7 @@ from tests.agents.conftest import (
     misbehaving_like,
 )
 from tests.agents.cuda_stand_in import driver_here
+from tests.compile import test_alone as alone_tests
 
 FAULTS: dict[str, type[DeviceError]] = {
     "artifact": BadArtifact,
@@ -153,6 +158,10 @@ QUICK = (cpu, fake, replay)
 """Those that `make quick` has time for: no emulator, estimator or server starts for them."""
 
 
+RUN_KERNELS = ("cpu", "insn-clock", "qemu-pi", "ssh")
+"""Those whose networks are made of kernels that can be timed alone."""
+
+
 FAULTS_OF = {replay: ("hang",), vela: ("hang",), zigzag: ("hang",)}
 """What can go wrong with a kind that runs no network: it takes no artifact, and nothing of the
 network crashes, ends its runner or computes something else. (An estimator that is killed is a lost
@@ -189,6 +198,20 @@ def children(request: pytest.FixtureRequest) -> Iterator[set[int]]:
     yield {process.pid for process in before}
     _, alive = psutil.wait_procs(now() - before, timeout=5)
     assert not alive
+
+
+def test_it_times_a_kernel_or_runs_none(case, quick, tmp_path):
+    with case.agent as agent:
+        facts = agent.facts()
+        if case.kind not in RUN_KERNELS:
+            assert none_on(facts)
+            return
+        assert none_on(facts) is None
+        built = alone.artifact(
+            alone_tests.CONV, facts.target, ArtifactStore(tmp_path), KernelCache(tmp_path / "k")
+        )
+        found = measure_one(agent, alone.network_of(alone_tests.CONV), built, quick.of_kernels())
+    assert 0 < found.latency_s < 1
 
 
 def test_facts_are_of_the_device_and_stay(case):

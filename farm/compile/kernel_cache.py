@@ -28,7 +28,14 @@ DEFAULT_BOUND_BYTES = 2 << 30
 _OBJECT = "kernel.o"
 _SOURCES = (
     *("codegen", "generic.py", "groups.py", "lower.py", "target.py"),
-    *("decompose.py", "definitions.py", "fourier.py", "operator_parts.py"),
+    *(
+        "decompose.py",
+        "definitions.py",
+        "fourier.py",
+        "functions.py",
+        "operations.py",
+        "operator_parts.py",
+    ),
     *("resampling.py", "resize.py"),
 )
 """What of this package decides how a kernel is written."""

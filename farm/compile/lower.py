@@ -13,12 +13,14 @@ from typing import Any
 os.environ.setdefault("TVM_BIND_THREADS", "0")
 os.environ.setdefault("TVM_NUM_THREADS", "1")
 
+import numpy as np
 import onnx
 import tvm
 from tvm import relax, tirx
 from tvm.relax.frontend.onnx import from_onnx
 from tvm.relax.frontend.onnx.onnx_frontend import _get_convert_map
 
+from farm.compile import functions, operations
 from farm.compile.codegen import kernel as write_kernel
 from farm.compile.decompose import rewritten, written_out
 from farm.compile.generic import GenericRule
@@ -27,6 +29,8 @@ from farm.compile.kernel_cache import Buffer, Kernel, Step
 from farm.compile.target import Isa
 from farm.core.errors import BuildError
 
+functions.register()
+
 
 def build(kernel: Group | Operation, name: str, target: Any, isa: Isa) -> Kernel:
     """The kernel for a resolved target; its symbols start with `name`. Raises BuildError."""
@@ -34,16 +38,41 @@ def build(kernel: Group | Operation, name: str, target: Any, isa: Isa) -> Kernel
         function = write_kernel(kernel, isa).with_attr("global_symbol", name)
         arguments = tuple(range(len(kernel.operands) + 1))
         return Kernel(_code(_written({name: function}, target)), (Step(name, arguments),))
+    direct = _direct(kernel, name, target, isa)
+    if direct is not None:
+        return direct
     module = _imported(kernel, target, isa)
     read = _Steps(kernel, module["main"])
     symbols = {step.symbol: f"{name}_{step.symbol}" for step in read.steps}
-    functions = {
+    scheduled = {
         symbol: module[function].with_attr("global_symbol", symbol)
         for function, symbol in symbols.items()
     }
     steps = tuple(Step(symbols[step.symbol], step.arguments) for step in read.steps)
-    module = tirx.build(tvm.IRModule(functions), target=target)
+    module = tirx.build(tvm.IRModule(scheduled), target=target)
     return Kernel(_code(module), steps, tuple(read.buffers))
+
+
+def _direct(operation: Operation, name: str, target: Any, isa: Isa) -> Kernel | None:
+    """The kernel of an operation that we write ourselves."""
+    model = onnx.load_model_from_string(operation.model)
+    written = operations.written(model, isa)
+    if written is None:
+        return None
+    known = operations.constants(model)
+    given = [value.name for value in model.graph.input]
+    numbers, buffers = {value: i for i, value in enumerate(given)}, []
+    for value, data in known.items():
+        buffers.append(_constant(data))
+        numbers[value] = operation.operands + len(buffers)
+    read = [numbers[value] for value in model.graph.node[0].input if value]
+    code = _code(_written({name: written.with_attr("global_symbol", name)}, target))
+    return Kernel(code, (Step(name, (*read, operation.operands)),), tuple(buffers))
+
+
+def _constant(values: np.ndarray) -> Buffer:
+    data = base64.b64encode(values.tobytes()).decode()
+    return Buffer(values.shape, values.dtype.name, data)
 
 
 def _written(functions: dict[str, Any], target: Any) -> Any:
@@ -157,9 +186,7 @@ class _Steps:
 
     def _argument(self, argument: Any) -> int:
         if isinstance(argument, tvm.ir.expr.Constant):
-            values = argument.value.numpy()
-            data = base64.b64encode(values.tobytes()).decode()
-            return self._buffer(Buffer(values.shape, values.dtype.name, data))
+            return self._buffer(_constant(argument.value.numpy()))
         return int(self.numbers[argument])
 
     def _buffer(self, buffer: Buffer) -> int:

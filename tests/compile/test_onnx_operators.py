@@ -16,6 +16,33 @@ node = helper.make_node
 ONES = np.ones(8, np.float32)
 
 
+RNG = np.random.default_rng(0)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def matrices() -> ModelProto:
+    """Products of one matrix with many, of many with many, and of a few rows with a transposed."""
+    nodes = [
+        node("MatMul", ["x", "w"], ["a"]),
+        node("Transpose", ["a"], ["t"], perm=[0, 2, 1]),
+        node("MatMul", ["a", "t"], ["b"]),
+        node("Reshape", ["b", "flat"], ["c"]),
+        node("Gemm", ["c", "v", "u"], ["y"], transB=1),
+    ]
+    weights = {"w": normal(20, 35), "v": normal(7, 29), "u": normal(7), "flat": np.array([-1, 29])}
+    return model(nodes, weights, (2, 29, 20))
+
+
+def functions() -> ModelProto:
+    """What is made of exponentials, on vectors and on what is left of them."""
+    names = ["Sigmoid", "Tanh", "Erf", "Exp", "Gelu"]
+    nodes = [node(name, ["x"], [name]) for name in names]
+    return model([*nodes, node("Sum", names, ["y"])], {}, (3, 37), 20)
+
+
 def group_norm() -> ModelProto:
     """Of opset 21, after a value that has to be inferred."""
     nodes = [
@@ -33,6 +60,8 @@ CASES = {
         (1, 8),
     ),
     "GroupNormalization": group_norm(),
+    "matrices": matrices(),
+    "functions": functions(),
     "unit axis": model(
         [
             node("Reshape", ["x", "s"], ["a"]),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from farm.compile.codegen.matmul import Product, product_body
 from farm.compile.codegen.steps import Output, interface
 from farm.compile.codegen.tiling import vector_lanes, vector_starts
 from farm.compile.codegen.tir import (
@@ -26,11 +27,26 @@ _VECTORS = 8
 """Vectors of outputs at a time: a row of the weights is read in runs of half a kilobyte."""
 
 
+_TILED_ROWS = 4
+"""Rows from which on a weight is used for several at a time."""
+
+
 def dense(group: Group, isa: Isa) -> Any:
     """The kernel of x @ weight, or of x @ weight.T where the group's weight is transposed."""
     tensors, output = interface(group)
+    terms = group.operands[0][1]
+    if output.batch >= _TILED_ROWS:
+        product = Product(1, output.batch, terms, output.pixels, True, group.transposed)
+        tiles = product_body(
+            product,
+            isa,
+            tensors[0].flat,
+            tensors[1].flat,
+            lambda row, column, value, lanes: output.store(row, 0, column, value, lanes),
+        )
+        return function(tensors, tiles)
     rows = _by_outputs if group.transposed else _by_terms
-    body = partial(rows, tensors[0].flat, tensors[1].flat, output, group.operands[0][1], isa)
+    body = partial(rows, tensors[0].flat, tensors[1].flat, output, terms, isa)
     return function(tensors, [loop(output.batch, body)])
 
 

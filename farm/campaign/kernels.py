@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from farm.core.values import KERNEL, DeviceFacts, Network
+from farm.measurement.record import MeasureSpec
 from farm.prediction.selection import candidates
 from farm.spaces.base import SearchSpace
 from farm.store import Plan, Store
@@ -32,17 +33,17 @@ def most(budget: int, holdout: int) -> int:
 
 
 def wanted(
-    store: Store, plan: Plan, searched: SearchSpace, facts: DeviceFacts, batch: int
+    store: Store, plan: Plan, searched: SearchSpace, facts: DeviceFacts, spec: MeasureSpec
 ) -> Wanted:
     """What a campaign asks a device for, besides networks: what was timed there as it is now, and
     as it is compiled now, is not timed again."""
-    reason = none_on(facts)
+    reason = none_on(facts, spec)
     if reason:
         return Wanted((), f"{facts.device} is asked for networks alone: {reason}")
     from farm.prediction.kernel_times import calls, chosen, entries, timed
 
     networks = candidates(plan, searched)[:_PLANNED]
-    called = calls(store, plan.space, networks, batch)
+    called = calls(store, plan.space, networks, spec.batch)
     if not called.definitions:
         return Wanted((), f"{facts.device} is asked for networks alone: none could be planned")
     known = timed(store, facts, called.definitions)
@@ -58,7 +59,7 @@ def wanted(
     return Wanted((*once, *ones), first)
 
 
-def none_on(facts: DeviceFacts) -> str | None:
+def none_on(facts: DeviceFacts, spec: MeasureSpec) -> str | None:
     """Why kernels cannot be timed on a device."""
     from farm.compile.cuda import is_cuda
 
@@ -66,4 +67,6 @@ def none_on(facts: DeviceFacts) -> str | None:
         return "nothing is compiled for it, so it runs no kernels"
     if is_cuda(facts.target):
         return "a GPU's kernels are not divided up before they are compiled"
+    if spec.flush_bytes:
+        return "a kernel finds its activations in the cache, and `flush_bytes` empties that"
     return None

@@ -162,7 +162,7 @@ class Campaign:
         self._kernels_asked = True
         for device, spec in zip(self.plan.devices, self.plan.specs, strict=True):
             facts = self._facts[device]
-            found = kernels.wanted(self._store, self.plan, self._searched, facts, spec.batch)
+            found = kernels.wanted(self._store, self.plan, self._searched, facts, spec)
             self._store.add_requests(self.name, found.networks, [device], KERNEL)
             self._events += [found.said] if found.said else []
 
@@ -170,7 +170,8 @@ class Campaign:
     def _by_kernels(self) -> bool:
         """Whether all devices are asked for kernels first."""
         return self.plan.kernels > 0 and all(
-            kernels.none_on(self._facts[device]) is None for device in self.plan.devices
+            kernels.none_on(self._facts[device], spec) is None
+            for device, spec in zip(self.plan.devices, self.plan.specs, strict=True)
         )
 
     def _waiting(self, networks: Collection[Network]) -> int:

@@ -11,8 +11,9 @@ from farm.campaign import kernels
 from farm.campaign.summary import sums_of
 from farm.compile import alone
 from farm.core.errors import BuildError
-from farm.core.values import KERNEL
+from farm.core.values import KERNEL, DeviceFacts
 from farm.farm import Farm
+from farm.measurement.record import MeasureSpec
 from farm.prediction import kernel_times
 from farm.prediction.evaluation import judge
 from farm.spaces import space
@@ -28,6 +29,9 @@ devices:
 """
 NETWORK = "|nor_conv_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|+|none~0|nor_conv_1x1~1|none~2|"
 ASKED = Launch(space="nb201", devices=["cpu1", "table"], budget=1, holdout=3, seed=5)
+
+
+SPEC = MeasureSpec()
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +112,7 @@ def test_what_was_timed_is_not_timed_again_unless_it_is_compiled_otherwise(launc
     monkeypatch.setattr(kernels, "_PLANNED", 60)
     with farm.store() as store:
         facts = store.facts("cpu1")[-1]
-        wanted = kernels.wanted(store, summary.campaign.plan, space("nb201"), facts, 1)
+        wanted = kernels.wanted(store, summary.campaign.plan, space("nb201"), facts, SPEC)
         failed = {request.network for request, _ in store.failures("c1")}
         assert set(wanted.networks) == failed
         timed = kernel_times.timed(store, facts, {})
@@ -117,6 +121,21 @@ def test_what_was_timed_is_not_timed_again_unless_it_is_compiled_otherwise(launc
         monkeypatch.setattr(store, "as_now", list)  # as if the device had not changed otherwise
         after = kernel_times.timed(store, replace(facts, target=target), {})
         assert timed - after == {conv}
+
+
+def test_devices_without_kernels_say_why():
+    facts = DeviceFacts("x", "host", (0,), None, {})
+    said = {
+        kernels.none_on(replace(facts, target=target), spec)
+        for target, spec in (
+            (None, SPEC),
+            ({"kind": "cuda", "arch": "sm_90"}, SPEC),
+            ({"kind": "llvm"}, MeasureSpec(flush_bytes=1 << 20)),
+            ({"kind": "llvm"}, SPEC),
+        )
+    }
+    assert len(said) == 4
+    assert None in said
 
 
 def test_a_campaign_can_do_without(tmp_path):

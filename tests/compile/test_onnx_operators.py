@@ -36,6 +36,17 @@ def matrices() -> ModelProto:
     return model(nodes, weights, (2, 29, 20))
 
 
+def large_windows() -> ModelProto:
+    """Windows of more taps than are written out: with pads, groups and a packed weight."""
+    nodes = [
+        node("Conv", ["x", "w"], ["a"], strides=[2, 3], pads=[4, 5, 3, 2]),
+        node("Relu", ["a"], ["r"]),
+        node("Conv", ["r", "v", "b"], ["y"], group=2, pads=[4, 4, 4, 4]),
+    ]
+    weights = {"w": normal(8, 3, 8, 8), "v": normal(6, 4, 9, 9), "b": normal(6)}
+    return model(nodes, weights, (2, 3, 20, 19))
+
+
 def functions() -> ModelProto:
     """What is made of exponentials, on vectors and on what is left of them."""
     names = ["Sigmoid", "Tanh", "Erf", "Exp", "Gelu"]
@@ -61,6 +72,7 @@ CASES = {
     ),
     "GroupNormalization": group_norm(),
     "matrices": matrices(),
+    "large windows": large_windows(),
     "functions": functions(),
     "unit axis": model(
         [

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import Any
 
+from farm.compile.codegen.columns import MANY_TAPS, conv2d_by_columns
 from farm.compile.codegen.conv import conv2d
 from farm.compile.codegen.conv import schedules as conv_schedules
 from farm.compile.codegen.dense import dense
@@ -26,7 +28,7 @@ def kernel(group: Group, isa: Isa) -> Any:
 
 def schedules(group: Group, isa: Isa) -> list[Schedule]:
     """Ways to write a group's kernel, first what its rule chooses; none where there is one way."""
-    tiled = group.main == "Conv" and not _depthwise(group)
+    tiled = group.main == "Conv" and not (_depthwise(group) or _many_taps(group))
     return conv_schedules(group, isa) if tiled else []
 
 
@@ -34,7 +36,13 @@ def _depthwise(group: Group) -> bool:
     return group.groups == group.operands[0][1] == group.output[1]
 
 
+def _many_taps(group: Group) -> bool:
+    return group.window is not None and prod(group.window.kernel) >= MANY_TAPS
+
+
 def _convolution(group: Group, isa: Isa) -> Any:
+    if _many_taps(group):
+        return conv2d_by_columns(group, isa)
     return (depthwise_conv2d if _depthwise(group) else conv2d)(group, isa)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from farm.compile.codegen.matmul import Product, product_body
+from farm.compile.codegen.matmul import Product, product_body, rows_of
 from farm.compile.codegen.steps import Output, interface
 from farm.compile.codegen.tiling import vector_lanes, vector_starts
 from farm.compile.codegen.tir import (
@@ -40,7 +40,7 @@ def dense(group: Group, isa: Isa) -> Any:
         tiles = product_body(
             product,
             isa,
-            tensors[0].flat,
+            rows_of(tensors[0].flat, terms),
             tensors[1].flat,
             lambda row, column, value, lanes: output.store(row, 0, column, value, lanes),
         )

@@ -29,6 +29,9 @@ from farm.compile.target import Isa
 Store = Callable[[Expr, Expr, Expr, int], Stmt]
 """The statement that stores a vector: from its row, its column, itself, and its lanes."""
 
+Factor = Callable[[Expr, Expr], Expr]
+"""A number of the first matrix, by its row and its term."""
+
 _TILES = {32: (6, 4), 16: (4, 3)}
 """Rows, and vectors of columns, of a tile by the number of registers: the sums, a row of vectors
 and a factor fit."""
@@ -61,10 +64,17 @@ def matmul(product: Product, isa: Isa, shapes: Sequence[Shape]) -> Any:
     def store_at(row: Expr, column: Expr, value: Expr, lanes: int) -> Stmt:
         return store(c.flat, row * product.columns + column, value, lanes)
 
-    return function([a, b, c], product_body(product, isa, a.flat, b.flat, store_at))
+    return function(
+        [a, b, c], product_body(product, isa, rows_of(a.flat, product.terms), b.flat, store_at)
+    )
 
 
-def product_body(product: Product, isa: Isa, a: Any, b: Any, store_at: Store) -> Iterator[Stmt]:
+def rows_of(matrix: Any, terms: int) -> Factor:
+    """The numbers of a matrix of so many terms in each row."""
+    return lambda row, k: load(matrix, row * terms + k, 1)
+
+
+def product_body(product: Product, isa: Isa, a: Factor, b: Any, store_at: Store) -> Iterator[Stmt]:
     """The statements that compute a product; rows of all matrices are numbered in one row."""
     if product.shared and product.batch > 1:
         rows = product.batch * product.rows
@@ -93,7 +103,7 @@ def product_body(product: Product, isa: Isa, a: Any, b: Any, store_at: Store) ->
 def _panel(
     p: Product,
     isa: Isa,
-    a: Any,
+    a: Factor,
     b: Any,
     store_at: Store,
     n: Expr,
@@ -133,7 +143,7 @@ def _panel(
         def term(k: Expr) -> Iterator[Stmt]:
             vectors = [taken(k, v) for v in range(len(starts))]
             for r in range(rows):
-                value = splat(load(a, (row + r) * p.terms + k, 1), lanes)
+                value = splat(a(row + r, k), lanes)
                 for v, vector in enumerate(vectors):
                     yield sums.set(r, v, sums.get(r, v) + value * vector)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -11,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from farm.compile.codegen.matmul import Product, matmul
+from farm.compile.codegen.recurrent import GATES, Layer, recurrent
 from farm.compile.groups import Shape
 from farm.compile.target import Isa
 
@@ -77,4 +79,44 @@ def _product(call: Call, isa: Isa) -> Any:
     return matmul(Product(batch, a[-2], a[-1], b[-1], shared), isa, (a, b, call.output[1]))
 
 
-_WRITERS: Mapping[str, Callable[[Call, Isa], Any]] = {"MatMul": _product}
+_DEFAULTS = {
+    "LSTM": ["Sigmoid", "Tanh", "Tanh"],
+    "GRU": ["Sigmoid", "Tanh"],
+    "RNN": ["Tanh"],
+}
+
+_PLAIN = {"direction", "hidden_size", "linear_before_reset", "activations"}
+"""Attributes of recurrent layers that their kernel knows."""
+
+_LENGTHS = 4
+"""Which operand of a recurrent layer says how long each sequence is."""
+
+
+def _recurrent(kind: str, call: Call, isa: Isa) -> Any:
+    given = {name: value for name, value in call.attributes.items() if value}
+    directions = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
+    reverse = directions[given.get("direction", b"forward").decode()]
+    names = [name.decode() for name in given.get("activations", ())]
+    usual = not names or names == _DEFAULTS[kind] * len(reverse)
+    lengths = len(call.operands) > _LENGTHS and call.operands[_LENGTHS] is not None
+    if not usual or lengths or not given.keys() <= _PLAIN or call.operands[0] is None:
+        return None
+    recurrence = call.operands[2]
+    assert recurrence is not None
+    layer = Layer(
+        kind=kind,
+        inputs=call.operands[0],
+        hidden=recurrence[-1],
+        reverse=reverse,
+        reset_after=bool(given.get("linear_before_reset")),
+        made=call.output[0],
+        operands=call.operands,
+        output=call.output[1],
+    )
+    return recurrent(layer, isa)
+
+
+_WRITERS: Mapping[str, Callable[[Call, Isa], Any]] = {
+    "MatMul": _product,
+    **{kind: partial(_recurrent, kind) for kind in GATES},
+}

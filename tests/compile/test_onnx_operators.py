@@ -47,6 +47,28 @@ def large_windows() -> ModelProto:
     return model(nodes, weights, (2, 3, 20, 19))
 
 
+def recurrent() -> ModelProto:
+    """Both ways, over several steps and sequences, with a state that no vector fills."""
+    nodes = [
+        node("LSTM", ["x", "w4", "r4", "b4"], ["l"], direction="bidirectional", hidden_size=13),
+        node("GRU", ["x", "w3", "r3"], ["g"], direction="bidirectional", hidden_size=13),
+        node(
+            *("GRU", ["x", "w3", "r3", "b3"], ["", "h"]),
+            direction="bidirectional",
+            hidden_size=13,
+            linear_before_reset=1,
+        ),
+        node("Add", ["l", "g"], ["a"]),
+        node("Add", ["a", "h"], ["y"]),
+    ]
+    weights = {}
+    for gates in (3, 4):
+        weights[f"w{gates}"] = normal(2, gates * 13, 5)
+        weights[f"r{gates}"] = normal(2, gates * 13, 13)
+        weights[f"b{gates}"] = normal(2, 2 * gates * 13)
+    return model(nodes, weights, (4, 3, 5))
+
+
 def functions() -> ModelProto:
     """What is made of exponentials, on vectors and on what is left of them."""
     names = ["Sigmoid", "Tanh", "Erf", "Exp", "Gelu"]
@@ -72,6 +94,7 @@ CASES = {
     ),
     "GroupNormalization": group_norm(),
     "matrices": matrices(),
+    "recurrent": recurrent(),
     "large windows": large_windows(),
     "functions": functions(),
     "unit axis": model(

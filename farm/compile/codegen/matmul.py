@@ -74,8 +74,13 @@ def rows_of(matrix: Any, terms: int) -> Factor:
     return lambda row, k: load(matrix, row * terms + k, 1)
 
 
-def product_body(product: Product, isa: Isa, a: Factor, b: Any, store_at: Store) -> Iterator[Stmt]:
-    """The statements that compute a product; rows of all matrices are numbered in one row."""
+def product_body(
+    product: Product, isa: Isa, a: Factor, b: Any, store_at: Store, start: int = 0
+) -> Iterator[Stmt]:
+    """The statements that compute a product; rows of all matrices are numbered in one row.
+
+    start: where the second matrix begins in `b`.
+    """
     if product.shared and product.batch > 1:
         rows = product.batch * product.rows
         product = Product(1, rows, product.terms, product.columns, True, product.transposed)
@@ -83,7 +88,7 @@ def product_body(product: Product, isa: Isa, a: Factor, b: Any, store_at: Store)
     lanes = vector_lanes(p.columns, isa)
     width = _TILES[isa.registers][1] * lanes
     panels, rest = divmod(p.columns, width)
-    panel = partial(_panel, product, isa, a, b, store_at)
+    panel = partial(_panel, product, isa, a, b, start, store_at)
 
     def full(index: Expr) -> list[Stmt]:
         number, n = divmod_index(index, p.batch, panels)
@@ -105,6 +110,7 @@ def _panel(
     isa: Isa,
     a: Factor,
     b: Any,
+    start: int,
     store_at: Store,
     n: Expr,
     column: Expr,
@@ -112,14 +118,14 @@ def _panel(
     lanes: int,
 ) -> list[Stmt]:
     """All rows of some columns: `column` plus `starts`, a vector of `lanes` at each."""
-    first = 0 if p.shared else n * (p.terms * p.columns)
+    first = start if p.shared else start + n * (p.terms * p.columns)
     before: list[Stmt] = []
     taken: Callable[[Expr, int], Expr]
 
     def factor(k: Expr, vector: int) -> Expr:
         if p.transposed:
-            start = first + (column + starts[vector]) * p.terms + k
-            place = tirx.Ramp(start, p.terms, lanes) if lanes > 1 else start
+            at = first + (column + starts[vector]) * p.terms + k
+            place = tirx.Ramp(at, p.terms, lanes) if lanes > 1 else at
             return tirx.BufferLoad(b, [place])
         return load(b, first + k * p.columns + column + starts[vector], lanes)
 

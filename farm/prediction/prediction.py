@@ -99,6 +99,7 @@ def predict(
         raise UsageError(
             f"nothing was measured on {device.name} yet; {_next_step(device, networks[0].space)}"
         )
+    from farm.compile import alone
     from farm.prediction.kernel_times import timed
 
     found: dict[Network, Predicted] = {}
@@ -108,7 +109,8 @@ def predict(
         about = _About.of(store, device, name, own, explain)
         found |= about.predicted()
         learnt += len(about.seen)
-    kernels = len(timed(store, store.facts(device.name)[-1], {}))
+    found_codes = timed(store, store.facts(device.name)[-1], {})
+    kernels = sum(not code.endswith(alone.ONCE) for code in found_codes)
     return Predictions(device.name, tuple(found[n] for n in networks), learnt, kernels)
 
 

@@ -36,6 +36,9 @@ _VALUE_SHAPED = {"Compress", "NonMaxSuppression", "NonZero", "Unique"}
 """Operators whose output has as many elements as the values of their input say; so has a `Range`
 of an input."""
 
+_IDLE = {"Constant", "ConstantOfShape", "Dropout", "Identity", "Shape", "Size"}
+"""Operators that say a shape, a constant or their input: a graph of nothing else has no work."""
+
 _RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike"}
 _RANDOM |= {"RandomUniform", "RandomUniformLike"}
 
@@ -106,9 +109,9 @@ def _inputs(model: ModelProto) -> dict[str, Any]:
 def out_of_reach(graph: Graph) -> str | None:
     """Why a graph is nothing that a farm of static float networks can measure; None if it is.
 
-    Within reach: tensors of the usual types in and out, one float32 input at least, operators of
-    ONNX's own domain that compute the same every time, shapes that do not depend on values, no
-    control flow that is left, and onnxruntime runs it.
+    Within reach: tensors of the usual types in and out, one float32 input at least, something to
+    compute, operators of ONNX's own domain that compute the same every time, shapes that do not
+    depend on values, no empty tensors, no control flow, and onnxruntime runs it.
     """
     model = onnx.load(graph.path)
     values = [*_inputs(model).values(), *model.graph.output]
@@ -126,6 +129,8 @@ def out_of_reach(graph: Graph) -> str | None:
             return why
         if node.op_type == "Range" and not set(_inputs(frozen(graph))).isdisjoint(node.input):
             return "a shape depends on values"
+    if all(node.op_type in _IDLE for node in model.graph.node):
+        return "nothing to compute"
     try:
         run_reference(frozen(graph), seeded(graph, 0))
     # onnxruntime's errors have no class in common; nor have those of onnx's converter.

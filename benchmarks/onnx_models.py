@@ -7,10 +7,11 @@ graphs of single operators that it makes when asked ("node"). `benchmarks/onnx_g
 are within reach. Ours: imported, compiled for this computer and checked against onnxruntime, as
 `farm hwl FILE` does. Stock: TVM's importer, its default pipeline, one run, all outputs compared
 with onnxruntime's. Each in a process of its own that may die, with `--timeout` seconds for a graph.
-Outcomes: `verified`; `refused`, with the reason; `wrong`; `crash`; `timeout`.
+Outcomes: `verified`; `refused`, with the reason; `wrong`; `crash`; `timeout`. With a `--limit`: all
+files, and random graphs of single operators.
 
 Light: the nine light models as shipped, with an empty kernel cache: wall seconds to a checked
-library.
+library; and stock TVM's.
 
 Models: networks of `benchmarks/torch_models.py`, exported on the spot with seeded weights. Latency:
 one thread on one core, our library and onnxruntime (the exported file with its weights as constants
@@ -40,6 +41,9 @@ from benchmarks import onnx_graphs
 from benchmarks.onnx_graphs import Child, Graph
 from benchmarks.report import finish
 from farm.measurement.estimator import level, of_block
+
+LIGHT = "light/"
+"""How the names of the light models begin, which are a part of their own."""
 
 PARTS = ("graphs", "light", "models")
 
@@ -73,7 +77,7 @@ class Options:
         parser.add_argument(
             "--part", action="append", choices=PARTS, help="all, if it is not given"
         )
-        parser.add_argument("--limit", type=int, help="of each part, only the first so many")
+        parser.add_argument("--limit", type=int, help="of each part, only so many")
         parser.add_argument("--only", default="", help="only what has this in its name")
         parser.add_argument("--timeout", type=float, default=300, help="seconds for a graph (300)")
         parser.add_argument(
@@ -110,17 +114,30 @@ def _say(text: str) -> None:
 
 def _graphs(options: Options, folder: Path) -> list[Row]:
     (folder / "nodes").mkdir()
-    every = {graph.name: graph for graph in onnx_graphs.graphs(folder / "nodes")}
-    wanted = [every[name] for name in options.chosen(list(every))]
-    rows = [_graph_row(graph) for graph in wanted]
+    found = onnx_graphs.graphs(folder / "nodes")
+    graphs = [g for g in found if options.only in g.name and not g.name.startswith(LIGHT)]
+    rows = {graph.name: _graph_row(graph) for graph in graphs}
     engines = {"ours": onnx_graphs.ours} | ({"stock": onnx_graphs.stock} if options.stock else {})
-    for engine, work in engines.items():
-        child = Child(work, folder / engine, options.timeout, options.seed)
-        for row, graph in zip(rows, wanted, strict=True):
-            if row["out_of_reach"] is None:
-                row |= _outcome(engine, child, graph)
+    children = {
+        engine: Child(work, folder / engine, options.timeout, options.seed)
+        for engine, work in engines.items()
+    }
+    reach = [graph for graph in graphs if rows[graph.name]["out_of_reach"] is None]
+    for graph, (engine, child) in product(_sample(reach, options), children.items()):
+        rows[graph.name] |= _outcome(engine, child, graph)
+    for child in children.values():
         child.close()
-    return rows
+    return list(rows.values())
+
+
+def _sample(graphs: Sequence[Graph], options: Options) -> list[Graph]:
+    """The files, and as many random ones of the graphs of single operators as the limit leaves."""
+    shipped = [graph for graph in graphs if not graph.name.startswith("node/")]
+    nodes = [graph for graph in graphs if graph.name.startswith("node/")]
+    if options.limit is None:
+        return [*shipped, *nodes]
+    drawn = np.random.default_rng(options.seed).permutation(len(nodes))
+    return [*shipped, *(nodes[i] for i in drawn)][: options.limit]
 
 
 def _graph_row(graph: Graph) -> Row:
@@ -144,21 +161,24 @@ def _outcome(engine: str, child: Child, graph: Graph) -> Row:
 
 def _graphs_summary(rows: Sequence[Row]) -> Row:
     reach = [row for row in rows if row["out_of_reach"] is None]
+    tried = [row for row in reach if "ours" in row]
     result: Row = {
         "graphs": len(rows),
         "within_reach": len(reach),
         "within_reach_by_kind": Counter(row["name"].split("/")[0] for row in reach),
+        "tried": len(tried),
+        "tried_by_kind": Counter(row["name"].split("/")[0] for row in tried),
         "out_of_reach": Counter(r["out_of_reach"] for r in rows if r["out_of_reach"]),
     }
     for engine in ("ours", "stock"):
-        outcomes = Counter(row[engine] for row in reach if engine in row)
+        outcomes = Counter(row[engine] for row in tried if engine in row)
         if outcomes:
             result |= {
                 engine: outcomes,
-                f"{engine}_share": outcomes["verified"] / len(reach),
+                f"{engine}_share": outcomes["verified"] / len(tried),
                 f"{engine}_not_verified": {
                     row["name"]: f"{row['operators']}: {row[engine]}: {row[f'{engine}_why']}"
-                    for row in reach
+                    for row in tried
                     if row[engine] != "verified"
                 },
             }
@@ -170,7 +190,7 @@ def _graphs_summary(rows: Sequence[Row]) -> Row:
 
 def _light(options: Options, folder: Path) -> list[Row]:
     (folder / "light").mkdir()
-    every = {g.name: g for g in onnx_graphs.shipped() if g.name.startswith("light/")}
+    every = {g.name: g for g in onnx_graphs.shipped() if g.name.startswith(LIGHT)}
     rows = []
     for number, name in enumerate(options.chosen(list(every))):
         # Of its own, so that nothing is in a cache.
@@ -178,6 +198,10 @@ def _light(options: Options, folder: Path) -> list[Row]:
         rows.append({"part": "light", "name": name} | _outcome("ours", child, every[name]))
         _say(f"{name}: {rows[-1]['ours_s']:.1f} s")
         child.close()
+        if options.stock:
+            child = Child(onnx_graphs.stock, folder, options.timeout, options.seed)
+            rows[-1] |= _outcome("stock", child, every[name])
+            child.close()
     return rows
 
 
@@ -185,6 +209,7 @@ def _light_summary(rows: Sequence[Row]) -> Row:
     return {
         "light_models": len(rows),
         "light_verified": sum(row["ours"] == "verified" for row in rows),
+        "light_verified_stock": sum(row.get("stock") == "verified" for row in rows),
         "light_cold_s_worst": max((row["ours_s"] for row in rows), default=None),
     }
 

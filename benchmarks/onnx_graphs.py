@@ -146,6 +146,8 @@ def _node_out_of_reach(node: Any) -> str | None:
         return f"control flow ({node.op_type})"
     if node.op_type in _RANDOM:
         return "random"
+    if "Sequence" in node.op_type and node.op_type != "ReverseSequence":
+        return "a sequence, a map or an optional value"
     if node.op_type in _VALUE_SHAPED:
         return "a shape depends on values"
     training = "training_mode" in attributes and attributes["training_mode"].i

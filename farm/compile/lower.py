@@ -117,7 +117,7 @@ def _imported(operation: Operation, target: Any, isa: Isa) -> Any:
     """
     model = onnx.load_model_from_string(operation.model)
     try:
-        return _scheduled(rewritten(model), target, isa)
+        return _scheduled(_of_output(model), target, isa)
     # The importer raises whatever the code of an operator happens to raise.
     except Exception as error:
         other = written_out(model, _get_convert_map())
@@ -126,6 +126,13 @@ def _imported(operation: Operation, target: Any, isa: Isa) -> Any:
                 return _scheduled(other, target, isa)
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise BuildError(f"TVM does not import {operation.name}: {reason[0]}") from error
+
+
+def _of_output(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model as TVM shall import it; of most operators it gives the first output for any."""
+    first = model.graph.node[0].output[0] == model.graph.output[0].name
+    other = None if first else written_out(model, _get_convert_map())
+    return rewritten(model) if other is None else other
 
 
 def _scheduled(model: onnx.ModelProto, target: Any, isa: Isa) -> Any:

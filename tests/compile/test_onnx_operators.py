@@ -94,6 +94,11 @@ CASES = {
     ),
     "GroupNormalization": group_norm(),
     "matrices": matrices(),
+    "second output": model(
+        [node("LayerNormalization", ["x", "s"], ["n", "m"]), node("Add", ["n", "m"], ["y"])],
+        {"s": ONES},
+        (3, 8),
+    ),
     "recurrent": recurrent(),
     "large windows": large_windows(),
     "functions": functions(),

@@ -317,7 +317,7 @@ class TestMeasure:
 
     def test_checks_the_output_against_its_own_seed_only(self, runner, wrong, artifact, quick):
         reply = runner.request(timing(wrong, spec=quick), 60)
-        assert error_of(reply).startswith("wrong_output: the output is off by 0.01")
+        assert error_of(reply).startswith("wrong_output: output 0 is off by 0.01")
         assert only(runner.request(timing(wrong, spec=quick, seed=5), 60))["deviation"] is None
         right = only(runner.request(timing(artifact, spec=quick), 60))
         assert right["deviation"] <= artifact.program.outputs[0].tolerance

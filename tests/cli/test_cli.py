@@ -53,6 +53,8 @@ def test_the_design_names_these_commands():
         "device release",
         "device retire",
         "hwl",
+        "predict",
+        "check-model",
         "compare",
         "tune",
         "export",

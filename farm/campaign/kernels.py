@@ -14,6 +14,10 @@ FOR_EACH_NETWORK = 12
 """Kernels that are timed for each network that a campaign asks for, at most: they take about as
 long as the network, and tell more."""
 
+_EXACT_SHARE = 6
+"""So many times fewer where latencies are counted: each kernel is emulated in a process of its own,
+whose start takes most of the time."""
+
 _PLANNED = 300
 """Candidates that are planned to see which kernels a space has: of NAS-Bench-201's and FBNet's so
 many call all but the rarest, whose times are predicted."""
@@ -47,7 +51,7 @@ def wanted(
     if not called.definitions:
         return Wanted((), f"{facts.device} is asked for networks alone: none could be planned")
     known = timed(store, facts, called.definitions)
-    codes = chosen(called, known, plan.kernels)
+    codes = chosen(called, known, plan.kernels // (_EXACT_SHARE if facts.exact else 1))
     if not codes:
         return Wanted((), f"{facts.device}: the times of its kernels are in the store")
     store.keep_kernels(called.definitions)

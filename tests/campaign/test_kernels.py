@@ -115,6 +115,9 @@ def test_what_was_timed_is_not_timed_again_unless_it_is_compiled_otherwise(launc
         wanted = kernels.wanted(store, summary.campaign.plan, space("nb201"), facts, SPEC)
         failed = {request.network for request, _ in store.failures("c1")}
         assert set(wanted.networks) == failed
+        counted = replace(facts, exact=True, device="counted")
+        fewer = kernels.wanted(store, summary.campaign.plan, space("nb201"), counted, SPEC)
+        assert sum(not alone.is_once(network) for network in fewer.networks) == 16 // 6
         timed = kernel_times.timed(store, facts, {})
         conv = next(code for code in timed if '"Conv"' in store.kernel(code.split("-")[0]))
         target = {**facts.target, "schedules": {conv: [1, 4, 1]}}

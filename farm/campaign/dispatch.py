@@ -29,6 +29,9 @@ LOOK_AHEAD = 4
 """Groups of pending requests of a device, oldest first, that are looked at: bounds a step's work.
 """
 
+HOPELESS = 4
+"""Kernels that fail on a device, with none measured, before it is asked for networks alone."""
+
 ATTEMPTS = 3
 """How often a request is tried while its failures are retryable."""
 
@@ -323,6 +326,21 @@ class Dispatcher:
         row = self._store.record(request, outcome, final)
         self._monitor.collect(request, row, outcome)
         self.ended += final and not _is_control(request) and not _is_kernel(request)
+        if final and isinstance(outcome, Failure) and _is_kernel(request):
+            self._give_up_kernels(request, outcome)
+
+    def _give_up_kernels(self, request: Request, failure: Failure) -> None:
+        """A device on which one kernel after the other fails is asked for none of the rest."""
+        if request.campaign is None:
+            return
+        counts = self._store.kernel_counts(request.campaign)[request.device]
+        if counts.measured or counts.failed < HOPELESS:
+            return
+        why = f"given up, as the first {counts.failed} kernels failed: {failure.message}"
+        for other in self._wanted():
+            if _is_kernel(other) and other.device == request.device:
+                rest = Failure(other.network, other.device, failure.kind, why, retryable=False)
+                self._store.record(other, rest)
 
 
 def _is_control(request: Request) -> bool:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -272,25 +273,27 @@ def _planned_once(store: Store, name: str, networks: Sequence[Network], batch: i
         return plan_networks(store.models, networks, batch)
     workers = len(os.sched_getaffinity(0))
     command = [sys.executable, "-m", "farm.prediction.kernel_times"]
-    running = []
-    for part in (networks[i::workers] for i in range(workers)):
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdin is not None
-        process.stdin.write(json.dumps([batch, [n.id for n in part]]))
-        process.stdin.close()
-        running.append(process)
     definitions: dict[str, str] = {}
     found: dict[Network, dict[str, int]] = {}
-    for process in running:
-        assert process.stdout is not None
-        said = process.stdout.read()
-        if process.wait() != 0:
-            raise StoreError("planning networks failed in a process of its own; see above")
-        own, counts = json.loads(said)
-        definitions |= own
-        found |= {Network.from_id(id): dict(c) for id, c in counts.items()}
+    with ExitStack() as stack:
+        running = []
+        for part in (networks[i::workers] for i in range(workers)):
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            stack.enter_context(process)
+            assert process.stdin is not None
+            process.stdin.write(json.dumps([batch, [n.id for n in part]]))
+            process.stdin.close()
+            running.append(process)
+        for process in running:
+            assert process.stdout is not None
+            said = process.stdout.read()
+            if process.wait() != 0:
+                raise StoreError("planning networks failed in a process of its own; see above")
+            own, counts = json.loads(said)
+            definitions |= own
+            found |= {Network.from_id(id): dict(c) for id, c in counts.items()}
     return definitions, found
 
 

@@ -244,10 +244,10 @@ class Store(KernelStore):
         return {device: (row["measured"], row["failed"]) for device, row in devices.items()}
 
     def failures(self, campaign: str) -> list[tuple[Request, Failure]]:
-        """What finally failed in a campaign, oldest first."""
+        """What networks finally failed in a campaign, oldest first."""
         sql = """SELECT requests.*, kind, message FROM failures
                  JOIN requests ON requests.id = request
-                 WHERE campaign = ? AND final ORDER BY failures.id"""
+                 WHERE campaign = ? AND final AND purpose != 'kernel' ORDER BY failures.id"""
         return [(rows.request(row), rows.failure(row)) for row in self._rows(sql, campaign)]
 
     # Measurements

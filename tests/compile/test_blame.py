@@ -51,7 +51,6 @@ def test_a_network_of_one_view_copies_its_input(
     assert len(set(artifact.program.expected)) > 4
 
 
-LSTM = {"x": (3, 2, 6), "w": (1, 16, 6), "r": (1, 16, 4)}
 UNKNOWN = [
     (
         [constant("k", 3), node("TopK", ["x", "k"], ["y", "i"], name="best")],
@@ -65,8 +64,6 @@ UNKNOWN = [
         (5, 6),
         "CumSum 'running'",
     ),
-    ([node("Det", ["x"], ["y"], name="volume")], {"x": (5, 3, 3)}, (5,), "Det 'volume'"),
-    ([node("LSTM", ["x", "w", "r"], ["y"], hidden_size=4)], LSTM, (3, 1, 2, 4), "LSTM 'y'"),
     (
         [node("NonZero", ["x"], ["i"], name="where"), node("Cast", ["i"], ["y"], to=1)],
         {"x": (5, 6)},

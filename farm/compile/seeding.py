@@ -24,6 +24,10 @@ _INT8_WEIGHT = 64
 _MASK = 2
 """Integers of which nothing else is known: 0 and 1, which is right for masks and kinds of token."""
 
+_RECURRENT = ("GRU", "LSTM", "RNN")
+_SUMMING = ("Conv", "ConvTranspose", "Gemm", "MatMul", *_RECURRENT)
+"""Layers whose operands after the first are weights and biases of sums."""
+
 _HANDED_ON = {
     "Cast",
     "Concat",
@@ -112,7 +116,7 @@ def _fan_in(graph: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]
     arguments = {value.name for value in graph.input}
     fan_in: dict[str, int] = {}
     for node in graph.node:
-        if node.op_type in ("Conv", "Gemm", "MatMul") and node.input[1] in arguments:
+        if node.op_type in _SUMMING and node.input[1] in arguments:
             fan_in.update(dict.fromkeys(node.input[1:], _terms(node, shapes[node.input[1]])))
     return fan_in
 
@@ -120,6 +124,11 @@ def _fan_in(graph: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]
 def _terms(node: Any, shape: tuple[int, ...]) -> int:
     if node.op_type == "Conv":
         return math.prod(shape[1:])
+    if node.op_type == "ConvTranspose":
+        steps = next((a.ints for a in node.attribute if a.name == "strides"), ())
+        return shape[0] * max(1, math.prod(shape[2:]) // math.prod(steps))
+    if node.op_type in _RECURRENT:  # a bound of 1 / sqrt(units), as in PyTorch
+        return 6 * int(next(a.i for a in node.attribute if a.name == "hidden_size"))
     transposed = any(a.name == "transB" and a.i for a in node.attribute)
     return shape[-1] if transposed or len(shape) < 2 else shape[-2]
 

@@ -59,7 +59,7 @@ def test_a_crash_of_llvm_is_a_recorded_failure_that_names_the_kernel(on):
 
 @pytest.mark.slow
 def test_an_operator_that_is_not_supported_is_named_with_its_node(on):
-    best = helper.make_node("TopK", ["x", "k"], ["y", ""], name="best")
+    best = helper.make_node("TopK", ["x", "k"], ["y", "i"], name="best")
     made = model([best], {"k": np.array([3])}, (5, 6))
     onnx.save(made, "top.onnx")
     code, out, _ = on("arm", "hwl", "top.onnx", "--json")

@@ -57,3 +57,20 @@ def published() -> Callable[[str], Mapping[str, Any]]:
             return dict(data)
 
     return read
+
+
+@pytest.fixture
+def normal(tmp_path: Path) -> Callable[..., Any]:
+    """The normal form of a model, by way of a file."""
+
+    def make(made: Any, shape: str | None = None, batch: int | None = None) -> Any:
+        import onnx
+
+        from farm.spaces.onnx.normal import normalise
+        from farm.spaces.onnx.read import read
+        from farm.spaces.sizes import Sizes
+
+        onnx.save(made, tmp_path / "model.onnx")
+        return normalise(read(tmp_path / "model.onnx", Sizes(shape, batch)))
+
+    return make

@@ -69,7 +69,7 @@ def _lowered(function: Callable[[Expr], Expr], call: Any) -> Any:
     x = call.args[0]
     if str(_type(x)).partition("x")[0] != "float32":
         return None  # the next rule of TVM's
-    return _let(x, function)
+    return let(x, function)
 
 
 def _type(x: Expr) -> Any:
@@ -80,7 +80,8 @@ def _lanes(x: Expr) -> int:
     return int(tvm.DataType(str(_type(x))).lanes)
 
 
-def _let(value: Expr, body: Callable[[Expr], Expr]) -> Expr:
+def let(value: Expr, body: Callable[[Expr], Expr]) -> Expr:
+    """`body` of a value that is computed once."""
     variable = tirx.Var("t", str(_type(value)))
     return tirx.Let(variable, value, body(variable))
 
@@ -104,7 +105,7 @@ def _polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
 
 def exponential(x: Expr) -> Expr:
     """e^x, where it is a normal number; else the smallest or the largest of those."""
-    return _let(_clamped(x, -87.3, 88.3), _reduced)
+    return let(_clamped(x, -87.3, 88.3), _reduced)
 
 
 def _reduced(x: Expr) -> Expr:
@@ -116,9 +117,9 @@ def _reduced(x: Expr) -> Expr:
         whole = tirx.Cast("int32" if lanes == 1 else f"int32x{lanes}", n)
         shift, bias = (_whole(number, lanes) for number in (23, 127))
         factor = tirx.reinterpret(str(_type(x)), tirx.shift_left(whole + bias, shift))
-        return _let(rest, lambda r: _series(r) * factor)
+        return let(rest, lambda r: _series(r) * factor)
 
-    return _let(power, scaled)
+    return let(power, scaled)
 
 
 def _whole(value: int, lanes: int) -> Expr:
@@ -139,9 +140,9 @@ def _ratio(x: Expr, limit: float, parts: Sequence[Sequence[float]]) -> Expr:
 
     def of(clamped: Expr) -> Expr:
         square = clamped * clamped
-        return _let(square, lambda s: clamped * _polynomial(s, above) / _polynomial(s, below))
+        return let(square, lambda s: clamped * _polynomial(s, above) / _polynomial(s, below))
 
-    return _let(_clamped(x, -limit, limit), of)
+    return let(_clamped(x, -limit, limit), of)
 
 
 def tanh(x: Expr) -> Expr:

@@ -19,6 +19,9 @@ from farm.compile.groups import Group, Operation, Shape, Step, Window, broadcast
 
 FLOAT = "float32"
 
+_HARD_SIGMOID = (("alpha", 0.2), ("beta", 0.5))
+"""Its attributes, with what they are where they are left out."""
+
 _ANY_OPERAND = {"Clip", "ConstantOfShape"}
 """Operations of groups whose first two operands need not be float32 tensors."""
 
@@ -73,6 +76,7 @@ class _Fusion:
     calls: dict[str, Call] = field(default_factory=dict)
     views: dict[str, str] = field(default_factory=dict)
     rectified: dict[str, str] = field(default_factory=dict)
+    silu: dict[str, str] = field(default_factory=dict)
     packed: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -127,16 +131,37 @@ class _Fusion:
         if node.op == "Relu" and not self._open(node.inputs[0]) and self._joins_readers(node):
             self.rectified[node.output] = node.inputs[0]
             return True
-        step = self._unary(node) or self._binary(node)
+        if node.op == "Sigmoid" and self._is_silu(node):
+            return True
+        step = self._silu(node) or self._unary(node) or self._binary(node)
         if step is None:
             return False
         value, others, made = step
         self._append(value, others, made, node.output)
         return True
 
+    def _is_silu(self, sigmoid: Node) -> bool:
+        """Whether all that becomes of a value and of its sigmoid is their product."""
+        value, made = sigmoid.inputs[0], sigmoid.output
+        readers = [n for n in self.graph.nodes if {value, made}.intersection(n.inputs)]
+        products = [n for n in readers if n.op == "Mul" and {*n.inputs} == {value, made}]
+        if len(readers) != 2 or len(products) != 1 or (self.uses[value], self.uses[made]) != (2, 1):
+            return False
+        self.silu[made], self.uses[value] = value, 1
+        return True
+
+    def _silu(self, node: Node) -> tuple[str, tuple[str, ...], Step] | None:
+        found = [self.silu[name] for name in node.inputs if name in self.silu]
+        return (found[0], (), Step("Silu")) if found else None
+
     def _unary(self, node: Node) -> tuple[str, tuple[str, ...], Step] | None:
         if node.op == "Relu":
             return node.inputs[0], (), Step("Relu")
+        if node.op in ("HardSwish", "Sigmoid", "Tanh"):
+            return node.inputs[0], (), Step(node.op)
+        if node.op == "HardSigmoid":
+            alpha, beta = (node.attributes.get(*known) for known in _HARD_SIGMOID)
+            return node.inputs[0], (), Step(node.op, constants=(alpha, beta))
         if node.op == "Clip":
             bounds = [self.graph.constants.get(name) for name in node.inputs[1:]]
             if len(bounds) == 2 and all(bound is not None for bound in bounds):

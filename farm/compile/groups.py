@@ -31,7 +31,8 @@ class Window:
 class Step:
     """An elementwise operation on the value so far.
 
-    op: `Relu`, `Clip` (low and high in `constants`), `Add`, `Sub`, `Mul`, or `Shuffle`, which
+    op: `Relu`, `Clip` (low and high in `constants`), `HardSigmoid` (alpha and beta), `HardSwish`,
+        `Sigmoid`, `Silu` (x times its sigmoid), `Tanh`, `Add`, `Sub`, `Mul`, or `Shuffle`, which
         moves channel c of C to (c % (C / g)) * g + c // (C / g), with g in `constants`.
     operand: for binary operations, the index in `Group.operands` of the other operand.
     spread: how that operand spreads over the output; see `broadcast`.

@@ -3,12 +3,28 @@ stored."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tvm import tirx
 
 from farm.compile.codegen.tir import Expr, Stmt, Tensor, load, splat, store
+from farm.compile.functions import let, sigmoid, tanh
 from farm.compile.groups import Group, Step, levels
+
+
+def _hard_sigmoid(x: Expr, constants: Sequence[float], lanes: int) -> Expr:
+    """max(0, min(1, alpha x + beta))."""
+    alpha, beta, zero, one = (splat(number, lanes) for number in (*constants, 0.0, 1.0))
+    return tirx.max(tirx.min(alpha * x + beta, one), zero)
+
+
+_CURVES: Mapping[str, Callable[[Expr, Sequence[float], int], Expr]] = {
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": lambda x, _, lanes: x * _hard_sigmoid(x, (1 / 6, 0.5), lanes),
+    "Sigmoid": lambda x, *_: sigmoid(x),
+    "Silu": lambda x, *_: x * sigmoid(x),
+    "Tanh": lambda x, *_: tanh(x),
+}
 
 
 def interface(group: Group) -> tuple[list[Tensor], Output]:
@@ -52,6 +68,8 @@ class Output:
         if step.op == "Clip":
             low, high = (splat(bound, lanes) for bound in step.constants)
             return tirx.min(tirx.max(value, low), high)
+        if step.op in _CURVES:
+            return let(value, lambda x: _CURVES[step.op](x, step.constants, lanes))
         assert step.operand is not None
         operand = self._operands[step.operand]
         other = self._operand(operand, step.spread, n, channel, pixel, lanes)

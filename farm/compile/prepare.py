@@ -8,6 +8,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper, shape_inference
 
+from farm.compile.upsampling import as_convolutions
 from farm.core.arguments import own_inputs
 from farm.core.errors import BuildError
 
@@ -24,6 +25,8 @@ def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     try:
         result = shape_inference.infer_shapes(model, data_prop=True)
+        if as_convolutions(result):
+            result = shape_inference.infer_shapes(result, data_prop=True)
     except shape_inference.InferenceError as error:
         raise BuildError(f"the ONNX model is inconsistent: {error}") from error
     own = {value.name for value in own_inputs(result)}

@@ -20,7 +20,7 @@ from farm.campaign.planning import Launch, planned
 from farm.campaign.query import barred, measure_network
 from farm.campaign.summary import Summary, summarise
 from farm.compile.artifacts import ArtifactStore
-from farm.core.errors import UnknownName, UsageError
+from farm.core.errors import BuildError, UnknownName, UsageError
 from farm.core.values import DeviceFacts, GivenInput, Network
 from farm.devices.certificate import LOAD_S
 from farm.devices.examination import examine
@@ -229,6 +229,7 @@ class Farm:
         know of it; else nothing."""
         if network.space != ONNX:
             return {}, ()
+        from farm.compile import outline
         from farm.spaces.onnx.files import OnnxFiles
         from farm.spaces.onnx.remarks import remarks
 
@@ -237,7 +238,12 @@ class Farm:
             device: files.inputs(network, self.config.device(device).spec.batch)
             for device in self.config.references
         }
-        return inputs, remarks(files.model(network))
+        model = files.model(network)
+        try:
+            kernels = outline.remarks(outline.outline(model))
+        except BuildError:
+            kernels = ()  # that it does not compile is said elsewhere
+        return inputs, (*remarks(model), *kernels)
 
     def predict(self, networks: Sequence[str], device: str, explain: bool = False) -> Predictions:
         """What networks take on a device, as far as the store tells. Measures nothing.

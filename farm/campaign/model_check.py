@@ -76,12 +76,12 @@ def check_model(
 
     Raises BuildError for what no target can have.
     """
-    from farm.compile.outline import outline
+    from farm.compile import outline as compiled
     from farm.spaces.batch import given_inputs
     from farm.spaces.onnx.counts import count
     from farm.spaces.onnx.remarks import outputs, remarks
 
-    seen, counts = outline(model), count(model)
+    seen, counts = compiled.outline(model), count(model)
     return ModelCheck(
         network=network,
         inputs=given_inputs(model, 1),
@@ -89,7 +89,7 @@ def check_model(
         outline=seen,
         parameters=counts.parameters,
         macs=counts.macs,
-        remarks=remarks(model),
+        remarks=(*remarks(model), *compiled.remarks(seen)),
         devices=tuple(_compiled(model, device, artifacts) for device in devices),
     )
 

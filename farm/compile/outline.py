@@ -38,6 +38,25 @@ class Outline:
     activations_bytes: int
 
 
+_HANDED_ON = (
+    *("Cast", "Concat", "Expand", "Gather", "Identity", "Pad", "ReduceMean", "Shape", "Slice"),
+    *("Split", "Tile", "Transpose", "Where"),
+)
+"""Operators that move values, or sum rows, which TVM's rules do as fast as memory allows."""
+
+
+def remarks(seen: Outline) -> tuple[str, ...]:
+    """What a person should know of the kernels, in a sentence each."""
+    slow = {n: count for n, count in seen.by_tvm.items() if n not in _HANDED_ON}
+    if not slow:
+        return ()
+    names = ", ".join(f"{name} ({count})" for name, count in slow.items())
+    return (
+        f"TVM's general rules, not kernels of the farm's own, compile {names} of its "
+        f"{seen.calls} kernel calls: these can be several times slower than they need be",
+    )
+
+
 def outline(model: onnx.ModelProto) -> Outline:
     """model: as for `build`. Raises BuildError for what no target can have."""
     ready = prepared(model)

@@ -60,6 +60,7 @@ def test_it_says_what_a_file_holds_and_who_compiles_it(check):
         "Reshape": (1, 0),
     }
     assert "sums in float32" in found["remarks"][0]
+    assert "compile Erf (1) of its 2 kernel calls" in found["remarks"][1]
     fine, table = found["devices"]
     assert fine == {"device": "fine", "compiles": True, "reason": None}
     assert table == {

@@ -53,14 +53,19 @@ def seeded_values(
     """
     if not _BOUNDS[0] <= bound <= _BOUNDS[1]:
         raise ValueError(f"`bound` must lie in [2^-100, 2^100], got {bound!r}")
-    block = min(count, _PERIOD)
-    random_bytes = hashlib.shake_256(f"{seed}/{index}".encode()).digest(2 * block)
-    grid = struct.unpack(f"<{block}H", random_bytes)
+    grid = _grid(seed, index, count)
     if positive:
         values = array("f", [(2 * h + 1) / 131072 * bound for h in grid])
     else:
         values = array("f", [(2 * h - 65535) / 65536 * bound for h in grid])
     return _repeated(values, count)
+
+
+def _grid(seed: int, index: int, count: int) -> tuple[int, ...]:
+    """The integers of 16 bits that argument number `index` is made of, up to their period."""
+    block = min(count, _PERIOD)
+    random_bytes = hashlib.shake_256(f"{seed}/{index}".encode()).digest(2 * block)
+    return struct.unpack(f"<{block}H", random_bytes)
 
 
 def _repeated(values: array[Any], count: int) -> array[Any]:
@@ -102,8 +107,7 @@ def seeded_bytes(spec: Json, seed: int, index: int) -> bytes | array[Any]:
         return (packed * (count // max(block, 1) + 1))[:size]
     if dtype not in _CODES:
         raise ValueError(f"a tensor of {dtype} cannot be filled; known are {sorted(_CODES)}")
-    random_bytes = hashlib.shake_256(f"{seed}/{index}".encode()).digest(2 * block)
-    grid = struct.unpack(f"<{block}H", random_bytes)
+    grid = _grid(seed, index, count)
     low, width = (0, int(bound)) if positive else (-int(bound), 2 * int(bound))
     return _repeated(array(_CODES[dtype], [low + (h * width >> 16) for h in grid]), count)
 

@@ -61,7 +61,7 @@ class Graph:
 def read(model: onnx.ModelProto) -> Graph:
     """The graph of a prepared model. Raises BuildError for dynamic shapes and constant outputs."""
     graph = model.graph
-    constants = _constants(graph)
+    constants = constants_of(graph)
     outputs = tuple(value.name for value in graph.output)
     for output in outputs:
         if output in constants:
@@ -79,7 +79,8 @@ def read(model: onnx.ModelProto) -> Graph:
     )
 
 
-def _constants(graph: Any) -> dict[str, np.ndarray]:
+def constants_of(graph: Any) -> dict[str, np.ndarray]:
+    """The values of an ONNX graph that are known, by name."""
     found = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant":

@@ -11,7 +11,7 @@ import numpy as np
 
 from farm.compile.groups import Shape
 from farm.compile.kernel_cache import Buffer, StoredKernel
-from farm.compile.memory import Lifetime, assign_slots
+from farm.compile.memory import Lifetime, assign_slots, spans
 
 if TYPE_CHECKING:
     from farm.compile.fuse import Plan
@@ -102,14 +102,11 @@ class _Numbering:
 
     def _assigned(self) -> tuple[dict[str, int], list[int]]:
         """The slot of every value that a kernel makes, and the sizes of the slots."""
-        spans: dict[str, tuple[int, int]] = {}
-        for index, (_, names) in enumerate(self.calls):
-            for name in map(self._base, names):
-                spans[name] = (spans.get(name, (index, 0))[0], index)
+        named = spans(map(self._base, names) for _, names in self.calls)
         outputs = list(dict.fromkeys(map(self._base, self.plan.outputs)))
-        inner = [name for name in spans if name not in (*outputs, *self.plan.inputs)]
+        inner = [name for name in named if name not in (*outputs, *self.plan.inputs)]
         inner = [name for name in inner if self.types[name].data is None]
-        lifetimes = [Lifetime(self._size_bytes(name), *spans[name]) for name in inner]
+        lifetimes = [Lifetime(self._size_bytes(name), *named[name]) for name in inner]
         numbers, sizes = assign_slots(lifetimes)
         own = {output: number for number, output in enumerate(outputs, len(sizes))}
         slots = dict(zip(inner, numbers, strict=True)) | own

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -13,6 +13,15 @@ class Lifetime:
     size_bytes: int
     first: int
     last: int
+
+
+def spans(calls: Iterable[Iterable[str]]) -> dict[str, tuple[int, int]]:
+    """The first and the last call that names each value. calls: the names of each, in order."""
+    found: dict[str, tuple[int, int]] = {}
+    for index, names in enumerate(calls):
+        for name in names:
+            found[name] = (found.get(name, (index, 0))[0], index)
+    return found
 
 
 @dataclass

@@ -12,7 +12,7 @@ import numpy as np
 
 from farm.compile import fuse, graph
 from farm.compile.groups import Group
-from farm.compile.memory import Lifetime, assign_slots
+from farm.compile.memory import Lifetime, assign_slots, spans
 from farm.compile.prepare import prepared
 from farm.core.arguments import own_inputs
 
@@ -76,12 +76,10 @@ def outline(model: onnx.ModelProto) -> Outline:
 
 def _slots(plan: Plan) -> list[int]:
     """Sizes of the memory that values take in turns."""
-    spans: dict[str, tuple[int, int]] = {}
-    for index, call in enumerate(plan.calls):
-        for name in (plan.views.get(n, n) for n in (*call.operands, call.output)):
-            spans[name] = (spans.get(name, (index, 0))[0], index)
-    inner = [name for name in spans if name not in plan.inputs]
-    return assign_slots([Lifetime(_size_bytes(plan, name), *spans[name]) for name in inner])[1]
+    read = ((*call.operands, call.output) for call in plan.calls)
+    named = spans((plan.views.get(name, name) for name in names) for names in read)
+    inner = [name for name in named if name not in plan.inputs]
+    return assign_slots([Lifetime(_size_bytes(plan, name), *named[name]) for name in inner])[1]
 
 
 def _size_bytes(plan: Plan, name: str) -> int:

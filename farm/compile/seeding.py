@@ -135,7 +135,9 @@ def _terms(node: Any, shape: tuple[int, ...]) -> int:
 
 def _rows(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     """For each argument that chooses rows of tables: how many rows the smallest table has."""
-    constants = _constants(model)
+    from farm.compile.graph import constants_of  # which imports onnx
+
+    constants = constants_of(model.graph)
     holders = {value.name: {value.name} for value in model.graph.input}
     found: dict[str, int] = {}
     for node in model.graph.node:
@@ -171,13 +173,3 @@ def _table(
         case "OneHot" if node.input[1] in constants:
             return int(constants[node.input[1]].item())
     return None
-
-
-def _constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    from onnx import numpy_helper
-
-    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-    return found

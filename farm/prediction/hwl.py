@@ -161,11 +161,11 @@ def known(store: Store, network: Network, device: Device) -> Measurement | None:
     caches in another state, is another quantity.
     """
     found = store.as_now(store.measurements(device=device.name, network=network))
-    current = [m for m in found if _quantity(m.spec) == _quantity(device.spec)]
+    current = [m for m in found if quantity(m.spec) == quantity(device.spec)]
     return current[-1] if current else None
 
 
-def _quantity(spec: MeasureSpec) -> tuple[int, int]:
+def quantity(spec: MeasureSpec) -> tuple[int, int]:
     """What of a spec says which latency is measured; the rest says how well."""
     return spec.batch, spec.flush_bytes
 

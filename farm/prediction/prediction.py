@@ -14,7 +14,7 @@ from farm.core.values import Network
 from farm.inventory.config import Device
 from farm.measurement.record import Measurement
 from farm.prediction.features import predictor
-from farm.prediction.hwl import known
+from farm.prediction.hwl import known, quantity
 from farm.prediction.selection import POOL
 from farm.spaces import space
 from farm.spaces.base import ONNX, SearchSpace
@@ -132,7 +132,7 @@ class _About:
         newest = {
             m.network: m
             for m in store.as_now(store.measurements(device=device.name))
-            if m.network.space == name and m.spec.batch == device.spec.batch
+            if m.network.space == name and quantity(m.spec) == quantity(device.spec)
         }
         seen = tuple(newest.values())
         return cls(store, device, space(name, store.models), networks, seen, explain)

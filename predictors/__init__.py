@@ -32,6 +32,9 @@ class Observations:
     device: (n,) int, index into `devices`.
     latency_s: (n,) float64, seconds.
     devices: the devices that may be asked about, measured or not.
+    noise_std: (n,) float64, log-seconds; what is known of each entry's own error, such as its
+        interval's half-width / 1.96. A model adds the noise that it finds by itself. None where
+        nothing is known, which is the same as zeros.
 
     Raises ValueError for shapes that do not fit and for values that are not finite and positive.
     """
@@ -40,6 +43,7 @@ class Observations:
     device: IntArray
     latency_s: FloatArray
     devices: tuple[str, ...]
+    noise_std: FloatArray | None = None
 
     def __post_init__(self) -> None:
         n = len(self.latency_s)
@@ -55,6 +59,16 @@ class Observations:
             raise ValueError(f"`latency_s` must be finite and positive, got {bad[0]!r}")
         if n and not (self.device.min() >= 0 and self.device.max() < len(self.devices)):
             raise ValueError(f"`device` must index the {len(self.devices)} names in `devices`")
+        if self.own_noise_std.shape != (n,):
+            raise ValueError(f"`noise_std` must be ({n},), got {self.own_noise_std.shape}")
+        bad = self.own_noise_std[~(np.isfinite(self.own_noise_std) & (self.own_noise_std >= 0))]
+        if bad.size:
+            raise ValueError(f"`noise_std` must be finite and not negative, got {bad[0]!r}")
+
+    @property
+    def own_noise_std(self) -> FloatArray:
+        """(n,) log-seconds: `noise_std`, 0 where nothing is known."""
+        return np.zeros(len(self.latency_s)) if self.noise_std is None else self.noise_std
 
     @classmethod
     def none(cls, features: int, devices: Sequence[str]) -> Observations:
@@ -63,9 +77,15 @@ class Observations:
         return cls(np.empty((0, features)), empty.astype(np.intp), empty, tuple(devices))
 
     @classmethod
-    def of_one(cls, device: str, features: FloatArray, latency_s: FloatArray) -> Observations:
-        """The entries of one device: features (n, F), latency_s (n,) seconds."""
-        return cls(features, np.zeros(len(latency_s), np.intp), latency_s, (device,))
+    def of_one(
+        cls,
+        device: str,
+        features: FloatArray,
+        latency_s: FloatArray,
+        noise_std: FloatArray | None = None,
+    ) -> Observations:
+        """The entries of one device: features (n, F), latency_s (n,) seconds, noise_std (n,)."""
+        return cls(features, np.zeros(len(latency_s), np.intp), latency_s, (device,), noise_std)
 
     def index(self, device: str) -> int:
         """The index of a device's name. Raises UnknownName."""

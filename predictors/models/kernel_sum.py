@@ -83,10 +83,10 @@ class FittedKernelSumGP:
         """As `predictors.FittedPredictor.posterior`."""
         seen = self.observations.device == self.observations.index(device)
         rows, latency_s = self.observations.features[seen], self.observations.latency_s[seen]
-        residual = np.log(latency_s) - rows[:, 0]
+        residual, own_noise = np.log(latency_s) - rows[:, 0], self.observations.own_noise_std[seen]
         among, across = self.model.parts(rows, rows), self.model.parts(rows, features)
         own = self.model.parts(features, features) if joint else _diagonals(self.model, features)
-        found = [_conditioned(point, residual, among, across, own) for point in GRID]
+        found = [_conditioned(point, residual, own_noise, among, across, own) for point in GRID]
         log_weight = _LOG_PRIOR + np.array([evidence for _, _, evidence in found])
         weight = np.exp(log_weight - logsumexp(log_weight))
         means = np.stack([mean for mean, _, _ in found])
@@ -110,18 +110,19 @@ def _diagonals(model: KernelSumGP, features: FloatArray) -> tuple[FloatArray, ..
 def _conditioned(
     point: tuple[float, float, float],
     residual: FloatArray,
+    own_noise: FloatArray,
     among: tuple[FloatArray, ...],
     across: tuple[FloatArray, ...],
     own: tuple[FloatArray, ...],
 ) -> tuple[FloatArray, FloatArray, float]:
     """Mean and (co)variance of the residual at a point of the grid, and the log evidence for it.
 
-    residual: (n,). among: (n, n) each; across: (n, M); own: (M,) or (M, M).
+    residual, own_noise: (n,) log-seconds. among: (n, n) each; across: (n, M); own: (M,) or (M, M).
     """
     level, smooth, noise = point
     scales = np.array([1.0, level**2, smooth**2])
     covariance, cross, prior = (np.tensordot(scales, np.stack(p), 1) for p in (among, across, own))
-    factor = np.linalg.cholesky(covariance + noise**2 * np.eye(len(residual)))
+    factor = np.linalg.cholesky(covariance + np.diag(noise**2 + own_noise**2))
     white = np.linalg.solve(factor, residual)
     known = np.linalg.solve(factor, cross)
     less = known.T @ known if prior.ndim == 2 else (known**2).sum(0)

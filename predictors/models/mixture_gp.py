@@ -186,8 +186,10 @@ class MixtureGP:
 
     def fit(self, observations: Observations) -> FittedMixtureGP:
         """Condition on the target's samples; of the order of 0.05 s for twenty."""
+        features, latency_s = observations.features, observations.latency_s
+        noise_std = observations.own_noise_std
         targets = tuple(
-            Target.of(self, observations.features[own], observations.latency_s[own])
+            Target.of(self, features[own], latency_s[own], noise_std[own])
             for own in (observations.device == d for d in range(len(observations.devices)))
         )
         return FittedMixtureGP(self, observations, targets)
@@ -233,12 +235,15 @@ class Target:
     collapsed: evidence.Collapsed
 
     @classmethod
-    def of(cls, model: MixtureGP, features: FloatArray, latency_s: FloatArray) -> Target:
-        """features: (n, F), latency_s: (n,) seconds; n may be 0."""
+    def of(
+        cls, model: MixtureGP, features: FloatArray, latency_s: FloatArray, noise_std: FloatArray
+    ) -> Target:
+        """features: (n, F), latency_s: (n,) seconds, noise_std: (n,) log-seconds; n may be 0."""
         view, n = model.view(features), len(latency_s)
         unit_s = float(np.median(latency_s)) if n else float(np.exp(unseen.LOG_S))
-        relative = (root(latency_s / unit_s) - 1) / model.spread
-        weighed, noise = _weigh(model, view, relative)
+        roots = root(latency_s / unit_s)
+        own_noise = (roots * noise_std / 2 / model.spread) ** 2
+        weighed, noise = _weigh(model, view, (roots - 1) / model.spread, own_noise)
         collapsed = evidence.Collapsed.of(weighed)
         level_std = unseen.STD if not n else FEW_STD if n < FEW else 0.0
         return cls(view, unit_s, level_std, noise, collapsed)
@@ -316,15 +321,19 @@ class FittedMixtureGP:
         return replace(margins, std=np.sqrt(np.diag(covariance)), covariance=covariance)
 
 
-def _weigh(model: MixtureGP, view: Views, relative: FloatArray) -> tuple[evidence.Weighed, float]:
+def _weigh(
+    model: MixtureGP, view: Views, relative: FloatArray, own_noise: FloatArray
+) -> tuple[evidence.Weighed, float]:
     """All of GRID at all AMPLITUDES, for each likely set of spikes; and the variance of one sample,
-    averaged, and wide enough for the spikes that are still to come. relative: (n,)."""
+    averaged, and wide enough for the spikes that are still to come. relative: (n,). own_noise:
+    (n,), variance that is known of each, beside that of GRID."""
     point = np.repeat(np.arange(len(GRID)), len(AMPLITUDES))
     amplitude = np.tile(AMPLITUDES, len(GRID))
     log_prior = np.tile(model.log_prior, (len(GRID), 1))
     components = np.column_stack([_WEIGHTS[point], LEVEL / amplitude**2])
     covariance = np.tensordot(components, view.kernels(view), 1)
-    covariance += _NOISE[point, None, None] * np.eye(len(relative))
+    noise = _NOISE[point, None] + own_noise / amplitude[:, None] ** 2
+    covariance += noise[:, :, None] * np.eye(len(relative))
     setting = contamination.Setting(
         covariance, amplitude, log_prior, model.spread, relative, view.means
     )

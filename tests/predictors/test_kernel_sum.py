@@ -41,6 +41,36 @@ def test_few_networks_take_the_level_out(seed):
     assert widths[0] > widths[1] > widths[2]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_noisier_network_moves_the_posterior_less(seed):
+    model, latency_s = device(seed)
+    slow_s = latency_s.copy()
+    slow_s[7] *= 1.1
+    moved = []
+    for noise_std in (0.0, 0.03, 0.3):
+        own = noise_std * (np.arange(8) == 7)
+        there, apart = (
+            model.fit(Observations.of_one("d", model.features[:8], y[:8], own)).posterior(
+                model.features[[7]], "d"
+            )
+            for y in (latency_s, slow_s)
+        )
+        moved.append(float(np.abs(apart.mean - there.mean)[0]))
+    assert moved == sorted(moved, reverse=True)
+    assert moved[2] < 0.5 * moved[0]
+
+
+def test_no_noise_is_the_same_as_nothing_known_of_it():
+    model, latency_s = device(0)
+    both = (None, np.zeros(8))
+    fitted = (
+        model.fit(Observations.of_one("d", model.features[:8], latency_s[:8], n)) for n in both
+    )
+    first, second = (f.posterior(model.features, "d") for f in fitted)
+    np.testing.assert_array_equal(first.mean, second.mean)
+    np.testing.assert_array_equal(first.std, second.std)
+
+
 def test_all_margins_are_those_of_the_joint_posterior():
     model, latency_s = device(3)
     fitted = model.fit(Observations.of_one("d", model.features[:5], latency_s[:5]))

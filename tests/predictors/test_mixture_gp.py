@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,29 @@ def test_spikes_are_not_believed(model: MixtureGP, pool: FloatArray) -> None:
     rows = list(range(12))
     clean, spoilt = (ranked(model, rows, y, latency_s) for y in (latency_s, spiky))
     assert spoilt > clean - 0.05
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_noisier_sample_moves_the_posterior_less(model: MixtureGP, seed: int) -> None:
+    """One of ten samples is 10 % too slow: the more it is said to be off, the less it counts."""
+    rng = np.random.default_rng(seed)
+    rows = [*rng.permutation(199)[:9].tolist(), 199]
+    latency_s = 1e-3 * model.features[:, 1] ** 2
+    slow_s = np.where(np.arange(200) == 199, 1.1, 1.0) * latency_s
+    moved, std = [], []
+    for noise_std in (0.0, 0.03, 0.3):
+        own = noise_std * (np.array(rows) == 199)
+        there, apart = (
+            model.fit(replace(observe(model, rows, y), noise_std=own)).posterior(
+                model.features[[199]], "target"
+            )
+            for y in (latency_s, slow_s)
+        )
+        moved.append(float(np.abs(apart.mean - there.mean)[0]))
+        std.append(float(there.std[0]))
+    assert moved == sorted(moved, reverse=True)
+    assert moved[2] < 0.5 * moved[0]
+    assert std == sorted(std)
 
 
 def test_diagonals_are_those_of_the_kernels(model: MixtureGP) -> None:

@@ -131,6 +131,13 @@ def test_equal_input_gives_equal_output(subject: Subject) -> None:
     np.testing.assert_array_equal(first.std, second.std)
 
 
+def test_no_noise_is_the_same_as_nothing_known_of_it(subject: Subject) -> None:
+    seen = subject.observe([1, 4, 9, 25, 36])
+    first, second = subject.posterior(seen), subject.posterior(replace(seen, noise_std=np.zeros(5)))
+    np.testing.assert_array_equal(first.mean, second.mean)
+    np.testing.assert_array_equal(first.std, second.std)
+
+
 @pytest.mark.parametrize("unit", [1e-3, 1e3])
 def test_another_unit_shifts_the_mean(subject: Subject, unit: float) -> None:
     seen = subject.observe([1, 4, 9, 25, 36])

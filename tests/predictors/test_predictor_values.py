@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -34,6 +36,18 @@ def test_a_device_index_is_within_the_names(index: int) -> None:
 def test_shapes_have_equal_length() -> None:
     with pytest.raises(ValueError, match="must have equal n"):
         Observations(np.ones((3, 2)), np.zeros(2, np.intp), np.ones(2), ("a",))
+
+
+@pytest.mark.parametrize("bad", [-0.1, np.nan, np.inf])
+def test_noise_is_finite_and_not_negative(bad: float) -> None:
+    with pytest.raises(ValueError, match="`noise_std` must be finite and not negative, got"):
+        replace(observed([1e-3, 2e-3]), noise_std=np.array([0.0, bad]))
+
+
+def test_noise_is_of_each_entry() -> None:
+    with pytest.raises(ValueError, match=r"`noise_std` must be \(2,\), got \(1,\)"):
+        replace(observed([1e-3, 2e-3]), noise_std=np.zeros(1))
+    assert observed([1e-3, 2e-3]).own_noise_std.tolist() == [0, 0]
 
 
 def test_an_unknown_device_is_offered_the_known_ones() -> None:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from scipy.special import logsumexp
 
 from predictors import FloatArray, Observations, Posterior
 from predictors.encodings.normalisation import Standardisation, TrainingRows
+from predictors.models import evidence
 from predictors.models.kernels import squared_distances
 
 LEVELS = {0.01: 0.4, 0.03: 0.4, 0.2: 0.2}
@@ -32,6 +32,8 @@ GRID = tuple(product(LEVELS, SMOOTH, NOISES))
 _LOG_PRIOR = np.log(
     [LEVELS[level] * SMOOTH[smooth] * NOISES[noise] for level, smooth, noise in GRID]
 )
+_COMPONENTS = np.array([(1.0, level**2, smooth**2) for level, smooth, _ in GRID])
+_NOISE = np.array([noise for _, _, noise in GRID])
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +59,13 @@ class KernelSumGP:
 
     def fit(self, observations: Observations) -> FittedKernelSumGP:
         """Condition on measured networks, of which there may be none."""
-        return FittedKernelSumGP(self, observations)
+        features, latency_s = observations.features, observations.latency_s
+        noise_std = observations.own_noise_std
+        beliefs = tuple(
+            Belief.of(self, features[own], latency_s[own], noise_std[own])
+            for own in (observations.device == d for d in range(len(observations.devices)))
+        )
+        return FittedKernelSumGP(observations, beliefs)
 
     def parts(self, a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Features (A, F), (B, F) -> three (A, B): of the kernels' times; of level and slope, and
@@ -73,31 +81,73 @@ class KernelSumGP:
 
 
 @dataclass(frozen=True, eq=False)
+class Belief:
+    """What is believed of one device after its measured networks: a `predictors.acquisition.Prior`.
+
+    In log-seconds squared: of what latency is beside the sum.
+    rows: (n, F), the measured networks. noise_variance: of one more measurement.
+    """
+
+    model: KernelSumGP
+    rows: FloatArray
+    collapsed: evidence.Collapsed
+    noise_variance: float
+
+    @classmethod
+    def of(
+        cls, model: KernelSumGP, rows: FloatArray, latency_s: FloatArray, noise_std: FloatArray
+    ) -> Belief:
+        """rows: (n, F), latency_s: (n,) seconds, noise_std: (n,) log-seconds; n may be 0."""
+        residual = (np.log(latency_s) - rows[:, 0])[:, None]
+        noise = _NOISE[:, None] ** 2 + noise_std**2
+        covariance = np.tensordot(_COMPONENTS, np.stack(model.parts(rows, rows)), 1)
+        covariance += noise[:, :, None] * np.eye(len(rows))
+        inverse = np.linalg.inv(covariance)
+        solved = inverse @ residual
+        scale = -np.linalg.slogdet(inverse)[1]
+        weight = evidence.softmax(_LOG_PRIOR - 0.5 * ((residual * solved).sum((1, 2)) + scale))
+        weighed = evidence.Weighed(
+            weight[:, None], inverse, solved, _COMPONENTS, np.ones(len(_COMPONENTS))
+        )
+        return cls(model, rows, evidence.Collapsed.of(weighed), float(weight @ _NOISE**2))
+
+    def covariance(self, a: FloatArray, b: FloatArray) -> FloatArray:
+        """Features (A, F), (B, F) -> (A, B)."""
+        own = np.stack(self.model.parts(a, b))
+        return self.collapsed.covariance(self._seen_from(a), self._seen_from(b), own)
+
+    def variance(self, a: FloatArray) -> FloatArray:
+        """Features (A, F) -> (A,), the diagonal of `covariance(a, a)`."""
+        return self.predict(a, joint=False)[1]
+
+    def predict(self, a: FloatArray, joint: bool) -> tuple[FloatArray, FloatArray]:
+        """Mean (A,), and variance (A,) or covariance (A, A), of what latency is beside the sum."""
+        own = self.model.parts(a, a) if joint else _diagonals(self.model, a)
+        return self.collapsed.predict(*self._seen_from(a), np.stack(own))
+
+    def _seen_from(self, a: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The mean function, nothing, (A, 1), and covariances to the samples, (3, n, A)."""
+        return np.zeros((len(a), 1)), np.stack(self.model.parts(self.rows, a))
+
+
+@dataclass(frozen=True, eq=False)
 class FittedKernelSumGP:
     """The model after some measured networks."""
 
-    model: KernelSumGP
     observations: Observations
+    beliefs: tuple[Belief, ...]
+
+    def belief(self, device: str) -> Belief:
+        """What to choose the device's next samples by. Raises UnknownName."""
+        return self.beliefs[self.observations.index(device)]
 
     def posterior(self, features: FloatArray, device: str, joint: bool = False) -> Posterior:
         """As `predictors.FittedPredictor.posterior`."""
-        seen = self.observations.device == self.observations.index(device)
-        rows, latency_s = self.observations.features[seen], self.observations.latency_s[seen]
-        residual, own_noise = np.log(latency_s) - rows[:, 0], self.observations.own_noise_std[seen]
-        among, across = self.model.parts(rows, rows), self.model.parts(rows, features)
-        own = self.model.parts(features, features) if joint else _diagonals(self.model, features)
-        found = [_conditioned(point, residual, own_noise, among, across, own) for point in GRID]
-        log_weight = _LOG_PRIOR + np.array([evidence for _, _, evidence in found])
-        weight = np.exp(log_weight - logsumexp(log_weight))
-        means = np.stack([mean for mean, _, _ in found])
-        mean = weight @ means
-        apart = means - mean
-        spread = np.tensordot(weight, np.stack([variance for _, variance, _ in found]), 1)
-        spread += (apart.T * weight) @ apart if joint else weight @ apart**2
-        noise_std = np.sqrt(weight @ np.array([noise**2 for _, _, noise in GRID]))
+        belief = self.belief(device)
+        mean, spread = belief.predict(features, joint)
         std = np.sqrt(np.maximum(np.diag(spread) if joint else spread, 0.0))
-        noise = np.full(len(mean), noise_std)
-        return Posterior(features[:, 0] + mean, std, noise, spread if joint else None)
+        noise_std = np.full(len(mean), np.sqrt(belief.noise_variance))
+        return Posterior(features[:, 0] + mean, std, noise_std, spread if joint else None)
 
 
 def _diagonals(model: KernelSumGP, features: FloatArray) -> tuple[FloatArray, ...]:
@@ -105,26 +155,3 @@ def _diagonals(model: KernelSumGP, features: FloatArray) -> tuple[FloatArray, ..
     own = features[:, 1 : 1 + model.kernels]
     slope = model._scaled(features)[:, 0]
     return (own**2).sum(1), 1 + SLOPE**2 * slope**2, np.ones(len(features))
-
-
-def _conditioned(
-    point: tuple[float, float, float],
-    residual: FloatArray,
-    own_noise: FloatArray,
-    among: tuple[FloatArray, ...],
-    across: tuple[FloatArray, ...],
-    own: tuple[FloatArray, ...],
-) -> tuple[FloatArray, FloatArray, float]:
-    """Mean and (co)variance of the residual at a point of the grid, and the log evidence for it.
-
-    residual, own_noise: (n,) log-seconds. among: (n, n) each; across: (n, M); own: (M,) or (M, M).
-    """
-    level, smooth, noise = point
-    scales = np.array([1.0, level**2, smooth**2])
-    covariance, cross, prior = (np.tensordot(scales, np.stack(p), 1) for p in (among, across, own))
-    factor = np.linalg.cholesky(covariance + np.diag(noise**2 + own_noise**2))
-    white = np.linalg.solve(factor, residual)
-    known = np.linalg.solve(factor, cross)
-    less = known.T @ known if prior.ndim == 2 else (known**2).sum(0)
-    evidence = -0.5 * float(white @ white) - float(np.log(np.diag(factor)).sum())
-    return known.T @ white, prior - less, evidence

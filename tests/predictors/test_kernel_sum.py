@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from predictors import Observations
+from predictors.acquisition import ACQUISITIONS, Pool
 from predictors.models import kernel_times
 from predictors.models.kernel_sum import KernelSumGP
 
@@ -79,6 +82,37 @@ def test_all_margins_are_those_of_the_joint_posterior():
     np.testing.assert_allclose(joint.std, margins.std, rtol=1e-9)
     np.testing.assert_allclose(joint.mean, margins.mean, rtol=1e-12)
     np.testing.assert_allclose(np.diag(joint.covariance), margins.std**2, rtol=1e-9)
+
+
+def test_a_belief_is_the_joint_posterior():
+    model, latency_s = device(3)
+    fitted = model.fit(Observations.of_one("d", model.features[:5], latency_s[:5]))
+    few = model.features[5:15]
+    belief, joint = fitted.belief("d"), fitted.posterior(few, "d", joint=True)
+    np.testing.assert_allclose(belief.covariance(few, few), joint.covariance, atol=1e-12)
+    np.testing.assert_allclose(belief.variance(few), joint.std**2, rtol=1e-9)
+    assert belief.noise_variance == pytest.approx(joint.noise_std[0] ** 2)
+
+
+@pytest.mark.parametrize("name", ACQUISITIONS)
+@pytest.mark.parametrize("n", [0, 5])
+def test_every_acquisition_works_with_its_belief(name, n):
+    model, latency_s = device(3)
+    belief = model.fit(Observations.of_one("d", model.features[:n], latency_s[:n])).belief("d")
+    pool = Pool(model.features, seed=0, measured=np.arange(n))
+    rows = ACQUISITIONS[name](pool, (), 6, prior=belief)
+    assert len({*rows.tolist(), *range(n)}) == 6 + n
+
+
+def test_a_network_of_kernels_that_are_not_known_is_chosen_first():
+    """Network 30 alone has a kernel whose time is known to 50 %."""
+    model, latency_s = device(3)
+    features = np.column_stack([model.features[:, :-5], np.zeros(60), model.features[:, -5:]])
+    features[30, 1 + model.kernels] = 0.5
+    odd = replace(model, features=features, kernels=model.kernels + 1)
+    belief = odd.fit(Observations.of_one("d", features[:5], latency_s[:5])).belief("d")
+    pool = Pool(features, seed=0, measured=np.arange(5))
+    assert ACQUISITIONS["variance"](pool, (), 1, prior=belief).tolist() == [30]
 
 
 def test_a_kernel_that_was_never_timed_has_a_time_and_an_interval():

@@ -1,43 +1,27 @@
-"""A published latency table as a device: whole campaigns run in seconds, against known truth.
-
-A table is a `.npz` file with `devices` (D,), `latency_ms` (D, N) in milliseconds, and the networks'
-codes: `arch_str` (N,), or `ops` (N, P) whose rows, digits in a row, are the codes.
-"""
+"""A published latency table as a device: whole campaigns run in seconds, against known truth."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
-from functools import cache
-from io import BytesIO
-from pathlib import Path
-from typing import Any, ClassVar
-from zipfile import BadZipFile
+from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from agents.published_table import Table, load, offer, space_of, table_path
 from agents.started import StartedAgent
 from farm.core.errors import DeviceUnfit, MeasureTimeout, blaming
 from farm.core.values import DeviceFacts, Network
 from farm.measurement.record import Block, Job, MeasureSpec, Session
 
-SPACES = {"fbnet": "fbnet32"}
-"""The search space of a published table, where that is not its file name: FBNet's is for CIFAR."""
-
-_DEFAULT_FOLDER = Path(__file__).parents[1].parent / "shared" / "data"
-
 
 class ReplayOptions(BaseModel):
     """A column of a table.
 
-    table: `nb201` is nb201.npz in $FARM_DATA, else in ../shared/data; or the path of a file.
+    table: see `agents.published_table.table_path`.
     column: the device in the table; by default the one with this device's name.
     space: the search space of the table's networks; by default the one that the file is named for.
     noise: relative. Each round is off by a log-normal factor of this width, as a host's moods are,
@@ -57,63 +41,6 @@ class ReplayOptions(BaseModel):
     speed_up: float | None = Field(None, gt=0)
 
 
-@dataclass(frozen=True, eq=False)
-class Table:
-    """row_of: by code; latency_s: (D, N) float64; digest: of the file's bytes."""
-
-    devices: tuple[str, ...]
-    row_of: Mapping[str, int]
-    latency_s: NDArray[np.float64]
-    digest: str
-
-
-def table_path(table: str) -> Path:
-    """Where a table is: see `ReplayOptions.table`."""
-    if "/" in table or table.endswith(".npz"):
-        return Path(table).expanduser()
-    return Path(os.environ.get("FARM_DATA") or _DEFAULT_FOLDER) / f"{table}.npz"
-
-
-def load(path: Path) -> Table:
-    """The table in a file, read once as long as the file stays. Raises DeviceUnfit."""
-    try:
-        return _loaded(path, path.stat().st_mtime_ns)
-    except (OSError, ValueError, KeyError, BadZipFile) as e:
-        raise DeviceUnfit(
-            f"no latency table in {path}: {_reason(e)}; set FARM_DATA to the folder of the "
-            "published tables, or let `table` be the path of a .npz file"
-        ) from e
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    return str(error).strip("'")
-
-
-@cache
-def _loaded(path: Path, _modified_ns: int) -> Table:
-    content = path.read_bytes()
-    with np.load(BytesIO(content)) as data:
-        devices = tuple(map(str, data["devices"]))
-        latency_ms = data["latency_ms"].astype(float)
-        codes = _codes(data)
-    if latency_ms.shape != (len(devices), len(codes)):
-        raise ValueError(
-            f"`latency_ms` must have a row for each of {len(devices)} devices and a column for "
-            f"each of {len(codes)} networks, got {latency_ms.shape}"
-        )
-    row_of = {code: row for row, code in enumerate(codes)}
-    digest = hashlib.sha256(content).hexdigest()[:16]
-    return Table(devices, row_of, latency_ms * 1e-3, digest)
-
-
-def _codes(data: Any) -> list[str]:
-    if "arch_str" in data:
-        return [str(code) for code in data["arch_str"]]
-    return ["".join(map(str, row)) for row in data["ops"]]
-
-
 class ReplayAgent(StartedAgent):
     """See `ReplayOptions`. Needs no artifact."""
 
@@ -125,7 +52,7 @@ class ReplayAgent(StartedAgent):
         self._column = options.column or name
         path = table_path(options.table)
         self._path = path
-        self._space = options.space or SPACES.get(path.stem, path.stem)
+        self._space = options.space or space_of(path)
 
     def facts(self) -> DeviceFacts:
         """See `farm.measurement.agent.Agent.facts`."""
@@ -166,8 +93,8 @@ class ReplayAgent(StartedAgent):
         self._must_be_started()
         table = load(self._path)
         if self._column not in table.devices:
-            offer = _offer(self._column, table.devices)
-            raise DeviceUnfit(f"{self._path} has no `column` {self._column!r}; {offer}")
+            near = offer(self._column, table.devices)
+            raise DeviceUnfit(f"{self._path} has no `column` {self._column!r}; {near}")
         return table
 
     def _latency_s(self, network: Network) -> float:
@@ -199,8 +126,3 @@ class ReplayAgent(StartedAgent):
             raise MeasureTimeout(f"no result within {timeout_s:g} s; it takes {device_s:.3g} s")
         if self._options.speed_up is not None:
             time.sleep(device_s / self._options.speed_up)
-
-
-def _offer(name: str, known: Sequence[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"

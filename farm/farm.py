@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from farm.inventory.config import Device, FarmConfig, load
 from farm.measurement.record import Failure, Measurement
 from farm.measurement.verdict import VERDICTS
 from farm.prediction.hwl import Encoding, entry, known, normalisation
-from farm.prediction.selection import Chooser
+from farm.prediction.selection import Candidates
 from farm.spaces import space
 from farm.spaces.base import ONNX
 from farm.spaces.given import given_network
@@ -39,6 +40,7 @@ from farm.spaces.sizes import Sizes
 from farm.store import Request, Store, StoredModels, StoreLock
 
 if TYPE_CHECKING:
+    from farm.prediction.decider import Decider
     from farm.prediction.prediction import Predictions
 
 EXECUTORS = ("ray", "inline")
@@ -78,8 +80,8 @@ class Farm:
                 store.models.keep(new.models)
                 name = store.add_campaign(new.plan)
                 begun(name)
-                self._run(name, new.chooser, store, running, watch)
-            return summarise(store, name)
+                self._run(name, new.about, store, running, watch)
+            return summarise(store, name, self.config)
 
     def resume(
         self,
@@ -105,10 +107,10 @@ class Farm:
                 measured = store.measured(name) if again else []
                 repeated = [request for request, found in measured if found.verdict in again]
                 if repeated or stored.state != "done" or store.was_cut_short(name):
-                    chooser = Chooser(stored.plan, space(stored.plan.space, store.models))
+                    about = Candidates.of(stored.plan, space(stored.plan.space, store.models))
                     with self._executor(executor, stored.plan.devices) as running:
-                        self._run(name, chooser, store, running, watch, repeated)
-                return summarise(store, name)
+                        self._run(name, about, store, running, watch, repeated)
+                return summarise(store, name, self.config)
 
     def cancel(self, campaign: str) -> str:
         """Ask a campaign to end, here or in another process; its name."""
@@ -278,7 +280,7 @@ class Farm:
     def _run(
         self,
         name: str,
-        chooser: Chooser,
+        about: Candidates,
         store: Store,
         executor: Executor,
         watch: Watch,
@@ -286,7 +288,7 @@ class Farm:
     ) -> None:
         policies = {device.name: device.controls for device in self.config.devices.values()}
         artifacts = self._artifacts()
-        Campaign(name, chooser, store, executor, artifacts, watch, policies, again).run()
+        Campaign(name, about, store, executor, artifacts, watch, policies, again).run()
 
     @contextmanager
     def _executor(self, kind: str, devices: Sequence[str]) -> Iterator[Executor]:
@@ -300,15 +302,23 @@ class Farm:
             yield executor
 
     def _make_executor(self, kind: str, devices: Sequence[Device]) -> Executor:
+        decider = partial(_decider, self.config)
         if kind == "inline":
-            return InlineExecutor(devices, self._artifacts())
+            return InlineExecutor(devices, self._artifacts(), decider)
         from farm.execution.on_ray import RayExecutor
 
         config = self.config
-        return RayExecutor(devices, self._artifacts(), config.ray, config.compile_workers)
+        return RayExecutor(devices, self._artifacts(), config.ray, config.compile_workers, decider)
 
     def _artifacts(self) -> ArtifactStore:
         return ArtifactStore(self.config.store / "artifacts")
+
+
+def _decider(config: FarmConfig) -> Decider:
+    """The central predictor over the farm's store."""
+    from farm.prediction.decider import Decider
+
+    return Decider.at(config.store, config)
 
 
 def _must_be_executor(kind: str) -> None:

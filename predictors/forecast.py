@@ -67,6 +67,17 @@ def of_samples(posterior: Posterior, samples: IntArray, seed: int) -> Forecast:
     return Forecast(float(np.mean(found)), float(low), float(high))
 
 
+def ceiling(posterior: Posterior, seed: int) -> Forecast:
+    """Were the latencies of the M networks known as they are: what noise alone leaves of the ranks.
+    Raises ValueError without covariance."""
+    rng, m = np.random.default_rng(seed), len(posterior.mean)
+    truth = posterior.mean + rng.standard_normal((DRAWS, m)) @ _root(_covariance(posterior)).T
+    measured = truth + rng.standard_normal((DRAWS, m)) * posterior.noise_std
+    found = [_correlation(a, b) for a, b in zip(truth, measured, strict=True)]
+    low, high = np.quantile(found, [0.05, 0.95])
+    return Forecast(float(np.mean(found)), float(low), float(high))
+
+
 def _covariance(posterior: Posterior) -> FloatArray:
     if posterior.covariance is None:
         raise ValueError("a forecast needs the covariance; ask for the posterior with joint=True")

@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "farm.inventory": (*BASE, "agents"),
     "predictors": ("farm.core",),
     "farm.prediction": (*STORED, "predictors"),
-    "farm.execution": (*STORED, "agents"),
+    "farm.execution": (*STORED, "agents", "farm.prediction"),
     "farm.devices": (*RUN, "agents.remote"),
     "farm.campaign": (*RUN, "farm.prediction", "farm.devices"),
     "farm": (*RUN, "farm.prediction", "farm.devices", "farm.campaign"),

@@ -12,10 +12,11 @@ from farm.compile.build import build_key
 from farm.core.errors import BuildError
 from farm.core.values import KERNEL, Artifact, Network, Target
 from farm.devices.monitor import Monitor
-from farm.execution.protocol import BuildJob, Built, Executor, Measured, MeasureJob
+from farm.execution.protocol import BuildJob, Built, Decided, Executor, Measured, MeasureJob
 from farm.execution.schedule import Place, Running, next_starts
 from farm.inventory.config import ControlPolicy
 from farm.measurement.record import Failure, Measurement, MeasureSpec
+from farm.prediction.decisions import Question
 from farm.spaces import space
 from farm.store import Request, Store
 
@@ -90,6 +91,8 @@ class Dispatcher:
         self._building: dict[str, tuple[BuildJob, Place]] = {}
         self._incumbents: dict[str, str] = {}
         self.measuring: dict[str, list[Request]] = {}
+        self._deciding: set[str] = set()
+        self._decided: list[Decided] = []
         self.ended = 0
         self._again: dict[int, Request] = {}
         self._spaces: dict[str, str] = {}
@@ -109,7 +112,24 @@ class Dispatcher:
 
     @property
     def _resting(self) -> bool:
-        return not self.measuring and not self._building
+        return not (self.measuring or self._building or self._deciding)
+
+    def may_decide(self, device: str) -> bool:
+        """Whether it can be decided what a device measures next: it is not being decided already,
+        and where that is computed, nothing measures."""
+        at = self._executor.decides_at
+        busy = any(self._places[one].overlaps(at) for one in self.measuring)
+        return device not in self._deciding and not busy
+
+    def decide(self, question: Question) -> None:
+        """Ask what a device measures next; `take_decisions` has the answer."""
+        self._deciding.add(question.device)
+        self._executor.decide(question)
+
+    def take_decisions(self) -> list[Decided]:
+        """Those that were made since this was asked last."""
+        decided, self._decided = self._decided, []
+        return decided
 
     def take_events(self) -> list[str]:
         """What a person should know that happened since this was asked last, a sentence each."""
@@ -215,6 +235,9 @@ class Dispatcher:
         for ended in all_ended:
             if isinstance(ended, Built):
                 self._collect_build(ended)
+            elif isinstance(ended, Decided):
+                self._deciding.discard(ended.question.device)
+                self._decided.append(ended)
             else:
                 self._collect_measurement(ended)
         return bool(all_ended)
@@ -245,6 +268,8 @@ class Dispatcher:
 
     def _running(self) -> list[Running]:
         builds = [Running(slot) for _, slot in self._building.values()]
+        if self._deciding:
+            builds.append(Running(self._executor.decides_at))
         return builds + [Running(self._places[device], device) for device in self.measuring]
 
     def _artifact(self, request: Request) -> Artifact | BuildJob | None:

@@ -10,23 +10,31 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from math import ceil
 
-from farm.campaign import kernels, progress
+from farm.campaign import kernels, known, progress
 from farm.campaign.dispatch import GROUP, Dispatcher
 from farm.campaign.progress import Counts, DeviceProgress, Evidence, Progress
 from farm.compile.artifacts import ArtifactStore
 from farm.core.values import KERNEL, Network
-from farm.execution.protocol import Executor
+from farm.execution.protocol import Decided, Executor
 from farm.execution.schedule import eta_s
 from farm.inventory.config import ControlPolicy
 from farm.measurement.verdict import NOT_LEFT_ALONE
-from farm.prediction.selection import Chooser
+from farm.prediction.decisions import Decision, Question
+from farm.prediction.selection import Candidates
 from farm.spaces import space
 from farm.store import Request, Store
 
-CHOOSE_AHEAD = 2 * GROUP
-"""Networks asked for at a time: with half of them left, compilers and devices stay busy."""
+PARTS = 5
+"""A budget is asked for in so many parts at least, each chosen by what came of those before."""
 
+ALONE = 8
+"""Devices up to which one that gains nothing from a group is asked for a network at a time: beyond,
+decisions would take longer than measurements."""
+
+TRIES = 3
+"""Decisions in a row that may fail before a device's networks are taken in the seed's order."""
 
 AGAIN_SHARE = 0.25
 """Of a device's time in a campaign, what may go into measuring disturbed results again."""
@@ -37,7 +45,7 @@ Watch = Callable[[Progress], None]
 class Campaign:
     """One run of a stored campaign: `run` works until it is done or cancelled.
 
-    chooser: of its plan.
+    about: the networks that its plan is about.
     policies: how the devices are watched over.
     again: requests that have an outcome and are measured once more.
     """
@@ -45,7 +53,7 @@ class Campaign:
     def __init__(
         self,
         name: str,
-        chooser: Chooser,
+        about: Candidates,
         store: Store,
         executor: Executor,
         artifacts: ArtifactStore,
@@ -57,18 +65,28 @@ class Campaign:
         self.plan = store.campaign(name).plan
         self._store = store
         self._watch = watch
-        self._chooser = chooser
+        self._about = about
         specs = dict(zip(self.plan.devices, self.plan.specs, strict=True))
         pending = lambda: store.pending(name)  # noqa: E731
         self._work = Dispatcher(store, executor, artifacts, specs, pending, policies)
         self._asked = {
-            purpose: dict.fromkeys(r.network for r in store.requests(name, purpose))
+            purpose: {
+                device: dict.fromkeys(
+                    r.network for r in store.requests(name, purpose) if r.device == device
+                )
+                for device in self.plan.devices
+            }
             for purpose in ("holdout", "learn")
         }
+        self._begun = {request.device for request in store.requests(name)}
+        self._stopped = set(store.stops(name))
+        self._refused = Counter[str]()
+        self._decisions: dict[str, Decision] = {}
+        self._said: set[str] = set()
         began = store.counts(name)
         self._counts = {device: Counts(sum(began[device])) for device in began}
         searched = space(self.plan.space, store.models)
-        self._evidence = Evidence(store, name, self.plan, searched)
+        self._evidence = Evidence(store, name, self.plan.devices)
         self._searched = searched
         self._facts = executor.facts
         self._kernels_asked = not self.plan.kernels
@@ -89,12 +107,11 @@ class Campaign:
 
     def _step(self) -> bool:
         """Start what can start; false when there is nothing left to wait for."""
+        for decided in self._work.take_decisions():
+            self._follow(decided)
         if not self._store.is_cancelled(self.name):
             if not self._exhausted:
                 self._choose()
-            # Before anything starts: devices of this computer should be measured undisturbed.
-            ended = sum(map(sum, self._store.counts(self.name).values()))
-            self._evidence.look(ended + len(self._work.improved))
             self._work.start()
             if self._work.idle and self._repeat():
                 self._work.start()
@@ -142,20 +159,98 @@ class Campaign:
         return self.plan.exhausted(self._store.device_seconds(self.name))
 
     def _choose(self) -> None:
-        """Ask for the holdout first, then for what teaches most, a few networks at a time.
+        """Ask for the holdout and what is known already first, then for what teaches most, a few
+        networks at a time on each device.
 
         A device in quarantine is not waited for: the others go on.
         """
-        if all(self._work.barred(device) for device in self.plan.devices):
+        free = [device for device in self.plan.devices if not self._work.barred(device)]
+        if not free:
             return
         if not self._kernels_asked:
             self._ask_for_kernels()
-        if not self._asked["holdout"]:
-            self._ask(self._chooser.holdout, "holdout")
-        chosen = self._asked["learn"]
-        more = min(CHOOSE_AHEAD, self.plan.budget - len(chosen))
-        if more > 0 and self._waiting(chosen) <= CHOOSE_AHEAD // 2:
-            self._ask(self._chooser.choose(list(chosen), more, self._by_kernels), "learn")
+        for device in free:
+            if device not in self._begun:
+                self._begin(device)
+            if device not in self._stopped:
+                self._choose_on(device)
+
+    def _begin(self, device: str) -> None:
+        """Ask for the networks that only judge, and for those that are known."""
+        self._begun.add(device)
+        self._ask(list(self._about.holdout), device, "holdout")
+        spec = dict(zip(self.plan.devices, self.plan.specs, strict=True))[device]
+        learnt = [] if self.plan.fresh else known.to_learn(self._store, self._about, device, spec)
+        self._ask(learnt[: self.plan.budget], device, "learn")
+        found = known.reuse(self._store, self.name, device, spec) if not self.plan.fresh else 0
+        if found:
+            one = found == 1
+            self._events.append(
+                f"{device}: {found} of the networks {'is' if one else 'are'} known already and "
+                f"{'is' if one else 'are'} not measured again; --fresh measures anew"
+            )
+
+    def _choose_on(self, device: str) -> None:
+        """Ask what a device measures next, while there is enough for it to do."""
+        pending = [r for r in self._store.pending(self.name) if r.device == device]
+        if any(request.purpose == KERNEL for request in pending):
+            return  # what is chosen by comes from them
+        waiting = [r.network for r in pending if r.purpose == "learn"]
+        part = self._part(device)
+        more = min(2 * part - len(waiting), self.plan.budget - len(self._asked["learn"][device]))
+        judged = not any(request.purpose == "holdout" for request in pending)
+        if more <= 0 or len(waiting) > part or not self._work.may_decide(device):
+            return
+        if self.plan.has_goal and not judged:
+            more = min(more, part)  # it may be reached already
+        if self._refused[device] >= TRIES:
+            self._ask(self._in_order(device, more), device, "learn")
+            return
+        by_kernels = self._by_kernels(device)
+        self._work.decide(Question(self.name, device, more, tuple(waiting), by_kernels, judged))
+
+    def _part(self, device: str) -> int:
+        """How many networks a device is asked for at a time."""
+        if self._facts[device].target is None:
+            # Nothing is gained by measuring together.
+            devices = len(self.plan.devices)
+            return 1 if devices <= ALONE else min(GROUP, ceil(devices / ALONE))
+        return max(2, min(GROUP, ceil(self.plan.budget / PARTS)))
+
+    def _in_order(self, device: str, n: int) -> list[Network]:
+        """The next networks in the seed's order."""
+        left = (
+            network
+            for network in self._about.pool
+            if network not in self._about.withheld and network not in self._asked["learn"][device]
+        )
+        return [network for network, _ in zip(left, range(n), strict=False)]
+
+    def _follow(self, decided: Decided) -> None:
+        """Do what was decided of a device."""
+        device, decision = decided.question.device, decided.outcome
+        if isinstance(decision, str):
+            self._refused[device] += 1
+            if self._refused[device] == TRIES:
+                self._events.append(
+                    f"{device}: networks are taken in the seed's order, as nothing can be decided: "
+                    f"{decision}"
+                )
+            return
+        self._refused[device] = 0
+        self._evidence.look(device, decision.learnt)
+        if decision.remark and decision.remark not in self._said:
+            self._said.add(decision.remark)
+            self._events.append(f"{device}: {decision.remark}")
+        self._decisions[device] = decision
+        idle = not decided.question.taken
+        stop = decision.stop or (None if decision.networks or not idle else decision.why)
+        if stop:
+            self._stopped.add(device)
+            self._store.stop(self.name, device, stop)
+            self._events.append(f"{device} is done: {stop}")
+        elif not self._store.is_cancelled(self.name):
+            self._ask(list(decision.networks), device, "learn")
 
     def _ask_for_kernels(self) -> None:
         """Ask each device for the times that it lacks; they are measured before its networks."""
@@ -166,23 +261,14 @@ class Campaign:
             self._store.add_requests(self.name, found.networks, [device], KERNEL)
             self._events += [found.said] if found.said else []
 
-    @property
-    def _by_kernels(self) -> bool:
-        """Whether all devices are asked for kernels first."""
-        return self.plan.kernels > 0 and all(
-            kernels.none_on(self._facts[device], spec) is None
-            for device, spec in zip(self.plan.devices, self.plan.specs, strict=True)
-        )
+    def _by_kernels(self, device: str) -> bool:
+        """Whether a device is asked for kernels first."""
+        spec = dict(zip(self.plan.devices, self.plan.specs, strict=True))[device]
+        return self.plan.kernels > 0 and kernels.none_on(self._facts[device], spec) is None
 
-    def _waiting(self, networks: Collection[Network]) -> int:
-        """How many of the networks some device that is trusted has yet to measure."""
-        pending = self._store.pending(self.name)
-        waiting = {r.network for r in pending if not self._work.barred(r.device)}
-        return len(waiting.intersection(networks))
-
-    def _ask(self, networks: list[Network], purpose: str) -> None:
-        self._store.add_requests(self.name, networks, self.plan.devices, purpose)
-        self._asked[purpose].update(dict.fromkeys(networks))
+    def _ask(self, networks: list[Network], device: str, purpose: str) -> None:
+        self._store.add_requests(self.name, networks, [device], purpose)
+        self._asked[purpose][device].update(dict.fromkeys(networks))
 
     def _progress(self) -> Progress:
         counts = self._store.counts(self.name)
@@ -200,8 +286,9 @@ class Campaign:
     def _device_progress(
         self, device: str, measured: int, failed: int, elapsed_s: float
     ) -> DeviceProgress:
-        asked = sum(map(len, self._asked.values()))
-        wanted = asked if self._exhausted else self.plan.budget + self.plan.holdout
+        asked = sum(len(own[device]) for own in self._asked.values())
+        settled = self._exhausted or device in self._stopped
+        wanted = asked if settled else self.plan.budget + self.plan.holdout
         requests = self._work.measuring.get(device, ())
         doing = self._doing(device, measured + failed >= wanted)
         found = self._counts[device].of(doing, measured, failed, wanted, elapsed_s)
@@ -213,6 +300,7 @@ class Campaign:
             kernels=self._store.kernel_counts(self.name).get(device),
             verdicts=self._evidence.verdicts[device],
             curve=self._evidence.curves[device],
+            decision=self._decisions.get(device),
         )
 
     def _doing(self, device: str, done: bool) -> str:

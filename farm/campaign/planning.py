@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING
 
 from farm.campaign.kernels import most
 from farm.core.errors import UsageError
+from farm.core.values import Network
 from farm.inventory.config import FarmConfig
 from farm.measurement.record import MeasureSpec
 from farm.spaces import space
+from farm.spaces.base import SearchSpace
 from farm.spaces.given import given_space
 from farm.spaces.sizes import Sizes
 from farm.store import Plan
 
 if TYPE_CHECKING:
-    from farm.prediction.selection import Chooser
+    from farm.prediction.selection import Candidates
+
+UNTIL_THE_GOAL = 200
+"""Networks that a device is asked for at most, where a goal is named and no budget."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +29,9 @@ class Launch:
     """What a campaign is asked to do. Its names are the options of `farm launch`.
 
     space: a name, or `onnx:FOLDER` for the .onnx files in a folder.
-    devices, budget, holdout, seed, select, device_seconds: see `farm.store.Plan`.
+    devices, holdout, seed, select, device_seconds, fresh: see `farm.store.Plan`.
+    budget: see there; None with a goal or with device seconds, which end the campaign then.
+    target_rho, max_error, decide: the goal, see `farm.store.Plan`.
     precision: the half-width that latencies are to be known to, relative, such as 0.05; None for
         what the devices' `measure` asks for.
     shape, batch: of networks from ONNX files, where these leave them open; see `Sizes`.
@@ -34,7 +41,7 @@ class Launch:
 
     space: str
     devices: Sequence[str]
-    budget: int
+    budget: int | None = None
     holdout: int = 10
     seed: int = 0
     select: str = "active"
@@ -44,18 +51,22 @@ class Launch:
     batch: int | None = None
     strict: bool = False
     kernels: bool = True
+    target_rho: float | None = None
+    max_error: float | None = None
+    decide: str | None = None
+    fresh: bool = False
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan, the ONNX models that it brings along, and what chooses its networks.
+    """A plan, the ONNX models that it brings along, and the networks that it is about.
 
     refused: by file of a folder why it is left out.
     """
 
     plan: Plan
     models: Mapping[str, bytes]
-    chooser: Chooser
+    about: Candidates
     refused: Mapping[str, str]
 
 
@@ -64,15 +75,22 @@ def planned(launch: Launch, config: FarmConfig) -> Planned:
 
     Raises UsageError, UnknownName and NetworkSyntaxError.
     """
-    from farm.prediction.selection import Chooser
+    from farm.prediction.columns import must_not_be_published, published
+    from farm.prediction.selection import Candidates
 
     _refuse(launch, config)
+    must_not_be_published(config, launch.devices)
     sizes = Sizes(launch.shape, launch.batch)
     name, models, refused = given_space(launch.space, sizes, launch.strict)
+    published(config, name)  # whatever is wrong with the tables is said now
+    searched = space(name, models)
+    budget = launch.budget
+    if budget is None:
+        budget = _at_most(launch, searched, tuple(models) or None)
     plan = Plan(
         space=name,
         devices=tuple(launch.devices),
-        budget=launch.budget,
+        budget=budget,
         holdout=launch.holdout,
         seed=launch.seed,
         specs=tuple(
@@ -81,9 +99,22 @@ def planned(launch: Launch, config: FarmConfig) -> Planned:
         select=launch.select,
         device_seconds=launch.device_seconds,
         networks=tuple(models) or None,
-        kernels=most(launch.budget, launch.holdout) if launch.kernels else 0,
+        kernels=most(budget, launch.holdout) if launch.kernels else 0,
+        target_rho=launch.target_rho,
+        max_error=launch.max_error,
+        decide=launch.decide,
+        fresh=launch.fresh,
     )
-    return Planned(plan, models, Chooser(plan, space(name, models)), refused)
+    return Planned(plan, models, Candidates.of(plan, searched), refused)
+
+
+def _at_most(launch: Launch, searched: SearchSpace, networks: tuple[str, ...] | None) -> int:
+    """The budget where none is named: as many networks as there are, within bounds."""
+    if networks is None:
+        return UNTIL_THE_GOAL
+    found = searched.features([Network(searched.name, code) for code in networks])
+    differing = len({tuple(row) for row in found})
+    return min(UNTIL_THE_GOAL, max(1, differing - launch.holdout))
 
 
 def _spec(spec: MeasureSpec, precision: float | None) -> MeasureSpec:
@@ -101,10 +132,35 @@ def _refuse(launch: Launch, config: FarmConfig) -> None:
         known = ", ".join(config.devices)
         raise UsageError(f"--devices names each device once, got {devices}; there are {known}")
     for option, value, least in (
-        ("budget", launch.budget, 1),
+        ("budget", 1 if launch.budget is None else launch.budget, 1),
         ("holdout", launch.holdout, 0),
         ("seed", launch.seed, 0),
         ("device-seconds", launch.device_seconds or 0, 0),
     ):
         if not value >= least:
             raise UsageError(f"--{option} must be at least {least}, got {value}")
+    _refuse_goals(launch)
+
+
+def _refuse_goals(launch: Launch) -> None:
+    goals = {
+        "--target-rho": launch.target_rho,
+        "--max-error": launch.max_error,
+        "--decide": launch.decide,
+    }
+    named = [option for option, value in goals.items() if value is not None]
+    if len(named) > 1:
+        raise UsageError(f"a campaign has one goal, got {' and '.join(named)}; take one of them")
+    if launch.budget is None and launch.device_seconds is None and not named:
+        raise UsageError(
+            "say when it is enough: --budget N networks, --device-seconds S, "
+            "--target-rho .95, --max-error 5% or --decide 'latency<20ms'"
+        )
+    for option in ("--target-rho", "--max-error"):
+        value = goals[option]
+        if value is not None and not 0 < float(value) < 1:
+            raise UsageError(f"{option} must be between 0 and 1, got {float(value):g}")
+    if launch.decide is not None:
+        from farm.prediction.goals import limit_s
+
+        limit_s(launch.decide)

@@ -3,15 +3,12 @@ predicts so far."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from farm.campaign.summary import of_one_world, sums_of
-from farm.prediction.evaluation import judge
-from farm.spaces.base import SearchSpace
-from farm.store import KernelCounts, Plan, Store
+from farm.prediction.decisions import Decision, Learnt
+from farm.store import KernelCounts, Store
 
 MEASURING = "measuring"
 KERNELS = "timing kernels"
@@ -21,22 +18,6 @@ DONE = "done"
 BUILDS = "waiting for builds"
 WAITING = "waiting"
 """What a device does: one of these."""
-
-_SHARE = 0.05
-"""Of a campaign's time, the most that goes into its learning curve: devices idle meanwhile."""
-
-_FEWEST = 3
-"""Networks to learn from, and to judge by, without which nothing is said."""
-
-
-@dataclass(frozen=True)
-class Learnt:
-    """A point of a learning curve: what is predicted of the holdout after so many training
-    networks. error_median: relative. Both are None where they cannot be said."""
-
-    networks: int
-    error_median: float | None
-    spearman: float | None
 
 
 @dataclass(frozen=True)
@@ -48,6 +29,7 @@ class DeviceProgress:
     again: how many of those are measured again, and have not ended again.
     verdicts: of its measurements that count, as of a moment ago.
     kernels: asked for before the networks, and how many have ended; None for none.
+    decision: what was decided for it last.
     rate_per_min: outcomes a minute in this run. left_s: None while it cannot be known.
     """
 
@@ -62,6 +44,7 @@ class DeviceProgress:
     left_s: float | None = None
     kernels: KernelCounts | None = None
     curve: tuple[Learnt, ...] = ()
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True)
@@ -106,66 +89,20 @@ class Counts:
 
 
 class Evidence:
-    """Verdicts and learning curves so far, read from the store now and then.
+    """Verdicts and learning curves so far, brought up to date with each decision."""
 
-    clock: seconds that only grow.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        campaign: str,
-        plan: Plan,
-        space: SearchSpace,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, store: Store, campaign: str, devices: Sequence[str]) -> None:
         self._store = store
         self._campaign = campaign
-        self._plan = plan
-        self._space = space
-        self._clock = clock
-        self._looks = 0
-        self._ended = -1
-        self._next_s = 0.0
-        self.verdicts: dict[str, Counter[str]] = {device: Counter() for device in plan.devices}
-        self.curves: dict[str, tuple[Learnt, ...]] = dict.fromkeys(plan.devices, ())
+        self.verdicts: dict[str, Counter[str]] = {device: Counter() for device in devices}
+        self.curves: dict[str, tuple[Learnt, ...]] = dict.fromkeys(devices, ())
 
-    def look(self, ended: int) -> None:
-        """Bring it up to date, if something new has ended and enough time has passed.
-
-        ended: a number that grows with each outcome.
-        """
-        began_s = self._clock()
-        if ended in (0, self._ended) or began_s < self._next_s:
-            return
-        self._ended = ended
-        self._read()
-        self._looks += 1
-        if self._looks > 1:  # the first one pays for imports
-            self._next_s = self._clock() + (self._clock() - began_s) / _SHARE
-
-    def _read(self) -> None:
-        learnt = self._store.measurements(campaign=self._campaign, purpose="learn")
-        heldout = self._store.measurements(campaign=self._campaign, purpose="holdout")
-        both = [*learnt, *heldout]
-        for device in self._plan.devices:
-            self.verdicts[device] = Counter(m.verdict for m in both if m.device == device)
-        learnt, heldout = of_one_world(self._store, learnt, heldout)
-        known = Counter(m.device for m in learnt)
-        judged = Counter(m.device for m in heldout)
-        timed = self._store.kernel_counts(self._campaign)
-        enough = [
-            d
-            for d in self._plan.devices
-            if judged[d] >= _FEWEST and (known[d] >= _FEWEST or d in timed)
-        ]
-        if enough:
-            sums = sums_of(self._store, self._plan)
-            judgements = judge(self._plan, self._space, learnt, heldout, sums)
-            for device in enough:
-                found = judgements[device]
-                point = Learnt(known[device], found.error_median, found.spearman)
-                self.curves[device] = _with(self.curves[device], point)
+    def look(self, device: str, learnt: Learnt | None = None) -> None:
+        """Read a device's verdicts. learnt: a point of its learning curve."""
+        found = self._store.verdicts(self._campaign, device)
+        self.verdicts[device] = Counter(found)
+        if learnt is not None and learnt.error_median is not None:
+            self.curves[device] = _with(self.curves[device], learnt)
 
 
 def _with(curve: tuple[Learnt, ...], point: Learnt) -> tuple[Learnt, ...]:

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from farm.core.values import Network
-from farm.measurement.record import Failure, Measurement
+from farm.inventory.config import FarmConfig
+from farm.measurement.record import Failure
 from farm.measurement.verdict import NOT_LEFT_ALONE, RULES, VERDICTS
-from farm.prediction.evaluation import Judgement, Sums, judge
+from farm.prediction.central import CentralPredictor
+from farm.prediction.evaluation import Judgement, Sums, judgement
+from farm.prediction.selection import Candidates
 from farm.spaces import space
 from farm.store import KernelCounts, Plan, Request, Store, StoredCampaign
 
@@ -28,6 +31,8 @@ class Summary:
     older_rules: how many of them were judged by other rules than today's (`verdict.RULES`).
     again: results that another measurement replaced, or that replaced none, by device, and the
         device seconds that these took.
+    learnt: networks that were asked for to learn from, and measured, by device. reused: of all
+        networks, those that were known before, by device.
     """
 
     campaign: StoredCampaign
@@ -38,6 +43,8 @@ class Summary:
     older_rules: Mapping[str, int]
     again: Mapping[str, tuple[int, float]]
     judgements: Mapping[str, Judgement]
+    learnt: Mapping[str, int]
+    reused: Mapping[str, int]
     kernels: Mapping[str, KernelCounts]
     failures: tuple[tuple[Request, Failure], ...]
     quarantined: Mapping[str, str]
@@ -89,6 +96,9 @@ class Summary:
             "failed": failed,
             "verdicts": dict(self.verdicts[device]),
             "older_rules": self.older_rules[device],
+            "learnt": self.learnt.get(device, 0),
+            "reused": self.reused.get(device, 0),
+            "stopped": self.campaign.stops.get(device),
             "measured_again": self.again[device][0],
             "again_device_s": self.again[device][1],
             "spearman": judgement.spearman,
@@ -127,13 +137,15 @@ def sums_of(store: Store, plan: Plan) -> Sums | None:
     return found
 
 
-def summarise(store: Store, name: str) -> Summary:
-    """Read a campaign, fit the predictor to what it learnt and judge it. Raises UnknownName."""
+def summarise(store: Store, name: str, config: FarmConfig | None = None) -> Summary:
+    """Read a campaign, fit the predictor to what was known at its end, and judge it by the holdout.
+
+    config: names the published tables that it learns from, too. Raises UnknownName.
+    """
     stored = store.campaign(name)
     learnt = store.measurements(campaign=stored.id, purpose="learn")
     heldout = store.measurements(campaign=stored.id, purpose="holdout")
     built, cached = store.builds(stored.id)
-    searched = space(stored.plan.space, store.models)
     return Summary(
         campaign=stored,
         built=built,
@@ -148,12 +160,9 @@ def summarise(store: Store, name: str) -> Summary:
             for device in stored.plan.devices
         },
         again={device: store.measured_again(stored.id, device) for device in stored.plan.devices},
-        judgements=judge(
-            stored.plan,
-            searched,
-            *of_one_world(store, learnt, heldout),
-            sums_of(store, stored.plan),
-        ),
+        judgements=_judgements(store, stored, config),
+        learnt=Counter(m.device for m in learnt),
+        reused=store.reused(stored.id),
         kernels=store.kernel_counts(stored.id),
         failures=tuple(store.failures(stored.id)),
         quarantined={
@@ -164,11 +173,19 @@ def summarise(store: Store, name: str) -> Summary:
     )
 
 
-def of_one_world(
-    store: Store, learnt: Sequence[Measurement], heldout: Sequence[Measurement]
-) -> tuple[list[Measurement], list[Measurement]]:
-    """Both, as far as they hold on their devices as these were at the end of the campaign."""
-    found = store.as_of_last(sorted([*learnt, *heldout], key=lambda m: m.measured_at))
-    known = {m.network for m in heldout}
-    judged = [m for m in found if m.network in known]
-    return [m for m in found if m.network not in known], judged
+def _judgements(
+    store: Store, stored: StoredCampaign, config: FarmConfig | None
+) -> dict[str, Judgement]:
+    """By all that was known when the campaign measured last."""
+    plan = stored.plan
+    predictor = CentralPredictor.of(store, config, store.last_of(stored.id))
+    about = Candidates.of(plan, space(plan.space, store.models))
+    found = {}
+    for device, spec in zip(plan.devices, plan.specs, strict=True):
+        measured = store.as_of_last(store.measurements(campaign=stored.id, device=device))
+        heldout = [m for m in measured if m.network in set(about.holdout)]
+        only = {m.network for m in measured} if plan.fresh else None
+        batch = spec.batch if plan.kernels else None
+        model = predictor.model(about, device, batch, [m.network for m in heldout], only)
+        found[device] = judgement(model, heldout)
+    return found

@@ -63,7 +63,9 @@ _INTERRUPTED = 130
 @app.command()
 def launch(
     devices: Annotated[str, typer.Option(help="Names of devices, with commas.")],
-    budget: Annotated[int, typer.Option(help="Networks to learn from, on each device.")],
+    budget: Annotated[
+        int | None, typer.Option(help="Networks to learn from, on each device.")
+    ] = None,
     space: Annotated[str, typer.Option(help="nb201, fbnet, fbnet32, or onnx:FOLDER.")] = "nb201",
     holdout: Annotated[
         int, typer.Option(help="Networks measured only to judge the predictor by.")
@@ -75,6 +77,23 @@ def launch(
     device_seconds: Annotated[
         float | None, typer.Option(help="Choose no more once devices were busy so long.")
     ] = None,
+    target_rho: Annotated[
+        float | None,
+        typer.Option(help="Stop once ranks are predicted so well, such as .95 (Spearman)."),
+    ] = None,
+    max_error: Annotated[
+        str | None, typer.Option(help="Stop once the median error is no larger, such as 5%.")
+    ] = None,
+    decide: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIMIT",
+            help="Stop once it is settled which networks are below, such as 'latency<20ms'.",
+        ),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Measure anew what is known already.")
+    ] = False,
     precision: Annotated[
         str | None,
         typer.Option(help="How well latencies are to be known, such as 5%: quick from 2% on."),
@@ -101,6 +120,10 @@ def launch(
         seed=seed,
         select=select,
         device_seconds=device_seconds,
+        target_rho=target_rho,
+        max_error=None if max_error is None else relative("--max-error", max_error),
+        decide=decide,
+        fresh=fresh,
         precision=None if precision is None else relative("--precision", precision),
         shape=shape,
         batch=batch,
@@ -151,8 +174,9 @@ def campaign_show(
     """Show what a campaign came to: predicted against held-out latencies."""
     from farm.campaign.summary import summarise
 
-    with Farm.open(config, store).store() as opened:
-        summary = summarise(opened, name)
+    farm = Farm.open(config, store)
+    with farm.store() as opened:
+        summary = summarise(opened, name, farm.config)
     if plot is not None:
         from farm.cli.plot import plot_predictions
 

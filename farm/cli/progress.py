@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from farm.campaign.loop import Watch
-from farm.campaign.progress import KERNELS, MEASURING, DeviceProgress, Learnt, Progress
+from farm.campaign.progress import KERNELS, MEASURING, DeviceProgress, Progress
+from farm.prediction.decisions import Learnt
 
 _LINE_EVERY_S = 10.0
 

@@ -1,18 +1,24 @@
-"""One build or measurement, carried out: whatever goes wrong becomes an outcome."""
+"""One build, measurement or decision, carried out: whatever goes wrong becomes an outcome."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from agents import agent_class
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.kernel_cache import KernelCache
 from farm.core.errors import BuildError, DeviceError, FarmError
 from farm.core.values import KERNEL, Artifact
-from farm.execution.protocol import BuildJob, Measured, MeasureJob
+from farm.execution.protocol import BuildJob, Decided, Measured, MeasureJob
 from farm.inventory.config import Device
 from farm.measurement.agent import Agent
 from farm.measurement.record import Failure, Job
 from farm.measurement.sessions import measure
+from farm.prediction.decisions import Question
 from farm.store import Request
+
+if TYPE_CHECKING:
+    from farm.prediction.decider import Decider
 
 
 def make_agent(device: Device) -> Agent:
@@ -73,3 +79,11 @@ def attempt_build(
         raise
     except Exception as e:  # noqa: BLE001 - as above
         return BuildError(f"{job.network.id}: {type(e).__name__}: {e}")
+
+
+def attempt_decision(decider: Decider, question: Question) -> Decided:
+    """Decide; what goes wrong is said in place of a decision, and a campaign goes on without it."""
+    try:
+        return Decided(question, decider.decide(question))
+    except Exception as e:  # noqa: BLE001 - as above
+        return Decided(question, f"{type(e).__name__}: {e}")

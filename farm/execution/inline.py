@@ -6,30 +6,49 @@ import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.compiler import compiler
 from farm.compile.kernel_cache import kernel_cache
 from farm.core.hosts import host_name
 from farm.core.values import DeviceFacts, Target
-from farm.execution.attempts import attempt_build, attempt_measure, make_agent
-from farm.execution.protocol import BuildJob, Built, Measured, MeasureJob
+from farm.execution.attempts import (
+    attempt_build,
+    attempt_decision,
+    attempt_measure,
+    make_agent,
+)
+from farm.execution.protocol import BuildJob, Built, Ended, MakeDecider, MeasureJob
 from farm.execution.schedule import Place
 from farm.inventory.config import Device
 from farm.measurement.agent import Agent
+from farm.prediction.decisions import Question
+
+if TYPE_CHECKING:
+    from farm.prediction.decider import Decider
 
 
 class InlineExecutor:
     """Everything in this process, one after the other, in the order of the calls."""
 
-    def __init__(self, devices: Sequence[Device], artifacts: ArtifactStore) -> None:
+    def __init__(
+        self,
+        devices: Sequence[Device],
+        artifacts: ArtifactStore,
+        make_decider: MakeDecider | None = None,
+    ) -> None:
+        """make_decider: not needed where nothing is decided."""
         self._devices = devices
         self._artifacts = artifacts
-        self._queue: deque[BuildJob | MeasureJob] = deque()
+        self._make_decider = make_decider
+        self._decider: Decider | None = None
+        self._queue: deque[BuildJob | MeasureJob | Question] = deque()
         self._agents: dict[str, Agent] = {}
         self._stack = ExitStack()
         self.facts: Mapping[str, DeviceFacts] = {}
-        self.slots: Sequence[Place] = [Place(host_name(), frozenset(os.sched_getaffinity(0)))]
+        self.decides_at = Place(host_name(), frozenset(os.sched_getaffinity(0)))
+        self.slots: Sequence[Place] = [self.decides_at]
 
     def __enter__(self) -> InlineExecutor:
         with ExitStack() as stack:
@@ -51,10 +70,17 @@ class InlineExecutor:
     def measure(self, job: MeasureJob) -> None:
         self._queue.append(job)
 
-    def wait(self, timeout_s: float) -> list[Built | Measured]:  # noqa: ARG002
+    def decide(self, question: Question) -> None:
+        self._queue.appendleft(question)  # a device may be idle until it is answered
+
+    def wait(self, timeout_s: float) -> list[Ended]:  # noqa: ARG002
         if not self._queue:
             return []
         job = self._queue.popleft()
+        if isinstance(job, Question):
+            assert self._make_decider is not None
+            self._decider = self._decider or self._make_decider()
+            return [attempt_decision(self._decider, job)]
         if isinstance(job, MeasureJob):
             return [attempt_measure(self._agents[job.device], job)]
         kernels = kernel_cache(self._artifacts)

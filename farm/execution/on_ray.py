@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import ray
@@ -26,11 +26,29 @@ from farm.compile.kernel_cache import kernel_cache
 from farm.core.errors import BuildError, DeviceError, DeviceLost, DeviceUnfit, FarmError, UsageError
 from farm.core.hosts import cache_folder, host_name, set_affinity
 from farm.core.values import Artifact, DeviceFacts, Target
-from farm.execution.attempts import all_failed, attempt_build, attempt_measure, make_agent
-from farm.execution.protocol import BuildJob, Built, Measured, MeasureJob
+from farm.execution.attempts import (
+    all_failed,
+    attempt_build,
+    attempt_decision,
+    attempt_measure,
+    make_agent,
+)
+from farm.execution.protocol import (
+    BuildJob,
+    Built,
+    Decided,
+    Ended,
+    MakeDecider,
+    Measured,
+    MeasureJob,
+)
 from farm.execution.schedule import Place, housekeeping_cores
 from farm.inventory.config import Device
 from farm.measurement.agent import Agent
+from farm.prediction.decisions import Question
+
+if TYPE_CHECKING:
+    from farm.prediction.decider import Decider
 
 BUILD_TIMEOUT_S = 600.0
 """A network builds in seconds; a compiler that is silent for so long has lost itself."""
@@ -39,6 +57,9 @@ GRACE_S = 60.0
 """An agent keeps its own deadline; only when it is so late is its actor taken for dead."""
 
 START_TIMEOUT_S = 120.0
+
+DECISION_TIMEOUT_S = 600.0
+"""A decision takes a second, but the first one may plan hundreds of networks."""
 
 _LONGEST_FOLDER = 36
 """Of the 107 characters that the path of a socket may have; Ray's part of it has 71 at most:
@@ -73,6 +94,19 @@ class Builder:
         set_affinity(cores)
         built = attempt_build(job, self._artifacts, self._kernels)
         return built, b"" if isinstance(built, BuildError) else built.library.read_bytes()
+
+
+class PredictorActor:
+    """The central predictor, made from the store; Ray makes it again if it dies."""
+
+    def __init__(self, make: MakeDecider, cores: Collection[int]) -> None:
+        set_affinity(cores)
+        self._make = make
+        self._decider: Decider | None = None
+
+    def decide(self, question: Question) -> Decided:
+        self._decider = self._decider or self._make()
+        return attempt_decision(self._decider, question)
 
 
 class DeviceActor:
@@ -123,7 +157,7 @@ def _localised(artifact: Artifact, library: bytes) -> Artifact:
 class _Flight:
     """Something that goes on in an actor."""
 
-    work: BuildJob | MeasureJob
+    work: BuildJob | MeasureJob | Question
     actor: Any
     deadline_s: float
 
@@ -150,11 +184,14 @@ class RayExecutor:
         artifacts: ArtifactStore,
         address: str | None = None,
         compile_workers: int | None = None,
+        make_decider: MakeDecider | None = None,
     ) -> None:
         self._devices = devices
         self._artifacts = artifacts
         self._address = address
         self._workers = compile_workers
+        self._make_decider = make_decider
+        self._predictor: Any = None
         self._own_cores = frozenset(os.sched_getaffinity(0))
         self._agents: dict[str, Any] = {}
         self._builders: dict[Place, Any] = {}
@@ -162,6 +199,7 @@ class RayExecutor:
         self._flights: dict[Any, _Flight] = {}
         self.facts: Mapping[str, DeviceFacts] = {}
         self.slots: Sequence[Place] = ()
+        self.decides_at = Place(host_name(), self._own_cores)
 
     def __enter__(self) -> RayExecutor:
         try:
@@ -192,7 +230,12 @@ class RayExecutor:
         longest_s = job.spec.timeout_s * len(job.requests) * job.spec.max_sessions
         self._flights[ref] = _Flight(job, actor, time.monotonic() + longest_s + GRACE_S)
 
-    def wait(self, timeout_s: float) -> list[Built | Measured]:
+    def decide(self, question: Question) -> None:
+        actor = self._central()
+        ref = actor.decide.remote(question)
+        self._flights[ref] = _Flight(question, actor, time.monotonic() + DECISION_TIMEOUT_S)
+
+    def wait(self, timeout_s: float) -> list[Ended]:
         if not self._flights:
             return []
         ready, _ = ray.wait(list(self._flights), num_returns=1, timeout=timeout_s)
@@ -202,7 +245,7 @@ class RayExecutor:
 
     # Landing
 
-    def _landed(self, ref: Any) -> Built | Measured:
+    def _landed(self, ref: Any) -> Ended:
         flight = self._flights.pop(ref)
         try:
             result = ray.get(ref)
@@ -214,8 +257,8 @@ class RayExecutor:
             return self._lost(flight, str(e).splitlines()[0])
         if isinstance(flight.work, BuildJob):
             return self._built(flight.work, *result)
-        measured: Measured = result
-        return measured
+        ended: Measured | Decided = result
+        return ended
 
     def _built(self, job: BuildJob, built: Artifact | BuildError, library: bytes) -> Built:
         if isinstance(built, BuildError):
@@ -223,13 +266,15 @@ class RayExecutor:
         kept = self._artifacts.put(job.build_key, library, built.program, built.build_s)
         return Built(job, kept)
 
-    def _overdue(self, ref: Any) -> Built | Measured:
+    def _overdue(self, ref: Any) -> Ended:
         flight = self._flights.pop(ref)
         ray.kill(flight.actor, no_restart=False)
         return self._lost(flight, "no answer in time")
 
-    def _lost(self, flight: _Flight, reason: str) -> Built | Measured:
+    def _lost(self, flight: _Flight, reason: str) -> Ended:
         work = flight.work
+        if isinstance(work, Question):
+            return Decided(work, f"the central predictor died: {reason}")
         if isinstance(work, BuildJob):
             died = f"the compiler died while it built {work.network.id}: {reason}"
             return Built(work, BuildError(died))
@@ -304,6 +349,18 @@ class RayExecutor:
             for name, actor in self._agents.items()
         }
 
+    def _central(self) -> Any:
+        """The actor of the central predictor, on this computer, where the store is."""
+        if self._predictor is None:
+            assert self._make_decider is not None
+            node = ray.get_runtime_context().get_node_id()
+            actor_class = ray.remote(num_cpus=0, max_restarts=-1)(PredictorActor)
+            self._predictor = actor_class.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+                runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
+            ).remote(self._make_decider, sorted(self.decides_at.cores))
+        return self._predictor
+
     def _builder(self, slot: Place) -> Any:
         """The compile actor of a slot; importing TVM takes seconds, so it stays."""
         if slot not in self._builders:
@@ -324,10 +381,11 @@ class RayExecutor:
 
         Actors choose their cores themselves. A cluster that others started is left as it is.
         """
-        if self._address is not None:
-            return
         measured = [f.cores for f in self.facts.values() if f.host == host_name()]
         cores = housekeeping_cores(self._own_cores, measured)
+        self.decides_at = Place(host_name(), cores)
+        if self._address is not None:
+            return
         agents = {_unwrapped(a.__ray_call__.remote(_pid), 10.0) for a in self._agents.values()}
         me = psutil.Process()
         set_affinity(cores)

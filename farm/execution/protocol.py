@@ -1,4 +1,4 @@
-"""How builds and measurements are carried out: the boundary that the campaign works against.
+"""How builds, measurements and decisions are carried out: what the campaign works against.
 
 `InlineExecutor` does one thing after the other in this process, without Ray;
 `farm.execution.on_ray` has the one that spreads them over Ray actors. Both pass one suite.
@@ -6,16 +6,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from farm.core.errors import BuildError
 from farm.core.values import Artifact, DeviceFacts, Network, Target
 from farm.execution.schedule import Place
 from farm.measurement.drift_correction import Baseline
 from farm.measurement.record import Failure, Measurement, MeasureSpec
+from farm.prediction.decisions import Decision, Question
 from farm.store import Request
+
+if TYPE_CHECKING:
+    from farm.prediction.decider import Decider
 
 
 @dataclass(frozen=True)
@@ -59,15 +63,31 @@ class Measured:
     facts: DeviceFacts | None = None
 
 
+@dataclass(frozen=True)
+class Decided:
+    """outcome: the decision; or why there is none, which may be otherwise when it is asked anew."""
+
+    question: Question
+    outcome: Decision | str
+
+
+Ended = Built | Measured | Decided
+
+MakeDecider = Callable[[], "Decider"]
+"""Makes the central predictor from the store, as often as it is lost."""
+
+
 class Executor(Protocol):
     """Carries out what it is told to, on the cores that it is told; a context manager.
 
     facts: what the agents found, by device name, once it is entered.
     slots: a place for each build that may go on at a time.
+    decides_at: where the central predictor works.
     """
 
     facts: Mapping[str, DeviceFacts]
     slots: Sequence[Place]
+    decides_at: Place
 
     def __enter__(self) -> Executor:
         """Start the agents. Raises DeviceError for one that cannot work."""
@@ -87,6 +107,10 @@ class Executor(Protocol):
         """Start to measure on a device that is idle."""
         ...
 
-    def wait(self, timeout_s: float) -> list[Built | Measured]:
+    def decide(self, question: Question) -> None:
+        """Start to decide what a device measures next."""
+        ...
+
+    def wait(self, timeout_s: float) -> list[Ended]:
         """What has ended, as soon as anything has; nothing if the time is up before."""
         ...

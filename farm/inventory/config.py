@@ -42,6 +42,22 @@ class ControlPolicy(BaseModel):
     pause_s: Annotated[float, Field(ge=0)] = 30.0
 
 
+class PublishedTable(BaseModel):
+    """Latencies that others measured, which serve as references.
+
+    file: a `.npz` table (`agents.published_table`): beside cluster.yaml, or else in $FARM_DATA or
+        ../shared/data.
+    devices: the columns that are used; all without it.
+    space: the search space of its networks; by default the one that the file is named for.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    file: str
+    devices: Annotated[list[str], Field(min_length=1)] | None = None
+    space: str | None = None
+
+
 @dataclass(frozen=True)
 class Device:
     """A device as its owner described it: `options` is its kind's own model."""
@@ -61,6 +77,7 @@ class FarmConfig:
     ray: address of a Ray cluster, or None for a local one.
     references: devices of the HWL encoding, in its order.
     compile_workers: at most so many compile actors on a host; None for one per core.
+    published: tables whose columns are references of the predictor.
     """
 
     path: Path
@@ -69,6 +86,7 @@ class FarmConfig:
     references: tuple[str, ...]
     compile_workers: int | None
     devices: Mapping[str, Device]
+    published: tuple[PublishedTable, ...] = ()
 
     def device(self, name: str) -> Device:
         """The device called `name`; raises UnknownName."""
@@ -86,6 +104,7 @@ class _File(BaseModel):
     ray: str | None = None
     references: list[str] = []
     compile_workers: Annotated[int, Field(ge=1)] | None = None
+    published: list[dict[str, Any]] | dict[str, Any] = []
     measure: dict[str, Any] = {}
     controls: dict[str, Any] = {}
     devices: dict[str, dict[str, Any]]
@@ -109,6 +128,7 @@ def load(path: Path, text: str | None = None) -> FarmConfig:
         raise _report(path, tree, mistakes)
     devices = {name: _device(name, file, mistakes) for name in file.devices}
     mistakes += _reference_mistakes(file)
+    published = _published(file.published, mistakes)
     if mistakes:
         raise _report(path, tree, mistakes)
     return FarmConfig(
@@ -118,6 +138,7 @@ def load(path: Path, text: str | None = None) -> FarmConfig:
         references=tuple(file.references),
         compile_workers=file.compile_workers,
         devices={name: device for name, device in devices.items() if device is not None},
+        published=published,
     )
 
 
@@ -207,6 +228,19 @@ def _options_model(kind: str, at: Location, mistakes: list[Mistake]) -> type[Bas
         return found
     mistakes.append((at, f"a kind is a class of agents with `options`, which {kind!r} is not"))
     return None
+
+
+def _published(
+    said: list[dict[str, Any]] | dict[str, Any], mistakes: list[Mistake]
+) -> tuple[PublishedTable, ...]:
+    """A list of tables, or one alone."""
+    at: Location = ("published",)
+    if isinstance(said, dict):
+        found = [_validated(PublishedTable, said, at, mistakes)]
+    else:
+        each = enumerate(said)
+        found = [_validated(PublishedTable, one, (*at, i), mistakes) for i, one in each]
+    return tuple(table for table in found if table is not None)
 
 
 def _mapping(

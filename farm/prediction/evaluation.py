@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from farm.core.values import Network
 from farm.measurement.record import Measurement
-from farm.prediction.features import Reference, predictor
-from farm.prediction.selection import candidates
+from farm.prediction.central import CentralPredictor, DeviceModel
+from farm.prediction.columns import Column
+from farm.prediction.selection import Candidates
 from farm.spaces.base import SearchSpace
 from farm.store import Plan
-from predictors import FloatArray, Observations, metrics
+from predictors import FloatArray, metrics
 
 if TYPE_CHECKING:
     from farm.prediction.kernel_times import KernelSum
-    from predictors.models.kernel_sum import KernelSumGP
-    from predictors.models.mixture_gp import MixtureGP
 
 Sums = Callable[[str, Sequence[Network]], "KernelSum | None"]
 """The sums of some networks' kernel times on a device, by its name; None for one without any."""
@@ -82,77 +81,53 @@ def judge(
     Each device learns from its own measurements, and from those of all others as references; they
     may be of other networks, and of devices that the plan does not name.
     """
-    pool = candidates(plan, space)
-    networks = list(dict.fromkeys([*pool, *(m.network for m in [*learnt, *heldout])]))
-    row = {network: i for i, network in enumerate(networks)}
-    by_device = {
-        device: _reference([m for m in learnt if m.device == device], row)
-        for device in dict.fromkeys([*plan.devices, *(m.device for m in learnt)])
-    }
-    judgements = {}
-    for device in plan.devices:
-        by_kernels = sums and _by_kernels(device, space, learnt, heldout, sums)
-        if by_kernels:
-            judgements[device] = by_kernels
-            continue
-        others = [
-            other
-            for name, other in by_device.items()
-            if name != device and len(other.rows) >= metrics.FEWEST
-        ]
-        model = predictor(space, networks, len(pool), others)
+    predictor = CentralPredictor(_Given(learnt, sums))
+    about = Candidates.of(replace(plan, holdout=0), space)
+    found = {}
+    for device, spec in zip(plan.devices, plan.specs, strict=True):
         mine = [m for m in heldout if m.device == device]
-        judgements[device] = _judge(model, by_device[device], mine, row)
-    return judgements
+        batch = spec.batch if sums else None
+        model = predictor.model(about, device, batch, [m.network for m in mine])
+        found[device] = judgement(model, mine)
+    return found
 
 
-def _by_kernels(
-    device: str,
-    space: SearchSpace,
-    learnt: Sequence[Measurement],
-    heldout: Sequence[Measurement],
-    sums: Sums,
-) -> Judgement | None:
-    """None where a sum is not known of all of them."""
-    from predictors.models.kernel_sum import KernelSumGP
-
-    mine = [m for m in learnt if m.device == device]
-    judged = [m for m in heldout if m.device == device]
-    networks = [m.network for m in (*mine, *judged)]
-    found = sums(device, networks)
-    if found is None or not np.isfinite(found.latency_s).all():
-        return None
-    model = KernelSumGP.over(found.latency_s, found.uncertainty, space.features(networks))
-    rows = {network: i for i, network in enumerate(networks)}
-    return _judge(model, _reference(mine, rows), judged, rows)
-
-
-def _reference(measurements: Sequence[Measurement], row: Mapping[Network, int]) -> Reference:
-    rows = np.array([row[m.network] for m in measurements], np.intp)
-    return Reference(rows, np.array([m.latency_s for m in measurements]))
-
-
-def _judge(
-    model: MixtureGP | KernelSumGP,
-    learnt: Reference,
-    heldout: Sequence[Measurement],
-    row: Mapping[Network, int],
-) -> Judgement:
-    """One device, by a model that has the others as references."""
-    seen = Observations.of_one("target", model.features[learnt.rows], learnt.latency_s)
-    rows = _reference(heldout, row).rows
-    posterior = model.fit(seen).posterior(model.features[rows], "target")
+def judgement(model: DeviceModel, heldout: Sequence[Measurement]) -> Judgement:
+    """How well a device is predicted. heldout: of networks that the model has and has not seen."""
+    row = {network: i for i, network in enumerate(model.networks)}
+    posterior = model.posterior(np.array([row[m.network] for m in heldout], np.intp))
     low_s, high_s = posterior.interval_s()
-    return _judgement(
+    predicted, measured = posterior.latency_s, np.array([m.latency_s for m in heldout])
+    return Judgement(
+        metrics.spearman(predicted, measured),
+        metrics.kendall(predicted, measured),
         tuple(
             Prediction(m.network, float(p), float(low), float(high), m.latency_s)
-            for m, p, low, high in zip(heldout, posterior.latency_s, low_s, high_s, strict=True)
-        )
+            for m, p, low, high in zip(heldout, predicted, low_s, high_s, strict=True)
+        ),
     )
 
 
-def _judgement(predictions: tuple[Prediction, ...]) -> Judgement:
-    predicted = np.array([p.predicted_s for p in predictions])
-    measured = np.array([p.measured_s for p in predictions])
-    spearman, kendall = metrics.spearman(predicted, measured), metrics.kendall(predicted, measured)
-    return Judgement(spearman, kendall, predictions)
+class _Given:
+    """Some measurements: a `farm.prediction.central.Source`."""
+
+    def __init__(self, measurements: Sequence[Measurement], sums: Sums | None) -> None:
+        by_device: dict[str, list[Measurement]] = {}
+        for m in measurements:
+            by_device.setdefault(m.device, []).append(m)
+        self._columns = {device: Column.of(device, own) for device, own in by_device.items()}
+        self._sums = sums
+
+    def measured(self, space: str) -> Mapping[str, Column]:  # noqa: ARG002
+        return self._columns
+
+    def published(self, space: str) -> Sequence[Column]:  # noqa: ARG002
+        return ()
+
+    def sums(
+        self,
+        device: str,
+        networks: Sequence[Network],
+        batch: int,  # noqa: ARG002
+    ) -> KernelSum | None:
+        return None if self._sums is None else self._sums(device, networks)

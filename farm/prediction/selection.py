@@ -1,64 +1,84 @@
-"""What a campaign measures next, and what it has learnt: between search spaces and predictors."""
+"""The networks that a campaign is about: those it chooses among, and those that only judge."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from farm.core.errors import UnknownName, UsageError
 from farm.core.values import Network
-from farm.prediction.features import predictor
 from farm.spaces.base import SearchSpace
 from farm.store import Plan
-from predictors.acquisition import ACQUISITIONS, Pool
+from predictors import IntArray
 
 POOL = 2000
 """Candidates drawn from a space by the campaign's seed; all of it where it is smaller."""
 
-_SELECT = {"active": "variance", "random": "random"}
+SELECT = ("active", "random")
+"""Ways to choose networks: by what is believed of a device, or in the seed's order."""
 
 
-class Chooser:
-    """Chooses networks for a plan. Depends on the plan and the networks chosen before, never on
-    a measured value, so that the same plan asks for the same networks in every run.
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Depends on the plan alone, so that the same plan is about the same networks in every run.
 
-    holdout: the networks that only judge.
-    Raises UsageError for a plan that asks for more networks than there are.
+    pool: (P,) networks, in an order that the seed decides. holdout: those that only judge.
+    barred: rows of the pool that teach nothing: the holdout, and its twins, which have other code
+        but the same features, so that learning from them would be peeking.
     """
 
-    def __init__(self, plan: Plan, space: SearchSpace) -> None:
-        if plan.select not in _SELECT:
-            raise UnknownName("way to select", plan.select, _SELECT)
-        wanted = plan.budget + plan.holdout
-        self._plan = plan
-        self._pool = candidates(plan, space)
-        self._row = {network: row for row, network in enumerate(self._pool)}
-        self._model = predictor(space, self._pool, len(self._pool))
+    searched: SearchSpace
+    pool: tuple[Network, ...]
+    holdout: tuple[Network, ...]
+    barred: IntArray
+
+    @classmethod
+    def of(cls, plan: Plan, searched: SearchSpace) -> Candidates:
+        """Raises UsageError for a plan that asks for more networks than there are."""
+        if plan.select not in SELECT:
+            raise UnknownName("way to select", plan.select, SELECT)
+        pool = candidates(plan, searched)
         _, distinct, twins = np.unique(
-            space.features(self._pool), axis=0, return_index=True, return_inverse=True
+            searched.features(pool), axis=0, return_index=True, return_inverse=True
         )
+        wanted = plan.budget + plan.holdout
         if wanted > len(distinct):
             raise UsageError(
                 f"--budget {plan.budget} and --holdout {plan.holdout} ask for {wanted} networks, "
-                f"but only {len(distinct)} of {space.name} differ; ask for fewer"
+                f"but only {len(distinct)} of {searched.name} differ; ask for fewer"
             )
         rows = np.sort(distinct)[: plan.holdout]
-        self.holdout = [self._pool[row] for row in rows]
-        # A twin has other code but the same features: learning from it would be peeking.
         barred = np.flatnonzero(np.isin(twins.ravel(), twins.ravel()[rows]))
-        self._rows = Pool(self._model.features, plan.seed, barred)
+        return cls(searched, tuple(pool), tuple(pool[row] for row in rows), barred)
 
-    def choose(self, chosen: Sequence[Network], n: int, typical: bool = False) -> list[Network]:
-        """The next `n` networks after `chosen`, by the plan's way of selecting.
+    @cached_property
+    def withheld(self) -> frozenset[Network]:
+        """Networks that nothing may be learnt from."""
+        return frozenset(self.pool[row] for row in self.barred)
 
-        typical: where kernels' times are known, networks at random instead: what is left to learn
-            is what networks have in common, and the odd ones that `active` begins with lack that.
-            Six of either made errors of .5 % and 1.1 % (NAS-Bench-201, benchmarks/kernels.py).
-        """
-        select = ACQUISITIONS["random" if typical else _SELECT[self._plan.select]]
-        taken = [self._row[network] for network in chosen]
-        return [self._pool[row] for row in select(self._rows, taken, n, prior=self._model)]
+    def allowed(self, networks: Sequence[Network]) -> list[bool]:
+        """Whether something may be learnt from each, of the pool or not: one that nobody can tell
+        from a network that only judges may not."""
+        new = [network for network in networks if network not in self._known]
+        if new:
+            twins = map(tuple, self.searched.features(new))
+            self._known.update(
+                (network, own not in self._judging) for network, own in zip(new, twins, strict=True)
+            )
+        return [self._known[network] for network in networks]
+
+    @cached_property
+    def _known(self) -> dict[Network, bool]:
+        return {network: network not in self.withheld for network in self.pool}
+
+    @cached_property
+    def _judging(self) -> frozenset[tuple[float, ...]]:
+        if not self.holdout:
+            return frozenset()
+        return frozenset(map(tuple, self.searched.features(list(self.holdout))))
 
 
 def candidates(plan: Plan, space: SearchSpace) -> list[Network]:

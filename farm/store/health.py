@@ -55,12 +55,21 @@ class HealthStore(BaselineStore):
 
     def as_now(self, measurements: Sequence[Measurement]) -> list[Measurement]:
         """Those that still hold on their devices as these were seen last, rebased to that."""
+        return [m for m in self.holding(measurements) if m is not None]
+
+    def holding(
+        self, measurements: Sequence[Measurement], then: Sequence[Measurement] | None = None
+    ) -> list[Measurement | None]:
+        """Each as it holds on its device as that was seen last, or as it was at the last of `then`;
+        None for one that does not."""
+        if then is not None:
+            return self._rebased(measurements, {m.device: m.fingerprint for m in then})
         devices = {measurement.device for measurement in measurements}
         return self._rebased(measurements, {d: self._seen_last(d) for d in devices})
 
     def as_of_last(self, measurements: Sequence[Measurement]) -> list[Measurement]:
         """Those that hold on their devices as these were at the last measurement of each."""
-        return self._rebased(measurements, {m.device: m.fingerprint for m in measurements})
+        return [m for m in self.holding(measurements, measurements) if m is not None]
 
     def _seen_last(self, device: str) -> str | None:
         sql = """SELECT fingerprint FROM facts WHERE device = ?
@@ -69,10 +78,10 @@ class HealthStore(BaselineStore):
 
     def _rebased(
         self, measurements: Sequence[Measurement], now: Mapping[str, str | None]
-    ) -> list[Measurement]:
+    ) -> list[Measurement | None]:
         revisions = {d: {e.fingerprint: e for e in self.revisions(d)} for d in now}
         baselines = {d: self.baselines(d) for d in now}
-        found = []
+        found: list[Measurement | None] = []
         for m in measurements:
             times = factor(revisions[m.device], m.fingerprint, now[m.device])
             if times is not None and m.fingerprint != now[m.device]:
@@ -82,8 +91,10 @@ class HealthStore(BaselineStore):
                     for one in (m.fingerprint, now[m.device])
                 )
                 times = change(then, current) or times
-            if times is not None:
-                found.append(m if times == 1 else _scaled(m, times))
+            if times is None or times == 1:
+                found.append(m if times else None)
+            else:
+                found.append(_scaled(m, times))
         return found
 
     # Control networks

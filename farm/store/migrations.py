@@ -310,6 +310,43 @@ def m010_kernels(db: Database) -> None:
         db.conn.execute(sql)
 
 
+@migrations()
+def m011_reuses_and_stops(db: Database) -> None:
+    """What is known is not measured again: a request may have the measurement of another one as its
+    outcome. A device of a campaign stops before its budget is spent, where its goal is reached."""
+    for sql in _REUSES:
+        db.conn.execute(sql)
+
+
+_OF_REUSES = """UPDATE totals SET measured = measured {sign} 1 WHERE (campaign, device) = (
+    SELECT campaign, device FROM requests WHERE id = {row}.request)"""
+
+_REUSES = (
+    """CREATE TABLE reuses (
+        request INTEGER PRIMARY KEY REFERENCES requests(id),
+        measurement INTEGER NOT NULL REFERENCES measurements(id)) STRICT""",
+    "CREATE INDEX reuses_of ON reuses (measurement)",
+    """CREATE TABLE stops (
+        campaign TEXT NOT NULL REFERENCES campaigns(id), device TEXT NOT NULL,
+        reason TEXT NOT NULL, stopped_at TEXT NOT NULL,
+        PRIMARY KEY (campaign, device)) STRICT, WITHOUT ROWID""",
+    "DROP VIEW pending",
+    """CREATE VIEW pending AS SELECT requests.* FROM requests WHERE purpose <> 'control'
+        AND NOT EXISTS (
+            SELECT 1 FROM measurements WHERE request = requests.id AND invalidated IS NULL)
+        AND NOT EXISTS (SELECT 1 FROM reuses WHERE request = requests.id)
+        AND NOT EXISTS (SELECT 1 FROM failures WHERE request = requests.id AND final)""",
+    f"""CREATE TRIGGER reused AFTER INSERT ON reuses BEGIN
+        {_OF_REUSES.format(sign="+", row="NEW")}; END""",
+    f"""CREATE TRIGGER not_reused AFTER DELETE ON reuses BEGIN
+        {_OF_REUSES.format(sign="-", row="OLD")}; END""",
+    # What no longer counts is nobody's outcome: its requests wait again.
+    """CREATE TRIGGER reused_no_more AFTER UPDATE OF invalidated ON measurements
+        WHEN NEW.invalidated IS NOT NULL BEGIN
+        DELETE FROM reuses WHERE measurement = NEW.id; END""",
+)
+
+
 _OF_REQUEST = """WHERE (campaign, device) = (
     SELECT campaign, device FROM requests WHERE id = NEW.request)"""
 

@@ -20,14 +20,14 @@ from farm.measurement.record import Failure, Measurement
 from farm.store import rows
 from farm.store.connection import connect, connect_to_read, writable
 from farm.store.edge import translated
-from farm.store.kernels import KernelStore
+from farm.store.knowledge import KnowledgeStore
 from farm.store.migrations import migrations
 from farm.store.onnx_models import StoredModels
 from farm.store.sqlite import Database
 from farm.store.values import Plan, Request, StoredCampaign
 
 
-class Store(KernelStore):
+class Store(KnowledgeStore):
     """The database in `folder`; a context manager.
 
     create: make it where it is missing; else that is a StoreError.
@@ -194,14 +194,26 @@ class Store(KernelStore):
         longer counts. Whether that is the older one."""
         before = self._counted(request)
         better = before is None or measurement.half_width < before.half_width
+        reason = None if better else "measured again, with no narrower interval"
         with self._writing():
-            if better:
-                sql = """UPDATE measurements SET invalidated = ?
-                         WHERE request = ? AND invalidated IS NULL"""
-                self._db.conn.execute(sql, ["measured again, with a narrower interval", request.id])
-            reason = None if better else "measured again, with no narrower interval"
-            self._add(request, measurement, reason)
+            sharing = self._superseded(request) if better else []
+            id = self._add(request, measurement, reason)
+            for other in sharing:
+                self._insert("reuses", {"request": other, "measurement": id})
         return better
+
+    def _superseded(self, request: Request) -> list[int]:
+        """Within a transaction: the measurement of a request, its own or another's, is its outcome
+        no longer. The requests that shared its own, and are without an outcome now."""
+        self._db.conn.execute("DELETE FROM reuses WHERE request = ?", [request.id])
+        sql = """SELECT reuses.request FROM reuses
+                 JOIN measurements ON measurements.id = measurement
+                 WHERE measurements.request = ?"""
+        sharing = [int(row["request"]) for row in self._db.query(sql, [request.id])]
+        sql = """UPDATE measurements SET invalidated = ?
+                 WHERE request = ? AND invalidated IS NULL"""
+        self._db.conn.execute(sql, ["measured again, with a narrower interval", request.id])
+        return sharing
 
     def measured_again(self, campaign: str, device: str) -> tuple[int, float]:
         """How many of a device's results were replaced by another measurement of their request, or
@@ -220,9 +232,11 @@ class Store(KernelStore):
         return id
 
     def _counted(self, request: Request) -> Measurement | None:
-        sql = f"""SELECT {rows.MEASURED} FROM {rows.WITH_SAMPLES}
-                  WHERE request = ? AND invalidated IS NULL"""
-        return next((self._told(row, {}) for row in self._rows(sql, request.id)), None)
+        sql = f"""SELECT {rows.MEASURED} FROM {rows.WITH_SAMPLES} WHERE measurements.id IN (
+                      SELECT id FROM measurements WHERE request = ? AND invalidated IS NULL
+                      UNION ALL SELECT measurement FROM reuses WHERE request = ?)"""
+        found = self._rows(sql, request.id, request.id)
+        return next((self._told(row, {}) for row in found), None)
 
     def outcome(self, request: Request) -> Measurement | Failure:
         """What came of a request that has ended; raises LookupError for one that has not."""
@@ -264,17 +278,24 @@ class Store(KernelStore):
         Those that were invalidated are left out, and so are control networks and kernels where no
         purpose is given.
         """
-        sql = f"""SELECT {rows.MEASURED}, campaign, purpose FROM {rows.WITH_SAMPLES}
-                 JOIN requests ON requests.id = request
-                 WHERE invalidated IS NULL AND ifnull(campaign = ?, ? IS NULL)
-                 AND ifnull(purpose = ?, purpose NOT IN ('control', 'kernel'))
+        match = """ifnull(purpose = ?, purpose NOT IN ('control', 'kernel'))
                  AND ifnull(measurements.device = ?, 1) AND ifnull(measurements.network = ?, 1)
-                 ORDER BY measurements.id"""
-        network_id = network.id if network else None
-        found = self._rows(sql, campaign, campaign, purpose, device, network_id)
+                 AND invalidated IS NULL"""
+        sql = f"""SELECT {rows.MEASURED}, requests.id AS wanted, campaign, purpose
+                 FROM {rows.WITH_SAMPLES} JOIN requests ON requests.id = request
+                 WHERE ifnull(campaign = ?, ? IS NULL) AND {match} ORDER BY measurements.id"""
+        matching = (purpose, device, network.id if network else None)
+        found = self._rows(sql, campaign, campaign, *matching)
+        if campaign is not None:
+            sql = f"""SELECT {rows.MEASURED}, requests.id AS wanted, campaign, purpose
+                     FROM reuses JOIN requests ON requests.id = reuses.request
+                     JOIN measurements ON measurements.id = reuses.measurement
+                     JOIN samples ON samples.measurement = measurements.id
+                     WHERE campaign = ? AND {match} ORDER BY requests.id"""
+            found = [*self._rows(sql, campaign, *matching), *found]
         known: dict[str, dict[str, Baseline]] = {}
         return [
-            (rows.request({**row, "id": row["request"]}), self._told(row, known)) for row in found
+            (rows.request({**row, "id": row["wanted"]}), self._told(row, known)) for row in found
         ]
 
     def measurements(
@@ -356,6 +377,8 @@ class Store(KernelStore):
             requested=sum(row["requested"] for row in totals),
             measured=sum(row["measured"] for row in totals),
             failed=sum(row["failed"] for row in totals),
+            stops=self.stops(name),
+            ended={row["device"]: row["measured"] + row["failed"] for row in totals},
         )
 
     def device_seconds(self, campaign: str) -> float:

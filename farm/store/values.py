@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from farm.core.values import Network
 from farm.measurement.record import MeasureSpec
@@ -21,6 +21,10 @@ class Plan:
     specs: how each device measures.
     networks: the codes to choose among; None where the space alone says that.
     kernels: so many kernels at most are timed on each device before its networks.
+    target_rho, max_error, decide: a goal at which a device stops before its budget is spent: a rank
+        correlation; a median error, relative; a decision such as `latency<20ms` for every
+        candidate. At most one.
+    fresh: whether what is known already is measured anew.
     """
 
     space: str
@@ -33,6 +37,15 @@ class Plan:
     device_seconds: float | None = None
     networks: tuple[str, ...] | None = None
     kernels: int = 0
+    target_rho: float | None = None
+    max_error: float | None = None
+    decide: str | None = None
+    fresh: bool = False
+
+    @property
+    def has_goal(self) -> bool:
+        """Whether a device may stop before its budget is spent."""
+        return any(goal is not None for goal in (self.target_rho, self.max_error, self.decide))
 
     def exhausted(self, device_s: float) -> bool:
         """Whether its device seconds are spent once devices were busy for so long."""
@@ -54,6 +67,8 @@ class StoredCampaign:
 
     wall_s: summed over its runs (each launch or resume).
     busy_s: for each device that measured, how long it was busy.
+    stops: why nothing more was asked of a device, though its budget was not spent.
+    ended: outcomes of each device.
     """
 
     id: str
@@ -65,11 +80,26 @@ class StoredCampaign:
     failed: int
     wall_s: float
     busy_s: Mapping[str, float]
+    stops: Mapping[str, str] = field(default_factory=dict)
+    ended: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def wanted(self) -> int:
-        """Outcomes that the plan asks for."""
-        return (self.plan.budget + self.plan.holdout) * len(self.plan.devices)
+        """Outcomes that are asked for in the end, as far as that is known."""
+        each = self.plan.budget + self.plan.holdout
+        return sum(
+            self.ended.get(device, 0) if device in self.stops else each
+            for device in self.plan.devices
+        )
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing more is to be asked for."""
+        each = self.plan.budget + self.plan.holdout
+        return self.exhausted or all(
+            device in self.stops or self.ended.get(device, 0) >= each
+            for device in self.plan.devices
+        )
 
     @property
     def exhausted(self) -> bool:
@@ -82,8 +112,7 @@ class StoredCampaign:
         if self.cancelled:
             return "cancelled"
         ended = self.measured + self.failed
-        complete = ended == self.requested and (ended >= self.wanted or self.exhausted)
-        return "done" if complete else "unfinished"
+        return "done" if ended == self.requested and self.complete else "unfinished"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,333 @@
+"""The farm's predictor: what every device takes for every network of a search space, from all that
+was ever measured and published; and what to measure next.
+
+It is rebuilt from the store, which it only reads. Campaigns, queries and summaries ask the same
+one. It learns of an outcome when it is asked the next time.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from farm.core.values import Network
+from farm.inventory.config import FarmConfig
+from farm.prediction.columns import Column, column, published
+from farm.prediction.features import Encoded, Reference
+from farm.prediction.observed import Observed
+from farm.prediction.selection import Candidates
+from farm.store import Store
+from predictors import FloatArray, IntArray, Observations, Posterior, metrics
+
+if TYPE_CHECKING:
+    from farm.prediction.kernel_times import KernelSum
+    from predictors.acquisition import Prior
+    from predictors.models.kernel_sum import FittedKernelSumGP, KernelSumGP
+    from predictors.models.mixture_gp import FittedMixtureGP, MixtureGP
+
+BLIND = 5
+"""Networks that are chosen by what is known beforehand; from then on each is chosen by what came of
+those before. As in `benchmarks.evaluate`."""
+
+FEW = 300
+"""Candidates that are looked at where each has to be planned first, kernel by kernel."""
+
+_REFITTED = (
+    3,
+    4,
+    5,
+    6,
+    8,
+    10,
+    12,
+    15,
+    19,
+    24,
+    30,
+    38,
+    48,
+    60,
+    80,
+    110,
+    150,
+    200,
+    300,
+    450,
+    670,
+    900,
+)
+"""Numbers of networks at which a reference is predicted anew: between them it would hardly change,
+and it takes as long as the target itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceModel:
+    """What is believed of one device.
+
+    networks: (N,), `candidates` of them first, the pool that may be chosen from. features: (N, F),
+        a row of each.
+    seen: (n,), rows that were measured. latency_s, device_s: (n,), what came of them, and what
+        measuring took.
+    references: how many other devices it is predicted from.
+    source: `kernels`, predicted from their times and from measured networks; `networks`, from
+        measured networks alone.
+    """
+
+    device: str
+    networks: tuple[Network, ...]
+    candidates: int
+    features: FloatArray
+    prior: MixtureGP | KernelSumGP
+    fitted: FittedMixtureGP | FittedKernelSumGP
+    seen: IntArray
+    latency_s: FloatArray
+    device_s: FloatArray
+    references: int
+    source: str
+
+    def posterior(self, rows: IntArray, joint: bool = False) -> Posterior:
+        """Of the networks in some rows."""
+        return self.fitted.posterior(self.features[rows], self.device, joint)
+
+    @property
+    def belief(self) -> Prior:
+        """What to choose by."""
+        if self.source == "networks" and len(self.seen) < BLIND:
+            return self.prior  # type: ignore[return-value]
+        return self.fitted.belief(self.device)
+
+    def price_s(self, rows: IntArray) -> FloatArray | None:
+        """(m,) expected device seconds of measuring the networks in some rows; None where nothing
+        tells them apart. A share is the same for all, and a share goes with the latency."""
+        known = np.isfinite(self.device_s)
+        if known.sum() < metrics.FEWEST:
+            return None
+        from scipy.optimize import nnls
+
+        latency_s, device_s = self.latency_s[known], self.device_s[known]
+        shares, _ = nnls(np.column_stack([np.ones(len(latency_s)), latency_s]), device_s)
+        if not shares.any():
+            return None
+        return np.asarray(shares[0] + shares[1] * self.posterior(rows).latency_s)
+
+
+class Source(Protocol):
+    """What a predictor knows, wherever it comes from."""
+
+    def measured(self, space: str) -> Mapping[str, Column]:
+        """By device, of those with networks of a space."""
+        ...
+
+    def published(self, space: str) -> Sequence[Column]:
+        """Of devices that nobody here has."""
+        ...
+
+    def sums(self, device: str, networks: Sequence[Network], batch: int) -> KernelSum | None:
+        """Of networks' kernel times on a device; None where none of its kernels was timed."""
+        ...
+
+
+class CentralPredictor:
+    """Its answers depend on what its source says, and on what it is asked."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._worlds: dict[int, _World] = {}
+
+    @classmethod
+    def of(
+        cls, store: Store, config: FarmConfig | None = None, until: int | None = None
+    ) -> CentralPredictor:
+        """Of all that is in a store.
+
+        config: names the published tables, and says what is measured on each device. until: the id
+        of the last measurement that counts; None for all.
+        """
+        return cls(_Stored(store, config, until))
+
+    def model(
+        self,
+        about: Candidates,
+        device: str,
+        batch: int | None = None,
+        others: Sequence[Network] = (),
+        only: Collection[Network] | None = None,
+    ) -> DeviceModel:
+        """What is believed of a device now.
+
+        batch: predict by kernels' times, at this batch size, where there are any; None: do not.
+        others: networks beside the candidates that will be asked about. only: networks on the
+        device itself that count; None for all.
+        """
+        columns = dict(self._source.measured(about.searched.name))
+        mine = columns.pop(device, None) or _nothing(device)
+        mine = _allowed(mine, about)
+        if only is not None:
+            mine = mine.without(set(mine.networks) - set(only))
+        if batch is not None:
+            by_kernels = self._by_kernels(about, mine, batch, others)
+            if by_kernels is not None:
+                return by_kernels
+        world = self._world(about, columns, mine, others)
+        others_say = [_allowed(one, about) for one in columns.values()]
+        others_say += self._source.published(about.searched.name)
+        each = [world.roots(one.device, one) for one in others_say]
+        roots = [one for one in each if one is not None]
+        model = world.encoded.predictor(roots)
+        seen = np.array([world.row[network] for network in mine.networks], np.intp)
+        made = _Made(world.networks, len(about.pool), model, len(roots), "networks")
+        return made.given(mine, seen)
+
+    def _world(
+        self,
+        about: Candidates,
+        columns: Mapping[str, Column],
+        mine: Column,
+        others: Sequence[Network],
+    ) -> _World:
+        """The candidates and all networks that something is known of, encoded once."""
+        measured = [n for one in (*columns.values(), mine) for n in one.networks]
+        wanted = [*measured, *others]
+        known = self._worlds.get(id(about))
+        if known is None or not all(network in known.row for network in wanted):
+            before = known.networks if known is not None else about.pool
+            known = _World.of(about, tuple(dict.fromkeys([*before, *wanted])))
+            self._worlds[id(about)] = known
+        return known
+
+    def _by_kernels(
+        self, about: Candidates, mine: Column, batch: int, others: Sequence[Network]
+    ) -> DeviceModel | None:
+        """None where the sum of a network that was measured, or is asked about, is not known."""
+        from predictors.models.kernel_sum import KernelSumGP
+
+        wanted = [*about.pool[:FEW], *mine.networks, *others]
+        networks = tuple(dict.fromkeys(wanted))
+        sums = self._source.sums(mine.device, networks, batch)
+        if sums is None:
+            return None
+        networks, sums = _plannable(networks, sums)
+        pool = len(set(about.pool[:FEW]) & set(networks))
+        row = {network: i for i, network in enumerate(networks)}
+        if not all(network in row for network in (*mine.networks, *others)):
+            return None
+        structure = about.searched.features(list(networks))
+        model = KernelSumGP.over(sums.latency_s, sums.uncertainty, structure)
+        seen = np.array([row[network] for network in mine.networks], np.intp)
+        return _Made(networks, pool, model, 0, "kernels").given(mine, seen)
+
+
+class _Stored:
+    """What a store and the published tables say: a `Source`."""
+
+    def __init__(self, store: Store, config: FarmConfig | None, until: int | None) -> None:
+        self._store = store
+        self._config = config
+        self._observed = Observed(store, until)
+        self._published: dict[str, list[Column]] = {}
+
+    def measured(self, space: str) -> Mapping[str, Column]:
+        devices = {} if self._config is None else self._config.devices
+        found = {}
+        for device in self._store.devices_of(space):
+            measurements = self._observed.of(device, space)
+            if measurements:
+                found[device] = column(device, measurements, devices.get(device))
+        return {device: one for device, one in found.items() if one.networks}
+
+    def published(self, space: str) -> Sequence[Column]:
+        if self._config is None:
+            return ()
+        if space not in self._published:
+            self._published[space] = published(self._config, space)
+        return self._published[space]
+
+    def sums(self, device: str, networks: Sequence[Network], batch: int) -> KernelSum | None:
+        from farm.prediction.kernel_times import kernel_sums
+
+        return kernel_sums(self._store, device, networks, batch)
+
+
+@dataclass(frozen=True, eq=False)
+class _World:
+    """Networks that are encoded together, the pool of the candidates first; and the references
+    that were predicted for them, by device and number of measured networks."""
+
+    networks: tuple[Network, ...]
+    row: Mapping[Network, int]
+    encoded: Encoded
+    filled: dict[tuple[str, int, int], FloatArray]
+
+    @classmethod
+    def of(cls, about: Candidates, networks: tuple[Network, ...]) -> _World:
+        row = {network: i for i, network in enumerate(networks)}
+        encoded = Encoded.of(about.searched, list(networks), len(about.pool))
+        return cls(networks, row, encoded, {})
+
+    def roots(self, name: str, found: Column) -> FloatArray | None:
+        """Of a reference, see `Encoded.roots`; None where too few of the networks are known."""
+        within = [i for i, network in enumerate(found.networks) if network in self.row]
+        if len(within) < metrics.FEWEST:
+            return None
+        if len(within) < len(self.networks):
+            within = within[: _REFITTED[bisect_right(_REFITTED, len(within)) - 1]]
+        # Two measurements of the same networks differ, and so do those of other ones.
+        key = (name, len(within), hash(found.latency_s[within].tobytes()))
+        if key not in self.filled:
+            rows = np.array([self.row[found.networks[i]] for i in within], np.intp)
+            self.filled[key] = self.encoded.roots(Reference(rows, found.latency_s[within]))
+        return self.filled[key]
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """A model before any sample; see `DeviceModel`."""
+
+    networks: tuple[Network, ...]
+    candidates: int
+    model: MixtureGP | KernelSumGP
+    references: int
+    source: str
+
+    def given(self, mine: Column, seen: IntArray) -> DeviceModel:
+        """Conditioned on what was measured, in rows `seen`."""
+        features = self.model.features
+        observations = Observations.of_one(
+            mine.device, features[seen], mine.latency_s, mine.noise_std
+        )
+        return DeviceModel(
+            device=mine.device,
+            networks=self.networks,
+            candidates=self.candidates,
+            features=features,
+            prior=self.model,
+            fitted=self.model.fit(observations),
+            seen=seen,
+            latency_s=mine.latency_s,
+            device_s=mine.device_s,
+            references=self.references,
+            source=self.source,
+        )
+
+
+def _allowed(found: Column, about: Candidates) -> Column:
+    """What a campaign may learn from."""
+    allowed = about.allowed(found.networks)
+    return found.without([n for n, may in zip(found.networks, allowed, strict=True) if not may])
+
+
+def _nothing(device: str) -> Column:
+    none = np.empty(0)
+    return Column(device, (), none, none, none)
+
+
+def _plannable(
+    networks: tuple[Network, ...], sums: KernelSum
+) -> tuple[tuple[Network, ...], KernelSum]:
+    kept = np.flatnonzero(np.isfinite(sums.latency_s))
+    found = replace(sums, latency_s=sums.latency_s[kept], uncertainty=sums.uncertainty[kept])
+    return tuple(networks[i] for i in kept), found

@@ -1,0 +1,140 @@
+"""What is known of devices on the networks of one search space: from the store, and from tables
+that others published."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from agents import published_table
+from farm.core.errors import ConfigError, DeviceUnfit, UsageError
+from farm.core.values import Network
+from farm.inventory.config import Device, FarmConfig, PublishedTable
+from farm.measurement.record import Measurement
+from farm.prediction.hwl import quantity
+from predictors import FloatArray
+
+_Z = 1.96
+"""Half-widths of 95 % intervals are so many standard deviations."""
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """What one device takes for some networks of a search space, in the order in which it became
+    known.
+
+    latency_s: (n,) seconds. noise_std: (n,), of the logarithm of each, as far as its measurement
+    tells. device_s: (n,), seconds that measuring took, NaN where nobody said.
+    """
+
+    device: str
+    networks: tuple[Network, ...]
+    latency_s: FloatArray
+    noise_std: FloatArray
+    device_s: FloatArray
+
+    def without(self, left_out: Iterable[Network]) -> Column:
+        """The same, but for some networks."""
+        barred = set(left_out)
+        return self._at([i for i, network in enumerate(self.networks) if network not in barred])
+
+    def _at(self, rows: Sequence[int]) -> Column:
+        at = np.asarray(rows, np.intp)
+        networks = tuple(self.networks[row] for row in rows)
+        values = (self.latency_s, self.noise_std, self.device_s)
+        return Column(self.device, networks, *(value[at] for value in values))
+
+    @classmethod
+    def of(cls, device: str, measurements: Iterable[Measurement]) -> Column:
+        """The newest of each network. All of one quantity."""
+        newest: dict[Network, Measurement] = {}
+        for m in measurements:
+            newest.pop(m.network, None)
+            newest[m.network] = m
+        found = newest.values()
+        half_width = np.array([m.half_width for m in found])
+        return cls(
+            device,
+            tuple(newest),
+            np.array([m.latency_s for m in found]),
+            # One of a single session has no width that is known.
+            np.where(np.isfinite(half_width), half_width, 1.0) / _Z,
+            np.array([m.device_s for m in found]),
+        )
+
+
+def column(device: str, found: Sequence[Measurement], spec_of: Device | None) -> Column:
+    """Of a device as it measures now, or else of the quantity that most of its results are of."""
+    if spec_of is not None:
+        wanted = quantity(spec_of.spec)
+    else:
+        wanted = max(Counter(quantity(m.spec) for m in found).items(), key=lambda item: item[1])[0]
+    return Column.of(device, [m for m in found if quantity(m.spec) == wanted])
+
+
+def published(config: FarmConfig, space: str) -> list[Column]:
+    """The columns of the tables that cluster.yaml names, as far as they are of this space.
+
+    Raises ConfigError for a table that is not there or lacks a device.
+    """
+    return [
+        found
+        for named in config.published
+        if (named.space or published_table.space_of(_path(config, named))) == space
+        for found in _columns(config, named, space)
+    ]
+
+
+def must_not_be_published(config: FarmConfig, devices: Sequence[str]) -> None:
+    """Raises UsageError where a device replays a column that is a published reference, too."""
+    for name in devices:
+        device = config.device(name)
+        if device.kind != "replay":
+            continue
+        own_path = published_table.table_path(getattr(device.options, "table", ""))
+        own = getattr(device.options, "column", None) or name
+        for named in config.published:
+            same = _path(config, named).resolve() == own_path.resolve()
+            if same and (named.devices is None or own in named.devices):
+                raise UsageError(
+                    f"{name} replays the column {own!r} of {named.file}, which `published:` in "
+                    f"{config.path} makes a reference: it would predict itself; take {own!r} out "
+                    "of `devices:` there"
+                )
+
+
+def _path(config: FarmConfig, named: PublishedTable) -> Path:
+    beside = config.path.parent / Path(named.file).expanduser()
+    if beside.exists() or "/" in named.file:
+        return beside
+    return published_table.table_path(named.file.removesuffix(".npz"))
+
+
+def _columns(config: FarmConfig, named: PublishedTable, space: str) -> list[Column]:
+    try:
+        table = published_table.load(_path(config, named))
+    except DeviceUnfit as e:
+        raise ConfigError(f"{config.path}: published: {e}") from e
+    devices = table.devices if named.devices is None else named.devices
+    for device in devices:
+        if device not in table.devices:
+            raise ConfigError(
+                f"{config.path}: published: {named.file} has no device {device!r}; "
+                f"{published_table.offer(device, table.devices)}"
+            )
+    networks = {row: Network(space, code) for code, row in table.row_of.items()}
+    return [_published(table, device, networks) for device in devices]
+
+
+def _published(
+    table: published_table.Table, device: str, networks: Mapping[int, Network]
+) -> Column:
+    latency_s = table.latency_s[table.devices.index(device)]
+    rows = np.flatnonzero(np.isfinite(latency_s) & (latency_s > 0))
+    none = np.full(len(rows), np.nan)
+    known = tuple(networks[int(row)] for row in rows)
+    return Column(f"published {device}", known, latency_s[rows], np.zeros(len(rows)), none)

@@ -1,0 +1,152 @@
+"""What a campaign measures next on a device, and whether it is done there.
+
+`Decider` is a plain object over a store: an executor holds it, in this process or in an actor of
+its own, which is made anew from the store when it dies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from farm.core.values import Network
+from farm.inventory.config import FarmConfig
+from farm.measurement.record import Measurement
+from farm.prediction import goals
+from farm.prediction.central import BLIND, CentralPredictor, DeviceModel
+from farm.prediction.decisions import Decision, Learnt, Outlook, Question
+from farm.prediction.evaluation import Judgement, judgement
+from farm.prediction.selection import Candidates
+from farm.spaces import space
+from farm.store import Plan, Store
+from predictors import IntArray
+from predictors.acquisition import ACQUISITIONS, Pool
+
+ACQUISITION = "robust"
+"""How networks are chosen by what is believed, see `predictors.acquisition`."""
+
+ENOUGH = 10
+"""Networks from which on a device's noise is known well enough to say what it does not allow."""
+
+
+class Decider:
+    """Answers questions about the campaigns of one store. Equal rows, equal answers."""
+
+    def __init__(self, store: Store, config: FarmConfig) -> None:
+        self._store = store
+        self._predictor = CentralPredictor.of(store, config)
+        self._about: dict[str, tuple[Plan, Candidates]] = {}
+
+    @classmethod
+    def at(cls, folder: Path, config: FarmConfig) -> Decider:
+        """Over the store in a folder. Raises StoreError."""
+        return cls(Store(folder, create=False), config)
+
+    def decide(self, question: Question) -> Decision:
+        """Raises UnknownName for a campaign or device that there is not."""
+        plan, about = self._of(question.campaign)
+        spec = dict(zip(plan.devices, plan.specs, strict=True))[question.device]
+        batch = spec.batch if question.kernels else None
+        judged = self._holdout(question)
+        networks = tuple(m.network for m in judged)
+        only = self._own(question) if plan.fresh else None
+        model = self._predictor.model(about, question.device, batch, networks, only)
+        free = _free(model, about)
+        found = judgement(model, judged)
+        learnt = Learnt(len(model.seen), found.error_median, found.spearman)
+        outlook = goals.outlook(plan, model, free)
+        if outlook and question.judged and _is_reached(plan, model, outlook, found):
+            stop = f"{outlook.said}; {len(model.seen)} networks were enough"
+            return Decision(question.device, (), "", learnt, outlook, stop)
+        rows, why = _chosen(plan, model, free, question)
+        chosen = tuple(model.networks[row] for row in rows)
+        remark = _too_much(plan, model, free) if outlook and len(model.seen) >= ENOUGH else None
+        return Decision(question.device, chosen, why, learnt, outlook, remark=remark)
+
+    def _of(self, campaign: str) -> tuple[Plan, Candidates]:
+        if campaign not in self._about:
+            plan = self._store.campaign(campaign).plan
+            about = Candidates.of(plan, space(plan.space, self._store.models))
+            self._about[campaign] = plan, about
+        return self._about[campaign]
+
+    def _holdout(self, question: Question) -> list[Measurement]:
+        """The networks that only judge, as far as they were measured on the device."""
+        found = self._store.measurements(question.campaign, "holdout", question.device)
+        return self._store.as_now(found)
+
+    def _own(self, question: Question) -> list[Network]:
+        """The networks that the campaign itself measured on the device."""
+        found = self._store.measurements(question.campaign, device=question.device)
+        return [m.network for m in found]
+
+
+def _is_reached(plan: Plan, model: DeviceModel, outlook: Outlook, found: Judgement) -> bool:
+    """By the model's own word, and not against the holdout's."""
+    if not outlook.reached or (len(model.seen) < BLIND and model.source == "networks"):
+        return False
+    predicted_s = np.array([p.predicted_s for p in found.predictions])
+    measured_s = np.array([p.measured_s for p in found.predictions])
+    return goals.confirmed(plan, predicted_s, measured_s)
+
+
+def _too_much(plan: Plan, model: DeviceModel, free: IntArray) -> str | None:
+    """What is to be said of a goal that noise does not allow."""
+    if plan.target_rho is None:
+        return None
+    most = goals.ceiling(model, free, plan.seed)
+    if most >= plan.target_rho:
+        return None
+    return (
+        f"a rank correlation of {plan.target_rho:g} cannot be reached: measurements there are so "
+        f"noisy that {most:.3f} is the most; it goes on until the budget is spent"
+    )
+
+
+def _free(model: DeviceModel, about: Candidates) -> IntArray:
+    """Rows of the candidates that something may be learnt from."""
+    pool = model.networks[: model.candidates]
+    return np.array([row for row, n in enumerate(pool) if n not in about.withheld], np.intp)
+
+
+def _chosen(
+    plan: Plan, model: DeviceModel, free: IntArray, question: Question
+) -> tuple[IntArray, str]:
+    """Rows of networks to measure, and why those."""
+    row = {network: i for i, network in enumerate(model.networks[: model.candidates])}
+    taken = [row[network] for network in question.taken if network in row]
+    measured = model.seen[model.seen < model.candidates]
+    wanted = free
+    if plan.decide is not None and len(model.seen) >= BLIND:
+        wanted = goals.undecided(model, free, goals.limit_s(plan.decide))
+    left = np.setdiff1d(wanted, [*measured, *taken])
+    n = min(question.more, len(left))
+    if n == 0:
+        return np.empty(0, np.intp), "no other network is left"
+    everything = np.arange(model.candidates)
+    barred = np.setdiff1d(everything, [*left, *measured, *taken])
+    pool = Pool(model.features[: model.candidates], plan.seed, barred, measured)
+    if plan.select == "random":
+        return ACQUISITIONS["random"](pool, taken, n, prior=model.belief), "at random"
+    if model.source == "networks" and len(model.seen) < BLIND:
+        # What is known and what is in flight count alike: nothing that came of them is looked at.
+        pool = replace(pool, measured=np.empty(0, np.intp))
+        rows = ACQUISITIONS["variance"](pool, [*measured, *taken], n, prior=model.belief)
+    else:
+        price_s = model.price_s(everything)
+        rows = ACQUISITIONS[ACQUISITION](pool, taken, n, prior=model.belief, cost_s=price_s)
+    return rows, _why(model, rows, left)
+
+
+def _why(model: DeviceModel, rows: IntArray, left: IntArray) -> str:
+    def off(some: IntArray) -> float:
+        return float(np.expm1(1.96 * np.median(model.posterior(some).std)))
+
+    by = f"{len(model.seen)} networks"
+    if model.source == "kernels":
+        by += " and kernels"
+    elif model.references:
+        by += f" and {model.references} other devices"
+    return f"known to {off(rows):.0%} by {by}, where others are known to {off(left[:200]):.0%}"

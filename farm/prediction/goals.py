@@ -1,0 +1,148 @@
+"""What a campaign is after: when a device is known well enough, and how far that is off."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from farm.core.errors import UsageError
+from farm.prediction.central import DeviceModel
+from farm.prediction.decisions import Outlook
+from farm.store import Plan
+from predictors import FloatArray, IntArray, forecast, metrics
+from predictors.acquisition import Pool, variance
+
+SETTLED = 0.95
+"""Odds at which a decision is settled."""
+
+AHEAD = (1, 2, 4, 8, 16, 32, 64)
+"""Numbers of further networks that a forecast looks at."""
+
+SLACK = 0.9
+"""Of an allowed error: what is predicted of the median is itself off by some per cent."""
+
+_NETWORKS = 300
+"""Candidates that errors and ranks are forecast over."""
+
+_MEDIAN_OF_NORMAL = 0.6745
+"""The median of the absolute value of a standard normal."""
+
+_DECISION = re.compile(r"\s*latency\s*<\s*([0-9.]+)\s*(us|µs|ms|s)\s*")
+_UNIT_S = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+def limit_s(decision: str) -> float:
+    """The seconds of `latency<20ms`. Raises UsageError."""
+    found = _DECISION.fullmatch(decision)
+    seconds = float(found[1]) * _UNIT_S[found[2]] if found and found[1].count(".") < 2 else 0.0
+    if not seconds > 0:
+        raise UsageError(f"--decide takes a limit such as 'latency<20ms', got {decision!r}")
+    return seconds
+
+
+def undecided(model: DeviceModel, rows: IntArray, limit_s: float) -> IntArray:
+    """Those of some rows that may be on either side of a limit, none of them measured."""
+    from scipy.stats import norm
+
+    rest = np.setdiff1d(rows, model.seen)
+    posterior = model.posterior(rest)
+    below = norm.cdf((np.log(limit_s) - posterior.mean) / np.maximum(posterior.std, 1e-12))
+    tail = (1 - SETTLED) / 2
+    return np.asarray(rest[(below > tail) & (below < 1 - tail)])
+
+
+def outlook(plan: Plan, model: DeviceModel, rows: IntArray) -> Outlook | None:
+    """Of the plan's goal; None where it has none. rows: of the candidates, the holdout left out."""
+    if plan.decide is not None:
+        return _of_decision(model, rows, plan.decide)
+    if plan.max_error is not None:
+        return _of_error(model, rows, plan.max_error)
+    if plan.target_rho is not None:
+        return _of_ranks(model, rows, plan.target_rho, plan.seed)
+    return None
+
+
+def confirmed(plan: Plan, predicted_s: FloatArray, measured_s: FloatArray) -> bool:
+    """Whether the holdout does not speak against it: networks that only judge, (n,) seconds each.
+
+    Ranks of so few say little: one standard error (Fisher's transform) is granted.
+    """
+    if len(measured_s) < metrics.FEWEST:
+        return True
+    if plan.max_error is not None:
+        return bool(np.median(np.abs(predicted_s / measured_s - 1)) <= plan.max_error)
+    if plan.target_rho is not None:
+        rho = metrics.spearman(predicted_s, measured_s)
+        if rho is None:
+            return False
+        error = 1 / np.sqrt(max(len(measured_s) - 3, 1))
+        return bool(np.arctanh(min(rho, 0.9999)) + error >= np.arctanh(plan.target_rho))
+    return True
+
+
+def ceiling(model: DeviceModel, rows: IntArray, seed: int) -> float:
+    """The rank correlation that noise allows, were everything known."""
+    some = _some(model, rows, seed)
+    return forecast.ceiling(model.posterior(some, joint=True), seed).high
+
+
+def _of_decision(model: DeviceModel, rows: IntArray, decision: str) -> Outlook:
+    open_rows = undecided(model, rows, limit_s(decision))
+    n = len(open_rows)
+    price_s = model.price_s(open_rows)
+    left_s = None if price_s is None else float(price_s.sum())
+    said = f"{n} of {len(rows)} networks may be on either side of {decision}"
+    return Outlook(n == 0, float(n), said, (0, n), left_s)
+
+
+def _of_error(model: DeviceModel, rows: IntArray, wanted: float) -> Outlook:
+    some = _some(model, rows, 0)
+    posterior = model.posterior(some)
+    typical = np.hypot(posterior.std, posterior.noise_std)
+    now = float(np.expm1(_MEDIAN_OF_NORMAL * np.median(typical)))
+    left = None
+    if now > SLACK * wanted:
+        # What was not learnt yet shrinks about as the root of what was.
+        n, noise = max(len(model.seen), 1), float(np.median(posterior.noise_std))
+        own = float(np.median(posterior.std))
+        goal = (np.log1p(SLACK * wanted) / _MEDIAN_OF_NORMAL) ** 2 - noise**2
+        if goal > 0:
+            more = max(1.0, n * (own**2 / goal - 1))
+            left = (int(np.ceil(more / 3)), int(np.ceil(3 * more)))
+    said = f"errors of {now:.1%} are expected in the median"
+    return Outlook(now <= SLACK * wanted, now, said, left, _seconds(model, some, left))
+
+
+def _of_ranks(model: DeviceModel, rows: IntArray, wanted: float, seed: int) -> Outlook:
+    some = _some(model, rows, seed)
+    posterior = model.posterior(some, joint=True)
+    pool = Pool(model.features[some], seed)
+    most = min(AHEAD[-1], len(some) // 2)
+    samples = variance(pool, (), most, prior=model.belief)
+    now = forecast.of_samples(posterior, samples[:0], seed)
+    reached = [(n, forecast.of_samples(posterior, samples[:n], seed)) for n in AHEAD if n <= most]
+    likely = next((n for n, found in reached if found.mean >= wanted), None)
+    left = None
+    if likely is not None and now.mean < wanted:
+        first = next(n for n, found in reached if found.high >= wanted)
+        sure = next((n for n, found in reached if found.low >= wanted), 2 * likely)
+        left = (first, max(sure, likely))
+    said = f"a rank correlation of {now.mean:.3f} is expected"
+    return Outlook(now.mean >= wanted, now.mean, said, left, _seconds(model, some, left, likely))
+
+
+def _some(model: DeviceModel, rows: IntArray, seed: int) -> IntArray:
+    """Candidates that were not measured, drawn by the seed."""
+    rest = np.setdiff1d(rows, model.seen)
+    return np.random.default_rng(seed).permutation(rest)[:_NETWORKS]
+
+
+def _seconds(
+    model: DeviceModel, rows: IntArray, left: tuple[int, int] | None, likely: int | None = None
+) -> float | None:
+    if left is None:
+        return 0.0
+    price_s = model.price_s(rows)
+    n = likely if likely is not None else round(np.sqrt(left[0] * left[1]))
+    return None if price_s is None else float(n * np.median(price_s))

@@ -1,0 +1,106 @@
+"""What is known already: measurements that serve other requests than their own, and where a
+campaign stopped since it knew enough."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from farm.measurement.drift_correction import Baseline
+from farm.measurement.record import Measurement
+from farm.store import rows
+from farm.store.kernels import KernelStore
+from farm.store.values import Request
+
+_OBSERVED = """JOIN requests ON requests.id = request AND purpose <> 'control'
+    WHERE invalidated IS NULL AND measurements.device = ?
+    AND measurements.network >= ? AND measurements.network < ?
+    AND measurements.id >= ? AND ifnull(measurements.id <= ?, 1) ORDER BY measurements.id"""
+
+
+def _match(device: str, space: str, since: int, until: int | None) -> tuple[Any, ...]:
+    """The values of _OBSERVED. Names of a space's networks lie between `space/` and `space0`, the
+    character after the slash, so that an index finds them."""
+    return (device, f"{space}/", f"{space}0", since, until)
+
+
+class KnowledgeStore(KernelStore):
+    """The part of `farm.store.Store` that campaigns share."""
+
+    def observed(
+        self, device: str, space: str, since: int = 0, until: int | None = None
+    ) -> list[tuple[int, Measurement]]:
+        """All measurements of networks of a space on a device that hold on it as it is now, each
+        with its id, oldest first, whoever asked for them; control networks are left out.
+
+        since, until: the ids of the first and the last one that are looked at; with a last one,
+            they hold on the device as it was then.
+        """
+        found = self._rows(
+            f"""SELECT {rows.MEASURED} FROM {rows.WITH_SAMPLES} {_OBSERVED}""",
+            *_match(device, space, since, until),
+        )
+        known: dict[str, dict[str, Baseline]] = {}
+        told = [self._told(row, known) for row in found]
+        holding = self.holding(told, None if until is None else told[-1:])
+        return [(row["id"], m) for row, m in zip(found, holding, strict=True) if m is not None]
+
+    def observed_ids(self, device: str, space: str, until: int | None = None) -> list[int]:
+        """The ids of `observed`, and of those that do not hold."""
+        sql = f"SELECT measurements.id FROM measurements {_OBSERVED}"
+        return [row["id"] for row in self._rows(sql, *_match(device, space, 0, until))]
+
+    def told_by(self, device: str) -> tuple[Any, ...]:
+        """What decides how a device's rows are told: while it is the same, so are they."""
+        return (self._seen_last(device), self.revisions(device), self.baselines(device))
+
+    def verdicts(self, campaign: str, device: str) -> dict[str, int]:
+        """How many outcomes of a campaign on a device were stored with each verdict."""
+        sql = """SELECT verdict, count(*) AS n FROM (
+                     SELECT measurements.id FROM measurements JOIN requests ON requests.id = request
+                     WHERE campaign = ? AND purpose <> 'kernel'
+                     UNION ALL SELECT measurement FROM reuses
+                     JOIN requests ON requests.id = request WHERE campaign = ?
+                 ) AS own JOIN measurements USING (id)
+                 WHERE device = ? AND invalidated IS NULL GROUP BY verdict"""
+        found = self._rows(sql, campaign, campaign, device)
+        return {row["verdict"]: row["n"] for row in found if row["verdict"]}
+
+    def last_of(self, campaign: str) -> int | None:
+        """The id of the last measurement that a campaign led to, or used."""
+        sql = """SELECT max(id) FROM (
+                     SELECT measurements.id FROM measurements JOIN requests ON requests.id = request
+                     WHERE campaign = ?
+                     UNION ALL SELECT measurement FROM reuses
+                     JOIN requests ON requests.id = request WHERE campaign = ?)"""
+        found = self._value(sql, campaign, campaign)
+        return None if found is None else int(found)
+
+    def devices_of(self, space: str) -> list[str]:
+        """The devices that networks of a space were measured on."""
+        sql = """SELECT device FROM (SELECT DISTINCT device FROM measurements) AS known
+                 WHERE EXISTS (SELECT 1 FROM measurements WHERE device = known.device
+                               AND network >= ? AND network < ?) ORDER BY device"""
+        return [row["device"] for row in self._rows(sql, f"{space}/", f"{space}0")]
+
+    def reuse(self, request: Request, measurement: int) -> None:
+        """Let a measurement that another request led to be the outcome of this one, too."""
+        with self._writing():
+            row = {"request": request.id, "measurement": measurement}
+            self._insert("reuses", row, "IGNORE")
+
+    def reused(self, campaign: str) -> dict[str, int]:
+        """How many requests of a campaign have another one's measurement, by device."""
+        sql = """SELECT device, count(*) AS n FROM reuses JOIN requests ON requests.id = request
+                 WHERE campaign = ? GROUP BY device"""
+        return {row["device"]: row["n"] for row in self._rows(sql, campaign)}
+
+    def stop(self, campaign: str, device: str, reason: str) -> None:
+        """Keep that a campaign asks a device for nothing more, since it knows enough."""
+        row = {"campaign": campaign, "device": device, "reason": reason, "stopped_at": rows.now()}
+        with self._writing():
+            self._insert("stops", row, "IGNORE")
+
+    def stops(self, campaign: str) -> dict[str, str]:
+        """Why a campaign stopped early, by device."""
+        sql = "SELECT device, reason FROM stops WHERE campaign = ?"
+        return {row["device"]: row["reason"] for row in self._rows(sql, campaign)}

@@ -261,7 +261,7 @@ class Farm:
                 network, models = given_network(text, Sizes(), store.models)
                 store.models.keep(models)
                 parsed.append(network)
-            return predict(store, chosen, parsed, explain)
+            return predict(store, self.config, chosen, parsed, explain)
 
     def _measure(
         self,

@@ -238,7 +238,7 @@ class Campaign:
                 )
             return
         self._refused[device] = 0
-        self._evidence.look(device, decision.learnt)
+        self._evidence.learn(device, decision.learnt)
         if decision.remark and decision.remark not in self._said:
             self._said.add(decision.remark)
             self._events.append(f"{device}: {decision.remark}")
@@ -291,6 +291,7 @@ class Campaign:
         wanted = asked if settled else self.plan.budget + self.plan.holdout
         requests = self._work.measuring.get(device, ())
         doing = self._doing(device, measured + failed >= wanted)
+        self._evidence.look(device, measured + failed + len(self._work.improved))
         found = self._counts[device].of(doing, measured, failed, wanted, elapsed_s)
         repeated = sum(request.device == device for request, _ in self._work.improved)
         return replace(

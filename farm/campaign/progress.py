@@ -89,20 +89,26 @@ class Counts:
 
 
 class Evidence:
-    """Verdicts and learning curves so far, brought up to date with each decision."""
+    """Verdicts so far, and learning curves, which grow with each decision."""
 
     def __init__(self, store: Store, campaign: str, devices: Sequence[str]) -> None:
         self._store = store
         self._campaign = campaign
+        self._seen = dict.fromkeys(devices, 0)
         self.verdicts: dict[str, Counter[str]] = {device: Counter() for device in devices}
         self.curves: dict[str, tuple[Learnt, ...]] = dict.fromkeys(devices, ())
 
-    def look(self, device: str, learnt: Learnt | None = None) -> None:
-        """Read a device's verdicts. learnt: a point of its learning curve."""
-        found = self._store.verdicts(self._campaign, device)
-        self.verdicts[device] = Counter(found)
-        if learnt is not None and learnt.error_median is not None:
-            self.curves[device] = _with(self.curves[device], learnt)
+    def look(self, device: str, ended: int) -> None:
+        """Read a device's verdicts, if something has ended since. ended: a number that grows with
+        each outcome."""
+        if ended != self._seen[device]:
+            self._seen[device] = ended
+            self.verdicts[device] = Counter(self._store.verdicts(self._campaign, device))
+
+    def learn(self, device: str, point: Learnt) -> None:
+        """A point of a device's learning curve, if it says anything."""
+        if point.error_median is not None:
+            self.curves[device] = _with(self.curves[device], point)
 
 
 def _with(curve: tuple[Learnt, ...], point: Learnt) -> tuple[Learnt, ...]:

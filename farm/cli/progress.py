@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from farm.campaign.loop import Watch
-from farm.campaign.progress import KERNELS, MEASURING, DeviceProgress, Progress
-from farm.prediction.decisions import Learnt
+from farm.campaign.progress import DONE, KERNELS, MEASURING, DeviceProgress, Progress
+from farm.prediction.decisions import Learnt, Outlook
 
 _LINE_EVERY_S = 10.0
 
@@ -102,6 +102,7 @@ def line(progress: Progress) -> str:
         f"{progress.building} building" if progress.building else "",
         *(f"{name} {_doing(device)}" for name, device in progress.devices.items()),
         *learnt,
+        *(f"{name}: {told}" for name, told in _outlooks(progress).items()),
         _left(progress.left_s),
     ]
     return ", ".join(part for part in parts if part)
@@ -133,7 +134,33 @@ class _Picture:
             for name, curve in curves.items():
                 points.add_row(name, _curve(curve, _MOST_POINTS if wide else _MOST_POINTS // 2))
             yield points
+        for name, aim in _outlooks(self.progress).items():
+            yield Text(f"{name}: {aim}", style="dim")
         yield Text(_status(self.progress), style="dim")
+
+
+def _outlooks(progress: Progress) -> dict[str, str]:
+    """How far each device is from the campaign's goal, and why it measures what it does."""
+    found = {}
+    for name, device in progress.devices.items():
+        decision = device.decision
+        if decision is None or device.doing == DONE:
+            continue
+        if decision.outlook is not None:
+            found[name] = outlook(decision.outlook)
+        elif decision.why:
+            found[name] = f"next are networks {decision.why}"
+    return found
+
+
+def outlook(told: Outlook) -> str:
+    """A device's way to its goal, in words."""
+    if told.left is None or told.reached:
+        return told.said
+    few, many = told.left
+    more = f"{few}" if few == many else f"{few} to {many}"
+    takes = f", about {duration(told.left_s)} of the device" if told.left_s else ""
+    return f"{told.said}; {more} more networks are forecast{takes}"
 
 
 def _figures(device: DeviceProgress) -> list[str]:

@@ -68,6 +68,7 @@ def summary(s: Summary, resume: str) -> RenderableType:
         "that the predictor never saw."
     )
     rest = [
+        *_known(s),
         *_kernels(s),
         *_older(s),
         *_failures(s),
@@ -76,6 +77,15 @@ def summary(s: Summary, resume: str) -> RenderableType:
         *_next(s, resume),
     ]
     return Group(head, _ByWidth(wide, narrow), Text(note, style="dim"), *rest)
+
+
+def _known(s: Summary) -> list[RenderableType]:
+    """What was not measured, as it was known, and where it was enough."""
+    lines: list[RenderableType] = [
+        Text(f"{device}: {n} of its {sum(s.counts[device])} networks were known before.")
+        for device, n in s.reused.items()
+    ]
+    return [*lines, *(Text(f"{device}: {why}.") for device, why in s.campaign.stops.items())]
 
 
 def _row(s: Summary, device: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ one. It learns of an outcome when it is asked the next time.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,10 +16,13 @@ import numpy as np
 
 from farm.core.values import Network
 from farm.inventory.config import FarmConfig
+from farm.prediction.across_spaces import carried
 from farm.prediction.columns import Column, column, published
 from farm.prediction.features import Encoded, Reference
 from farm.prediction.observed import Observed
 from farm.prediction.selection import Candidates
+from farm.spaces import space as searched_space
+from farm.spaces.base import SearchSpace
 from farm.store import Store
 from predictors import FloatArray, IntArray, Observations, Posterior, metrics
 
@@ -126,6 +129,10 @@ class Source(Protocol):
         """Of devices that nobody here has."""
         ...
 
+    def other_spaces(self, device: str, space: str) -> Sequence[SearchSpace]:
+        """Those of which networks were measured on a device, too."""
+        ...
+
     def sums(self, device: str, networks: Sequence[Network], batch: int) -> KernelSum | None:
         """Of networks' kernel times on a device; None where none of its kernels was timed."""
         ...
@@ -148,6 +155,10 @@ class CentralPredictor:
         of the last measurement that counts; None for all.
         """
         return cls(_Stored(store, config, until))
+
+    def column(self, space: str, device: str) -> Column:
+        """What was measured of a space on a device."""
+        return self._source.measured(space).get(device) or _nothing(device)
 
     def model(
         self,
@@ -173,14 +184,28 @@ class CentralPredictor:
             if by_kernels is not None:
                 return by_kernels
         world = self._world(about, columns, mine, others)
-        others_say = [_allowed(one, about) for one in columns.values()]
+        others_say = [_as_refitted(_allowed(one, about)) for one in columns.values()]
         others_say += self._source.published(about.searched.name)
-        each = [world.roots(one.device, one) for one in others_say]
-        roots = [one for one in each if one is not None]
+        each = [world.roots(one) for one in others_say]
+        roots = [one for one in (*each, *self._carried(about, device, world)) if one is not None]
         model = world.encoded.predictor(roots)
         seen = np.array([world.row[network] for network in mine.networks], np.intp)
         made = _Made(world.networks, len(about.pool), model, len(roots), "networks")
         return made.given(mine, seen)
+
+    def _carried(
+        self, about: Candidates, device: str, world: _World
+    ) -> Iterator[FloatArray | None]:
+        """What the device's networks of other spaces say of this one's."""
+        here = {one.device: one for one in self._source.published(about.searched.name)}
+        for other in self._source.other_spaces(device, about.searched.name):
+            known = self.column(other.name, device)
+            key = (f"{device} in {other.name}", *known.key[1:])
+            if key not in world.filled:
+                there = {one.device: one for one in self._source.published(other.name)}
+                pairs = [(there[one], here[one]) for one in there if one in here]
+                world.filled[key] = carried(known, other, about.searched, world.networks, pairs)
+            yield world.filled[key]
 
     def _world(
         self,
@@ -202,7 +227,7 @@ class CentralPredictor:
     def _by_kernels(
         self, about: Candidates, mine: Column, batch: int, others: Sequence[Network]
     ) -> DeviceModel | None:
-        """None where the sum of a network that was measured, or is asked about, is not known."""
+        """None where the sum of a network that is asked about is not known."""
         from predictors.models.kernel_sum import KernelSumGP
 
         wanted = [*about.pool[:FEW], *mine.networks, *others]
@@ -213,8 +238,9 @@ class CentralPredictor:
         networks, sums = _plannable(networks, sums)
         pool = len(set(about.pool[:FEW]) & set(networks))
         row = {network: i for i, network in enumerate(networks)}
-        if not all(network in row for network in (*mine.networks, *others)):
+        if not all(network in row for network in others):
             return None
+        mine = mine.without([network for network in mine.networks if network not in row])
         structure = about.searched.features(list(networks))
         model = KernelSumGP.over(sums.latency_s, sums.uncertainty, structure)
         seen = np.array([row[network] for network in mine.networks], np.intp)
@@ -246,6 +272,10 @@ class _Stored:
             self._published[space] = published(self._config, space)
         return self._published[space]
 
+    def other_spaces(self, device: str, space: str) -> Sequence[SearchSpace]:
+        names = [name for name in self._store.spaces_of(device) if name != space]
+        return [searched_space(name, self._store.models) for name in names]
+
     def sums(self, device: str, networks: Sequence[Network], batch: int) -> KernelSum | None:
         from farm.prediction.kernel_times import kernel_sums
 
@@ -255,12 +285,12 @@ class _Stored:
 @dataclass(frozen=True, eq=False)
 class _World:
     """Networks that are encoded together, the pool of the candidates first; and the references
-    that were predicted for them, by device and number of measured networks."""
+    that were predicted for them, by what is known of each."""
 
     networks: tuple[Network, ...]
     row: Mapping[Network, int]
     encoded: Encoded
-    filled: dict[tuple[str, int, int], FloatArray]
+    filled: dict[tuple[str, int, int], FloatArray | None]
 
     @classmethod
     def of(cls, about: Candidates, networks: tuple[Network, ...]) -> _World:
@@ -268,19 +298,24 @@ class _World:
         encoded = Encoded.of(about.searched, list(networks), len(about.pool))
         return cls(networks, row, encoded, {})
 
-    def roots(self, name: str, found: Column) -> FloatArray | None:
+    def roots(self, found: Column) -> FloatArray | None:
         """Of a reference, see `Encoded.roots`; None where too few of the networks are known."""
+        if found.key not in self.filled:
+            self.filled[found.key] = self._roots(found)
+        return self.filled[found.key]
+
+    def _roots(self, found: Column) -> FloatArray | None:
         within = [i for i, network in enumerate(found.networks) if network in self.row]
         if len(within) < metrics.FEWEST:
             return None
-        if len(within) < len(self.networks):
-            within = within[: _REFITTED[bisect_right(_REFITTED, len(within)) - 1]]
-        # Two measurements of the same networks differ, and so do those of other ones.
-        key = (name, len(within), hash(found.latency_s[within].tobytes()))
-        if key not in self.filled:
-            rows = np.array([self.row[found.networks[i]] for i in within], np.intp)
-            self.filled[key] = self.encoded.roots(Reference(rows, found.latency_s[within]))
-        return self.filled[key]
+        rows = np.array([self.row[found.networks[i]] for i in within], np.intp)
+        return self.encoded.roots(Reference(rows, found.latency_s[within]))
+
+
+def _as_refitted(found: Column) -> Column:
+    """A reference with the networks that it is predicted from."""
+    n = len(found.networks)
+    return found.first(_REFITTED[bisect_right(_REFITTED, n) - 1] if n >= _REFITTED[0] else 0)
 
 
 @dataclass(frozen=True, eq=False)

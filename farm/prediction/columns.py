@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,20 @@ class Column:
         """The same, but for some networks."""
         barred = set(left_out)
         return self._at([i for i, network in enumerate(self.networks) if network not in barred])
+
+    def first(self, n: int) -> Column:
+        """What became known first."""
+        return self._at(range(min(n, len(self.networks))))
+
+    @cached_property
+    def key(self) -> tuple[str, int, int]:
+        """Of two that say the same of one device, the same."""
+        return (self.device, len(self.networks), hash((self.networks, self.latency_s.tobytes())))
+
+    @cached_property
+    def by_network(self) -> dict[Network, float]:
+        """Seconds."""
+        return dict(zip(self.networks, self.latency_s.tolist(), strict=True))
 
     def _at(self, rows: Sequence[int]) -> Column:
         at = np.asarray(rows, np.intp)

@@ -38,6 +38,7 @@ class Decider:
         self._store = store
         self._predictor = CentralPredictor.of(store, config)
         self._about: dict[str, tuple[Plan, Candidates]] = {}
+        self._judging: dict[tuple[str, str], list[Measurement]] = {}
 
     @classmethod
     def at(cls, folder: Path, config: FarmConfig) -> Decider:
@@ -74,8 +75,13 @@ class Decider:
 
     def _holdout(self, question: Question) -> list[Measurement]:
         """The networks that only judge, as far as they were measured on the device."""
-        found = self._store.measurements(question.campaign, "holdout", question.device)
-        return self._store.as_now(found)
+        key = (question.campaign, question.device)
+        if key not in self._judging:
+            found = self._store.measurements(question.campaign, "holdout", question.device)
+            if not question.judged:
+                return self._store.as_now(found)
+            self._judging[key] = self._store.as_now(found)
+        return self._judging[key]
 
     def _own(self, question: Question) -> list[Network]:
         """The networks that the campaign itself measured on the device."""

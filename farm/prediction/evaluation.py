@@ -124,6 +124,9 @@ class _Given:
     def published(self, space: str) -> Sequence[Column]:  # noqa: ARG002
         return ()
 
+    def other_spaces(self, device: str, space: str) -> Sequence[SearchSpace]:  # noqa: ARG002
+        return ()
+
     def sums(
         self,
         device: str,

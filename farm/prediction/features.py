@@ -32,7 +32,7 @@ mixture, which takes longer the more there are."""
 MOST = 900
 """Networks of a reference that the others are predicted from: as many as the papers take."""
 
-_LOG = "log_"
+LOG = "log_"
 """How a space marks the columns that are log(1 + cost)."""
 
 
@@ -65,8 +65,8 @@ class Encoded:
         from predictors.models.mixture_gp import MixtureGP
 
         structure = space.features(networks)
-        logs = [i for i, name in enumerate(space.feature_names) if name.startswith(_LOG)]
-        names = [space.feature_names[i].removeprefix(_LOG) for i in logs]
+        logs = [i for i, name in enumerate(space.feature_names) if name.startswith(LOG)]
+        names = [space.feature_names[i].removeprefix(LOG) for i in logs]
         rows = TrainingRows.of(np.arange(pool), np.arange(pool, len(networks)))
         analytic = AnalyticColumns.of(np.expm1(structure[:, logs]), names, rows)
         none = np.empty((len(networks), 0))

@@ -3,26 +3,23 @@ kernels that they are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from farm.core.errors import UsageError
 from farm.core.values import Network
-from farm.inventory.config import Device
+from farm.inventory.config import Device, FarmConfig
 from farm.measurement.record import Measurement
-from farm.prediction.features import predictor
-from farm.prediction.hwl import known, quantity
-from farm.prediction.selection import POOL
+from farm.prediction.central import CentralPredictor, DeviceModel
+from farm.prediction.hwl import known
+from farm.prediction.selection import POOL, Candidates
 from farm.spaces import space
 from farm.spaces.base import ONNX, SearchSpace
 from farm.store import Store
-from predictors import Observations, metrics
-
-if TYPE_CHECKING:
-    from predictors import FloatArray, Posterior
+from predictors import metrics
 
 ENTRY = "entry"
 """In place of a kernel: what a network takes once, besides its kernels."""
@@ -89,9 +86,14 @@ class Predictions:
 
 
 def predict(
-    store: Store, device: Device, networks: Sequence[Network], explain: bool = False
+    store: Store,
+    config: FarmConfig,
+    device: Device,
+    networks: Sequence[Network],
+    explain: bool = False,
 ) -> Predictions:
-    """What networks take on a device, as far as the store tells. Measures nothing.
+    """What networks take on a device, as far as the store and published tables tell. Measures
+    nothing.
 
     Raises UsageError where too little was measured to say anything.
     """
@@ -102,13 +104,16 @@ def predict(
     from farm.compile import alone
     from farm.prediction.kernel_times import timed
 
+    predictor = CentralPredictor.of(store, config)
     found: dict[Network, Predicted] = {}
     learnt = 0
     for name in dict.fromkeys(network.space for network in networks):
         own = list(dict.fromkeys(n for n in networks if n.space == name))
-        about = _About.of(store, device, name, own, explain)
-        found |= about.predicted()
-        learnt += len(about.seen)
+        about = _About(store, predictor, device, space(name, store.models))
+        found |= about.predicted(own)
+        learnt += about.learnt()
+    if explain:
+        found = {n: replace(p, kernels=shares(store, device, n)) for n, p in found.items()}
     found_codes = timed(store, store.facts(device.name)[-1], {})
     kernels = sum(not code.endswith(alone.ONCE) for code in found_codes)
     return Predictions(device.name, tuple(found[n] for n in networks), learnt, kernels)
@@ -119,76 +124,49 @@ class _About:
     """What is known of one search space on a device."""
 
     store: Store
+    predictor: CentralPredictor
     device: Device
     searched: SearchSpace
-    networks: Sequence[Network]
-    seen: Sequence[Measurement]
-    explain: bool
 
-    @classmethod
-    def of(
-        cls, store: Store, device: Device, name: str, networks: Sequence[Network], explain: bool
-    ) -> _About:
-        newest = {
-            m.network: m
-            for m in store.as_now(store.measurements(device=device.name))
-            if m.network.space == name and quantity(m.spec) == quantity(device.spec)
-        }
-        seen = tuple(newest.values())
-        return cls(store, device, space(name, store.models), networks, seen, explain)
+    def learnt(self) -> int:
+        """How many networks of the space were measured on the device."""
+        return len(self.predictor.column(self.searched.name, self.device.name).networks)
 
-    def predicted(self) -> dict[Network, Predicted]:
-        cached = {n: m for n in self.networks if (m := known(self.store, n, self.device))}
-        rest = [n for n in self.networks if n not in cached]
-        found = {n: _cached(m) for n, m in cached.items()} | self._by_kernels(rest)
+    def predicted(self, networks: Sequence[Network]) -> dict[Network, Predicted]:
+        cached = {n: m for n in networks if (m := known(self.store, n, self.device))}
+        rest = [n for n in networks if n not in cached]
+        planned = self._planned(rest)
+        found = {n: _cached(m) for n, m in cached.items()}
+        if planned:
+            model = self._model(0, planned, self.device.spec.batch)
+            found |= _told(model, planned)
         rest = [n for n in rest if n not in found]
-        found |= self._by_networks(rest) if rest else {}
-        return found if not self.explain else self._explained(found)
+        if rest:
+            model = self._model(min(self.searched.size, POOL), rest, None)
+            if len(model.seen) < (1 if model.references else metrics.FEWEST):
+                raise UsageError(
+                    f"{len(model.seen)} networks of {self.searched.name} were measured on "
+                    f"{self.device.name}, and none of its kernels: too little to predict from; "
+                    + _next_step(self.device, self.searched.name)
+                )
+            found |= _told(model, rest)
+        return found
 
-    def _by_kernels(self, rest: Sequence[Network]) -> dict[Network, Predicted]:
+    def _planned(self, rest: Sequence[Network]) -> list[Network]:
         """Those whose kernels' times are known."""
         from farm.prediction.kernel_times import kernel_sums
-        from predictors.models.kernel_sum import KernelSumGP
 
-        networks = [*(m.network for m in self.seen), *rest]
-        sums = kernel_sums(self.store, self.device.name, networks, self.device.spec.batch)
-        if sums is None or not rest:
-            return {}
-        rows = np.flatnonzero(np.isfinite(sums.latency_s))
-        model = KernelSumGP.over(
-            sums.latency_s[rows],
-            sums.uncertainty[rows],
-            self.searched.features([networks[row] for row in rows]),
-        )
-        learnt = rows < len(self.seen)
-        posterior = model.fit(self._observed(model.features[learnt], rows[learnt])).posterior(
-            model.features[~learnt], "target"
-        )
-        return _told([networks[row] for row in rows[~learnt]], posterior, "kernels")
+        sums = kernel_sums(self.store, self.device.name, rest, self.device.spec.batch)
+        if sums is None:
+            return []
+        return [n for n, s in zip(rest, sums.latency_s, strict=True) if np.isfinite(s)]
 
-    def _by_networks(self, rest: Sequence[Network]) -> dict[Network, Predicted]:
-        if len(self.seen) < metrics.FEWEST:
-            raise UsageError(
-                f"{len(self.seen)} networks of {self.searched.name} were measured on "
-                f"{self.device.name}, and none of its kernels: too little to predict from; "
-                + _next_step(self.device, self.searched.name)
-            )
-        size = min(self.searched.size, POOL)
-        pool = self.searched.sample(size, np.random.default_rng(0))
-        measured = [m.network for m in self.seen]
-        networks = list(dict.fromkeys([*pool, *measured, *rest]))
-        row = {network: i for i, network in enumerate(networks)}
-        model = predictor(self.searched, networks, len(pool))
-        seen = self._observed(model.features[[row[n] for n in measured]], np.arange(len(measured)))
-        features = model.features[[row[n] for n in rest]]
-        return _told(rest, model.fit(seen).posterior(features, "target"), "networks")
+    def _model(self, pool: int, others: Sequence[Network], batch: int | None) -> DeviceModel:
+        return self.predictor.model(self._pool(pool), self.device.name, batch, others)
 
-    def _observed(self, features: FloatArray, rows: Any) -> Observations:
-        latency_s = np.array([self.seen[row].latency_s for row in rows])
-        return Observations.of_one("target", features, latency_s)
-
-    def _explained(self, found: Mapping[Network, Predicted]) -> dict[Network, Predicted]:
-        return {n: replace(p, kernels=shares(self.store, self.device, n)) for n, p in found.items()}
+    def _pool(self, size: int) -> Candidates:
+        pool = self.searched.sample(size, np.random.default_rng(0)) if size else []
+        return Candidates(self.searched, tuple(pool), (), np.empty(0, np.intp))
 
 
 def shares(store: Store, device: Device, network: Network) -> tuple[KernelShare, ...]:
@@ -222,11 +200,12 @@ def _cached(m: Measurement) -> Predicted:
     return Predicted(m.network, m.latency_s, *m.interval_s, "cached")
 
 
-def _told(
-    networks: Sequence[Network], posterior: Posterior, source: str
-) -> dict[Network, Predicted]:
+def _told(model: DeviceModel, networks: Sequence[Network]) -> dict[Network, Predicted]:
+    row = {network: i for i, network in enumerate(model.networks)}
+    posterior = model.posterior(np.array([row[network] for network in networks], np.intp))
     low_s, high_s = posterior.interval_s()
     rows = zip(networks, posterior.latency_s, low_s, high_s, strict=True)
+    source = model.source
     return {n: Predicted(n, float(p), float(low), float(high), source) for n, p, low, high in rows}
 
 

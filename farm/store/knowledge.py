@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from farm.core.values import KERNEL
 from farm.measurement.drift_correction import Baseline
 from farm.measurement.record import Measurement
 from farm.store import rows
@@ -81,6 +82,13 @@ class KnowledgeStore(KernelStore):
                  WHERE EXISTS (SELECT 1 FROM measurements WHERE device = known.device
                                AND network >= ? AND network < ?) ORDER BY device"""
         return [row["device"] for row in self._rows(sql, f"{space}/", f"{space}0")]
+
+    def spaces_of(self, device: str) -> list[str]:
+        """The search spaces that networks were measured of on a device, kernels left out."""
+        sql = """SELECT DISTINCT substr(network, 1, instr(network, '/') - 1) AS space
+                 FROM measurements WHERE device = ? ORDER BY space"""
+        found = [row["space"] for row in self._rows(sql, device)]
+        return [space for space in found if space != KERNEL]
 
     def reuse(self, request: Request, measurement: int) -> None:
         """Let a measurement that another request led to be the outcome of this one, too."""

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,9 +17,6 @@ from farm.campaign.planning import Launch
 from farm.farm import Farm
 from farm.inventory.config import load
 from farm.measurement.record import MeasureSpec
-from farm.prediction.selection import Chooser
-from farm.spaces import space
-from farm.store import Plan
 
 EXECUTORS = ["inline", pytest.param("ray", marks=pytest.mark.slow)]
 
@@ -206,32 +202,6 @@ def test_two_devices_of_one_computer_never_measure_at_once(tmp_path):
     assert len(spans) >= 12 * MeasureSpec().min_sessions
     for (_, ended_s), (started_s, _) in pairwise(spans):
         assert ended_s <= started_s
-
-
-PLAN = Plan("nb201", ("a",), budget=8, holdout=4, seed=0, specs=(MeasureSpec(),))
-
-
-class TestChooser:
-    def test_chooses_the_same_in_any_batches(self):
-        one, two = Chooser(PLAN, space("nb201")), Chooser(PLAN, space("nb201"))
-        whole = one.choose([], 8)
-        parts = two.choose([], 3)
-        parts += two.choose(parts, 5)
-        assert whole == parts
-
-    @pytest.mark.parametrize("select", ["active", "random"])
-    def test_never_learns_from_what_it_is_judged_by(self, select):
-        nb201 = space("nb201")
-        chooser = Chooser(replace(PLAN, select=select, budget=400, holdout=100), nb201)
-        chosen = chooser.choose([], 400)
-        assert len(set(chosen)) == 400
-        heldout = {tuple(row) for row in nb201.features(chooser.holdout)}
-        assert not heldout & {tuple(row) for row in nb201.features(chosen)}
-
-    def test_active_selection_is_not_random_selection(self):
-        nb201 = space("nb201")
-        active = Chooser(PLAN, nb201).choose([], 8)
-        assert active != Chooser(replace(PLAN, select="random"), nb201).choose([], 8)
 
 
 def test_a_campaign_sees_its_progress(config):

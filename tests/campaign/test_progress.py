@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from farm.campaign.planning import Launch
-from farm.campaign.progress import Counts, Evidence, Learnt, _with
+from farm.campaign.progress import Counts, Evidence, _with
 from farm.farm import Farm
-from farm.spaces import space
+from farm.prediction.decisions import Learnt
 
 
 def test_a_count_never_goes_down_and_says_what_is_done_again():
@@ -37,42 +37,24 @@ def test_a_learning_curve_has_a_point_for_each_number_of_networks():
 
 @pytest.fixture
 def stored(tmp_path):
-    """A store with a campaign of nine networks on one device, and the campaign's plan."""
+    """A store with a campaign of nine networks on one device."""
     config = tmp_path / "cluster.yaml"
     config.write_text('devices: {a: {kind: "tests.fakes:FakeAgent"}}')
     farm = Farm.open(config)
     farm.launch(Launch(space="nb201", devices=["a"], budget=5, holdout=4), executor="inline")
     with farm.store() as store:
-        yield store, store.campaign("c1").plan
+        yield store
 
 
-def test_evidence_is_what_the_summary_says(stored):
-    evidence = Evidence(stored[0], "c1", stored[1], space("nb201"), clock=lambda: 0.0)
-    assert (evidence.curves, evidence.verdicts["a"].total()) == ({"a": ()}, 0)
-    evidence.look(0)
-    assert evidence.curves == {"a": ()}
-    evidence.look(9)
-    (point,) = evidence.curves["a"]
-    assert point.networks == 5
-    assert point.error_median >= 0
+def test_evidence_has_the_verdicts_that_are_stored(stored):
+    evidence = Evidence(stored, "c1", ["a"])
+    assert evidence.verdicts["a"].total() == 0
+    evidence.look("a", 9)
     assert evidence.verdicts["a"].total() == 9
 
 
-def test_evidence_is_looked_at_no_oftener_than_it_is_worth(stored, monkeypatch):
-    now_s, looks = 0.0, []
-
-    def read(_: Evidence) -> None:
-        nonlocal now_s
-        looks.append(now_s)
-        now_s += 1.0
-
-    monkeypatch.setattr(Evidence, "_read", read)
-    evidence = Evidence(stored[0], "c1", stored[1], space("nb201"), clock=lambda: now_s)
-    for ended in (1, 1, 2, 3):  # nothing new the second time; the first look is not counted
-        evidence.look(ended)
-    assert looks == [0.0, 1.0]
-    now_s = 21.9
-    evidence.look(4)
-    now_s = 22.0
-    evidence.look(4)
-    assert looks == [0.0, 1.0, 22.0]
+def test_a_decision_before_anything_is_known_is_no_point_of_a_curve(stored):
+    evidence = Evidence(stored, "c1", ["a"])
+    evidence.learn("a", Learnt(0, None, None))
+    evidence.learn("a", Learnt(4, 0.2, 0.9))
+    assert [point.networks for point in evidence.curves["a"]] == [4]

@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "farm.store": BASE,
     "farm.inventory": (*BASE, "agents"),
     "predictors": ("farm.core",),
-    "farm.prediction": (*STORED, "predictors"),
+    "farm.prediction": (*STORED, "agents", "predictors"),
     "farm.execution": (*STORED, "agents", "farm.prediction"),
     "farm.devices": (*RUN, "agents.remote"),
     "farm.campaign": (*RUN, "farm.prediction", "farm.devices"),

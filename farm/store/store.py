@@ -276,6 +276,7 @@ class Store(KnowledgeStore):
         """Requests and their measurements that match everything given, oldest first.
 
         Those that were invalidated are left out, and so are control networks and kernels where no
+        purpose is given. One that is another request's outcome, too, is told where a campaign or a
         purpose is given.
         """
         match = """ifnull(purpose = ?, purpose NOT IN ('control', 'kernel'))
@@ -286,13 +287,17 @@ class Store(KnowledgeStore):
                  WHERE ifnull(campaign = ?, ? IS NULL) AND {match} ORDER BY measurements.id"""
         matching = (purpose, device, network.id if network else None)
         found = self._rows(sql, campaign, campaign, *matching)
-        if campaign is not None:
+        if campaign is not None or purpose is not None:
             sql = f"""SELECT {rows.MEASURED}, requests.id AS wanted, campaign, purpose
                      FROM reuses JOIN requests ON requests.id = reuses.request
                      JOIN measurements ON measurements.id = reuses.measurement
                      JOIN samples ON samples.measurement = measurements.id
-                     WHERE campaign = ? AND {match} ORDER BY requests.id"""
-            found = [*self._rows(sql, campaign, *matching), *found]
+                     WHERE ifnull(campaign = ?, 1) AND {match} ORDER BY requests.id DESC"""
+            shared = self._rows(sql, campaign, *matching)
+            # Where several requests share a measurement, it is told once, of the first of them.
+            own = {row["id"] for row in found}
+            first = {row["id"]: row for row in shared if row["id"] not in own}
+            found = [*reversed(first.values()), *found]
         known: dict[str, dict[str, Baseline]] = {}
         return [
             (rows.request({**row, "id": row["wanted"]}), self._told(row, known)) for row in found

@@ -19,7 +19,7 @@ from itertools import product
 import numpy as np
 from scipy.special import logsumexp
 
-from predictors import FloatArray, Observations, Posterior
+from predictors import FloatArray, IntArray, Observations, Posterior
 from predictors.encodings.hwl import positive, root
 from predictors.encodings.normalisation import Standardisation, TrainingRows
 from predictors.models import contamination, evidence, unseen
@@ -45,6 +45,14 @@ median sample, which may be a network on the rim of the space: any level will do
 FEW = 3
 FEW_STD = 0.5
 """Log-seconds; of the level of a device with fewer samples, which may all be of odd networks."""
+
+WEIGHED = 60
+"""Samples that all of GRID is weighed by. More only decide between what these leave standing: time
+grows with the cube of the samples, for each setting."""
+
+STANDING = 12
+"""So many of the settings are conditioned on more samples, and the likeliest at every noise, by
+which spikes are told: with too little of it, noise is taken for them."""
 
 _CHUNK = 2048
 
@@ -79,6 +87,11 @@ GRID = tuple(
 
 _WEIGHTS = np.array([point.weights for point in GRID])
 _NOISE = np.array([point.noise for point in GRID])
+_POINT = np.repeat(np.arange(len(GRID)), len(AMPLITUDES))
+_AMPLITUDE = np.tile(AMPLITUDES, len(GRID))
+_COMPONENTS = np.column_stack([_WEIGHTS[_POINT], LEVEL / _AMPLITUDE**2])
+"""All settings of a device: each point of GRID, at each of AMPLITUDES."""
+
 _COARSE = np.array([point.real == point.analytic == 0.15 for point in GRID])
 """Enough of the grid to tell spikes by."""
 
@@ -112,6 +125,11 @@ class Views:
                 np.ones((len(mine), len(theirs))),
             ]
         )
+
+    def first(self, n: int) -> Views:
+        """Of the first n networks."""
+        parts = (self.real, self.analytic, self.additive, self.structure, self.means)
+        return Views(*(part[:n] for part in parts))
 
     def diagonals(self) -> FloatArray:
         """(6, M): the diagonals of `kernels(self)`."""
@@ -243,7 +261,8 @@ class Target:
         unit_s = float(np.median(latency_s)) if n else float(np.exp(unseen.LOG_S))
         roots = root(latency_s / unit_s)
         own_noise = (roots * noise_std / 2 / model.spread) ** 2
-        weighed, noise = _weigh(model, view, (roots - 1) / model.spread, own_noise)
+        samples = Samples(view, (roots - 1) / model.spread, own_noise)
+        weighed, noise = _weigh(model, samples)
         collapsed = evidence.Collapsed.of(weighed)
         level_std = unseen.STD if not n else FEW_STD if n < FEW else 0.0
         return cls(view, unit_s, level_std, noise, collapsed)
@@ -257,6 +276,20 @@ class Target:
         """(A, B), of the relative root, as `predict` has the variance."""
         both = [(view.means, self.view.kernels(view)) for view in (first, second)]
         return self.collapsed.covariance(both[0], both[1], first.kernels(second))
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What was measured of one device. view: of the n networks. relative: (n,), roots of latency
+    less 1, and own_noise: (n,), variances known of each beside that of GRID; in typical spreads."""
+
+    view: Views
+    relative: FloatArray
+    own_noise: FloatArray
+
+    def first(self, n: int) -> Samples:
+        """The first n of them, or all where there are fewer."""
+        return Samples(self.view.first(n), self.relative[:n], self.own_noise[:n])
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,30 +354,51 @@ class FittedMixtureGP:
         return replace(margins, std=np.sqrt(np.diag(covariance)), covariance=covariance)
 
 
-def _weigh(
-    model: MixtureGP, view: Views, relative: FloatArray, own_noise: FloatArray
-) -> tuple[evidence.Weighed, float]:
+def _weigh(model: MixtureGP, samples: Samples) -> tuple[evidence.Weighed, float]:
     """All of GRID at all AMPLITUDES, for each likely set of spikes; and the variance of one sample,
-    averaged, and wide enough for the spikes that are still to come. relative: (n,). own_noise:
-    (n,), variance that is known of each, beside that of GRID."""
-    point = np.repeat(np.arange(len(GRID)), len(AMPLITUDES))
-    amplitude = np.tile(AMPLITUDES, len(GRID))
-    log_prior = np.tile(model.log_prior, (len(GRID), 1))
-    components = np.column_stack([_WEIGHTS[point], LEVEL / amplitude**2])
-    covariance = np.tensordot(components, view.kernels(view), 1)
-    noise = _NOISE[point, None] + own_noise / amplitude[:, None] ** 2
-    covariance += noise[:, :, None] * np.eye(len(relative))
-    setting = contamination.Setting(
-        covariance, amplitude, log_prior, model.spread, relative, view.means
-    )
-    sets = contamination.search(setting.only(np.flatnonzero(_COARSE[point])))
+    averaged, and wide enough for the spikes that are still to come."""
+    settings, n = np.arange(len(_POINT)), len(samples.relative)
+    setting = _setting(model, samples.first(WEIGHED), settings)
+    if n > WEIGHED:
+        settings, sets = _standing(model, samples, setting)
+        setting = _setting(model, samples, settings)
+    else:
+        sets = contamination.search(setting.only(np.flatnonzero(_COARSE[_POINT])))
     log_evidence = [contamination.Given.of(setting, spikes).log_evidence for spikes in sets]
     shares = evidence.without_negligible(evidence.softmax(np.stack(log_evidence)))
-    weighed = _weighed(setting, sets, shares, components)
-    variance = float(shares.sum((0, 2)) @ (_NOISE[point] * amplitude**2))
-    rates = [contamination.expected_rate(len(relative), len(spikes)) for spikes in sets]
+    weighed = _weighed(setting, sets, shares, _COMPONENTS[settings])
+    noise = _NOISE[_POINT[settings]] * setting.amplitude**2
+    variance = float(shares.sum((0, 2)) @ noise)
+    rates = [contamination.expected_rate(n, len(spikes)) for spikes in sets]
     rate = float(shares.sum((1, 2)) @ rates)
     return weighed, contamination.noise_scale(np.sqrt(variance), rate, model.spread) ** 2
+
+
+def _setting(model: MixtureGP, samples: Samples, settings: IntArray) -> contamination.Setting:
+    """Some of the points of GRID at AMPLITUDES. settings: (P,), positions in _POINT."""
+    amplitude, view = _AMPLITUDE[settings], samples.view
+    covariance = np.tensordot(_COMPONENTS[settings], view.kernels(view), 1)
+    noise = _NOISE[_POINT[settings], None] + samples.own_noise / amplitude[:, None] ** 2
+    covariance += noise[:, :, None] * np.eye(len(samples.relative))
+    log_prior = model.log_prior[settings % len(AMPLITUDES)]
+    return contamination.Setting(
+        covariance, amplitude, log_prior, model.spread, samples.relative, view.means
+    )
+
+
+def _standing(
+    model: MixtureGP, samples: Samples, early: contamination.Setting
+) -> tuple[IntArray, list[contamination.Spikes]]:
+    """The STANDING likeliest of all settings by the first samples, and one set of spikes by all.
+
+    early: all settings, with the first WEIGHED samples.
+    """
+    spikes = contamination.likeliest(early.only(np.flatnonzero(_COARSE[_POINT])))
+    evidence_of = logsumexp(contamination.Given.of(early, spikes).log_evidence, axis=1)
+    settings = np.argsort(-evidence_of, kind="stable")[:STANDING]
+    noises = np.flatnonzero((_COMPONENTS[settings[0]] == _COMPONENTS).all(1))
+    spikes = contamination.likeliest(_setting(model, samples, noises), spikes)
+    return np.union1d(settings, noises), [spikes]
 
 
 def _weighed(

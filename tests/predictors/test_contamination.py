@@ -84,6 +84,15 @@ def test_many_clear_spikes_are_found_together() -> None:
     assert spikes in contamination.search(setting(samples))
 
 
+def test_of_many_samples_one_set_is_found() -> None:
+    """Three spikes among 90: far below RATE, which is nevertheless not taken for granted."""
+    rng = np.random.default_rng(1)
+    samples = np.linspace(-1, 1, 90) + 0.1 * rng.normal(size=90)
+    assert contamination.likeliest(setting(samples)) == ()
+    samples[[7, 40, 71]] += 0.25 / UNIT
+    assert contamination.likeliest(setting(samples)) == (7, 40, 71)
+
+
 def test_a_spike_seen_makes_more_of_them_likely() -> None:
     assert contamination.expected_rate(10, 0) < DEVICES * RATE
     assert contamination.expected_rate(10, 1) == pytest.approx(RATE)

@@ -80,6 +80,23 @@ def test_a_noisier_sample_moves_the_posterior_less(model: MixtureGP, seed: int) 
     assert std == sorted(std)
 
 
+@pytest.mark.parametrize("spiky", [False, True])
+def test_many_samples_need_not_be_weighed_on_every_setting(
+    model: MixtureGP, pool: FloatArray, monkeypatch: pytest.MonkeyPatch, spiky: bool
+) -> None:
+    """What the first samples leave standing says the same as everything that there is."""
+    rng, rows = np.random.default_rng(0), list(range(100))
+    seen_s = 1e-3 * (1 + pool[:, 1] + pool[:, 2]) * np.exp(0.02 * rng.normal(size=200))
+    if spiky:
+        seen_s[rows[::20]] *= 2
+    few = model.fit(observe(model, rows, seen_s)).posterior(model.features, "target")
+    monkeypatch.setattr("predictors.models.mixture_gp.WEIGHED", 1000)
+    every = model.fit(observe(model, rows, seen_s)).posterior(model.features, "target")
+    apart = np.abs(few.mean - every.mean) / every.std
+    assert np.sqrt(np.mean(apart**2)) < 0.2
+    assert 0.8 < float(np.median(few.std / every.std)) < 1.25
+
+
 def test_diagonals_are_those_of_the_kernels(model: MixtureGP) -> None:
     view = model.view(model.features[:9])
     expected = np.diagonal(view.kernels(view), axis1=1, axis2=2)

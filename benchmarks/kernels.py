@@ -47,7 +47,11 @@ devices:
   cpu1: {kind: cpu, threads: 1}
   cpu2: {kind: cpu, threads: 2}
   clock-a72: {kind: insn-clock, profile: cortex-a72, measure: {timeout_s: 600}}
-  emu-pi: {kind: qemu-pi, measure: {timeout_s: 600}}
+  emu-pi:
+    kind: qemu-pi
+    measure: {timeout_s: 600, min_sessions: 1, max_sessions: 1, rounds: 2, min_samples: 2,
+              block_s: 0.001, warmup_s: 0.02}
+    controls: {every: 0}
 """
 
 NETWORKS = {"cpu1": (6, 40), "cpu2": (10, 40), "clock-a72": (3, 0), "emu-pi": (4, 0)}

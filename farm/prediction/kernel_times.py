@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -90,14 +91,14 @@ def calls(store: Store, name: str, networks: Sequence[Network], batch: int) -> C
         known |= found
     else:
         definitions = {}
-    codes = list(dict.fromkeys(code for counts in known.values() for code in counts))
+    codes = list(dict.fromkeys(chain.from_iterable(known.values())))
     column = {code: i for i, code in enumerate(codes)}
     counts = np.zeros((len(networks), len(codes)))
-    for row, network in enumerate(networks):
-        if network not in known:
-            counts[row] = np.nan
-        for code, n in known.get(network, {}).items():
-            counts[row, column[code]] = n
+    counts[[row for row, network in enumerate(networks) if network not in known]] = np.nan
+    each = [known.get(network, {}) for network in networks]
+    rows = np.repeat(np.arange(len(each)), [len(own) for own in each])
+    columns = [column[code] for own in each for code in own]
+    counts[rows, columns] = [n for own in each for n in own.values()]
     kept = store.kernels() if set(codes) - set(definitions) else {}
     return Calls({code: definitions.get(code) or kept[code] for code in codes}, counts)
 
@@ -141,15 +142,16 @@ def times(
 def sums(called: Calls, known: KernelTimes) -> KernelSum:
     """The sum for each network."""
     each = [known.times.get(code) for code in called.definitions]
-    time_s = np.array([np.nan if t is None else t.latency_s for t in each])
-    std = np.array([np.nan if t is None else t.std for t in each])
-    spent_s = np.where(called.counts == 0, 0.0, called.counts * time_s)
+    time_s = np.array([0.0 if t is None else t.latency_s for t in each])
+    std_s = np.array([0.0 if t is None else t.std * t.latency_s for t in each])
     entry_s, entry_std_s = known.entry_s
-    call_std_s = _CALL_SHARE * entry_s * called.counts.sum(axis=1)
-    latency_s = spent_s.sum(axis=1) + entry_s
-    parts = np.where(called.counts == 0, 0.0, spent_s * std)
-    parts = np.column_stack([parts, np.full(len(parts), entry_std_s), call_std_s])
-    return KernelSum(latency_s, parts / latency_s[:, None])
+    latency_s = called.counts @ time_s + entry_s
+    latency_s[called.counts[:, [t is None for t in each]].any(axis=1)] = np.nan
+    parts_s = np.empty((len(latency_s), len(each) + 2))
+    parts_s[:, :-2] = called.counts * std_s
+    parts_s[:, -2] = entry_std_s
+    parts_s[:, -1] = _CALL_SHARE * entry_s * called.counts.sum(axis=1)
+    return KernelSum(latency_s, parts_s / latency_s[:, None])
 
 
 def kernel_sums(

@@ -76,7 +76,9 @@ def case(
     few, many = NETWORKS[device]
     asked = Launch(space=searched, devices=[device], budget=few, holdout=holdout, seed=seed)
     alone = [replace(asked, budget=many, kernels=False)] if many else []
-    for launch in (asked, *alone):
+    with farm.store() as store:
+        measured = len(store.campaigns())
+    for launch in (asked, *alone)[measured:]:
         farm.launch(launch, "inline", lambda p: _say(p.campaign, p.elapsed_s))
     with farm.store() as store:
         found, rows = judged(store, device, searched)
@@ -217,7 +219,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--case", nargs="+", default=CASES, help="DEVICE:SPACE, such as cpu1:nb201")
     parser.add_argument("--holdout", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--stores", type=Path, help="a folder that keeps what was measured")
+    kept = "a folder that keeps what is measured; what it has already is only judged"
+    parser.add_argument("--stores", type=Path, help=kept)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(argv)
     summary: dict[str, Any] = {"published": PUBLISHED}

@@ -6,28 +6,17 @@ that were measured.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache
-from hashlib import sha256
-from pathlib import Path
-from typing import Any
+from itertools import chain
 
 import numpy as np
 
 from farm.compile import alone
 from farm.compile.costs import features, work_of
-from farm.core.errors import BuildError, StoreError
-from farm.core.values import KERNEL, DeviceFacts, Network, digest
+from farm.core.values import KERNEL, DeviceFacts, Network
 from farm.measurement.record import Measurement
-from farm.spaces import SPACES, space
-from farm.spaces.base import SearchSpace
+from farm.prediction import planned
 from farm.store import Store
 from predictors import FloatArray
 
@@ -47,9 +36,6 @@ microsecond, by which networks of kernels of a few microseconds were off."""
 
 _FEWEST_TO_PREDICT = 8
 """Timed kernels from which others are predicted."""
-
-_MANY = 100
-"""Networks from which on planning is spread over processes, which take a second to start."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,26 +79,26 @@ class KernelSum:
 
 def calls(store: Store, name: str, networks: Sequence[Network], batch: int) -> Calls:
     """Which kernels networks of a search space call: as the store has it, else planned now, and
-    kept. 12 ms of a core for a network."""
-    planner = _planner()
+    kept. 3 ms of a core for a network of a space that writes graphs, 12 ms for others."""
+    planner = planned.planner()
     known = store.calls(planner, batch, networks)
     missing = [n for n in dict.fromkeys(networks) if n not in known]
     if missing:
-        definitions, found = _planned(store, name, missing, batch)
+        definitions, found = planned.plan(store.models, name, missing, batch)
         if store.can_write:
             store.keep_kernels(definitions)
             store.keep_calls(planner, batch, found)
         known |= found
     else:
         definitions = {}
-    codes = list(dict.fromkeys(code for counts in known.values() for code in counts))
+    codes = list(dict.fromkeys(chain.from_iterable(known.values())))
     column = {code: i for i, code in enumerate(codes)}
     counts = np.zeros((len(networks), len(codes)))
-    for row, network in enumerate(networks):
-        if network not in known:
-            counts[row] = np.nan
-        for code, n in known.get(network, {}).items():
-            counts[row, column[code]] = n
+    counts[[row for row, network in enumerate(networks) if network not in known]] = np.nan
+    each = [known.get(network, {}) for network in networks]
+    rows = np.repeat(np.arange(len(each)), [len(own) for own in each])
+    columns = [column[code] for own in each for code in own]
+    counts[rows, columns] = [n for own in each for n in own.values()]
     kept = store.kernels() if set(codes) - set(definitions) else {}
     return Calls({code: definitions.get(code) or kept[code] for code in codes}, counts)
 
@@ -156,15 +142,16 @@ def times(
 def sums(called: Calls, known: KernelTimes) -> KernelSum:
     """The sum for each network."""
     each = [known.times.get(code) for code in called.definitions]
-    time_s = np.array([np.nan if t is None else t.latency_s for t in each])
-    std = np.array([np.nan if t is None else t.std for t in each])
-    spent_s = np.where(called.counts == 0, 0.0, called.counts * time_s)
+    time_s = np.array([0.0 if t is None else t.latency_s for t in each])
+    std_s = np.array([0.0 if t is None else t.std * t.latency_s for t in each])
     entry_s, entry_std_s = known.entry_s
-    call_std_s = _CALL_SHARE * entry_s * called.counts.sum(axis=1)
-    latency_s = spent_s.sum(axis=1) + entry_s
-    parts = np.where(called.counts == 0, 0.0, spent_s * std)
-    parts = np.column_stack([parts, np.full(len(parts), entry_std_s), call_std_s])
-    return KernelSum(latency_s, parts / latency_s[:, None])
+    latency_s = called.counts @ time_s + entry_s
+    latency_s[called.counts[:, [t is None for t in each]].any(axis=1)] = np.nan
+    parts_s = np.empty((len(latency_s), len(each) + 2))
+    parts_s[:, :-2] = called.counts * std_s
+    parts_s[:, -2] = entry_std_s
+    parts_s[:, -1] = _CALL_SHARE * entry_s * called.counts.sum(axis=1)
+    return KernelSum(latency_s, parts_s / latency_s[:, None])
 
 
 def kernel_sums(
@@ -243,104 +230,3 @@ def _predicted(
         code: KernelTime(float(s), float(std), False)
         for code, (s, std) in zip(unknown, pairs, strict=True)
     }
-
-
-_Planned = tuple[dict[str, str], dict[Network, dict[str, int]]]
-
-
-def _planned(store: Store, name: str, networks: Sequence[Network], batch: int) -> _Planned:
-    """Definitions of kernels, and how often each network that can be planned calls each."""
-    twins = _twins(space(name, store.models), networks)
-    definitions, found = _planned_once(store, name, list(twins), batch)
-    return definitions, {
-        network: found[first] for first, same in twins.items() if first in found for network in same
-    }
-
-
-def _twins(searched: SearchSpace, networks: Sequence[Network]) -> dict[Network, list[Network]]:
-    """Networks with the same graph, by the first of them: 6,864 of NAS-Bench-201's differ."""
-    graph = getattr(searched, "graph", None)
-    if graph is None or len(networks) < _MANY:
-        return {network: [network] for network in networks}
-    by_graph: dict[Any, list[Network]] = {}
-    for network in networks:
-        by_graph.setdefault(graph(network), []).append(network)
-    return {same[0]: same for same in by_graph.values()}
-
-
-def _planned_once(store: Store, name: str, networks: Sequence[Network], batch: int) -> _Planned:
-    if len(networks) < _MANY or name not in SPACES:
-        return plan_networks(store.models, networks, batch)
-    workers = len(os.sched_getaffinity(0))
-    command = [sys.executable, "-m", "farm.prediction.kernel_times"]
-    definitions: dict[str, str] = {}
-    found: dict[Network, dict[str, int]] = {}
-    with ExitStack() as stack:
-        running = []
-        for part in (networks[i::workers] for i in range(workers)):
-            process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
-            stack.enter_context(process)
-            assert process.stdin is not None
-            process.stdin.write(json.dumps([batch, [n.id for n in part]]))
-            process.stdin.close()
-            running.append(process)
-        for process in running:
-            assert process.stdout is not None
-            said = process.stdout.read()
-            if process.wait() != 0:
-                raise StoreError("planning networks failed in a process of its own; see above")
-            own, counts = json.loads(said)
-            definitions |= own
-            found |= {Network.from_id(id): dict(c) for id, c in counts.items()}
-    return definitions, found
-
-
-def plan_networks(
-    models: Mapping[str, bytes] | None, networks: Sequence[Network], batch: int
-) -> _Planned:
-    """As `_planned`, here."""
-    from farm.spaces.batch import with_batch
-
-    definitions: dict[str, str] = {}
-    codes: dict[alone.Kernel, str] = {}
-    found = {}
-    for network in networks:
-        try:
-            model = with_batch(space(network.space, models).model(network), batch)
-            kernels = Counter(alone.calls_of(model))
-        except BuildError:
-            continue  # it says so itself when it is built
-        for kernel in kernels:
-            if kernel not in codes:
-                codes[kernel] = alone.name_of(kernel)
-                definitions[codes[kernel]] = alone.definition(kernel)
-        counts = Counter[str]()
-        for kernel, n in kernels.items():
-            counts[codes[kernel]] += n
-        found[network] = dict(counts)
-    return definitions, found
-
-
-@cache
-def _planner() -> str:
-    """16 hex digits for everything that says which kernels a network calls."""
-    root = Path(__file__).parent.parent
-    names = ("fuse", "graph", "groups", "prepare", "alone")
-    files = [
-        *(root / "compile" / f"{n}.py" for n in names),
-        *sorted((root / "spaces").rglob("*.py")),
-    ]
-    return digest([sha256(path.read_bytes()).hexdigest() for path in files])[:16]
-
-
-def _work() -> None:
-    """A process that plans: networks on stdin, what they call on stdout."""
-    batch, ids = json.load(sys.stdin)
-    definitions, found = plan_networks(None, [Network.from_id(id) for id in ids], batch)
-    json.dump([definitions, {n.id: counts for n, counts in found.items()}], sys.stdout)
-
-
-if __name__ == "__main__":
-    _work()

@@ -59,3 +59,6 @@ class GraphSpace(SearchSpace, Protocol):
 
     def neighbours(self, network: Network) -> list[Network]:
         """The networks that differ from `network` in one operation."""
+
+    def representatives(self, networks: Sequence[Network]) -> list[Network]:
+        """For each network one that has its graph, and that is the same for all that have it."""

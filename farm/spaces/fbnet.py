@@ -142,6 +142,10 @@ class FBNet:
         x = _conv_relu(x, Conv(self.head_channels, 1))
         return build(self.input_shape, _chain(x, GlobalAvgPool(), Linear(self.classes)))
 
+    def representatives(self, networks: Sequence[Network]) -> list[Network]:
+        """The networks themselves: no two have one graph."""
+        return list(networks)
+
     def model(self, network: Network) -> ModelProto:
         """The network as an ONNX model."""
         return to_onnx(self.graph(network))

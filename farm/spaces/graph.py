@@ -12,6 +12,7 @@ module are derived from the graph.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,22 +60,28 @@ class Weight:
     shape: Shape
 
 
-@dataclass(frozen=True)
-class Graph:
-    """A network. `nodes` are in an order in which they can run; all of them are needed.
+class Tensors(ABC):
+    """What nodes make of what they are given: shapes and weights.
 
-    input_shape: (N, C, H, W).
-    output: the name of the node that is the network's output.
+    nodes: in an order in which they can run; all of them are needed.
     """
 
-    input_shape: Shape
     nodes: tuple[Node, ...]
-    output: str
+
+    @property
+    @abstractmethod
+    def given(self) -> Mapping[str, Shape]:
+        """The shapes of the inputs, by name."""
+
+    @property
+    @abstractmethod
+    def made(self) -> tuple[str, ...]:
+        """The names of the nodes whose tensors are the outputs."""
 
     @cached_property
     def shapes(self) -> Mapping[str, Shape]:
-        """The shape of every tensor, the input's included, by name."""
-        shapes = {INPUT_NAME: self.input_shape}
+        """The shape of every tensor, the inputs' included, by name."""
+        shapes = dict(self.given)
         for node in self.nodes:
             # mypy cannot see that a node has as many inputs as its operation takes.
             out_shape: Any = node.op.out_shape
@@ -90,6 +97,27 @@ class Graph:
     def weights(self) -> tuple[Weight, ...]:
         """All weights, in node order: the order in which every derived form takes them."""
         return tuple(weight for node in self.nodes for weight in self.weights_of(node))
+
+
+@dataclass(frozen=True)
+class Graph(Tensors):
+    """A network.
+
+    input_shape: (N, C, H, W).
+    output: the name of the node that is the network's output.
+    """
+
+    input_shape: Shape
+    nodes: tuple[Node, ...]
+    output: str
+
+    @property
+    def given(self) -> Mapping[str, Shape]:
+        return {INPUT_NAME: self.input_shape}
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        return (self.output,)
 
 
 def build(input_shape: Shape, output: Value) -> Graph:

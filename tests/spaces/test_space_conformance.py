@@ -205,3 +205,13 @@ def test_any_text_is_a_network_or_a_syntax_error(name: str, text: str) -> None:
         message = ""
         assert space(name).parse(network.code) == network
     assert "\n" not in message
+
+
+def test_networks_with_one_graph_have_one_representative(graph_space: GraphSpace) -> None:
+    networks = sample(graph_space, 300)
+    same = graph_space.representatives(networks)
+    assert graph_space.representatives(same) == same
+    assert all(
+        graph_space.graph(a) == graph_space.graph(b) for a, b in zip(networks, same, strict=True)
+    )
+    assert len({graph_space.graph(network) for network in networks}) == len(set(same))

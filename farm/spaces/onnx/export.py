@@ -12,10 +12,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from farm.core.arguments import INPUT_NAME
 from farm.spaces import ops
 from farm.spaces.batch import open_batch
-from farm.spaces.graph import Graph, Node
+from farm.spaces.graph import Node, Tensors
 from farm.spaces.ops import Shape
 
 OPSET = 17
@@ -25,16 +24,16 @@ IR_VERSION = 8
 """The IR version that came with opset 17 (ONNX 1.12)."""
 
 
-def to_onnx(graph: Graph) -> ModelProto:
-    """The ONNX model of `graph`: float32, static shapes but for the batch size, one output."""
+def to_onnx(graph: Tensors) -> ModelProto:
+    """The ONNX model of `graph`: float32, static shapes but for the batch size."""
     nodes = [proto for node in graph.nodes for proto in _node(graph, node)]
-    source = _tensor(INPUT_NAME, graph.input_shape)
-    open_batch(source.type.tensor_type.shape.dim[0])
-    inputs = [source]
+    inputs = [_tensor(name, shape) for name, shape in graph.given.items()]
+    for source in inputs:
+        open_batch(source.type.tensor_type.shape.dim[0])
     inputs += [_tensor(weight.name, weight.shape) for weight in graph.weights]
-    output = _tensor(graph.output, graph.shapes[graph.output])
+    outputs = [_tensor(name, graph.shapes[name]) for name in graph.made]
     return helper.make_model(
-        helper.make_graph(nodes, "network", inputs, [output]),
+        helper.make_graph(nodes, "network", inputs, outputs),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="latency-farm",
@@ -45,7 +44,7 @@ def _tensor(name: str, shape: Shape) -> ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
-def _node(graph: Graph, node: Node) -> Iterator[NodeProto]:
+def _node(graph: Tensors, node: Node) -> Iterator[NodeProto]:
     """The ONNX nodes of one node of the graph; the last one's output carries the node's name."""
     x = list(node.inputs)
     weights = [weight.name for weight in graph.weights_of(node)]

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from farm.campaign.known import begin_repetition, repetition
 from farm.campaign.loop import Campaign, Watch
 from farm.campaign.model_check import ModelCheck
 from farm.campaign.planning import Launch, planned
@@ -110,6 +111,30 @@ class Farm:
                     about = Candidates.of(stored.plan, space(stored.plan.space, store.models))
                     with self._executor(executor, stored.plan.devices) as running:
                         self._run(name, about, store, running, watch, repeated)
+                return summarise(store, name, self.config)
+
+    def repeat(
+        self,
+        campaign: str = "latest",
+        executor: str = "ray",
+        watch: Watch = lambda _: None,
+        begun: Callable[[str], None] = lambda _: None,
+    ) -> Summary:
+        """A new campaign that measures the networks of another one anew, on the same devices, so
+        that `farm compare` has the same networks of both.
+
+        begun: told the new campaign's name. Raises UnknownName.
+        """
+        _must_be_executor(executor)
+        with self.store() as store:
+            repeated = store.campaign(campaign)  # before the lock, which leaves a file
+            with StoreLock(self.config.store):
+                plan = repetition(store, repeated.id)
+                about = Candidates.of(plan, space(plan.space, store.models))
+                with self._executor(executor, plan.devices) as running:
+                    name = begin_repetition(store, repeated.id, plan)
+                    begun(name)
+                    self._run(name, about, store, running, watch)
                 return summarise(store, name, self.config)
 
     def cancel(self, campaign: str) -> str:

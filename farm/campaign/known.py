@@ -1,12 +1,15 @@
-"""What a campaign finds known already: it is not measured again."""
+"""What a campaign finds known already: it is not measured again, unless that is what it is for."""
 
 from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
 
 from farm.core.values import Network
 from farm.measurement.record import Measurement, MeasureSpec
 from farm.prediction.hwl import quantity
 from farm.prediction.selection import Candidates
-from farm.store import Store
+from farm.store import Plan, Store
 
 
 def to_learn(store: Store, about: Candidates, device: str, spec: MeasureSpec) -> list[Network]:
@@ -39,3 +42,26 @@ def reuse(store: Store, campaign: str, device: str, spec: MeasureSpec) -> int:
 def _is_precise(m: Measurement, spec: MeasureSpec) -> bool:
     """Whether it was to be known as well as is asked now, or came out as well."""
     return min(m.spec.half_width, m.half_width) <= spec.half_width
+
+
+def repetition(store: Store, campaign: str) -> Plan:
+    """The plan that measures a campaign's networks anew, and no others."""
+    plan = store.campaign(campaign).plan
+    asked = Counter(request.device for request in store.requests(campaign, "learn"))
+    budget = max(1, *asked.values(), 0)
+    nothing_else = {"target_rho": None, "max_error": None, "decide": None, "device_seconds": None}
+    return replace(plan, budget=budget, fresh=True, **nothing_else)  # type: ignore[arg-type]
+
+
+def begin_repetition(store: Store, campaign: str, plan: Plan) -> str:
+    """Store a campaign that asks for the same networks on the same devices; its name."""
+    name = store.add_campaign(plan)
+    asked = Counter[str]()
+    for request in store.requests(campaign):
+        if request.purpose in ("holdout", "learn"):
+            store.add_requests(name, [request.network], [request.device], request.purpose)
+            asked[request.device] += request.purpose == "learn"
+    for device in plan.devices:
+        if asked[device] < plan.budget:
+            store.stop(name, device, f"{campaign} asked it for {asked[device]} networks")
+    return name

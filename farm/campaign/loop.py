@@ -206,8 +206,12 @@ class Campaign:
         if self._refused[device] >= TRIES:
             self._ask(self._in_order(device, more), device, "learn")
             return
+        failed = [r.network for r, _ in self._store.failures(self.name) if r.device == device]
         by_kernels = self._by_kernels(device)
-        self._work.decide(Question(self.name, device, more, tuple(waiting), by_kernels, judged))
+        question = Question(
+            self.name, device, more, tuple(waiting), tuple(failed), by_kernels, judged
+        )
+        self._work.decide(question)
 
     def _part(self, device: str) -> int:
         """How many networks a device is asked for at a time."""

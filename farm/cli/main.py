@@ -209,6 +209,28 @@ def campaign_resume(
     _report(summary, resume, as_json)
 
 
+@campaign_app.command("repeat")
+def campaign_repeat(
+    name: CampaignName = "latest",
+    executor: Executor = "ray",
+    config: Config = CONFIG,
+    store: StoreFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the networks of a campaign anew, as another one; `farm compare` says what changed."""
+    farm = Farm.open(config, store)
+    ending.say(lambda: f"no campaign was begun; `{ending.command_line()}` begins one")
+    with watching() as watch:
+        summary = farm.repeat(
+            name,
+            executor,
+            watch,
+            lambda begun: ending.say(kept_words(farm, begun, config, store)),
+        )
+    resume = resume_command(summary.campaign.id, config, store)
+    _report(summary, resume, as_json)
+
+
 @campaign_app.command("cancel")
 def campaign_cancel(
     name: CampaignName,

@@ -127,7 +127,8 @@ def _chosen(
     wanted = free
     if plan.decide is not None and len(model.seen) >= BLIND:
         wanted = goals.undecided(model, free, goals.limit_s(plan.decide))
-    left = np.setdiff1d(wanted, [*measured, *taken])
+    failed = [row[network] for network in question.failed if network in row]
+    left = np.setdiff1d(wanted, [*measured, *taken, *failed])
     n = min(question.more, len(left))
     if n == 0:
         return np.empty(0, np.intp), "no other network is left"

@@ -83,6 +83,7 @@ INLINE = ("--executor", "inline")
 
 
 LAUNCH = ("launch", "--devices", "a", "--budget", "6", "--holdout", "2", *INLINE)
+REPEAT = ("campaign", "repeat", "c1", *INLINE)
 
 
 def change_device(options: str) -> None:
@@ -98,7 +99,7 @@ def campaigns(farm):
     def run(options: str, *words: str):
         assert farm(*LAUNCH)[0] == 0
         change_device(options)
-        assert farm(*LAUNCH)[0] == 0
+        assert farm(*REPEAT)[0] == 0
         code, out, err = farm("compare", *words)
         return code, in_one_line(out), err
 
@@ -121,7 +122,7 @@ def two_campaigns(farm, monkeypatch):
     Path("cluster.yaml").write_text(f"controls: {{every: 0}}\n{text}")
     assert farm(*LAUNCH)[0] == 0
     change_device("latency_s: 1.5e-3")
-    assert farm(*LAUNCH)[0] == 0
+    assert farm(*REPEAT)[0] == 0
     return farm
 
 
@@ -211,7 +212,7 @@ class TestRevisions:
         launch = (*LAUNCH[:2], "a,b", *LAUNCH[3:])
         farm(*launch)
         change_device("seed: 5")
-        farm(*launch)
+        farm(*REPEAT)
         code, out, _ = farm("compare", "c1", "c2", "--margin", "0.1")
         assert code == 0
         assert "8 compared, 8 same" in out
@@ -219,7 +220,7 @@ class TestRevisions:
 
     def test_results_that_were_invalidated_are_missed(self, farm):
         farm(*LAUNCH)
-        farm(*LAUNCH)
+        farm(*REPEAT)
         with Store(Path("results")) as store:
             ids = database.column(store, "SELECT id FROM measurements ORDER BY id")
             assert len(ids) > 4

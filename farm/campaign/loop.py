@@ -204,6 +204,7 @@ class Campaign:
         if self.plan.has_goal and not judged:
             more = min(more, part)  # it may be reached already
         if self._refused[device] >= TRIES:
+            self._refused[device] = TRIES - 1  # it is asked once more for the next part
             self._ask(self._in_order(device, more), device, "learn")
             return
         failed = [r.network for r, _ in self._store.failures(self.name) if r.device == device]
@@ -235,11 +236,10 @@ class Campaign:
         device, decision = decided.question.device, decided.outcome
         if isinstance(decision, str):
             self._refused[device] += 1
-            if self._refused[device] == TRIES:
-                self._events.append(
-                    f"{device}: networks are taken in the seed's order, as nothing can be decided: "
-                    f"{decision}"
-                )
+            said = f"{device}: networks are taken in the seed's order, as nothing can be decided: "
+            if self._refused[device] == TRIES and said not in self._said:
+                self._said.add(said)
+                self._events.append(said + decision)
             return
         self._refused[device] = 0
         self._evidence.learn(device, decision.learnt)

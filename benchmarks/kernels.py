@@ -6,7 +6,7 @@ For each device and search space a campaign times kernels, then measures a few n
 one measures networks alone. Both are judged by the same holdout, each by its own measurement of it,
 the second one after as many device seconds as the first took to learn. Device seconds are with the
 control networks' share, without the holdout's, which teaches nothing. At last the same from a third
-of the kernels, those that most of the time goes into. `deepest` says how far two measurements of
+of the kernels, those that tell most (`chosen`). `deepest` says how far two measurements of
 the holdout are apart: no prediction can be judged better.
 """
 
@@ -76,7 +76,7 @@ def case(
     few, many = NETWORKS[device]
     asked = Launch(space=searched, devices=[device], budget=few, holdout=holdout, seed=seed)
     alone = [replace(asked, budget=many, kernels=False)] if many else []
-    with farm.store() as store:
+    with Store(farm.config.store) as store:
         measured = len(store.campaigns())
     for launch in (asked, *alone)[measured:]:
         farm.launch(launch, "inline", lambda p: _say(p.campaign, p.elapsed_s))
@@ -190,7 +190,7 @@ def _third(store: Store, device: str, searched: str) -> Sums:
     everything = times(store, facts, called.definitions)
     assert everything is not None
     timed = [code for code, one in everything.times.items() if one.measured]
-    kept = set(chosen(called, (), len(called.definitions))[: len(timed) // 3])
+    kept = set(chosen(called, (), len(timed) // 3))
 
     def found(_: str, networks: Sequence[Network]) -> KernelSum | None:
         own = calls(store, searched, networks, 1)

@@ -168,14 +168,22 @@ def kernel_sums(
 
 
 def chosen(called: Calls, known: Collection[str], most: int) -> list[str]:
-    """Codes of the kernels to time, at most so many, those that most of the networks' time goes
-    into first. known: codes that need no timing."""
-    counts = np.nan_to_num(called.counts).sum(axis=0)
-    work = np.array([work_of(alone.defined(text)) for text in called.definitions.values()])
+    """Codes of the kernels to time, those first that tell most of the networks' sums, so that at
+    most so many of them are timed. known: codes that need no timing."""
+    from predictors.models.kernel_times import most_telling
+
+    codes = list(called.definitions)
+    timed = [place for place, code in enumerate(codes) if code in known]
+    if len(timed) >= min(most, len(codes)):
+        return []
+    kernels = [alone.defined(text) for text in called.definitions.values()]
+    work = np.array([work_of(kernel) for kernel in kernels])
     # What does next to nothing still takes the time of a call.
-    weight = counts * (work + np.median(work)) if len(work) else counts
-    codes = np.array(list(called.definitions))[np.argsort(-weight, kind="stable")]
-    return [str(code) for code in codes[:most] if code not in known]
+    spent = np.nan_to_num(called.counts) * (work + np.median(work))
+    spent = spent[spent.any(axis=1)]
+    shares = spent / spent.sum(axis=1, keepdims=True)
+    costs = np.array([features(kernel) for kernel in kernels])
+    return [codes[i] for i in most_telling(costs, shares, timed, most - len(timed))]
 
 
 def entries(called: Calls) -> list[Network]:

@@ -1,4 +1,5 @@
-"""Times of kernels that were never timed, from those that were: a small Gaussian process.
+"""Times of kernels that were never timed, from those that were: a small Gaussian process. And which
+kernels to time, so that it knows most of the networks that call them.
 
 On the logarithm of the time: linear in the features, as what is bound by arithmetic or by memory
 is, with what is smooth in them around it. Scales are averaged by evidence.
@@ -6,6 +7,7 @@ is, with what is smooth in them around it. Scales are averaged by evidence.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -23,6 +25,12 @@ LENGTHS, SMOOTH, NOISES = (0.4, 1.0, 2.5), (0.15, 0.5), (0.01, 0.04, 0.15)
 
 GRID = tuple(product(LENGTHS, SMOOTH, NOISES))
 
+EXPECTED = (1.0, 0.5, 0.15)
+"""The point of the grid that is believed in before anything is timed."""
+
+MEASURED_STD = 0.005
+"""Log-seconds; of a kernel's time once it is timed."""
+
 
 def predicted(known: FloatArray, time_s: FloatArray, wanted: FloatArray) -> Posterior:
     """known: (n, F) features of timed kernels; time_s: (n,) seconds; wanted: (M, F)."""
@@ -38,6 +46,33 @@ def predicted(known: FloatArray, time_s: FloatArray, wanted: FloatArray) -> Post
     mean = weight @ means
     variance = weight @ (variances + (means - mean) ** 2)
     return Posterior(centre + mean, np.sqrt(variance), np.zeros(len(mean)))
+
+
+def most_telling(
+    features: FloatArray, shares: FloatArray, known: Sequence[int], most: int
+) -> list[int]:
+    """The kernels to time, at most so many: each lowers most, after those before it, the variance
+    of the networks' summed times, all networks together.
+
+    features: (K, F). shares: (N, K), of a network's time that it spends in a kernel, as expected.
+    known: positions of kernels that are timed already.
+    """
+    scaled = Standardisation.fit(features, TrainingRows.every(features)).apply(features)
+    own = _covariance(EXPECTED, scaled, scaled) + EXPECTED[2] ** 2 * np.eye(len(scaled))
+    across = shares @ own
+    told = np.zeros(len(scaled), dtype=bool)
+    found: list[int] = []
+    ahead = list(known)
+    while ahead or (len(found) < most and not told.all()):
+        variance = np.diag(own) + MEASURED_STD**2
+        gain = np.where(told, -1.0, (across**2).sum(0) / variance)
+        kernel = ahead.pop() if ahead else int(gain.argmax())
+        if kernel not in known:
+            found.append(kernel)
+        told[kernel] = True
+        across = across - np.outer(across[:, kernel], own[kernel] / variance[kernel])
+        own = own - np.outer(own[:, kernel], own[kernel] / variance[kernel])
+    return found
 
 
 def _conditioned(

@@ -126,3 +126,20 @@ def test_a_kernel_that_was_never_timed_has_a_time_and_an_interval():
     assert (errors < 2.5 * found.std).mean() > 0.8
     far = kernel_times.predicted(features[:40], time_s[:40], features[40:] + 20.0)
     assert (far.std > found.std).all()
+
+
+def test_the_most_telling_kernels_are_unlike_each_other_and_unlike_those_that_are_known():
+    alike = np.random.default_rng(0).normal(scale=0.01, size=(6, 3))
+    features = alike + np.array([[0.0], [5.0]]).repeat(3, axis=0)
+    shares = np.full((4, 6), 1 / 6)
+    chosen = kernel_times.most_telling(features, shares, (), 6)
+    assert sorted(chosen) == list(range(6))
+    assert {place // 3 for place in chosen[:2]} == {0, 1}
+    assert kernel_times.most_telling(features, shares, (), 2) == chosen[:2]
+    (after,) = kernel_times.most_telling(features, shares, (0, 1, 2), 1)
+    assert after // 3 == 1
+
+
+def test_of_two_kernels_that_are_alike_the_one_that_is_called_more_is_more_telling():
+    features, shares = np.ones((3, 2)), np.array([[0.2, 0.5, 0.3]])
+    assert kernel_times.most_telling(features, shares, (), 3) == [1, 2, 0]

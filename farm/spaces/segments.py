@@ -93,6 +93,7 @@ def _segment(graph: Graph, own: Sequence[int], readers: Mapping[str, Sequence[in
     names, inputs = {INPUT_NAME: INPUT_NAME}, [graph.input_shape]
     nodes: list[Node] = []
     outputs: list[str] = []
+    inner = set(own)
     for node in (graph.nodes[at] for at in own):
         for name in node.inputs:
             if name not in names:
@@ -100,6 +101,6 @@ def _segment(graph: Graph, own: Sequence[int], readers: Mapping[str, Sequence[in
                 inputs.append(graph.shapes[name])
         names[node.name] = f"{node.op.kind}{len(nodes)}"
         nodes.append(Node(names[node.name], node.op, tuple(names[name] for name in node.inputs)))
-        if node.name == graph.output or not set(own).issuperset(readers[node.name]):
+        if node.name == graph.output or not inner.issuperset(readers[node.name]):
             outputs.append(names[node.name])
     return Segment(tuple(inputs), tuple(nodes), tuple(outputs))

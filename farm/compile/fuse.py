@@ -104,10 +104,14 @@ class _Fusion:
         Other types than float32 are handed over as they are.
         """
         for name in self.graph.outputs:
-            view = self.views.get(name) in self.graph.inputs
-            if view and self.graph.dtypes.get(name) == FLOAT:
-                source, shape = f"{name}/source", self.shapes[name]
-                self.views[source], self.shapes[source] = self.views.pop(name), shape
+            base, shape = self.views.get(name), self.shapes[name]
+            if base in self.graph.inputs and self.graph.dtypes.get(name) == FLOAT:
+                del self.views[name]
+                source = base
+                if self.shapes[base] != shape:
+                    # A view is made anew in each run, which takes as long as a small kernel.
+                    source = f"{name}/source"
+                    self.views[source], self.shapes[source] = base, shape
                 self._call(Group("Copy", (shape,), shape), (source,), name)
 
     def _is_float(self, node: Node) -> bool:

@@ -12,6 +12,8 @@ from onnx import NodeProto, TensorProto, helper
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.blame import blame
 from farm.compile.build import build
+from farm.compile.fuse import plan
+from farm.compile.graph import read
 from farm.compile.prepare import prepared
 from farm.core.errors import BuildError
 
@@ -49,6 +51,8 @@ def test_a_network_of_one_view_copies_its_input(
 ) -> None:
     artifact = build(VIEWS[case], host_target, store)
     assert len(set(artifact.program.expected)) > 4
+    planned = plan(read(prepared(VIEWS[case])))
+    assert bool(planned.views) == (case != "identity")  # which needs none, and is faster
 
 
 UNKNOWN = [

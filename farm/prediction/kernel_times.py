@@ -82,7 +82,7 @@ def calls(store: Store, name: str, networks: Sequence[Network], batch: int) -> C
     kept. 3 ms of a core for a network of a space that writes graphs, 12 ms for others."""
     planner = planned.planner()
     known = store.calls(planner, batch, networks)
-    missing = [n for n in dict.fromkeys(networks) if n not in known]
+    missing = list(dict.fromkeys(n for n in networks if n not in known))
     if missing:
         definitions, found = planned.plan(store.models, name, missing, batch)
         if store.can_write:
@@ -94,8 +94,9 @@ def calls(store: Store, name: str, networks: Sequence[Network], batch: int) -> C
     codes = list(dict.fromkeys(chain.from_iterable(known.values())))
     column = {code: i for i, code in enumerate(codes)}
     counts = np.zeros((len(networks), len(codes)))
-    counts[[row for row, network in enumerate(networks) if network not in known]] = np.nan
-    each = [known.get(network, {}) for network in networks]
+    nothing: dict[str, int] = {}  # which no plan is
+    each = [known.get(network, nothing) for network in networks]
+    counts[[row for row, own in enumerate(each) if not own]] = np.nan
     rows = np.repeat(np.arange(len(each)), [len(own) for own in each])
     columns = [column[code] for own in each for code in own]
     counts[rows, columns] = [n for own in each for n in own.values()]

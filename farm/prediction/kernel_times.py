@@ -24,7 +24,7 @@ ENTRIES = 3
 """Kernels, the ones with the least to do, that are called a single time as well: what that takes
 longer is what a network pays once."""
 
-_LEAST_STD = 0.005
+LEAST_STD = 0.005
 """Relative; of a kernel's time in a network, where its interval is narrower."""
 
 _ENTRY_SHARE = 0.3
@@ -130,7 +130,7 @@ def times(
         if alone.is_once(network):
             once[alone.kernel_code(network)] = m.latency_s
         else:
-            std = max(_LEAST_STD, m.half_width / 1.96)
+            std = max(LEAST_STD, m.half_width / 1.96)
             timed[network.code] = KernelTime(m.latency_s / alone.calls_in(kernel), std, True)
     if not timed:
         return None

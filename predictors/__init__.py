@@ -94,6 +94,14 @@ class Observations:
         return self.devices.index(device)
 
 
+class Sampler(Protocol):
+    """Draws what may be measured of the M networks of a posterior."""
+
+    def __call__(self, draws: int, seed: int) -> tuple[FloatArray, FloatArray]:
+        """(draws, M) latencies, and one measurement of each, (draws, M); log-seconds."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Posterior:
     """What is known of the latency of M networks on one device: normal in natural-log seconds.
@@ -102,12 +110,14 @@ class Posterior:
     std: (M,) float64, log-seconds; of the latency itself, without the noise of measuring it.
     noise_std: (M,) float64, log-seconds; of one measurement around the latency.
     covariance: (M, M) float64, joint, where it was asked for.
+    sampler: of a joint posterior that is a mixture of normals, which one normal only sums up.
     """
 
     mean: FloatArray
     std: FloatArray
     noise_std: FloatArray
     covariance: FloatArray | None = None
+    sampler: Sampler | None = None
 
     @property
     def latency_s(self) -> FloatArray:

@@ -21,6 +21,15 @@ NETWORKS = 300
 
 DRAWS = 200
 
+BETTER = np.array([0.6, 0.1, 1.5])
+"""In Fisher's z, added to mean, low and high of what a mixture of settings says. Its settings are
+wide enough for any device, most of which are more like known ones: on 28 campaigns over every
+second device of the published tables, and on 20 with few references or none, what came was above
+the interval in half of all cases, by 1.3 to 1.7 in one of twenty, and hardly ever below."""
+
+LARGEST = 0.9999
+"""Correlation whose z is still finite."""
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -55,27 +64,39 @@ def of_samples(posterior: Posterior, samples: IntArray, seed: int) -> Forecast:
     Ranks are taken over the networks that are not samples. Raises ValueError without covariance.
     """
     covariance, noise = _covariance(posterior), posterior.noise_std**2
-    rng, m = np.random.default_rng(seed), len(posterior.mean)
-    truth = posterior.mean + rng.standard_normal((DRAWS, m)) @ _root(covariance).T
-    measured = truth + rng.standard_normal((DRAWS, m)) * posterior.noise_std
+    _, measured = _drawn(posterior, seed)
+    m = len(posterior.mean)
     inside = covariance[np.ix_(samples, samples)] + np.diag(noise[samples])
     surprise = (measured - posterior.mean)[:, samples]
     predicted = posterior.mean + surprise @ np.linalg.solve(inside, covariance[samples])
     rest = np.setdiff1d(np.arange(m), samples)
     found = [_correlation(a, b) for a, b in zip(predicted[:, rest], measured[:, rest], strict=True)]
-    low, high = np.quantile(found, [0.05, 0.95])
-    return Forecast(float(np.mean(found)), float(low), float(high))
+    return _summed_up(found, posterior)
 
 
 def ceiling(posterior: Posterior, seed: int) -> Forecast:
     """Were the latencies of the M networks known as they are: what noise alone leaves of the ranks.
     Raises ValueError without covariance."""
+    found = [_correlation(a, b) for a, b in zip(*_drawn(posterior, seed), strict=True)]
+    return _summed_up(found, posterior)
+
+
+def _summed_up(correlations: list[float], posterior: Posterior) -> Forecast:
+    """Of all draws; moved by BETTER where they are of many settings of a model."""
+    low, high = np.quantile(correlations, [0.05, 0.95])
+    found = np.array([np.mean(correlations), low, high])
+    if posterior.sampler is not None:
+        found = np.tanh(np.arctanh(np.clip(found, -LARGEST, LARGEST)) + BETTER)
+    return Forecast(*map(float, found))
+
+
+def _drawn(posterior: Posterior, seed: int) -> tuple[FloatArray, FloatArray]:
+    """(DRAWS, M) latencies, and one measurement of each."""
+    if posterior.sampler is not None:
+        return posterior.sampler(DRAWS, seed)
     rng, m = np.random.default_rng(seed), len(posterior.mean)
     truth = posterior.mean + rng.standard_normal((DRAWS, m)) @ _root(_covariance(posterior)).T
-    measured = truth + rng.standard_normal((DRAWS, m)) * posterior.noise_std
-    found = [_correlation(a, b) for a, b in zip(truth, measured, strict=True)]
-    low, high = np.quantile(found, [0.05, 0.95])
-    return Forecast(float(np.mean(found)), float(low), float(high))
+    return truth, truth + rng.standard_normal((DRAWS, m)) * posterior.noise_std
 
 
 def _covariance(posterior: Posterior) -> FloatArray:

@@ -19,6 +19,13 @@ NEGLIGIBLE = 1e-2
 """Share of the evidence that is dropped: most grid points have less, and each costs time."""
 
 
+DRAWN = 25
+"""Hypotheses that draws are made of: each takes the factor of a covariance."""
+
+JITTER = 1e-6
+"""Of the mean variance, added to a covariance that rounding may have made indefinite."""
+
+
 @dataclass(frozen=True, eq=False)
 class Conditioned:
     """One covariance matrix, conditioned on J columns of residuals.
@@ -129,7 +136,7 @@ class Weighed:
 
     weight: (H, J), summing to 1. inverse: (H, n, n), of the covariance, noise included. solved:
     (H, n, J), inverse times residuals. components: (H, C), weights of the kernels. scale: (H,),
-    by which samples were divided.
+    by which samples were divided. noise: (H,), variance of one sample, in units of scale squared.
     """
 
     weight: FloatArray
@@ -137,6 +144,35 @@ class Weighed:
     solved: FloatArray
     components: FloatArray
     scale: FloatArray
+    noise: FloatArray
+
+    def draw(
+        self,
+        functions: FloatArray,
+        between: FloatArray,
+        own: FloatArray,
+        draws: int,
+        rng: np.random.Generator,
+    ) -> tuple[FloatArray, FloatArray]:
+        """(draws, M) values at M points, and one sample of each, without spikes.
+
+        Of DRAWN hypotheses, drawn by their weights, an equal number of draws each. functions:
+        (M, J); between: (C, n, M); own: (C, M, M), as in `Collapsed`.
+        """
+        drawn = rng.choice(self.weight.size, size=DRAWN, p=self.weight.ravel())
+        values, samples = [], []
+        for part, pair in zip(np.array_split(np.arange(draws), DRAWN), drawn, strict=True):
+            h, j = divmod(int(pair), self.weight.shape[1])
+            cross = np.tensordot(self.components[h], between, 1)
+            mean = functions[:, j] + cross.T @ self.solved[h, :, j]
+            left = np.tensordot(self.components[h], own, 1) - cross.T @ self.inverse[h] @ cross
+            jitter = JITTER * float(np.trace(left)) / len(mean) * np.eye(len(mean))
+            factor = cholesky(left + jitter, lower=True)
+            value = mean + rng.standard_normal((len(part), len(mean))) @ factor.T
+            error = np.sqrt(self.noise[h]) * rng.standard_normal(value.shape)
+            values.append(self.scale[h] * value)
+            samples.append(self.scale[h] * (value + error))
+        return np.concatenate(values), np.concatenate(samples)
 
 
 @dataclass(frozen=True, eq=False)

@@ -107,7 +107,7 @@ class Belief:
         scale = -np.linalg.slogdet(inverse)[1]
         weight = evidence.softmax(_LOG_PRIOR - 0.5 * ((residual * solved).sum((1, 2)) + scale))
         weighed = evidence.Weighed(
-            weight[:, None], inverse, solved, _COMPONENTS, np.ones(len(_COMPONENTS))
+            weight[:, None], inverse, solved, _COMPONENTS, np.ones(len(_COMPONENTS)), _NOISE**2
         )
         return cls(model, rows, evidence.Collapsed.of(weighed), float(weight @ _NOISE**2))
 

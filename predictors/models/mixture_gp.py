@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -243,13 +244,16 @@ class Target:
 
     unit_s: the median sample; square roots are of latencies relative to it.
     level_std: log-seconds, of the device's level where it has next to no sample; otherwise 0.
-    noise_variance: of one sample, relative to the typical spread squared.
+    noise_variance: of one sample, relative to the typical spread squared, widened for spikes.
+    rate: the share of samples that are spikes.
     """
 
     view: Views
     unit_s: float
     level_std: float
     noise_variance: float
+    rate: float
+    weighed: evidence.Weighed
     collapsed: evidence.Collapsed
 
     @classmethod
@@ -262,15 +266,21 @@ class Target:
         roots = root(latency_s / unit_s)
         own_noise = (roots * noise_std / 2 / model.spread) ** 2
         samples = Samples(view, (roots - 1) / model.spread, own_noise)
-        weighed, noise = _weigh(model, samples)
+        weighed, variance, rate = _weigh(model, samples)
+        noise = contamination.noise_scale(np.sqrt(variance), rate, model.spread) ** 2
         collapsed = evidence.Collapsed.of(weighed)
         level_std = unseen.STD if not n else FEW_STD if n < FEW else 0.0
-        return cls(view, unit_s, level_std, noise, collapsed)
+        return cls(view, unit_s, level_std, noise, rate, weighed, collapsed)
 
     def predict(self, view: Views, joint: bool) -> tuple[FloatArray, FloatArray]:
         """Mean (M,) and variance (M,), or covariance (M, M), of the relative root, less 1."""
         own = view.kernels(view) if joint else view.diagonals()
         return self.collapsed.predict(view.means, self.view.kernels(view), own)
+
+    def draw(self, view: Views, draws: int, rng: np.random.Generator) -> tuple[FloatArray, ...]:
+        """(draws, M) relative roots, less 1, and samples of them, (draws, M), without spikes."""
+        between = self.view.kernels(view)
+        return self.weighed.draw(view.means, between, view.kernels(view), draws, rng)
 
     def covariance(self, first: Views, second: Views) -> FloatArray:
         """(A, B), of the relative root, as `predict` has the variance."""
@@ -338,7 +348,9 @@ class FittedMixtureGP:
         log_s = np.log(target.unit_s) + 2 * np.log(positive(mean))
         noise_std = _log_std(mean, self.model.spread * np.sqrt(target.noise_variance))
         if joint:
-            return self._joint(mean, parts[0][1], Posterior(log_s, log_s, noise_std), target)
+            sampler = partial(self.draw, features, device)
+            margins = Posterior(log_s, log_s, noise_std, sampler=sampler)
+            return self._joint(mean, parts[0][1], margins, target)
         variance = np.maximum(np.concatenate([variance for _, variance in parts]), 0)
         std = _log_std(mean, self.model.spread * np.sqrt(variance))
         return Posterior(log_s, np.hypot(std, target.level_std), noise_std)
@@ -353,10 +365,23 @@ class FittedMixtureGP:
         covariance = np.outer(std, std) * correlation + target.level_std**2
         return replace(margins, std=np.sqrt(np.diag(covariance)), covariance=covariance)
 
+    def draw(
+        self, features: FloatArray, device: str, draws: int, seed: int
+    ) -> tuple[FloatArray, FloatArray]:
+        """(draws, M) latencies, and one measurement of each, (draws, M), some of them spikes;
+        log-seconds. The level of a device with next to no sample is not drawn."""
+        target, rng = self.targets[self.observations.index(device)], np.random.default_rng(seed)
+        found = target.draw(self.model.view(features), draws, rng)
+        values, samples = (1 + self.model.spread * one for one in found)
+        spikes = rng.random(samples.shape) < target.rate
+        further = rng.normal(contamination.SPIKE_MEAN, contamination.SPIKE_STD, samples.shape)
+        unit = np.log(target.unit_s)
+        return tuple(unit + 2 * np.log(positive(x)) for x in (values, samples + spikes * further))
 
-def _weigh(model: MixtureGP, samples: Samples) -> tuple[evidence.Weighed, float]:
-    """All of GRID at all AMPLITUDES, for each likely set of spikes; and the variance of one sample,
-    averaged, and wide enough for the spikes that are still to come."""
+
+def _weigh(model: MixtureGP, samples: Samples) -> tuple[evidence.Weighed, float, float]:
+    """All of GRID at all AMPLITUDES, for each likely set of spikes; the variance of one sample,
+    averaged; and the share of spikes among those that are still to come."""
     settings, n = np.arange(len(_POINT)), len(samples.relative)
     setting = _setting(model, samples.first(WEIGHED), settings)
     if n > WEIGHED:
@@ -366,12 +391,11 @@ def _weigh(model: MixtureGP, samples: Samples) -> tuple[evidence.Weighed, float]
         sets = contamination.search(setting.only(np.flatnonzero(_COARSE[_POINT])))
     log_evidence = [contamination.Given.of(setting, spikes).log_evidence for spikes in sets]
     shares = evidence.without_negligible(evidence.softmax(np.stack(log_evidence)))
-    weighed = _weighed(setting, sets, shares, _COMPONENTS[settings])
-    noise = _NOISE[_POINT[settings]] * setting.amplitude**2
-    variance = float(shares.sum((0, 2)) @ noise)
+    noise = _NOISE[_POINT[settings]]
+    weighed = _weighed(setting, sets, shares, _COMPONENTS[settings], noise)
+    variance = float(shares.sum((0, 2)) @ (noise * setting.amplitude**2))
     rates = [contamination.expected_rate(n, len(spikes)) for spikes in sets]
-    rate = float(shares.sum((1, 2)) @ rates)
-    return weighed, contamination.noise_scale(np.sqrt(variance), rate, model.spread) ** 2
+    return weighed, variance, float(shares.sum((1, 2)) @ rates)
 
 
 def _setting(model: MixtureGP, samples: Samples, settings: IntArray) -> contamination.Setting:
@@ -406,15 +430,17 @@ def _weighed(
     sets: list[contamination.Spikes],
     shares: FloatArray,
     components: FloatArray,
+    noise: FloatArray,
 ) -> evidence.Weighed:
-    """What is left with a share of the evidence. shares: (sets, P, J); components: (P, C)."""
+    """What is left with a share of the evidence. shares: (sets, P, J); components: (P, C); noise:
+    (P,)."""
     parts = []
     for spikes, share in zip(sets, shares, strict=True):
         kept = np.flatnonzero(share.any(1))
         some = setting.only(kept)
         inverse, residuals = some.inverse(spikes), some.residuals(spikes)
         solved = inverse @ residuals
-        parts.append((share[kept], inverse, solved, components[kept], some.amplitude))
+        parts.append((share[kept], inverse, solved, components[kept], some.amplitude, noise[kept]))
     return evidence.Weighed(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,20 @@ def test_more_samples_are_worth_more_each_time(pool: FloatArray) -> None:
     means = [expected_spearman(fitted, pool[4:], "a", more, seed=0).mean for more in (0, 3, 12, 40)]
     assert means == sorted(means)
     assert means[-1] > means[0] + 0.02
+
+
+def test_a_mixture_is_forecast_by_its_draws() -> None:
+    """What it draws decides, not the normal that sums it up; and it is better than it says."""
+
+    def alike(draws: int, seed: int) -> tuple[FloatArray, FloatArray]:
+        noise = 0.3 * np.random.default_rng(seed).normal(size=(draws, 50))
+        return np.zeros((draws, 50)), np.linspace(-1, 1, 50) + noise
+
+    plain = replace(posterior(np.eye(50), 1.0), mean=np.linspace(-1, 1, 50))
+    none = np.empty(0, np.intp)
+    apart, drawn = (of_samples(p, none, 0) for p in (plain, replace(plain, sampler=alike)))
+    assert drawn.low > apart.high
+    assert drawn.low < drawn.mean < drawn.high < 1
 
 
 def test_noise_bounds_what_can_be_reached() -> None:

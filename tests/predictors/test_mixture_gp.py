@@ -114,6 +114,21 @@ def test_a_belief_is_the_joint_posterior(model: MixtureGP, pool: FloatArray) -> 
     np.testing.assert_allclose(belief.variance(few), np.diag(expected), atol=1e-10)
 
 
+def test_draws_are_of_the_mixture(model: MixtureGP, pool: FloatArray) -> None:
+    """Their mean and spread are those of the posterior, but for how coarsely hypotheses are drawn;
+    a measurement varies more."""
+    fitted = model.fit(observe(model, list(range(12)), 1e-3 * (1 + pool[:, 1])))
+    posterior = fitted.posterior(model.features[20:60], "target", joint=True)
+    assert posterior.sampler is not None
+    latency, measured = posterior.sampler(2000, 0)
+    assert latency.shape == measured.shape == (2000, 40)
+    off = (latency.mean(0) - posterior.mean) / posterior.std
+    assert np.abs(off).max() < 0.5
+    assert 0.7 < np.median(latency.std(0) / posterior.std) < 1.3
+    assert (measured.std(0) > latency.std(0)).all()
+    np.testing.assert_array_equal(measured, posterior.sampler(2000, 0)[1])
+
+
 def test_is_least_sure_where_devices_that_it_may_be_like_disagree(
     model: MixtureGP, pool: FloatArray
 ) -> None:
@@ -172,7 +187,7 @@ def test_collapsing_hypotheses_changes_nothing() -> None:
     expected_mean, expected = evidence.moments(list(weight), means, own)
     components = np.tile(components, (2, 1))
     collapsed = evidence.Collapsed.of(
-        evidence.Weighed(weight, inverse, inverse @ each, components, scale)
+        evidence.Weighed(weight, inverse, inverse @ each, components, scale, np.zeros(8))
     )
     mean, covariance_ = collapsed.predict(functions, between, joint)
     np.testing.assert_allclose(mean, expected_mean)

@@ -1,0 +1,435 @@
+"""Device seconds that choosing saves: campaigns replayed over published tables.
+
+    python -m benchmarks.loop --seed 0 --json
+    python -m benchmarks.loop --spaces nb201 --devices raspi4,fpga --seeds 3 --multi-predict 0
+
+Each device of a table in turn is new; all others are references, known by PRETRAIN networks each.
+Networks are measured one after the other until the model ranks JUDGED others of the table at the
+goal: Spearman .95, or 98 % of the device's ceiling where that is lower. The ceiling is what a
+Gaussian process on structure reaches from as many networks of the device itself.
+
+    loop              chosen by what the model believes, for each device second
+    random            at random, the same model
+    loop_one_session  chosen, and measured in one session each instead of the default five: most of
+                      what that saves, random selection would save as well
+    multi_predict     at random, Multi-Predict; on a few devices, as each takes a training
+
+Ratios are of device seconds until the goal, the median over devices and seeds. A device that is
+ranked at the goal before any sample says nothing about choosing: it is counted, and left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from benchmarks import published
+from benchmarks.contract import Case, FewShot
+from benchmarks.fewshot_run import say
+from benchmarks.published import Table
+from benchmarks.report import finish
+from farm.core.errors import FarmError, UnknownName
+from farm.measurement.record import MeasureSpec
+from predictors import FittedPredictor, FloatArray, IntArray, Observations, metrics
+from predictors.acquisition import ACQUISITIONS, Pool, random, variance
+from predictors.encodings.analytic import AnalyticColumns
+from predictors.encodings.hwl import HardwareLatencies, References
+from predictors.encodings.normalisation import TrainingRows
+from predictors.forecast import expected_spearman
+from predictors.models.mixture_gp import MixtureGP
+
+SPACES = ("nb201", "fbnet")
+
+PRETRAIN = 900
+"""Networks that are known of each reference, as in the papers' tasks of NAS-Bench-201."""
+
+GOAL, SHARE_OF_CEILING = 0.95, 0.98
+
+JUDGED = 5000
+"""Networks of a table that predictions are judged by, drawn once; those that are samples are left
+out. The error of a rank correlation of .95 among as many is .0015."""
+
+MOST = 60
+"""Samples after which a campaign ends without its goal: it is counted with what it spent."""
+
+MULTI_PREDICT_SAMPLES = (2, 3, 4, 5, 7, 10, 15, 20, 30, 40, 60, 80, 120, 160)
+"""Samples that Multi-Predict is tuned on, and ends at."""
+
+MULTI_PREDICT_SEEDS = 3
+
+SESSION_STD = 0.02
+"""Log-seconds, between sessions of one network: an assumption, beside the noise in the tables."""
+
+ACQUISITION, BLIND = "variance", 2
+"""What the loop chooses by; samples that are chosen before any is measured."""
+
+CURVE = 20
+FORECAST_SEEDS = 2
+FORECASTS = ((3, 2), (3, 7), (5, 5), (5, 15), (10, 10))
+"""In so many seeds a campaign goes on to CURVE samples; forecasts are made at so many samples, for
+so many more."""
+
+CANDIDATES = 500
+"""Networks that a forecast is made from."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a campaign selects, and how many sessions a network is measured in."""
+
+    select: str
+    sessions: int = MeasureSpec.min_sessions
+
+
+WAYS = {
+    "loop": Way("active"),
+    "random": Way("random"),
+    "loop_one_session": Way("active", sessions=1),
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A campaign after some samples. spearman: of the networks that are judged."""
+
+    samples: int
+    device_s: float
+    spearman: float
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A forecast for a number of samples, and what came."""
+
+    samples: int
+    more: int
+    low: float
+    high: float
+    spearman: float
+
+    @property
+    def right(self) -> bool:
+        return self.low <= self.spearman <= self.high
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """One new device, one way, one seed. curve: from no sample on. outlooks: its forecasts."""
+
+    space: str
+    device: str
+    way: str
+    seed: int
+    goal: float
+    curve: tuple[Point, ...]
+    outlooks: tuple[Outlook, ...] = ()
+
+    @cached_property
+    def end(self) -> Point:
+        """The first point at the goal, or else the last one."""
+        at = (point for point in self.curve if point.spearman >= self.goal)
+        return next(at, self.curve[-1])
+
+    @property
+    def reached(self) -> bool:
+        return self.end.spearman >= self.goal
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """A table with what is known of all its devices. judged: (J,) networks."""
+
+    table: Table
+    hwl: HardwareLatencies
+    analytic: AnalyticColumns
+    rows: TrainingRows
+    judged: IntArray
+
+    @classmethod
+    def of(cls, name: str) -> Space:
+        """Learns every device of the table as a reference: each column by itself, so that leaving
+        one out later is as if it had never been there."""
+        table = published.load(published.folder() / f"{name}.npz")
+        order = np.random.default_rng(0).permutation(len(table.latency_s))
+        rows = TrainingRows.of(order[:PRETRAIN])
+        references = References(table.latency_s, table.devices, rows)
+        hwl = HardwareLatencies.of(references, table.structure)
+        analytic = AnalyticColumns.of(table.costs, table.cost_names, rows)
+        return cls(table, hwl, analytic, rows, order[-JUDGED:])
+
+    def without(self, device: str) -> Case:
+        """All other devices as references."""
+        table, hwl = self.table, self.hwl
+        kept = np.array([other != device for other in table.devices])
+        others = tuple(other for other in table.devices if other != device)
+        left = HardwareLatencies(
+            others,
+            hwl.values[:, kept],
+            hwl.mask[:, kept],
+            hwl.latency_s[:, kept],
+            hwl.spread[kept],
+        )
+        analytic = np.column_stack([self.analytic.values, table.parts])
+        mixture = MixtureGP.over(
+            left.values, analytic, table.structure, self.rows, left.spread, self.analytic.spread
+        )
+        references = References(table.latency_s[:, kept], others, self.rows)
+        return Case(table, references, left, self.analytic, mixture)
+
+    def goal(self, device: str) -> float:
+        """GOAL, or less where the device's ceiling is low."""
+        rest = np.setdiff1d(self.judged, self.rows.indices)
+        structure = self.hwl.values[rest, self.table.devices.index(device)]
+        ceiling = metrics.spearman(structure, self.table.column(device)[rest]) or 0.0
+        return min(GOAL, SHARE_OF_CEILING * ceiling)
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The new device of a case. latency_s: (N,). acquisition, blind: of the loop."""
+
+    case: Case
+    name: str
+    latency_s: FloatArray
+    judged: IntArray
+    goal: float
+    acquisition: str = ACQUISITION
+    blind: int = BLIND
+
+    def campaign(self, way: str, seed: int, onwards: bool) -> Campaign:
+        """onwards: past the goal, to CURVE samples at least, with forecasts."""
+        how, model = WAYS[way], self.case.mixture
+        pool, rows = Pool(model.features, seed), np.empty(0, np.intp)
+        noise_std = SESSION_STD / np.sqrt(how.sessions)
+        noise = np.random.default_rng([seed, 2]).normal(scale=noise_std, size=len(self.latency_s))
+        seen_s = self.latency_s * np.exp(noise)
+        curve: list[Point] = []
+        forecasts: dict[tuple[int, int], tuple[float, float]] = {}
+        while True:
+            fitted = model.fit(self._seen(rows, seen_s, noise_std))
+            device_s = float(session_s(self.latency_s[rows]).sum() * how.sessions)
+            curve.append(Point(len(rows), device_s, self._judge(fitted, rows)))
+            if onwards:
+                forecasts |= self._forecasts(fitted, rows, seed)
+            if self._over(curve, onwards):
+                break
+            rows = np.append(rows, self._next(fitted, pool, rows, how))
+        ended = tuple(
+            Outlook(n, more, low, high, curve[n + more].spearman)
+            for (n, more), (low, high) in forecasts.items()
+            if n + more < len(curve)
+        )
+        space = self.case.table.name
+        return Campaign(space, self.name, way, seed, self.goal, tuple(curve), ended)
+
+    def _seen(self, rows: IntArray, seen_s: FloatArray, noise_std: float) -> Observations:
+        features = self.case.mixture.features[rows]
+        return Observations.of_one(self.name, features, seen_s[rows], np.full(len(rows), noise_std))
+
+    def _judge(self, fitted: FittedPredictor, rows: IntArray) -> float:
+        rest = np.setdiff1d(self.judged, rows)
+        posterior = fitted.posterior(self.case.mixture.features[rest], self.name)
+        return metrics.spearman(posterior.mean, self.latency_s[rest]) or 0.0
+
+    def _over(self, curve: Sequence[Point], onwards: bool) -> bool:
+        samples, reached = curve[-1].samples, any(p.spearman >= self.goal for p in curve)
+        return samples >= MOST or (reached and not (onwards and samples < CURVE))
+
+    def _next(self, fitted: Any, pool: Pool, rows: IntArray, how: Way) -> IntArray:
+        """(1,): the next sample."""
+        if how.select == "random":
+            return random(pool, rows, 1)
+        if len(rows) < self.blind:
+            return variance(pool, rows, 1, prior=self.case.mixture)
+        posterior = fitted.posterior(pool.features, self.name)
+        choose, known = ACQUISITIONS[self.acquisition], replace(pool, measured=rows)
+        belief = fitted.belief(self.name)
+        return choose(known, (), 1, prior=belief, cost_s=session_s(posterior.latency_s))
+
+    def _forecasts(
+        self, fitted: FittedPredictor, rows: IntArray, seed: int
+    ) -> dict[tuple[int, int], tuple[float, float]]:
+        """By (samples, more): low and high of the forecasts that are due."""
+        due = [(n, more) for n, more in FORECASTS if n == len(rows)]
+        features = self.case.mixture.features
+        order = np.random.default_rng([seed, 3]).permutation(len(features))
+        some = features[order[~np.isin(order, rows)][:CANDIDATES]]
+        found = {at: expected_spearman(fitted, some, self.name, at[1], seed) for at in due}
+        return {at: (forecast.low, forecast.high) for at, forecast in found.items()}
+
+    def multi_predict(self, few_shot: FewShot, seed: int) -> Campaign:
+        """Multi-Predict with samples at random, which are measured as those of `random` are."""
+        order = np.random.default_rng(seed).permutation(len(self.latency_s))
+        sessions, curve = WAYS["random"].sessions, [Point(0, 0.0, 0.0)]
+        for n in MULTI_PREDICT_SAMPLES:
+            rows = order[:n]
+            rest = np.setdiff1d(self.judged, rows)
+            score = few_shot(rows, self.latency_s[rows], seed).score[rest]
+            rho = metrics.spearman(score, self.latency_s[rest]) or 0.0
+            device_s = float(session_s(self.latency_s[rows]).sum() * sessions)
+            curve.append(Point(n, device_s, rho))
+            if rho >= self.goal:
+                break
+        space = self.case.table.name
+        return Campaign(space, self.name, "multi_predict", seed, self.goal, tuple(curve))
+
+
+def session_s(latency_s: FloatArray) -> FloatArray:
+    """Device seconds of one session of each network, as a replay device records them: warm-up and
+    rounds of blocks, which are longer where a few samples are."""
+    spec = MeasureSpec()
+    block_s = np.maximum(spec.block_s, spec.min_samples * np.maximum(latency_s, spec.sample_s))
+    return np.asarray(spec.warmup_s + spec.rounds * block_s)
+
+
+def run(options: argparse.Namespace) -> Iterator[Campaign]:
+    """Every campaign that is asked for. Raises UnknownName for a space or a device."""
+    for name in options.spaces:
+        if name not in SPACES:
+            raise UnknownName("space", name, SPACES)
+        space = Space.of(name)
+        devices = options.devices or space.table.devices
+        every = max(-(-len(devices) // options.multi_predict), 1) if options.multi_predict else 0
+        for number, device in enumerate(devices):
+            start = time.perf_counter()
+            latency_s = space.table.column(device)
+            case, goal = space.without(device), space.goal(device)
+            choose = (options.acquisition, options.blind)
+            target = Target(case, device, latency_s, space.judged, goal, *choose)
+            for seed in range(options.seed, options.seed + options.seeds):
+                onwards = seed < options.seed + FORECAST_SEEDS
+                for way in WAYS:
+                    yield target.campaign(way, seed, onwards and way == "loop")
+            if every and number % every == 0:
+                yield from _multi_predict(target, options)
+            say(f"{name} {device}: {time.perf_counter() - start:.0f} s")
+
+
+def _multi_predict(target: Target, options: argparse.Namespace) -> Iterator[Campaign]:
+    """Trained once, with fewer seeds."""
+    from benchmarks import neural
+
+    few_shot = neural.multi_predict(target.case, "hwlvec")
+    for seed in range(options.seed, options.seed + min(options.seeds, MULTI_PREDICT_SEEDS)):
+        yield target.multi_predict(few_shot, seed)
+
+
+def rows(campaigns: Sequence[Campaign]) -> list[dict[str, Any]]:
+    """One for each device and way: medians over seeds."""
+    found = []
+    for space, device, way in dict.fromkeys((c.space, c.device, c.way) for c in campaigns):
+        same = [c for c in campaigns if (c.space, c.device, c.way) == (space, device, way)]
+        found.append(
+            {
+                "space": space,
+                "device": device,
+                "way": way,
+                "goal": same[0].goal,
+                "seeds": len(same),
+                "reached": float(np.mean([c.reached for c in same])),
+                "samples": float(np.median([c.end.samples for c in same])),
+                "device_s": float(np.median([c.end.device_s for c in same])),
+                "before_any_sample": same[0].curve[0].spearman,
+            }
+        )
+    return found
+
+
+def summary(campaigns: Sequence[Campaign]) -> dict[str, Any]:
+    """`*_ratio_*`: see the module. known_before: devices that no sample was needed for.
+
+    spearman: of the loop, by device and samples, means over the seeds that went on.
+    idle_fraction: of a real campaign, None here.
+    """
+    known = {(c.space, c.device) for c in campaigns if c.way == "random" and not c.end.samples}
+    outlooks = [outlook for c in campaigns for outlook in c.outlooks]
+    right = [outlook.right for outlook in outlooks]
+    return {
+        "device_seconds_ratio_random": ratio(campaigns, "loop", "random"),
+        "device_seconds_ratio_random_one_session": ratio(campaigns, "loop_one_session", "random"),
+        "device_seconds_ratio_multipredict": ratio(campaigns, "loop", "multi_predict"),
+        "device_seconds_ratio_multipredict_one_session": ratio(
+            campaigns, "loop_one_session", "multi_predict"
+        ),
+        "known_before": sorted("/".join(pair) for pair in known),
+        "forecast_coverage": float(np.mean(right)) if right else None,
+        "forecast_coverage_by": {
+            f"{n}+{more}": float(
+                np.mean([o.right for o in outlooks if (o.samples, o.more) == (n, more)])
+            )
+            for n, more in dict.fromkeys((o.samples, o.more) for o in outlooks)
+        },
+        "spearman": _spearman(campaigns),
+        "idle_fraction": None,
+    }
+
+
+def ratio(campaigns: Sequence[Campaign], ours: str, theirs: str) -> float | None:
+    """The median over devices and seeds of our device seconds for each of theirs; None for none."""
+    ends = {(c.space, c.device, c.seed, c.way): c.end for c in campaigns}
+    found = [
+        end.device_s / ends[*key, theirs].device_s
+        for (*key, way), end in ends.items()
+        if way == ours and (*key, theirs) in ends and ends[*key, theirs].samples
+    ]
+    return float(np.median(found)) if found else None
+
+
+def _spearman(campaigns: Sequence[Campaign]) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, list[float]]] = {}
+    for campaign in campaigns:
+        if campaign.outlooks:
+            own = found.setdefault(f"{campaign.space}/{campaign.device}", {})
+            for point in campaign.curve[: CURVE + 1]:
+                own.setdefault(str(point.samples), []).append(point.spearman)
+    return {
+        device: {n: float(np.mean(values)) for n, values in own.items()}
+        for device, own in found.items()
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. 2 for a space or a device that is not known, 0 otherwise."""
+    options = _parser().parse_args(arguments)
+    try:
+        campaigns = list(run(options))
+    except FarmError as error:
+        say(f"loop: {error}")
+        return error.exit_code
+    finish("loop", rows(campaigns), summary(campaigns), options.json)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m benchmarks.loop", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("--spaces", type=_list, default=SPACES, help=f"of {', '.join(SPACES)} (both)")
+    add("--devices", type=_list, help="new devices, A,B (all of the table)")
+    add("--seeds", type=int, default=10, help="campaigns of each way on each device (10)")
+    add("--seed", type=int, default=0, help="the first seed (0)")
+    add("--acquisition", choices=ACQUISITIONS, default=ACQUISITION, help="of the loop")
+    add("--blind", type=int, default=BLIND, help=f"samples chosen before any is measured ({BLIND})")
+    add(
+        "--multi-predict",
+        type=int,
+        default=2,
+        help=f"devices of each table that Multi-Predict is run on, {MULTI_PREDICT_SEEDS} seeds (2)",
+    )
+    add("--json", action="store_true", help="one JSON object on stdout")
+    return parser
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

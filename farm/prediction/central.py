@@ -36,6 +36,10 @@ BLIND = 5
 """Networks that are chosen by what is known beforehand; from then on each is chosen by what came of
 those before. As in `benchmarks.evaluate`."""
 
+LEARNT_FROM = 200
+"""The newest networks of a device that its model is fitted to: more change little, and a decision
+would take seconds."""
+
 FEW = 300
 """Candidates that are looked at where each has to be planned first, kernel by kernel."""
 
@@ -331,8 +335,9 @@ class _Made:
     def given(self, mine: Column, seen: IntArray) -> DeviceModel:
         """Conditioned on what was measured, in rows `seen`."""
         features = self.model.features
+        newest = mine.last(LEARNT_FROM)
         observations = Observations.of_one(
-            mine.device, features[seen], mine.latency_s, mine.noise_std
+            mine.device, features[seen[-LEARNT_FROM:]], newest.latency_s, newest.noise_std
         )
         return DeviceModel(
             device=mine.device,
@@ -357,7 +362,7 @@ def _allowed(found: Column, about: Candidates) -> Column:
 
 def _nothing(device: str) -> Column:
     none = np.empty(0)
-    return Column(device, (), none, none, none)
+    return Column(device, (), none, none)
 
 
 def _plannable(

@@ -28,15 +28,24 @@ class Column:
     """What one device takes for some networks of a search space, in the order in which it became
     known.
 
-    latency_s: (n,) seconds. noise_std: (n,), of the logarithm of each, as far as its measurement
-    tells. device_s: (n,), seconds that measuring took, NaN where nobody said.
+    latency_s: (n,) seconds. device_s: (n,), seconds that measuring took, NaN where nobody said.
+    measurements: that they come from; none where others measured.
     """
 
     device: str
     networks: tuple[Network, ...]
     latency_s: FloatArray
-    noise_std: FloatArray
     device_s: FloatArray
+    measurements: tuple[Measurement, ...] = ()
+
+    @cached_property
+    def noise_std(self) -> FloatArray:
+        """(n,), of the logarithm of each, as far as its measurement tells."""
+        if not self.measurements:
+            return np.zeros(len(self.networks))
+        half_width = np.array([m.half_width for m in self.measurements])
+        # One of a single session has no width that is known.
+        return np.where(np.isfinite(half_width), half_width, 1.0) / _Z
 
     def without(self, left_out: Iterable[Network]) -> Column:
         """The same, but for some networks."""
@@ -46,6 +55,10 @@ class Column:
     def first(self, n: int) -> Column:
         """What became known first."""
         return self._at(range(min(n, len(self.networks))))
+
+    def last(self, n: int) -> Column:
+        """What became known last."""
+        return self._at(range(max(0, len(self.networks) - n), len(self.networks)))
 
     @cached_property
     def key(self) -> tuple[str, int, int]:
@@ -60,8 +73,8 @@ class Column:
     def _at(self, rows: Sequence[int]) -> Column:
         at = np.asarray(rows, np.intp)
         networks = tuple(self.networks[row] for row in rows)
-        values = (self.latency_s, self.noise_std, self.device_s)
-        return Column(self.device, networks, *(value[at] for value in values))
+        measurements = tuple(self.measurements[row] for row in rows) if self.measurements else ()
+        return Column(self.device, networks, self.latency_s[at], self.device_s[at], measurements)
 
     @classmethod
     def of(cls, device: str, measurements: Iterable[Measurement]) -> Column:
@@ -70,16 +83,11 @@ class Column:
         for m in measurements:
             newest.pop(m.network, None)
             newest[m.network] = m
-        found = newest.values()
-        half_width = np.array([m.half_width for m in found])
-        return cls(
-            device,
-            tuple(newest),
-            np.array([m.latency_s for m in found]),
-            # One of a single session has no width that is known.
-            np.where(np.isfinite(half_width), half_width, 1.0) / _Z,
-            np.array([m.device_s for m in found]),
+        found = tuple(newest.values())
+        latency_s, device_s = (
+            np.array([getattr(m, name) for m in found]) for name in ("latency_s", "device_s")
         )
+        return cls(device, tuple(newest), latency_s, device_s, found)
 
 
 def column(device: str, found: Sequence[Measurement], spec_of: Device | None) -> Column:
@@ -152,4 +160,4 @@ def _published(
     rows = np.flatnonzero(np.isfinite(latency_s) & (latency_s > 0))
     none = np.full(len(rows), np.nan)
     known = tuple(networks[int(row)] for row in rows)
-    return Column(f"published {device}", known, latency_s[rows], np.zeros(len(rows)), none)
+    return Column(f"published {device}", known, latency_s[rows], none)

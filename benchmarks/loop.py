@@ -377,7 +377,7 @@ def ratio(campaigns: Sequence[Campaign], ours: str, theirs: str) -> float | None
     found = [
         end.device_s / ends[*key, theirs].device_s
         for (*key, way), end in ends.items()
-        if way == ours and (*key, theirs) in ends and ends[*key, theirs].samples
+        if way == ours and end.samples and (*key, theirs) in ends
     ]
     return float(np.median(found)) if found else None
 

@@ -40,7 +40,7 @@ POOL_GROWS_EVERY = 5
 AVERAGED = 300
 """Networks over which `alc` averages what is left unknown."""
 
-SPREAD_OUT_EVERY = 3
+SPREAD_OUT_EVERY = 5
 """Of so many choices of `robust`, one spreads out over the space whatever the model says."""
 
 Cost = FloatArray | None
@@ -184,7 +184,7 @@ def kmeans(
 
 
 def robust(pool: Pool, taken: ArrayLike, n: int, *, prior: Prior, cost_s: Cost = None) -> IntArray:
-    """`variance`, but for each third choice, which is by `kmeans`: a model that is wrong is wrong
+    """`variance`, but for each fifth choice, which is by `kmeans`: a model that is wrong is wrong
     about where it is uncertain, too, and never looks where it feels sure."""
     before = np.asarray(taken, np.intp)
     pool.free(before, n)

@@ -161,4 +161,5 @@ def _why(model: DeviceModel, rows: IntArray, left: IntArray) -> str:
         by += " and kernels"
     elif model.references:
         by += f" and {model.references} other devices"
-    return f"known to {off(rows):.0%} by {by}, where others are known to {off(left[:200]):.0%}"
+    here, elsewhere = (f"{100 * off(some):.2g} %" for some in (rows, left[:200]))
+    return f"known to {here} by {by}, where others are known to {elsewhere}"

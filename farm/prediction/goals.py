@@ -110,7 +110,7 @@ def _of_error(model: DeviceModel, rows: IntArray, wanted: float) -> Outlook:
         if goal > 0:
             more = max(1.0, n * (own**2 / goal - 1))
             left = (int(np.ceil(more / 3)), int(np.ceil(3 * more)))
-    said = f"errors of {now:.1%} are expected in the median"
+    said = f"errors of {100 * now:.2g} % are expected in the median"
     return Outlook(now <= SLACK * wanted, now, said, left, _seconds(model, some, left))
 
 

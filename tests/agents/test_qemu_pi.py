@@ -194,8 +194,8 @@ devices:
 """
 
 RANDOM = (
-    *("launch", "--devices", "emu-pi", "--select", "random", "--no-kernels"),
-    *("--executor", "inline", "--json"),
+    *("launch", "--devices", "emu-pi", "--select", "random"),
+    *("--no-kernels", "--fresh", "--executor", "inline", "--json"),
 )
 
 

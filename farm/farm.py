@@ -81,7 +81,9 @@ class Farm:
                 store.models.keep(new.models)
                 name = store.add_campaign(new.plan)
                 begun(name)
-                self._run(name, new.about, store, running, watch)
+                # Files that were measured before are networks of the space, too.
+                about = replace(new.about, searched=space(new.plan.space, store.models))
+                self._run(name, about, store, running, watch)
             return summarise(store, name, self.config)
 
     def resume(

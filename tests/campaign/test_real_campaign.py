@@ -81,7 +81,13 @@ def test_a_measurement_has_its_samples_its_spec_and_its_device(farm):
 def test_the_same_seed_builds_nothing_again_whatever_carries_it_out(farm):
     summary = farm.launch(
         Launch(
-            space="nb201", devices=["cpu1", "again"], budget=2, holdout=1, seed=5, kernels=False
+            space="nb201",
+            devices=["cpu1", "again"],
+            budget=2,
+            holdout=1,
+            seed=5,
+            kernels=False,
+            fresh=True,
         ),
         executor="inline",
     )

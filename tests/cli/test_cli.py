@@ -44,6 +44,7 @@ def test_the_design_names_these_commands():
         "campaign show",
         "campaign resume",
         "campaign cancel",
+        "campaign repeat",
         "device add",
         "device list",
         "device remove",

@@ -80,7 +80,7 @@ def case(
     farm = Farm.open(folder / "cluster.yaml")
     few, many = NETWORKS[device]
     asked = Launch(space=searched, devices=[device], budget=few, holdout=holdout, seed=seed)
-    without = [replace(asked, budget=many, kernels=False)] if many else []
+    without = [replace(asked, budget=many, kernels=False, fresh=True)] if many else []
     with Store(farm.config.store) as store:
         measured = len(store.campaigns())
     for launch in (asked, *without)[measured:]:

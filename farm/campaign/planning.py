@@ -61,7 +61,7 @@ class Launch:
 class Planned:
     """A plan, the ONNX models that it brings along, and the networks that it is about.
 
-    refused: by file of a folder why it is left out.
+    refused: by file of a folder, or published table, why it is left out.
     """
 
     plan: Plan
@@ -75,7 +75,11 @@ def planned(launch: Launch, config: FarmConfig) -> Planned:
 
     Raises UsageError, UnknownName and NetworkSyntaxError.
     """
-    from farm.prediction.columns import must_not_be_published, published
+    from farm.prediction.columns import (
+        must_not_be_published,
+        of_other_spaces,
+        published,
+    )
     from farm.prediction.selection import Candidates
 
     _refuse(launch, config)
@@ -105,7 +109,8 @@ def planned(launch: Launch, config: FarmConfig) -> Planned:
         decide=launch.decide,
         fresh=launch.fresh,
     )
-    return Planned(plan, models, Candidates.of(plan, searched), refused)
+    left_out = {**of_other_spaces(config, name), **refused}
+    return Planned(plan, models, Candidates.of(plan, searched), left_out)
 
 
 def _at_most(launch: Launch, searched: SearchSpace, networks: tuple[str, ...] | None) -> int:

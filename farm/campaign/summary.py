@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from farm.core.values import Network
@@ -43,11 +43,11 @@ class Summary:
     older_rules: Mapping[str, int]
     again: Mapping[str, tuple[int, float]]
     judgements: Mapping[str, Judgement]
-    learnt: Mapping[str, int]
-    reused: Mapping[str, int]
     kernels: Mapping[str, KernelCounts]
     failures: tuple[tuple[Request, Failure], ...]
     quarantined: Mapping[str, str]
+    learnt: Mapping[str, int] = field(default_factory=dict)
+    reused: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def succeeded(self) -> bool:

@@ -112,6 +112,16 @@ def published(config: FarmConfig, space: str) -> list[Column]:
     ]
 
 
+def of_other_spaces(config: FarmConfig, space: str) -> dict[str, str]:
+    """The tables that say nothing of a space, with the reason."""
+    found = {}
+    for named in config.published:
+        own = named.space or published_table.space_of(_path(config, named))
+        if own != space:
+            found[named.file] = f"its networks are of {own}, which says nothing of {space}"
+    return found
+
+
 def must_not_be_published(config: FarmConfig, devices: Sequence[str]) -> None:
     """Raises UsageError where a device replays a column that is a published reference, too."""
     for name in devices:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
 
@@ -78,7 +78,7 @@ class Campaign:
             }
             for purpose in ("holdout", "learn")
         }
-        self._begun = {request.device for request in store.requests(name)}
+        self._begun = {r.device for r in store.requests(name) if r.purpose != KERNEL}
         self._stopped = set(store.stops(name))
         self._refused = Counter[str]()
         self._decisions: dict[str, Decision] = {}
@@ -172,8 +172,12 @@ class Campaign:
         for device in free:
             if device not in self._begun:
                 self._begin(device)
+        pending: dict[str, list[Request]] = {device: [] for device in self.plan.devices}
+        for request in self._store.pending(self.name):
+            pending[request.device].append(request)
+        for device in free:
             if device not in self._stopped:
-                self._choose_on(device)
+                self._choose_on(device, pending[device])
 
     def _begin(self, device: str) -> None:
         """Ask for the networks that only judge, and for those that are known."""
@@ -190,9 +194,8 @@ class Campaign:
                 f"{'is' if one else 'are'} not measured again; --fresh measures anew"
             )
 
-    def _choose_on(self, device: str) -> None:
+    def _choose_on(self, device: str, pending: Sequence[Request]) -> None:
         """Ask what a device measures next, while there is enough for it to do."""
-        pending = [r for r in self._store.pending(self.name) if r.device == device]
         if any(request.purpose == KERNEL for request in pending):
             return  # what is chosen by comes from them
         waiting = [r.network for r in pending if r.purpose == "learn"]

@@ -8,15 +8,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from farm.campaign.planning import Launch
+from farm.campaign.planning import Launch, planned
+from farm.core.values import Network
 from farm.farm import Farm
 from farm.inventory.config import load
-from farm.measurement.record import MeasureSpec
+from farm.measurement.record import Failure, MeasureSpec
 
 EXECUTORS = ["inline", pytest.param("ray", marks=pytest.mark.slow)]
 
@@ -219,3 +221,28 @@ def test_a_campaign_sees_its_progress(config):
     assert seen[-1].left_s == 0
     assert {p.devices["a"].doing for p in seen} >= {"measuring", "done"}
     assert seen[-1].devices["a"].verdicts.total() == 5
+
+
+def test_one_that_died_before_it_asked_for_networks_asks_for_all_of_them(config):
+    """It had asked for kernels, and for nothing else."""
+    farm = Farm.open(config)
+    asked = Launch(space="nb201", devices=["a"], budget=3, holdout=2)
+    farm.launch(replace(asked, budget=1, holdout=0), executor="inline")  # makes the store
+    with farm.store() as store:
+        name = store.add_campaign(planned(replace(asked, fresh=True), farm.config).plan)
+        store.add_requests(name, [Network("kernel", "0")], ["a"], "kernel")
+        (request,) = store.requests(name)
+        store.record(request, Failure(request.network, "a", "crash", "by a test", False))
+    summary = farm.resume(name, executor="inline")
+    assert summary.counts == {"a": (5, 0)}
+
+
+def test_two_campaigns_measure_nothing_twice(config):
+    farm = Farm.open(config)
+    for seed in (0, 1):
+        asked = Launch(space="nb201", devices=["a", "b"], budget=5, holdout=3, seed=seed)
+        farm.launch(asked, executor="inline")
+    with farm.store() as store:
+        measured = [(m.network, m.device) for m in store.measurements()]
+        assert len(set(measured)) == len(measured)
+        assert store.campaign("c2").measured == 16

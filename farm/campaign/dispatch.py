@@ -179,7 +179,7 @@ class Dispatcher:
         """What can start now."""
         ready: dict[str, list[_Ready]] = {device: [] for device in self._specs}
         missing: dict[str, BuildJob] = {}
-        incomplete, failed = set[tuple[str, bool]](), []
+        incomplete, failed = {(device, False) for device in self._deciding}, []
         for request in self._next(wanted):
             try:
                 found = self._artifact(request)
@@ -193,7 +193,7 @@ class Dispatcher:
             if found.build_key not in self._building:
                 missing[found.build_key] = found
         for device, kernels in incomplete:
-            # What is measured together is measured better: wait for the builds.
+            # What is measured together is measured better: wait for builds and decisions.
             own = [one for one in ready[device] if not _is_control(one[0])]
             alike = [one for one in own if _is_kernel(one[0]) == kernels]
             if len(alike) < _group_size(kernels):

@@ -30,7 +30,7 @@ PARTS = 5
 """A budget is asked for in so many parts at least, each chosen by what came of those before."""
 
 ALONE = 8
-"""Devices up to which one that gains nothing from a group is asked for a network at a time: beyond,
+"""Devices up to which one without control networks is asked for a network at a time: beyond,
 decisions would take longer than measurements."""
 
 TRIES = 3
@@ -218,11 +218,14 @@ class Campaign:
         self._work.decide(question)
 
     def _part(self, device: str) -> int:
-        """How many networks a device is asked for at a time."""
-        if self._facts[device].target is None:
-            # Nothing is gained by measuring together.
+        """How many networks a device is asked for at a time: few teach more each, and many share
+        their control networks."""
+        if self._facts[device].exact:
+            # It has no control networks, and nothing is gained by measuring together.
             devices = len(self.plan.devices)
             return 1 if devices <= ALONE else min(GROUP, ceil(devices / ALONE))
+        if self.plan.select == "random" or self._by_kernels(device):
+            return GROUP  # what came of those before does not matter
         return max(2, min(GROUP, ceil(self.plan.budget / PARTS)))
 
     def _in_order(self, device: str, n: int) -> list[Network]:

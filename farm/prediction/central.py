@@ -147,7 +147,7 @@ class CentralPredictor:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._worlds: dict[int, _World] = {}
+        self._worlds: dict[Candidates, _World] = {}
 
     @classmethod
     def of(
@@ -221,11 +221,11 @@ class CentralPredictor:
         """The candidates and all networks that something is known of, encoded once."""
         measured = [n for one in (*columns.values(), mine) for n in one.networks]
         wanted = [*measured, *others]
-        known = self._worlds.get(id(about))
+        known = self._worlds.get(about)
         if known is None or not all(network in known.row for network in wanted):
             before = known.networks if known is not None else about.pool
             known = _World.of(about, tuple(dict.fromkeys([*before, *wanted])))
-            self._worlds[id(about)] = known
+            self._worlds[about] = known
         return known
 
     def _by_kernels(

@@ -60,6 +60,8 @@ class InlineExecutor:
 
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
+        if self._decider is not None:
+            self._decider.close()
 
     def check_target(self, target: Target) -> None:
         compiler().target(target)

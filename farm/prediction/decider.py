@@ -45,6 +45,10 @@ class Decider:
         """Over the store in a folder. Raises StoreError."""
         return cls(Store(folder, create=False), config)
 
+    def close(self) -> None:
+        """Close the store."""
+        self._store.__exit__(None, None, None)
+
     def decide(self, question: Question) -> Decision:
         """Raises UnknownName for a campaign or device that there is not."""
         plan, about = self._of(question.campaign)

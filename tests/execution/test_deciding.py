@@ -38,6 +38,9 @@ class Stub:
             self._fault()
         return ANSWER
 
+    def close(self) -> None:
+        pass
+
 
 def broken() -> None:
     raise ArithmeticError("it does not fit")

@@ -55,7 +55,7 @@ def begun(farm: Farm, store: Store, device: str, **asked: object) -> Question:
 
 
 def decided(farm: Farm, store: Store, question: Question) -> Decision:
-    return Decider(store, farm.config).decide(question)
+    return Decider(store, farm.config).decide(question)  # the store is the fixture's
 
 
 def test_equal_rows_lead_to_equal_choices(farm: Farm, store: Store) -> None:

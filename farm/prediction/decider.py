@@ -21,7 +21,7 @@ from farm.prediction.evaluation import Judgement, judgement
 from farm.prediction.selection import Candidates
 from farm.spaces import space
 from farm.store import Plan, Store
-from predictors import IntArray
+from predictors import IntArray, metrics
 from predictors.acquisition import ACQUISITIONS, Pool
 
 ACQUISITION = "robust"
@@ -160,6 +160,8 @@ def _why(model: DeviceModel, rows: IntArray, left: IntArray) -> str:
     def off(some: IntArray) -> float:
         return float(np.expm1(1.96 * np.median(model.posterior(some).std)))
 
+    if len(model.seen) < metrics.FEWEST:
+        return "that tell most about the others, by what is known of them without measuring"
     by = f"{len(model.seen)} networks"
     if model.source == "kernels":
         by += " and kernels"

@@ -226,7 +226,7 @@ class Campaign:
             return 1 if devices <= ALONE else min(GROUP, ceil(devices / ALONE))
         if self.plan.select == "random" or self._by_kernels(device):
             return GROUP  # what came of those before does not matter
-        return max(2, min(GROUP, ceil(self.plan.budget / PARTS)))
+        return max(GROUP // 2, min(GROUP, ceil(self.plan.budget / PARTS)))
 
     def _in_order(self, device: str, n: int) -> list[Network]:
         """The next networks in the seed's order."""

@@ -17,7 +17,10 @@ from tests.conftest import FAKES
 from tests.fakes import FakeAgent, FakeOptions
 from tests.measurement.test_sessions import FACTS, QUIET
 
-LAUNCH = ("launch", "--devices", "a", "--budget", "9", "--holdout", "3", "--executor", "inline")
+LAUNCH = (
+    *("launch", "--devices", "a", "--budget", "9", "--holdout", "3"),
+    *("--fresh", "--executor", "inline"),
+)
 JOBS = [Job(network, None) for network in controls.NETWORKS]
 
 

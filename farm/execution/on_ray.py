@@ -354,7 +354,10 @@ class RayExecutor:
         if self._predictor is None:
             assert self._make_decider is not None
             node = ray.get_runtime_context().get_node_id()
-            actor_class = ray.remote(num_cpus=0, max_restarts=-1)(PredictorActor)
+            # It is asked again where it died, and said to have died where it does so each time.
+            actor_class = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=2)(
+                PredictorActor
+            )
             self._predictor = actor_class.options(
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
                 runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},

@@ -241,17 +241,20 @@ def test_hwl_is_standardised_over_what_still_holds(farm):
     """Of a device that is half as fast as before, twice the old latencies; of another one, none."""
     cell = "nb201/|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"
 
+    same = ("--select", "random", "--fresh")  # the same networks each time
+    launch = ("launch", "--budget", "6", "--holdout", "2", *same, *INLINE)
+
     def hwl():
         return json.loads(farm("hwl", cell, "--json")[1])
 
-    farm("launch", "--devices", "a,b", "--budget", "6", "--holdout", "2", *INLINE)
+    farm(*launch, "--devices", "a,b")
     before = hwl()
     change_device("latency_s: 2e-3")
-    farm("launch", "--devices", "a", "--budget", "6", "--holdout", "2", *INLINE)
+    farm(*launch, "--devices", "a")
     after = hwl()
     assert before["normalisation"] == {"kind": "standardised-log", "networks": [6, 6]}
     assert after["normalisation"] == {"kind": "standardised-log", "networks": [12, 6]}
     assert after["values"] == pytest.approx(before["values"], abs=0.05)
     change_device("seed: 5")
-    farm("launch", "--devices", "a", "--budget", "6", "--holdout", "2", *INLINE)
+    farm(*launch, "--devices", "a")
     assert hwl()["normalisation"] == {"kind": "standardised-log", "networks": [6, 6]}

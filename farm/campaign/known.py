@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 from farm.core.values import Network
@@ -11,28 +12,31 @@ from farm.prediction.hwl import quantity
 from farm.prediction.selection import Candidates
 from farm.store import Plan, Store
 
+Known = Mapping[Network, tuple[int, Measurement]]
+"""The newest measurement of each network on a device, with its id; networks oldest first."""
 
-def to_learn(store: Store, about: Candidates, device: str, spec: MeasureSpec) -> list[Network]:
-    """The networks of the campaign's space that a device's latency is known of, oldest first, and
-    that something may be learnt from; how precisely they are known is weighed and no condition."""
-    found = store.observed(device, about.searched.name)
-    same = dict.fromkeys(m.network for _, m in found if quantity(m.spec) == quantity(spec))
-    networks = list(same)
+
+def observed(store: Store, space: str, device: str, spec: MeasureSpec) -> Known:
+    """What is known of a space on a device as it is now, of the quantity that `spec` is of."""
+    found = store.observed(device, space)
+    return {m.network: (id, m) for id, m in found if quantity(m.spec) == quantity(spec)}
+
+
+def to_learn(about: Candidates, found: Known) -> list[Network]:
+    """The networks of it that something may be learnt from; how precisely they are known is weighed
+    and no condition."""
+    networks = list(found)
     return [n for n, may in zip(networks, about.allowed(networks), strict=True) if may]
 
 
-def reuse(store: Store, campaign: str, device: str, spec: MeasureSpec) -> int:
+def reuse(store: Store, campaign: str, device: str, spec: MeasureSpec, found: Known) -> int:
     """Let what is known be the outcome of a campaign's requests; of how many it is. One that only
     judges must be known as precisely as the campaign asks."""
-    plan = store.campaign(campaign).plan
     waiting = {r.network: r for r in store.pending(campaign) if r.device == device}
-    outcomes = {
-        m.network: (id, m)
-        for id, m in store.observed(device, plan.space)
-        if m.network in waiting and quantity(m.spec) == quantity(spec)
-    }
     used = 0
-    for network, (id, m) in outcomes.items():
+    for network, (id, m) in found.items():
+        if network not in waiting:
+            continue
         if waiting[network].purpose == "learn" or _is_precise(m, spec):
             store.reuse(waiting[network], id)
             used += 1

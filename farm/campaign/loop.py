@@ -23,7 +23,6 @@ from farm.inventory.config import ControlPolicy
 from farm.measurement.verdict import NOT_LEFT_ALONE
 from farm.prediction.decisions import Decision, Question
 from farm.prediction.selection import Candidates
-from farm.spaces import space
 from farm.store import Request, Store
 
 PARTS = 5
@@ -66,9 +65,8 @@ class Campaign:
         self._store = store
         self._watch = watch
         self._about = about
-        specs = dict(zip(self.plan.devices, self.plan.specs, strict=True))
         pending = lambda: store.pending(name)  # noqa: E731
-        self._work = Dispatcher(store, executor, artifacts, specs, pending, policies)
+        self._work = Dispatcher(store, executor, artifacts, self.plan.spec_of, pending, policies)
         self._asked = {
             purpose: {
                 device: dict.fromkeys(
@@ -85,9 +83,7 @@ class Campaign:
         self._said: set[str] = set()
         began = store.counts(name)
         self._counts = {device: Counts(sum(began[device])) for device in began}
-        searched = space(self.plan.space, store.models)
         self._evidence = Evidence(store, name, self.plan.devices)
-        self._searched = searched
         self._facts = executor.facts
         self._kernels_asked = not self.plan.kernels
         self._started_s = time.monotonic()
@@ -183,14 +179,17 @@ class Campaign:
         """Ask for the networks that only judge, and for those that are known."""
         self._begun.add(device)
         self._ask(list(self._about.holdout), device, "holdout")
-        spec = dict(zip(self.plan.devices, self.plan.specs, strict=True))[device]
-        learnt = [] if self.plan.fresh else known.to_learn(self._store, self._about, device, spec)
+        if self.plan.fresh:
+            return
+        spec = self.plan.spec_of[device]
+        found = known.observed(self._store, self.plan.space, device, spec)
+        learnt = known.to_learn(self._about, found)
         self._ask(learnt[: self.plan.budget], device, "learn")
-        found = known.reuse(self._store, self.name, device, spec) if not self.plan.fresh else 0
-        if found:
-            one = found == 1
+        used = known.reuse(self._store, self.name, device, spec, found)
+        if used:
+            one = used == 1
             self._events.append(
-                f"{device}: {found} of the networks {'is' if one else 'are'} known already and "
+                f"{device}: {used} of the networks {'is' if one else 'are'} known already and "
                 f"{'is' if one else 'are'} not measured again; --fresh measures anew"
             )
 
@@ -265,16 +264,16 @@ class Campaign:
     def _ask_for_kernels(self) -> None:
         """Ask each device for the times that it lacks; they are measured before its networks."""
         self._kernels_asked = True
-        for device, spec in zip(self.plan.devices, self.plan.specs, strict=True):
+        for device, spec in self.plan.spec_of.items():
             facts = self._facts[device]
-            found = kernels.wanted(self._store, self.plan, self._searched, facts, spec)
+            found = kernels.wanted(self._store, self.plan, self._about.searched, facts, spec)
             self._store.add_requests(self.name, found.networks, [device], KERNEL)
             self._events += [found.said] if found.said else []
 
     def _by_kernels(self, device: str) -> bool:
         """Whether a device is asked for kernels first."""
-        spec = dict(zip(self.plan.devices, self.plan.specs, strict=True))[device]
-        return self.plan.kernels > 0 and kernels.none_on(self._facts[device], spec) is None
+        reason = kernels.none_on(self._facts[device], self.plan.spec_of[device])
+        return self.plan.kernels > 0 and reason is None
 
     def _ask(self, networks: list[Network], device: str, purpose: str) -> None:
         self._store.add_requests(self.name, networks, [device], purpose)

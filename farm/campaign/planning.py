@@ -76,9 +76,9 @@ def planned(launch: Launch, config: FarmConfig) -> Planned:
     Raises UsageError, UnknownName and NetworkSyntaxError.
     """
     from farm.prediction.columns import (
+        must_be_readable,
         must_not_be_published,
         of_other_spaces,
-        published,
     )
     from farm.prediction.selection import Candidates
 
@@ -86,7 +86,7 @@ def planned(launch: Launch, config: FarmConfig) -> Planned:
     must_not_be_published(config, launch.devices)
     sizes = Sizes(launch.shape, launch.batch)
     name, models, refused = given_space(launch.space, sizes, launch.strict)
-    published(config, name)  # whatever is wrong with the tables is said now
+    must_be_readable(config, name)  # whatever is wrong with the tables is said now
     searched = space(name, models)
     budget = launch.budget
     if budget is None:

@@ -127,7 +127,7 @@ def sums_of(store: Store, plan: Plan) -> Sums | None:
     no kernels."""
     if not plan.kernels:
         return None
-    batches = {d: spec.batch for d, spec in zip(plan.devices, plan.specs, strict=True)}
+    batches = {device: spec.batch for device, spec in plan.spec_of.items()}
 
     def found(device: str, networks: Sequence[Network]) -> KernelSum | None:
         from farm.prediction.kernel_times import kernel_sums
@@ -181,7 +181,7 @@ def _judgements(
     predictor = CentralPredictor.of(store, config, store.last_of(stored.id))
     about = Candidates.of(plan, space(plan.space, store.models))
     found = {}
-    for device, spec in zip(plan.devices, plan.specs, strict=True):
+    for device, spec in plan.spec_of.items():
         measured = store.as_of_last(store.measurements(campaign=stored.id, device=device))
         heldout = [m for m in measured if m.network in set(about.holdout)]
         only = {m.network for m in measured} if plan.fresh else None

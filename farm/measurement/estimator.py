@@ -17,6 +17,9 @@ import numpy as np
 Rows = Sequence[Sequence[float]]
 Controls = Sequence[tuple[Rows, float]]
 
+Z_95 = 1.96
+"""So many standard deviations of a normal are half the width of its 95 % interval."""
+
 _RESAMPLES = 500
 
 _SHARE = 0.25
@@ -124,7 +127,7 @@ def half_width(
     if group_spread is not None and prior:
         variance = (prior * group_spread**2 + degrees * variance) / (prior + degrees)
     error = math.sqrt(variance / (len(rows) * more))
-    return math.hypot(_student(prior + len(rows) * more - 1.0) * error, 1.96 * unseen(controls))
+    return math.hypot(_student(prior + len(rows) * more - 1.0) * error, Z_95 * unseen(controls))
 
 
 def unseen(controls: Controls = ()) -> float:

@@ -8,8 +8,9 @@ one. It learns of an outcome when it is asked the next time.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -44,28 +45,8 @@ FEW = 300
 """Candidates that are looked at where each has to be planned first, kernel by kernel."""
 
 _REFITTED = (
-    3,
-    4,
-    5,
-    6,
-    8,
-    10,
-    12,
-    15,
-    19,
-    24,
-    30,
-    38,
-    48,
-    60,
-    80,
-    110,
-    150,
-    200,
-    300,
-    450,
-    670,
-    900,
+    *(3, 4, 5, 6, 8, 10, 12, 15, 19, 24, 30),
+    *(38, 48, 60, 80, 110, 150, 200, 300, 450, 670, 900),
 )
 """Numbers of networks at which a reference is predicted anew: between them it would hardly change,
 and it takes as long as the target itself."""
@@ -100,10 +81,24 @@ class DeviceModel:
         """Of the networks in some rows."""
         return self.fitted.posterior(self.features[rows], self.device, joint)
 
+    @cached_property
+    def row(self) -> Mapping[Network, int]:
+        """Of each network."""
+        return {network: row for row, network in enumerate(self.networks)}
+
+    def rows(self, networks: Iterable[Network]) -> IntArray:
+        """(m,), of some networks."""
+        return np.array([self.row[network] for network in networks], np.intp)
+
+    @property
+    def blind(self) -> bool:
+        """Whether it is too early to look at what came of the networks that were measured."""
+        return self.source == "networks" and len(self.seen) < BLIND
+
     @property
     def belief(self) -> Prior:
         """What to choose by."""
-        if self.source == "networks" and len(self.seen) < BLIND:
+        if self.blind:
             return self.prior  # type: ignore[return-value]
         return self.fitted.belief(self.device)
 
@@ -125,8 +120,12 @@ class DeviceModel:
 class Source(Protocol):
     """What a predictor knows, wherever it comes from."""
 
-    def measured(self, space: str) -> Mapping[str, Column]:
-        """By device, of those with networks of a space."""
+    def devices(self, space: str) -> Sequence[str]:
+        """Those with networks of a space."""
+        ...
+
+    def measured(self, space: str, device: str) -> Column:
+        """What a device takes for networks of a space, of which there may be none."""
         ...
 
     def published(self, space: str) -> Sequence[Column]:
@@ -160,9 +159,9 @@ class CentralPredictor:
         """
         return cls(_Stored(store, config, until))
 
-    def column(self, space: str, device: str) -> Column:
-        """What was measured of a space on a device."""
-        return self._source.measured(space).get(device) or _nothing(device)
+    def learnt(self, space: str, device: str) -> int:
+        """How many networks of a space were measured on a device."""
+        return len(self._source.measured(space, device).networks)
 
     def model(
         self,
@@ -178,19 +177,20 @@ class CentralPredictor:
         others: networks beside the candidates that will be asked about. only: networks on the
         device itself that count; None for all.
         """
-        columns = dict(self._source.measured(about.searched.name))
-        mine = columns.pop(device, None) or _nothing(device)
-        mine = _allowed(mine, about)
+        space = about.searched.name
+        mine = _allowed(self._source.measured(space, device), about)
         if only is not None:
             mine = mine.without(set(mine.networks) - set(only))
         if batch is not None:
             by_kernels = self._by_kernels(about, mine, batch, others)
             if by_kernels is not None:
                 return by_kernels
-        world = self._world(about, columns, mine, others)
-        others_say = [_as_refitted(_allowed(one, about)) for one in columns.values()]
-        others_say += self._source.published(about.searched.name)
-        each = [world.roots(one) for one in others_say]
+        devices = [name for name in self._source.devices(space) if name != device]
+        columns = [self._source.measured(space, name) for name in devices]
+        measured = [network for one in (*columns, mine) for network in one.networks]
+        world = self._world(about, [*measured, *others])
+        references = [_as_refitted(_allowed(one, about)) for one in columns]
+        each = [world.roots(one) for one in (*references, *self._source.published(space))]
         roots = [one for one in (*each, *self._carried(about, device, world)) if one is not None]
         model = world.encoded.predictor(roots)
         seen = np.array([world.row[network] for network in mine.networks], np.intp)
@@ -203,7 +203,7 @@ class CentralPredictor:
         """What the device's networks of other spaces say of this one's."""
         here = {one.device: one for one in self._source.published(about.searched.name)}
         for other in self._source.other_spaces(device, about.searched.name):
-            known = self.column(other.name, device)
+            known = self._source.measured(other.name, device)
             key = (f"{device} in {other.name}", *known.key[1:])
             if key not in world.filled:
                 there = {one.device: one for one in self._source.published(other.name)}
@@ -211,16 +211,8 @@ class CentralPredictor:
                 world.filled[key] = carried(known, other, about.searched, world.networks, pairs)
             yield world.filled[key]
 
-    def _world(
-        self,
-        about: Candidates,
-        columns: Mapping[str, Column],
-        mine: Column,
-        others: Sequence[Network],
-    ) -> _World:
-        """The candidates and all networks that something is known of, encoded once."""
-        measured = [n for one in (*columns.values(), mine) for n in one.networks]
-        wanted = [*measured, *others]
+    def _world(self, about: Candidates, wanted: Sequence[Network]) -> _World:
+        """The candidates and other networks, encoded once."""
         known = self._worlds.get(about)
         if known is None or not all(network in known.row for network in wanted):
             before = known.networks if known is not None else about.pool
@@ -260,14 +252,12 @@ class _Stored:
         self._observed = Observed(store, until)
         self._published: dict[str, list[Column]] = {}
 
-    def measured(self, space: str) -> Mapping[str, Column]:
+    def devices(self, space: str) -> Sequence[str]:
+        return self._store.devices_of(space)
+
+    def measured(self, space: str, device: str) -> Column:
         devices = {} if self._config is None else self._config.devices
-        found = {}
-        for device in self._store.devices_of(space):
-            measurements = self._observed.of(device, space)
-            if measurements:
-                found[device] = column(device, measurements, devices.get(device))
-        return {device: one for device, one in found.items() if one.networks}
+        return column(device, self._observed.of(device, space), devices.get(device))
 
     def published(self, space: str) -> Sequence[Column]:
         if self._config is None:
@@ -358,11 +348,6 @@ def _allowed(found: Column, about: Candidates) -> Column:
     """What a campaign may learn from."""
     allowed = about.allowed(found.networks)
     return found.without([n for n, may in zip(found.networks, allowed, strict=True) if not may])
-
-
-def _nothing(device: str) -> Column:
-    none = np.empty(0)
-    return Column(device, (), none, none)
 
 
 def _plannable(

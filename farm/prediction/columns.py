@@ -15,12 +15,10 @@ from agents import published_table
 from farm.core.errors import ConfigError, DeviceUnfit, UsageError
 from farm.core.values import Network
 from farm.inventory.config import Device, FarmConfig, PublishedTable
+from farm.measurement.estimator import Z_95
 from farm.measurement.record import Measurement
 from farm.prediction.hwl import quantity
 from predictors import FloatArray
-
-_Z = 1.96
-"""Half-widths of 95 % intervals are so many standard deviations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +43,7 @@ class Column:
             return np.zeros(len(self.networks))
         half_width = np.array([m.half_width for m in self.measurements])
         # One of a single session has no width that is known.
-        return np.where(np.isfinite(half_width), half_width, 1.0) / _Z
+        return np.asarray(np.where(np.isfinite(half_width), half_width, 1.0) / Z_95)
 
     def without(self, left_out: Iterable[Network]) -> Column:
         """The same, but for some networks."""
@@ -95,7 +93,8 @@ def column(device: str, found: Sequence[Measurement], spec_of: Device | None) ->
     if spec_of is not None:
         wanted = quantity(spec_of.spec)
     else:
-        wanted = max(Counter(quantity(m.spec) for m in found).items(), key=lambda item: item[1])[0]
+        each = Counter(quantity(m.spec) for m in found)
+        wanted = max(each, key=each.__getitem__, default=(0, 0))
     return Column.of(device, [m for m in found if quantity(m.spec) == wanted])
 
 
@@ -107,16 +106,23 @@ def published(config: FarmConfig, space: str) -> list[Column]:
     return [
         found
         for named in config.published
-        if (named.space or published_table.space_of(_path(config, named))) == space
+        if _space(config, named) == space
         for found in _columns(config, named, space)
     ]
+
+
+def must_be_readable(config: FarmConfig, space: str) -> None:
+    """Raises ConfigError as `published` does."""
+    for named in config.published:
+        if _space(config, named) == space:
+            _table(config, named)
 
 
 def of_other_spaces(config: FarmConfig, space: str) -> dict[str, str]:
     """The tables that say nothing of a space, with the reason."""
     found = {}
     for named in config.published:
-        own = named.space or published_table.space_of(_path(config, named))
+        own = _space(config, named)
         if own != space:
             found[named.file] = f"its networks are of {own}, which says nothing of {space}"
     return found
@@ -147,20 +153,30 @@ def _path(config: FarmConfig, named: PublishedTable) -> Path:
     return published_table.table_path(named.file.removesuffix(".npz"))
 
 
+def _space(config: FarmConfig, named: PublishedTable) -> str:
+    return named.space or published_table.space_of(_path(config, named))
+
+
 def _columns(config: FarmConfig, named: PublishedTable, space: str) -> list[Column]:
+    table = _table(config, named)
+    networks = {row: Network(space, code) for code, row in table.row_of.items()}
+    devices = table.devices if named.devices is None else named.devices
+    return [_published(table, device, networks) for device in devices]
+
+
+def _table(config: FarmConfig, named: PublishedTable) -> published_table.Table:
+    """A table that has the devices that are named. Raises ConfigError."""
     try:
         table = published_table.load(_path(config, named))
     except DeviceUnfit as e:
         raise ConfigError(f"{config.path}: published: {e}") from e
-    devices = table.devices if named.devices is None else named.devices
-    for device in devices:
+    for device in named.devices or ():
         if device not in table.devices:
             raise ConfigError(
                 f"{config.path}: published: {named.file} has no device {device!r}; "
                 f"{published_table.offer(device, table.devices)}"
             )
-    networks = {row: Network(space, code) for code, row in table.row_of.items()}
-    return [_published(table, device, networks) for device in devices]
+    return table
 
 
 def _published(

@@ -52,8 +52,7 @@ class Decider:
     def decide(self, question: Question) -> Decision:
         """Raises UnknownName for a campaign or device that there is not."""
         plan, about = self._of(question.campaign)
-        spec = dict(zip(plan.devices, plan.specs, strict=True))[question.device]
-        batch = spec.batch if question.kernels else None
+        batch = plan.spec_of[question.device].batch if question.kernels else None
         judged = self._holdout(question)
         networks = tuple(m.network for m in judged)
         only = self._own(question) if plan.fresh else None
@@ -95,7 +94,7 @@ class Decider:
 
 def _is_reached(plan: Plan, model: DeviceModel, outlook: Outlook, found: Judgement) -> bool:
     """By the model's own word, and not against the holdout's."""
-    if not outlook.reached or (len(model.seen) < BLIND and model.source == "networks"):
+    if not outlook.reached or model.blind:
         return False
     predicted_s = np.array([p.predicted_s for p in found.predictions])
     measured_s = np.array([p.measured_s for p in found.predictions])
@@ -125,20 +124,22 @@ def _chosen(
     plan: Plan, model: DeviceModel, free: IntArray, question: Question
 ) -> tuple[IntArray, str]:
     """Rows of networks to measure, and why those."""
-    row = {network: i for i, network in enumerate(model.networks[: model.candidates])}
-    taken = [row[network] for network in question.taken if network in row]
-    measured = model.seen[model.seen < model.candidates]
+    most = model.candidates
+    taken, failed = (
+        [row for network in networks if (row := model.row.get(network, most)) < most]
+        for networks in (question.taken, question.failed)
+    )
+    measured = model.seen[model.seen < most]
     wanted = free
     if plan.decide is not None and len(model.seen) >= BLIND:
         wanted = goals.undecided(model, free, goals.limit_s(plan.decide))
-    failed = [row[network] for network in question.failed if network in row]
     left = np.setdiff1d(wanted, [*measured, *taken, *failed])
     n = min(question.more, len(left))
     if n == 0:
         return np.empty(0, np.intp), "no other network is left"
-    everything = np.arange(model.candidates)
+    everything = np.arange(most)
     barred = np.setdiff1d(everything, [*left, *measured, *taken])
-    pool = Pool(model.features[: model.candidates], plan.seed, barred, measured)
+    pool = Pool(model.features[:most], plan.seed, barred, measured)
     if plan.select == "random":
         return ACQUISITIONS["random"](pool, taken, n, prior=model.belief), "at random"
     if model.source == "kernels":
@@ -146,7 +147,7 @@ def _chosen(
         # known lack that: six of either made errors of .5 % and 1.1 % (benchmarks/kernels.py).
         rows = ACQUISITIONS["random"](pool, taken, n, prior=model.belief)
         return rows, "as they come, since kernels tell what is odd about a network"
-    if model.source == "networks" and len(model.seen) < BLIND:
+    if model.blind:
         # What is known and what is in flight count alike: nothing that came of them is looked at.
         pool = replace(pool, measured=np.empty(0, np.intp))
         rows = ACQUISITIONS["variance"](pool, [*measured, *taken], n, prior=model.belief)
@@ -163,9 +164,7 @@ def _why(model: DeviceModel, rows: IntArray, left: IntArray) -> str:
     if len(model.seen) < metrics.FEWEST:
         return "that tell most about the others, by what is known of them without measuring"
     by = f"{len(model.seen)} networks"
-    if model.source == "kernels":
-        by += " and kernels"
-    elif model.references:
+    if model.references:
         by += f" and {model.references} other devices"
     here, elsewhere = (f"{100 * off(some):.2g} %" for some in (rows, left[:200]))
     return f"known to {here} by {by}, where others are known to {elsewhere}"

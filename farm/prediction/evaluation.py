@@ -84,7 +84,7 @@ def judge(
     predictor = CentralPredictor(_Given(learnt, sums))
     about = Candidates.of(replace(plan, holdout=0), space)
     found = {}
-    for device, spec in zip(plan.devices, plan.specs, strict=True):
+    for device, spec in plan.spec_of.items():
         mine = [m for m in heldout if m.device == device]
         batch = spec.batch if sums else None
         model = predictor.model(about, device, batch, [m.network for m in mine])
@@ -94,8 +94,7 @@ def judge(
 
 def judgement(model: DeviceModel, heldout: Sequence[Measurement]) -> Judgement:
     """How well a device is predicted. heldout: of networks that the model has and has not seen."""
-    row = {network: i for i, network in enumerate(model.networks)}
-    posterior = model.posterior(np.array([row[m.network] for m in heldout], np.intp))
+    posterior = model.posterior(model.rows(m.network for m in heldout))
     low_s, high_s = posterior.interval_s()
     predicted, measured = posterior.latency_s, np.array([m.latency_s for m in heldout])
     return Judgement(
@@ -118,8 +117,11 @@ class _Given:
         self._columns = {device: Column.of(device, own) for device, own in by_device.items()}
         self._sums = sums
 
-    def measured(self, space: str) -> Mapping[str, Column]:  # noqa: ARG002
-        return self._columns
+    def devices(self, space: str) -> Sequence[str]:  # noqa: ARG002
+        return list(self._columns)
+
+    def measured(self, space: str, device: str) -> Column:  # noqa: ARG002
+        return self._columns.get(device) or Column.of(device, ())
 
     def published(self, space: str) -> Sequence[Column]:  # noqa: ARG002
         return ()

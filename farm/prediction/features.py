@@ -123,14 +123,3 @@ class Encoded:
         seen = clipped((relative - centre) / spread)
         found = predict_columns(self.structure, rows, seen[:, None])[:, 0]
         return np.asarray(np.maximum(centre + spread * found, 0.0))
-
-
-def predictor(
-    space: SearchSpace,
-    networks: Sequence[Network],
-    pool: int,
-    references: Sequence[Reference] = (),
-) -> MixtureGP:
-    """`Encoded.predictor`, for networks that are asked about once."""
-    encoded = Encoded.of(space, networks, pool)
-    return encoded.predictor([encoded.roots(reference) for reference in references])

@@ -15,6 +15,7 @@ import numpy as np
 from farm.compile import alone
 from farm.compile.costs import features, work_of
 from farm.core.values import KERNEL, DeviceFacts, Network
+from farm.measurement.estimator import Z_95
 from farm.measurement.record import Measurement
 from farm.prediction import planned
 from farm.store import Store
@@ -130,7 +131,7 @@ def times(
         if alone.is_once(network):
             once[alone.kernel_code(network)] = m.latency_s
         else:
-            std = max(LEAST_STD, m.half_width / 1.96)
+            std = max(LEAST_STD, m.half_width / Z_95)
             timed[network.code] = KernelTime(m.latency_s / alone.calls_in(kernel), std, True)
     if not timed:
         return None

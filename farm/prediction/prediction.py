@@ -130,7 +130,7 @@ class _About:
 
     def learnt(self) -> int:
         """How many networks of the space were measured on the device."""
-        return len(self.predictor.column(self.searched.name, self.device.name).networks)
+        return self.predictor.learnt(self.searched.name, self.device.name)
 
     def predicted(self, networks: Sequence[Network]) -> dict[Network, Predicted]:
         cached = {n: m for n in networks if (m := known(self.store, n, self.device))}
@@ -166,7 +166,7 @@ class _About:
 
     def _pool(self, size: int) -> Candidates:
         pool = self.searched.sample(size, np.random.default_rng(0)) if size else []
-        return Candidates(self.searched, tuple(pool), (), np.empty(0, np.intp))
+        return Candidates(self.searched, tuple(pool), (), frozenset())
 
 
 def shares(store: Store, device: Device, network: Network) -> tuple[KernelShare, ...]:
@@ -201,8 +201,7 @@ def _cached(m: Measurement) -> Predicted:
 
 
 def _told(model: DeviceModel, networks: Sequence[Network]) -> dict[Network, Predicted]:
-    row = {network: i for i, network in enumerate(model.networks)}
-    posterior = model.posterior(np.array([row[network] for network in networks], np.intp))
+    posterior = model.posterior(model.rows(networks))
     low_s, high_s = posterior.interval_s()
     rows = zip(networks, posterior.latency_s, low_s, high_s, strict=True)
     source = model.source

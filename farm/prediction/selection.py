@@ -12,7 +12,6 @@ from farm.core.errors import UnknownName, UsageError
 from farm.core.values import Network
 from farm.spaces.base import SearchSpace
 from farm.store import Plan
-from predictors import IntArray
 
 POOL = 2000
 """Candidates drawn from a space by the campaign's seed; all of it where it is smaller."""
@@ -26,14 +25,14 @@ class Candidates:
     """Depends on the plan alone, so that the same plan is about the same networks in every run.
 
     pool: (P,) networks, in an order that the seed decides. holdout: those that only judge.
-    barred: rows of the pool that teach nothing: the holdout, and its twins, which have other code
+    withheld: of the pool, what teaches nothing: the holdout, and its twins, which have other code
         but the same features, so that learning from them would be peeking.
     """
 
     searched: SearchSpace
     pool: tuple[Network, ...]
     holdout: tuple[Network, ...]
-    barred: IntArray
+    withheld: frozenset[Network]
 
     @classmethod
     def of(cls, plan: Plan, searched: SearchSpace) -> Candidates:
@@ -52,12 +51,8 @@ class Candidates:
             )
         rows = np.sort(distinct)[: plan.holdout]
         barred = np.flatnonzero(np.isin(twins.ravel(), twins.ravel()[rows]))
-        return cls(searched, tuple(pool), tuple(pool[row] for row in rows), barred)
-
-    @cached_property
-    def withheld(self) -> frozenset[Network]:
-        """Networks that nothing may be learnt from."""
-        return frozenset(self.pool[row] for row in self.barred)
+        withheld = frozenset(pool[row] for row in barred)
+        return cls(searched, tuple(pool), tuple(pool[row] for row in rows), withheld)
 
     def allowed(self, networks: Sequence[Network]) -> list[bool]:
         """Whether something may be learnt from each, of the pool or not: one that nobody can tell

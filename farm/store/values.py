@@ -43,6 +43,11 @@ class Plan:
     fresh: bool = False
 
     @property
+    def spec_of(self) -> dict[str, MeasureSpec]:
+        """How each device measures, by its name."""
+        return dict(zip(self.devices, self.specs, strict=True))
+
+    @property
     def has_goal(self) -> bool:
         """Whether a device may stop before its budget is spent."""
         return any(goal is not None for goal in (self.target_rho, self.max_error, self.decide))

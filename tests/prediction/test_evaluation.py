@@ -8,7 +8,7 @@ import pytest
 from farm.core.values import Network
 from farm.measurement.record import Block, Measurement, MeasureSpec
 from farm.prediction.evaluation import judge
-from farm.prediction.features import Reference, predictor
+from farm.prediction.features import Encoded, Reference
 from farm.spaces import space
 from farm.store import Plan
 
@@ -71,8 +71,9 @@ def test_two_measurements_make_no_reference() -> None:
 def test_a_reference_is_a_column_of_the_encoding() -> None:
     rows = np.arange(40)
     seconds = np.array([latency_s(n) for n in NETWORKS[:40]])
-    model = predictor(NB201, NETWORKS, len(NETWORKS), [Reference(rows, seconds)])
-    alone = predictor(NB201, NETWORKS, len(NETWORKS))
+    encoded = Encoded.of(NB201, NETWORKS, len(NETWORKS))
+    model = encoded.predictor([encoded.roots(Reference(rows, seconds))])
+    alone = encoded.predictor([])
     assert model.features.shape[1] == alone.features.shape[1] + 1
     column = model.features[40:, 0]
     truth = [latency_s(n) for n in NETWORKS[40:]]

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from farm.cli import show
+from farm.cli import ending, show
 from farm.core.errors import UsageError
 from farm.farm import Farm
 from farm.measurement.record import share
@@ -78,6 +78,13 @@ def kept_words(farm: Farm, campaign: str, config: Path, store: Path | None) -> C
         )
 
     return said
+
+
+def beginning(farm: Farm, config: Path, store: Path | None) -> Callable[[str], None]:
+    """From now on, whoever interrupts is told that no campaign was begun. What it returns is called
+    with the name of one that is, and says what is kept from then on."""
+    ending.say(lambda: f"no campaign was begun; `{ending.command_line()}` begins one")
+    return lambda name: ending.say(kept_words(farm, name, config, store))
 
 
 def relative(option: str, text: str) -> float:

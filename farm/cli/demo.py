@@ -12,12 +12,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from farm.campaign.summary import Summary
-from farm.cli import ending, show
+from farm.cli import show
 from farm.cli.common import (
     CONFIG,
     Config,
     Json,
-    kept_words,
+    beginning,
     options_given,
     print_result,
     program,
@@ -48,12 +48,8 @@ def demo(
     from farm.cli.plot import plot_predictions
 
     farm = Farm.open(config, store)
-    ending.say(lambda: f"no campaign was begun; `{ending.command_line()}` begins one")
+    going_on = beginning(farm, config, store)
     begun = _begun(farm)
-
-    def going_on(name: str) -> None:
-        ending.say(kept_words(farm, name, config, store))
-
     if begun is None:
         summary = _launch(farm, executor, going_on)
     else:

@@ -22,6 +22,7 @@ from farm.cli.common import (
     Json,
     Shape,
     StoreFolder,
+    beginning,
     kept_words,
     print_result,
     relative,
@@ -131,17 +132,10 @@ def launch(
         kernels=not no_kernels,
     )
     farm = Farm.open(config, store)
-    ending.say(lambda: f"no campaign was begun; `{ending.command_line()}` begins one")
+    begun = beginning(farm, config, store)
     with watching() as watch:
-        summary = farm.launch(
-            asked,
-            executor,
-            watch,
-            lambda name: ending.say(kept_words(farm, name, config, store)),
-            _say_left_out,
-        )
-    resume = resume_command(summary.campaign.id, config, store)
-    _report(summary, resume, as_json)
+        summary = farm.launch(asked, executor, watch, begun, _say_left_out)
+    _report(summary, config, store, as_json)
 
 
 def _say_left_out(refused: Mapping[str, str]) -> None:
@@ -205,8 +199,7 @@ def campaign_resume(
     ending.say(kept_words(farm, name, config, store))
     with watching() as watch:
         summary = farm.resume(name, executor, watch, words(again))
-    resume = resume_command(summary.campaign.id, config, store)
-    _report(summary, resume, as_json)
+    _report(summary, config, store, as_json)
 
 
 @campaign_app.command("repeat")
@@ -219,16 +212,10 @@ def campaign_repeat(
 ) -> None:
     """Measure the networks of a campaign anew, as another one; `farm compare` says what changed."""
     farm = Farm.open(config, store)
-    ending.say(lambda: f"no campaign was begun; `{ending.command_line()}` begins one")
+    begun = beginning(farm, config, store)
     with watching() as watch:
-        summary = farm.repeat(
-            name,
-            executor,
-            watch,
-            lambda begun: ending.say(kept_words(farm, begun, config, store)),
-        )
-    resume = resume_command(summary.campaign.id, config, store)
-    _report(summary, resume, as_json)
+        summary = farm.repeat(name, executor, watch, begun)
+    _report(summary, config, store, as_json)
 
 
 @campaign_app.command("cancel")
@@ -360,9 +347,10 @@ def main() -> None:
         _fail("interrupted; `farm campaign resume` goes on with a campaign", _INTERRUPTED)
 
 
-def _report(summary: Summary, resume: str, as_json: bool) -> None:
+def _report(summary: Summary, config: Path, store: Path | None, as_json: bool) -> None:
     """Print what a run came to. A network may fail, whatever its verdict; exit code 1 says that on
-    a device every one did, or that some have no outcome. resume: what goes on with the campaign."""
+    a device every one did, or that some have no outcome."""
+    resume = resume_command(summary.campaign.id, config, store)
     print_result(as_json, summary.to_json, lambda: show.summary(summary, resume))
     if not summary.succeeded:
         raise typer.Exit(1)

@@ -209,10 +209,10 @@ class Campaign:
             self._refused[device] = TRIES - 1  # it is asked once more for the next part
             self._ask(self._in_order(device, more), device, "learn")
             return
-        failed = [r.network for r, _ in self._store.failures(self.name) if r.device == device]
+        ended = self._asked["learn"][device].keys() - set(waiting)
         by_kernels = self._by_kernels(device)
         question = Question(
-            self.name, device, more, tuple(waiting), tuple(failed), by_kernels, judged
+            self.name, device, more, tuple(waiting), tuple(sorted(ended)), by_kernels, judged
         )
         self._work.decide(question)
 

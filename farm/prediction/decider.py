@@ -125,15 +125,15 @@ def _chosen(
 ) -> tuple[IntArray, str]:
     """Rows of networks to measure, and why those."""
     most = model.candidates
-    taken, failed = (
+    taken, ended = (
         [row for network in networks if (row := model.row.get(network, most)) < most]
-        for networks in (question.taken, question.failed)
+        for networks in (question.taken, question.ended)
     )
     measured = model.seen[model.seen < most]
     wanted = free
     if plan.decide is not None and len(model.seen) >= BLIND:
         wanted = goals.undecided(model, free, goals.limit_s(plan.decide))
-    left = np.setdiff1d(wanted, [*measured, *taken, *failed])
+    left = np.setdiff1d(wanted, [*measured, *taken, *ended])
     n = min(question.more, len(left))
     if n == 0:
         return np.empty(0, np.intp), "no other network is left"

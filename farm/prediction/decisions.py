@@ -38,7 +38,8 @@ class Question:
     """more: networks that a device is to be asked for; 0 only looks at the goal.
 
     taken: networks that were asked for and have no outcome yet: they count as observed.
-    failed: networks that cannot be measured there.
+    ended: networks that the campaign asked the device for, and that have an outcome of any kind:
+        they are not asked for again.
     kernels: whether the device has times of kernels to predict by.
     judged: whether all networks that only judge have their outcome.
     """
@@ -47,7 +48,7 @@ class Question:
     device: str
     more: int
     taken: tuple[Network, ...] = ()
-    failed: tuple[Network, ...] = ()
+    ended: tuple[Network, ...] = ()
     kernels: bool = False
     judged: bool = True
 

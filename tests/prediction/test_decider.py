@@ -73,10 +73,10 @@ def test_what_is_in_flight_is_not_chosen_again(farm: Farm, store: Store, device:
     assert not set(first) & set(second)
 
 
-def test_what_failed_is_not_chosen_again(farm: Farm, store: Store) -> None:
+def test_what_ended_without_use_is_not_chosen_again(farm: Farm, store: Store) -> None:
     question = begun(farm, store, "gold_6226")
     first = decided(farm, store, question).networks
-    second = decided(farm, store, replace(question, failed=first)).networks
+    second = decided(farm, store, replace(question, ended=first)).networks
     assert not set(first) & set(second)
 
 

@@ -8,11 +8,11 @@ Networks are measured one after the other until the model ranks JUDGED others of
 goal: Spearman .95, or 98 % of the device's ceiling where that is lower. The ceiling is what a
 Gaussian process on structure reaches from as many networks of the device itself.
 
-    loop              chosen by what the model believes, for each device second
-    random            at random, the same model
-    loop_one_session  chosen, and measured in one session each instead of the default five: most of
-                      what that saves, random selection would save as well
-    multi_predict     at random, Multi-Predict; on a few devices, as each takes a training
+    loop           which networks, and how precisely, as the farm decides it
+    loop_fine      which networks, as the farm decides it, as precisely as a device measures anyway
+    random         at random, as precisely as a device measures anyway, with the same model
+    random_coarse  at random, as precisely as the farm decides it
+    multi_predict  as `random`, with Multi-Predict; on a few devices, as each takes a training
 
 Ratios are of device seconds until the goal, the median over devices and seeds. A device that is
 ranked at the goal before any sample says nothing about choosing: it is counted, and left out.
@@ -37,6 +37,9 @@ from benchmarks.published import Table
 from benchmarks.report import finish
 from farm.core.errors import FarmError, UnknownName
 from farm.measurement.record import MeasureSpec
+from farm.prediction.central import BLIND
+from farm.prediction.decider import ACQUISITION, LOOKED_AT
+from farm.prediction.precision import Expense, most_telling
 from predictors import FittedPredictor, FloatArray, IntArray, Observations, metrics
 from predictors.acquisition import ACQUISITIONS, Pool, random, variance
 from predictors.encodings.analytic import AnalyticColumns
@@ -64,11 +67,8 @@ MULTI_PREDICT_SAMPLES = (2, 3, 4, 5, 7, 10, 15, 20, 30, 40, 60, 80, 120, 160)
 
 MULTI_PREDICT_SEEDS = 3
 
-SESSION_STD = 0.02
-"""Log-seconds, between sessions of one network: an assumption, beside the noise in the tables."""
-
-ACQUISITION, BLIND = "variance", 2
-"""What the loop chooses by; samples that are chosen before any is measured."""
+EXPENSE = Expense()
+"""What sessions take, and how much they differ: an assumption, beside the noise in the tables."""
 
 CURVE = 20
 FORECAST_SEEDS = 2
@@ -82,16 +82,17 @@ CANDIDATES = 500
 
 @dataclass(frozen=True)
 class Way:
-    """How a campaign selects, and how many sessions a network is measured in."""
+    """Whether a campaign chooses networks, and how precisely they are measured."""
 
-    select: str
-    sessions: int = MeasureSpec.min_sessions
+    chooses: bool
+    coarser: bool
 
 
 WAYS = {
-    "loop": Way("active"),
-    "random": Way("random"),
-    "loop_one_session": Way("active", sessions=1),
+    "loop": Way(chooses=True, coarser=True),
+    "loop_fine": Way(chooses=True, coarser=False),
+    "random": Way(chooses=False, coarser=False),
+    "random_coarse": Way(chooses=False, coarser=True),
 }
 
 
@@ -207,20 +208,31 @@ class Target:
         """onwards: past the goal, to CURVE samples at least, with forecasts."""
         how, model = WAYS[way], self.case.mixture
         pool, rows = Pool(model.features, seed), np.empty(0, np.intp)
-        noise_std = SESSION_STD / np.sqrt(how.sessions)
-        noise = np.random.default_rng([seed, 2]).normal(scale=noise_std, size=len(self.latency_s))
-        seen_s = self.latency_s * np.exp(noise)
+        noise = np.random.default_rng([seed, 2]).standard_normal(len(self.latency_s))
+        some = np.random.default_rng(seed).permutation(len(pool))[:LOOKED_AT]
+        seen = Observations.of_one(self.name, model.features[rows], rows * 1.0, rows * 1.0)
+        device_s = 0.0
         curve: list[Point] = []
         forecasts: dict[tuple[int, int], tuple[float, float]] = {}
         while True:
-            fitted = model.fit(self._seen(rows, seen_s, noise_std))
-            device_s = float(session_s(self.latency_s[rows]).sum() * how.sessions)
+            fitted = model.fit(seen)
             curve.append(Point(len(rows), device_s, self._judge(fitted, rows)))
             if onwards:
                 forecasts |= self._forecasts(fitted, rows, seed)
             if self._over(curve, onwards):
                 break
-            rows = np.append(rows, self._next(fitted, pool, rows, how))
+            spec = self._precision(fitted, len(rows), some) if how.coarser else MeasureSpec()
+            (row,) = self._next(fitted, pool, rows, spec) if how.chooses else random(pool, rows, 1)
+            rows = np.append(rows, row)
+            noise_std = EXPENSE.noise_std(spec)
+            measured_s = self.latency_s[row] * np.exp(noise_std * noise[row])
+            seen = Observations.of_one(
+                self.name,
+                model.features[rows],
+                np.append(seen.latency_s, measured_s),
+                np.append(seen.own_noise_std, noise_std),
+            )
+            device_s += float(EXPENSE.price_s(spec, self.latency_s[[row]])[0])
         ended = tuple(
             Outlook(n, more, low, high, curve[n + more].spearman)
             for (n, more), (low, high) in forecasts.items()
@@ -228,10 +240,6 @@ class Target:
         )
         space = self.case.table.name
         return Campaign(space, self.name, way, seed, self.goal, tuple(curve), ended)
-
-    def _seen(self, rows: IntArray, seen_s: FloatArray, noise_std: float) -> Observations:
-        features = self.case.mixture.features[rows]
-        return Observations.of_one(self.name, features, seen_s[rows], np.full(len(rows), noise_std))
 
     def _judge(self, fitted: FittedPredictor, rows: IntArray) -> float:
         rest = np.setdiff1d(self.judged, rows)
@@ -242,16 +250,21 @@ class Target:
         samples, reached = curve[-1].samples, any(p.spearman >= self.goal for p in curve)
         return samples >= MOST or (reached and not (onwards and samples < CURVE))
 
-    def _next(self, fitted: Any, pool: Pool, rows: IntArray, how: Way) -> IntArray:
-        """(1,): the next sample."""
-        if how.select == "random":
-            return random(pool, rows, 1)
+    def _precision(self, fitted: Any, samples: int, some: IntArray) -> MeasureSpec:
+        """How the next sample is measured, as `farm.prediction.decider` decides it."""
+        belief = self.case.mixture if samples < self.blind else fitted.belief(self.name)
+        features = self.case.mixture.features[some]
+        latency_s = fitted.posterior(features, self.name).latency_s
+        return most_telling(MeasureSpec(), EXPENSE, belief, features, latency_s)
+
+    def _next(self, fitted: Any, pool: Pool, rows: IntArray, spec: MeasureSpec) -> IntArray:
+        """(1,): the next sample, as `farm.prediction.decider` chooses it."""
         if len(rows) < self.blind:
             return variance(pool, rows, 1, prior=self.case.mixture)
         posterior = fitted.posterior(pool.features, self.name)
         choose, known = ACQUISITIONS[self.acquisition], replace(pool, measured=rows)
-        belief = fitted.belief(self.name)
-        return choose(known, (), 1, prior=belief, cost_s=session_s(posterior.latency_s))
+        cost_s = EXPENSE.price_s(spec, posterior.latency_s)
+        return choose(known, (), 1, prior=fitted.belief(self.name), cost_s=cost_s)
 
     def _forecasts(
         self, fitted: FittedPredictor, rows: IntArray, seed: int
@@ -267,26 +280,18 @@ class Target:
     def multi_predict(self, few_shot: FewShot, seed: int) -> Campaign:
         """Multi-Predict with samples at random, which are measured as those of `random` are."""
         order = np.random.default_rng(seed).permutation(len(self.latency_s))
-        sessions, curve = WAYS["random"].sessions, [Point(0, 0.0, 0.0)]
+        curve = [Point(0, 0.0, 0.0)]
         for n in MULTI_PREDICT_SAMPLES:
             rows = order[:n]
             rest = np.setdiff1d(self.judged, rows)
             score = few_shot(rows, self.latency_s[rows], seed).score[rest]
             rho = metrics.spearman(score, self.latency_s[rest]) or 0.0
-            device_s = float(session_s(self.latency_s[rows]).sum() * sessions)
+            device_s = float(EXPENSE.price_s(MeasureSpec(), self.latency_s[rows]).sum())
             curve.append(Point(n, device_s, rho))
             if rho >= self.goal:
                 break
         space = self.case.table.name
         return Campaign(space, self.name, "multi_predict", seed, self.goal, tuple(curve))
-
-
-def session_s(latency_s: FloatArray) -> FloatArray:
-    """Device seconds of one session of each network, as a replay device records them: warm-up and
-    rounds of blocks, which are longer where a few samples are."""
-    spec = MeasureSpec()
-    block_s = np.maximum(spec.block_s, spec.min_samples * np.maximum(latency_s, spec.sample_s))
-    return np.asarray(spec.warmup_s + spec.rounds * block_s)
 
 
 def run(options: argparse.Namespace) -> Iterator[Campaign]:
@@ -343,7 +348,8 @@ def rows(campaigns: Sequence[Campaign]) -> list[dict[str, Any]]:
 
 
 def summary(campaigns: Sequence[Campaign]) -> dict[str, Any]:
-    """`*_ratio_*`: see the module. known_before: devices that no sample was needed for.
+    """`*_ratio_*`: see the module; `_fine` and `_coarse`: what choosing networks saves, where all
+    are measured as precisely. known_before: devices that no sample was needed for.
 
     spearman: of the loop, by device and samples, means over the seeds that went on.
     idle_fraction: of a real campaign, None here.
@@ -353,11 +359,9 @@ def summary(campaigns: Sequence[Campaign]) -> dict[str, Any]:
     right = [outlook.right for outlook in outlooks]
     return {
         "device_seconds_ratio_random": ratio(campaigns, "loop", "random"),
-        "device_seconds_ratio_random_one_session": ratio(campaigns, "loop_one_session", "random"),
+        "device_seconds_ratio_random_fine": ratio(campaigns, "loop_fine", "random"),
+        "device_seconds_ratio_random_coarse": ratio(campaigns, "loop", "random_coarse"),
         "device_seconds_ratio_multipredict": ratio(campaigns, "loop", "multi_predict"),
-        "device_seconds_ratio_multipredict_one_session": ratio(
-            campaigns, "loop_one_session", "multi_predict"
-        ),
         "known_before": sorted("/".join(pair) for pair in known),
         "forecast_coverage": float(np.mean(right)) if right else None,
         "forecast_coverage_by": {

@@ -158,6 +158,15 @@ def alc(pool: Pool, taken: ArrayLike, n: int, *, prior: Prior, cost_s: Cost = No
     return rows[picks[known:]]
 
 
+def reduction(prior: Prior, features: FloatArray, noise_variance: float) -> FloatArray:
+    """(M,): by how much the mean variance of M networks sinks when that one of them is measured.
+
+    features: (M, F). noise_variance: of the measurement. As `alc` has it for its first choice.
+    """
+    between = prior.covariance(features, features)
+    return np.asarray((between**2).mean(0) / (np.maximum(np.diag(between), 0.0) + noise_variance))
+
+
 def kmeans(
     pool: Pool, taken: ArrayLike, n: int, *, prior: Prior | None = None, cost_s: Cost = None
 ) -> IntArray:

@@ -9,6 +9,7 @@ and ranked against each other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,9 +54,15 @@ def expected_spearman(
     rows = np.random.default_rng(seed).permutation(len(features))[:NETWORKS]
     if not 0 <= more < len(rows) - 2:
         raise ValueError(f"`more` must be 0 to {max(len(rows) - 3, 0)}, got {more}")
-    posterior = fitted.posterior(features[rows], device, joint=True)
-    samples = _largest(_covariance(posterior), posterior.noise_std**2, more)
-    return of_samples(posterior, samples, seed)
+    return ahead(fitted.posterior(features[rows], device, joint=True), [more], seed)[more]
+
+
+def ahead(posterior: Posterior, numbers: Sequence[int], seed: int) -> dict[int, Forecast]:
+    """After each of some numbers of samples among the M networks of a joint posterior, chosen
+    greedily where its variance is largest. Raises ValueError without covariance."""
+    covariance, noise = _covariance(posterior), posterior.noise_std**2
+    samples = _largest(covariance, noise, max(numbers))
+    return {n: of_samples(posterior, samples[:n], seed) for n in numbers}
 
 
 def of_samples(posterior: Posterior, samples: IntArray, seed: int) -> Forecast:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from farm.compile.artifacts import ArtifactStore
@@ -179,7 +179,8 @@ class Dispatcher:
         """What can start now."""
         ready: dict[str, list[_Ready]] = {device: [] for device in self._specs}
         missing: dict[str, BuildJob] = {}
-        incomplete, failed = {(device, False) for device in self._deciding}, []
+        incomplete: dict[str, set[_Manner]] = {device: set() for device in self._deciding}
+        failed = []
         for request in self._next(wanted):
             try:
                 found = self._artifact(request)
@@ -189,16 +190,14 @@ class Dispatcher:
             if not isinstance(found, BuildJob):
                 ready[request.device].append((request, found))
                 continue
-            incomplete.add((request.device, _is_kernel(request)))
+            incomplete.setdefault(request.device, set()).add(_manner(request))
             if found.build_key not in self._building:
                 missing[found.build_key] = found
-        for device, kernels in incomplete:
+        for device, manners in incomplete.items():
             # What is measured together is measured better: wait for builds and decisions.
-            own = [one for one in ready[device] if not _is_control(one[0])]
-            alike = [one for one in own if _is_kernel(one[0]) == kernels]
-            if len(alike) < _group_size(kernels):
-                left = len(own) > len(alike)
-                ready[device] = [one for one in ready[device] if left and one not in alike]
+            if device in self._deciding:
+                manners |= {_manner(r) for r, _ in ready[device] if not _is_kernel(r)}
+            ready[device] = _without_small_groups(ready[device], manners)
         starts = next_starts(
             devices=self._places,
             ready={device: len(requests) for device, requests in ready.items()},
@@ -309,8 +308,7 @@ class Dispatcher:
         self.measuring[device] = list(requests)
         self._incumbents[self._places[device].host] = device
         baselines = self._store.baselines(device)
-        kernels = any(map(_is_kernel, requests))
-        spec = self._specs[device].of_kernels() if kernels else self._specs[device]
+        spec = requests[0].spec(self._specs[device])
         job = MeasureJob(device, spec, requests, artifacts, baselines)
         self._executor.measure(job)
 
@@ -368,6 +366,24 @@ class Dispatcher:
                 self._store.record(other, rest)
 
 
+_Manner = tuple[bool, float | None]
+"""How a request is measured: whether it is a kernel, and to what half-width, if it says so."""
+
+
+def _manner(request: Request) -> _Manner:
+    return _is_kernel(request), request.half_width
+
+
+def _without_small_groups(ready: Sequence[_Ready], manners: Collection[_Manner]) -> list[_Ready]:
+    """What can be measured without waiting for more of some manners. Control networks come with
+    others, or not at all."""
+    own = Counter(_manner(request) for request, _ in ready if not _is_control(request))
+    small = {manner for manner in manners if own[manner] < _group_size(manner[0])}
+    if not own.keys() - small:
+        return []
+    return [one for one in ready if _is_control(one[0]) or _manner(one[0]) not in small]
+
+
 def _is_control(request: Request) -> bool:
     return request.purpose == "control"
 
@@ -381,13 +397,13 @@ def _group_size(kernels: bool) -> int:
 
 
 def _group(ready: Sequence[_Ready]) -> list[_Ready]:
-    """What is measured together: kernels or networks, as they come. Control networks last: they
-    vouch for what is stored before."""
+    """What is measured together: what is measured in the same manner as the oldest of it. Control
+    networks last: they vouch for what is stored before."""
     controls = [one for one in ready if _is_control(one[0])]
     others = [one for one in ready if not _is_control(one[0])]
-    kernels = bool(others) and _is_kernel(others[0][0])
-    alike = [one for one in others if _is_kernel(one[0]) == kernels]
-    return alike[: _group_size(kernels)] + controls
+    manner = _manner(others[0][0]) if others else (False, None)
+    alike = [one for one in others if _manner(one[0]) == manner]
+    return alike[: _group_size(manner[0])] + controls
 
 
 def _place(executor: Executor, device: str) -> Place:

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from farm.core.values import Network
 from farm.measurement.record import Measurement, MeasureSpec
-from farm.prediction.hwl import quantity
 from farm.prediction.selection import Candidates
 from farm.store import Plan, Store
 
@@ -19,7 +18,7 @@ Known = Mapping[Network, tuple[int, Measurement]]
 def observed(store: Store, space: str, device: str, spec: MeasureSpec) -> Known:
     """What is known of a space on a device as it is now, of the quantity that `spec` is of."""
     found = store.observed(device, space)
-    return {m.network: (id, m) for id, m in found if quantity(m.spec) == quantity(spec)}
+    return {m.network: (id, m) for id, m in found if m.spec.quantity == spec.quantity}
 
 
 def to_learn(about: Candidates, found: Known) -> list[Network]:
@@ -63,7 +62,8 @@ def begin_repetition(store: Store, campaign: str, plan: Plan) -> str:
     asked = Counter[str]()
     for request in store.requests(campaign):
         if request.purpose in ("holdout", "learn"):
-            store.add_requests(name, [request.network], [request.device], request.purpose)
+            asked_for = [request.network], [request.device], request.purpose
+            store.add_requests(name, *asked_for, request.half_width)
             asked[request.device] += request.purpose == "learn"
     for device in plan.devices:
         if asked[device] < plan.budget:

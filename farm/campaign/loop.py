@@ -259,7 +259,7 @@ class Campaign:
             self._store.stop(self.name, device, stop)
             self._events.append(f"{device} is done: {stop}")
         elif not self._store.is_cancelled(self.name):
-            self._ask(list(decision.networks), device, "learn")
+            self._ask(list(decision.networks), device, "learn", decision.half_width)
 
     def _ask_for_kernels(self) -> None:
         """Ask each device for the times that it lacks; they are measured before its networks."""
@@ -275,8 +275,10 @@ class Campaign:
         reason = kernels.none_on(self._facts[device], self.plan.spec_of[device])
         return self.plan.kernels > 0 and reason is None
 
-    def _ask(self, networks: list[Network], device: str, purpose: str) -> None:
-        self._store.add_requests(self.name, networks, [device], purpose)
+    def _ask(
+        self, networks: list[Network], device: str, purpose: str, half_width: float | None = None
+    ) -> None:
+        self._store.add_requests(self.name, networks, [device], purpose, half_width)
         self._asked[purpose][device].update(dict.fromkeys(networks))
 
     def _progress(self) -> Progress:

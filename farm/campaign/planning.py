@@ -33,7 +33,7 @@ class Launch:
     budget: see there; None with a goal or with device seconds, which end the campaign then.
     target_rho, max_error, decide: the goal, see `farm.store.Plan`.
     precision: the half-width that latencies are to be known to, relative, such as 0.05; None for
-        what the devices' `measure` asks for.
+        what the devices' `measure` asks for, or less where that teaches more for each second.
     shape, batch: of networks from ONNX files, where these leave them open; see `Sizes`.
     strict: whether a file that cannot be measured is an error.
     kernels: whether devices that run kernels are asked for the times of these first.
@@ -108,6 +108,7 @@ def planned(launch: Launch, config: FarmConfig) -> Planned:
         max_error=launch.max_error,
         decide=launch.decide,
         fresh=launch.fresh,
+        coarser=launch.precision is None and launch.select == "active",
     )
     left_out = {**of_other_spaces(config, name), **refused}
     return Planned(plan, models, Candidates.of(plan, searched), left_out)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from farm.core.values import Artifact, Network
 from farm.measurement import estimator
@@ -75,6 +79,11 @@ class MeasureSpec:
                 f"got {self.max_sessions!r}"
             )
 
+    @property
+    def quantity(self) -> tuple[int, int]:
+        """What of it says which latency is measured; the rest says how well."""
+        return self.batch, self.flush_bytes
+
     def at_precision(self, half_width: float) -> MeasureSpec:
         """The same for another half-width, with as little work as that takes: from 2 % on, two
         short sessions tell enough where the host is left alone.
@@ -94,6 +103,17 @@ class MeasureSpec:
             block_s=min(self.block_s, 0.02),
             warmup_s=min(self.warmup_s, 0.1),
         )
+
+    def session_s(self, latency_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Device seconds of one session of networks that take so long: the longest warm-up and the
+        rounds of blocks, which are longer where a few samples are."""
+        block_s = np.maximum(self.block_s, self.min_samples * np.maximum(latency_s, self.sample_s))
+        return np.asarray(self.warmup_s + self.rounds * block_s)
+
+    def sessions(self, spread: float) -> int:
+        """How many sessions it takes where they differ so much, relatively, from each other."""
+        wanted = math.ceil((estimator.Z_95 * spread / self.half_width) ** 2)
+        return min(max(wanted, self.min_sessions), self.max_sessions)
 
     def of_kernels(self) -> MeasureSpec:
         """The same for networks of one kernel: many, of microseconds each, of which a network's

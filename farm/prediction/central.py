@@ -17,10 +17,12 @@ import numpy as np
 
 from farm.core.values import Network
 from farm.inventory.config import FarmConfig
+from farm.measurement.record import MeasureSpec
 from farm.prediction.across_spaces import carried
 from farm.prediction.columns import Column, column, published
 from farm.prediction.features import Encoded, Reference
 from farm.prediction.observed import Observed
+from farm.prediction.precision import Expense
 from farm.prediction.selection import Candidates
 from farm.spaces import space as searched_space
 from farm.spaces.base import SearchSpace
@@ -29,7 +31,7 @@ from predictors import FloatArray, IntArray, Observations, Posterior, metrics
 
 if TYPE_CHECKING:
     from farm.prediction.kernel_times import KernelSum
-    from predictors.acquisition import Prior
+    from farm.prediction.precision import Belief
     from predictors.models.kernel_sum import FittedKernelSumGP, KernelSumGP
     from predictors.models.mixture_gp import FittedMixtureGP, MixtureGP
 
@@ -58,8 +60,8 @@ class DeviceModel:
 
     networks: (N,), `candidates` of them first, the pool that may be chosen from. features: (N, F),
         a row of each.
-    seen: (n,), rows that were measured. latency_s, device_s: (n,), what came of them, and what
-        measuring took.
+    seen: (n,), rows that were measured. latency_s: (n,), what came of them.
+    expense: what measuring takes.
     references: how many other devices it is predicted from.
     source: `kernels`, predicted from their times and from measured networks; `networks`, from
         measured networks alone.
@@ -73,7 +75,7 @@ class DeviceModel:
     fitted: FittedMixtureGP | FittedKernelSumGP
     seen: IntArray
     latency_s: FloatArray
-    device_s: FloatArray
+    expense: Expense
     references: int
     source: str
 
@@ -96,25 +98,15 @@ class DeviceModel:
         return self.source == "networks" and len(self.seen) < BLIND
 
     @property
-    def belief(self) -> Prior:
+    def belief(self) -> Belief:
         """What to choose by."""
         if self.blind:
             return self.prior  # type: ignore[return-value]
         return self.fitted.belief(self.device)
 
-    def price_s(self, rows: IntArray) -> FloatArray | None:
-        """(m,) expected device seconds of measuring the networks in some rows; None where nothing
-        tells them apart. A share is the same for all, and a share goes with the latency."""
-        known = np.isfinite(self.device_s)
-        if known.sum() < metrics.FEWEST:
-            return None
-        from scipy.optimize import nnls
-
-        latency_s, device_s = self.latency_s[known], self.device_s[known]
-        shares, _ = nnls(np.column_stack([np.ones(len(latency_s)), latency_s]), device_s)
-        if not shares.any():
-            return None
-        return np.asarray(shares[0] + shares[1] * self.posterior(rows).latency_s)
+    def price_s(self, rows: IntArray, spec: MeasureSpec) -> FloatArray:
+        """(m,) expected device seconds of measuring the networks in some rows like that."""
+        return self.expense.price_s(spec, self.posterior(rows).latency_s)
 
 
 class Source(Protocol):
@@ -134,6 +126,10 @@ class Source(Protocol):
 
     def other_spaces(self, device: str, space: str) -> Sequence[SearchSpace]:
         """Those of which networks were measured on a device, too."""
+        ...
+
+    def build_s(self, device: str) -> float:
+        """CPU seconds that building a network for a device took on average; 0 for none."""
         ...
 
     def sums(self, device: str, networks: Sequence[Network], batch: int) -> KernelSum | None:
@@ -194,7 +190,8 @@ class CentralPredictor:
         roots = [one for one in (*each, *self._carried(about, device, world)) if one is not None]
         model = world.encoded.predictor(roots)
         seen = np.array([world.row[network] for network in mine.networks], np.intp)
-        made = _Made(world.networks, len(about.pool), model, len(roots), "networks")
+        build_s = self._source.build_s(device)
+        made = _Made(world.networks, len(about.pool), model, len(roots), "networks", build_s)
         return made.given(mine, seen)
 
     def _carried(
@@ -240,7 +237,8 @@ class CentralPredictor:
         structure = about.searched.features(list(networks))
         model = KernelSumGP.over(sums.latency_s, sums.uncertainty, structure)
         seen = np.array([row[network] for network in mine.networks], np.intp)
-        return _Made(networks, pool, model, 0, "kernels").given(mine, seen)
+        build_s = self._source.build_s(mine.device)
+        return _Made(networks, pool, model, 0, "kernels", build_s).given(mine, seen)
 
 
 class _Stored:
@@ -269,6 +267,9 @@ class _Stored:
     def other_spaces(self, device: str, space: str) -> Sequence[SearchSpace]:
         names = [name for name in self._store.spaces_of(device) if name != space]
         return [searched_space(name, self._store.models) for name in names]
+
+    def build_s(self, device: str) -> float:
+        return self._store.build_s(device)
 
     def sums(self, device: str, networks: Sequence[Network], batch: int) -> KernelSum | None:
         from farm.prediction.kernel_times import kernel_sums
@@ -314,13 +315,14 @@ def _as_refitted(found: Column) -> Column:
 
 @dataclass(frozen=True, eq=False)
 class _Made:
-    """A model before any sample; see `DeviceModel`."""
+    """A model before any sample; see `DeviceModel` and `Expense`."""
 
     networks: tuple[Network, ...]
     candidates: int
     model: MixtureGP | KernelSumGP
     references: int
     source: str
+    build_s: float
 
     def given(self, mine: Column, seen: IntArray) -> DeviceModel:
         """Conditioned on what was measured, in rows `seen`."""
@@ -338,7 +340,7 @@ class _Made:
             fitted=self.model.fit(observations),
             seen=seen,
             latency_s=mine.latency_s,
-            device_s=mine.device_s,
+            expense=Expense.of(newest.measurements, self.build_s),
             references=self.references,
             source=self.source,
         )

@@ -17,7 +17,6 @@ from farm.core.values import Network
 from farm.inventory.config import Device, FarmConfig, PublishedTable
 from farm.measurement.estimator import Z_95
 from farm.measurement.record import Measurement
-from farm.prediction.hwl import quantity
 from predictors import FloatArray
 
 
@@ -26,14 +25,13 @@ class Column:
     """What one device takes for some networks of a search space, in the order in which it became
     known.
 
-    latency_s: (n,) seconds. device_s: (n,), seconds that measuring took, NaN where nobody said.
+    latency_s: (n,) seconds.
     measurements: that they come from; none where others measured.
     """
 
     device: str
     networks: tuple[Network, ...]
     latency_s: FloatArray
-    device_s: FloatArray
     measurements: tuple[Measurement, ...] = ()
 
     @cached_property
@@ -72,7 +70,7 @@ class Column:
         at = np.asarray(rows, np.intp)
         networks = tuple(self.networks[row] for row in rows)
         measurements = tuple(self.measurements[row] for row in rows) if self.measurements else ()
-        return Column(self.device, networks, self.latency_s[at], self.device_s[at], measurements)
+        return Column(self.device, networks, self.latency_s[at], measurements)
 
     @classmethod
     def of(cls, device: str, measurements: Iterable[Measurement]) -> Column:
@@ -82,20 +80,18 @@ class Column:
             newest.pop(m.network, None)
             newest[m.network] = m
         found = tuple(newest.values())
-        latency_s, device_s = (
-            np.array([getattr(m, name) for m in found]) for name in ("latency_s", "device_s")
-        )
-        return cls(device, tuple(newest), latency_s, device_s, found)
+        latency_s = np.array([m.latency_s for m in found])
+        return cls(device, tuple(newest), latency_s, found)
 
 
 def column(device: str, found: Sequence[Measurement], spec_of: Device | None) -> Column:
     """Of a device as it measures now, or else of the quantity that most of its results are of."""
     if spec_of is not None:
-        wanted = quantity(spec_of.spec)
+        wanted = spec_of.spec.quantity
     else:
-        each = Counter(quantity(m.spec) for m in found)
+        each = Counter(m.spec.quantity for m in found)
         wanted = max(each, key=each.__getitem__, default=(0, 0))
-    return Column.of(device, [m for m in found if quantity(m.spec) == wanted])
+    return Column.of(device, [m for m in found if m.spec.quantity == wanted])
 
 
 def published(config: FarmConfig, space: str) -> list[Column]:
@@ -184,6 +180,5 @@ def _published(
 ) -> Column:
     latency_s = table.latency_s[table.devices.index(device)]
     rows = np.flatnonzero(np.isfinite(latency_s) & (latency_s > 0))
-    none = np.full(len(rows), np.nan)
     known = tuple(networks[int(row)] for row in rows)
-    return Column(f"published {device}", known, latency_s[rows], none)
+    return Column(f"published {device}", known, latency_s[rows])

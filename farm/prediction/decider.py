@@ -13,11 +13,12 @@ import numpy as np
 
 from farm.core.values import Network
 from farm.inventory.config import FarmConfig
-from farm.measurement.record import Measurement
+from farm.measurement.record import Measurement, MeasureSpec
 from farm.prediction import goals
 from farm.prediction.central import BLIND, CentralPredictor, DeviceModel
 from farm.prediction.decisions import Decision, Learnt, Outlook, Question
 from farm.prediction.evaluation import Judgement, judgement
+from farm.prediction.precision import most_telling
 from farm.prediction.selection import Candidates
 from farm.spaces import space
 from farm.store import Plan, Store
@@ -29,6 +30,9 @@ ACQUISITION = "robust"
 
 ENOUGH = 10
 """Networks from which on a device's noise is known well enough to say what it does not allow."""
+
+LOOKED_AT = 300
+"""Candidates by which it is decided how precisely networks are measured."""
 
 
 class Decider:
@@ -60,14 +64,22 @@ class Decider:
         free = _free(model, about)
         found = judgement(model, judged)
         learnt = Learnt(len(model.seen), found.error_median, found.spearman)
-        outlook = goals.outlook(plan, model, free)
+        own = plan.spec_of[question.device]
+        spec = _precision(plan, model, free)
+        outlook = goals.outlook(plan, model, free, spec)
         if outlook and question.judged and _is_reached(plan, model, outlook, found):
             stop = f"{outlook.said}; {len(model.seen)} networks were enough"
             return Decision(question.device, (), "", learnt, outlook, stop)
-        rows, why = _chosen(plan, model, free, question)
+        rows, why = _chosen(plan, model, free, question, spec)
         chosen = tuple(model.networks[row] for row in rows)
         remark = _too_much(plan, model, free) if outlook and len(model.seen) >= ENOUGH else None
-        return Decision(question.device, chosen, why, learnt, outlook, remark=remark)
+        half_width = None
+        if spec != own:
+            half_width = spec.half_width
+            why += f"; to {100 * half_width:g} % each, by which a second tells most"
+        return Decision(
+            question.device, chosen, why, learnt, outlook, remark=remark, half_width=half_width
+        )
 
     def _of(self, campaign: str) -> tuple[Plan, Candidates]:
         if campaign not in self._about:
@@ -120,8 +132,18 @@ def _free(model: DeviceModel, about: Candidates) -> IntArray:
     return np.array([row for row, n in enumerate(pool) if n not in about.withheld], np.intp)
 
 
+def _precision(plan: Plan, model: DeviceModel, free: IntArray) -> MeasureSpec:
+    """How networks are measured on the device. Where all of them are, none is left to predict."""
+    own = plan.spec_of[model.device]
+    if not plan.coarser or len(free) <= plan.budget:
+        return own
+    some = np.random.default_rng(plan.seed).permutation(free)[:LOOKED_AT]
+    latency_s = model.posterior(some).latency_s
+    return most_telling(own, model.expense, model.belief, model.features[some], latency_s)
+
+
 def _chosen(
-    plan: Plan, model: DeviceModel, free: IntArray, question: Question
+    plan: Plan, model: DeviceModel, free: IntArray, question: Question, spec: MeasureSpec
 ) -> tuple[IntArray, str]:
     """Rows of networks to measure, and why those."""
     most = model.candidates
@@ -152,7 +174,7 @@ def _chosen(
         pool = replace(pool, measured=np.empty(0, np.intp))
         rows = ACQUISITIONS["variance"](pool, [*measured, *taken], n, prior=model.belief)
     else:
-        price_s = model.price_s(everything)
+        price_s = model.price_s(everything, spec)
         rows = ACQUISITIONS[ACQUISITION](pool, taken, n, prior=model.belief, cost_s=price_s)
     return rows, _why(model, rows, left)
 

@@ -60,7 +60,8 @@ class Decision:
 
     why: a sentence for a person. learnt: what the networks that it was decided by taught.
     outlook: of the campaign's goal, if it has one. stop: why nothing more is wanted of the device.
-    remark: what a person should know of the goal.
+    remark: what a person should know of the goal. half_width: that the networks are measured to;
+    None for what the device's spec says.
     """
 
     device: str
@@ -70,3 +71,4 @@ class Decision:
     outlook: Outlook | None = None
     stop: str | None = None
     remark: str | None = None
+    half_width: float | None = None

@@ -129,6 +129,9 @@ class _Given:
     def other_spaces(self, device: str, space: str) -> Sequence[SearchSpace]:  # noqa: ARG002
         return ()
 
+    def build_s(self, device: str) -> float:  # noqa: ARG002
+        return 0.0
+
     def sums(
         self,
         device: str,

@@ -7,16 +7,16 @@ import re
 import numpy as np
 
 from farm.core.errors import UsageError
+from farm.measurement.record import MeasureSpec
 from farm.prediction.central import DeviceModel
 from farm.prediction.decisions import Outlook
 from farm.store import Plan
 from predictors import FloatArray, IntArray, forecast, metrics
-from predictors.acquisition import Pool, variance
 
 SETTLED = 0.95
 """Odds at which a decision is settled."""
 
-AHEAD = (1, 2, 4, 8, 16, 32, 64)
+AHEAD = (0, 1, 2, 4, 8, 16, 32, 64)
 """Numbers of further networks that a forecast looks at."""
 
 SLACK = 0.9
@@ -52,14 +52,15 @@ def undecided(model: DeviceModel, rows: IntArray, limit_s: float) -> IntArray:
     return np.asarray(rest[(below > tail) & (below < 1 - tail)])
 
 
-def outlook(plan: Plan, model: DeviceModel, rows: IntArray) -> Outlook | None:
-    """Of the plan's goal; None where it has none. rows: of the candidates, the holdout left out."""
+def outlook(plan: Plan, model: DeviceModel, rows: IntArray, spec: MeasureSpec) -> Outlook | None:
+    """Of the plan's goal; None where it has none. rows: of the candidates, the holdout left out.
+    spec: as what comes is measured."""
     if plan.decide is not None:
-        return _of_decision(model, rows, plan.decide)
+        return _of_decision(model, rows, plan.decide, spec)
     if plan.max_error is not None:
-        return _of_error(model, rows, plan.max_error)
+        return _of_error(model, rows, plan.max_error, spec)
     if plan.target_rho is not None:
-        return _of_ranks(model, rows, plan.target_rho, plan.seed)
+        return _of_ranks(model, rows, plan.target_rho, plan.seed, spec)
     return None
 
 
@@ -87,16 +88,15 @@ def ceiling(model: DeviceModel, rows: IntArray, seed: int) -> float:
     return forecast.ceiling(model.posterior(some, joint=True), seed).high
 
 
-def _of_decision(model: DeviceModel, rows: IntArray, decision: str) -> Outlook:
+def _of_decision(model: DeviceModel, rows: IntArray, decision: str, spec: MeasureSpec) -> Outlook:
     open_rows = undecided(model, rows, limit_s(decision))
     n = len(open_rows)
-    price_s = model.price_s(open_rows)
-    left_s = None if price_s is None else float(price_s.sum())
+    left_s = float(model.price_s(open_rows, spec).sum())
     said = f"{n} of {len(rows)} networks may be on either side of {decision}"
     return Outlook(n == 0, float(n), said, (0, n), left_s)
 
 
-def _of_error(model: DeviceModel, rows: IntArray, wanted: float) -> Outlook:
+def _of_error(model: DeviceModel, rows: IntArray, wanted: float, spec: MeasureSpec) -> Outlook:
     some = _some(model, rows, 0)
     posterior = model.posterior(some)
     typical = np.hypot(posterior.std, posterior.noise_std)
@@ -111,25 +111,25 @@ def _of_error(model: DeviceModel, rows: IntArray, wanted: float) -> Outlook:
             more = max(1.0, n * (own**2 / goal - 1))
             left = (int(np.ceil(more / 3)), int(np.ceil(3 * more)))
     said = f"errors of {100 * now:.2g} % are expected in the median"
-    return Outlook(now <= SLACK * wanted, now, said, left, _seconds(model, some, left))
+    return Outlook(now <= SLACK * wanted, now, said, left, _seconds(model, some, spec, left))
 
 
-def _of_ranks(model: DeviceModel, rows: IntArray, wanted: float, seed: int) -> Outlook:
+def _of_ranks(
+    model: DeviceModel, rows: IntArray, wanted: float, seed: int, spec: MeasureSpec
+) -> Outlook:
     some = _some(model, rows, seed)
     posterior = model.posterior(some, joint=True)
-    pool = Pool(model.features[some], seed)
-    most = min(AHEAD[-1], len(some) // 2)
-    samples = variance(pool, (), most, prior=model.belief)
-    now = forecast.of_samples(posterior, samples[:0], seed)
-    reached = [(n, forecast.of_samples(posterior, samples[:n], seed)) for n in AHEAD if n <= most]
-    likely = next((n for n, found in reached if found.mean >= wanted), None)
+    expected = forecast.ahead(posterior, [n for n in AHEAD if n <= len(some) // 2], seed)
+    now = expected[0]
+    likely = next((n for n, found in expected.items() if found.mean >= wanted), None)
     left = None
-    if likely is not None and now.mean < wanted:
-        first = next(n for n, found in reached if found.high >= wanted)
-        sure = next((n for n, found in reached if found.low >= wanted), 2 * likely)
+    if likely:
+        first = next(n for n, found in expected.items() if n and found.high >= wanted)
+        sure = next((n for n, found in expected.items() if found.low >= wanted), 2 * likely)
         left = (first, max(sure, likely))
     said = f"a rank correlation of {now.mean:.3f} is expected"
-    return Outlook(now.mean >= wanted, now.mean, said, left, _seconds(model, some, left, likely))
+    left_s = _seconds(model, some, spec, left, likely)
+    return Outlook(now.mean >= wanted, now.mean, said, left, left_s)
 
 
 def _some(model: DeviceModel, rows: IntArray, seed: int) -> IntArray:
@@ -139,10 +139,13 @@ def _some(model: DeviceModel, rows: IntArray, seed: int) -> IntArray:
 
 
 def _seconds(
-    model: DeviceModel, rows: IntArray, left: tuple[int, int] | None, likely: int | None = None
-) -> float | None:
+    model: DeviceModel,
+    rows: IntArray,
+    spec: MeasureSpec,
+    left: tuple[int, int] | None,
+    likely: int | None = None,
+) -> float:
     if left is None:
         return 0.0
-    price_s = model.price_s(rows)
     n = likely if likely is not None else round(np.sqrt(left[0] * left[1]))
-    return None if price_s is None else float(n * np.median(price_s))
+    return float(n * np.median(model.price_s(rows, spec)))

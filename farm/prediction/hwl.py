@@ -167,7 +167,7 @@ def known(store: Store, network: Network, device: Device) -> Measurement | None:
 
 def quantity(spec: MeasureSpec) -> tuple[int, int]:
     """What of a spec says which latency is measured; the rest says how well."""
-    return spec.batch, spec.flush_bytes
+    return spec.quantity
 
 
 def reference_latency(

@@ -17,7 +17,9 @@ from farm.store.values import ControlRound, Quarantine, Revision, factor
 _CONTROLS = f"""SELECT {rows.MEASURED}, requested_at FROM {rows.WITH_SAMPLES}
     JOIN requests ON requests.id = request AND purpose = 'control'
     WHERE measurements.device = ? AND measurements.network = ?
-    AND ifnull(fingerprint = ?, 1) AND ifnull(spec = ?, 1) AND (? OR invalidated IS NULL)
+    AND ifnull(fingerprint = ?, 1) AND (? OR invalidated IS NULL)
+    AND ifnull(json_extract(spec, '$.batch') = ?, 1)
+    AND ifnull(json_extract(spec, '$.flush_bytes') = ?, 1)
     AND measurements.id > ?
     ORDER BY measurements.id {{order}} LIMIT ?"""
 
@@ -112,16 +114,16 @@ class HealthStore(BaselineStore):
     ) -> list[ControlRound]:
         """The first and the last rounds of control networks on a device that match, oldest first.
 
-        invalidated: whether to give those, too, that no longer count. after: only measurements
-            after this one.
+        spec: of which the quantity is looked at, not how well it was measured. invalidated: whether
+            to give those, too, that no longer count. after: only measurements after this one.
         """
-        text = None if spec is None else rows.spec_text(spec)
+        batch, flush_bytes = (None, None) if spec is None else spec.quantity
         found: dict[int, dict[str, Any]] = {}
         for network in networks:
             for order, limit in (("ASC", first), ("DESC", last)):
                 sql = _CONTROLS.format(order=order)
-                match = (device, network.id, fingerprint, text, invalidated, after, limit)
-                found |= {row["id"]: row for row in self._rows(sql, *match)}
+                match = (device, network.id, fingerprint, invalidated, batch, flush_bytes)
+                found |= {row["id"]: row for row in self._rows(sql, *match, after, limit)}
         return _rounds([found[id] for id in sorted(found)])
 
     # Quarantines

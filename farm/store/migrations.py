@@ -318,6 +318,12 @@ def m011_reuses_and_stops(db: Database) -> None:
         db.conn.execute(sql)
 
 
+@migrations()
+def m012_precision_of_requests(db: Database) -> None:
+    """How well a latency is wanted, where that is less well than the device measures by itself."""
+    db.conn.execute("ALTER TABLE requests ADD COLUMN half_width REAL")
+
+
 _OF_REUSES = """UPDATE totals SET measured = measured {sign} 1 WHERE (campaign, device) = (
     SELECT campaign, device FROM requests WHERE id = {row}.request)"""
 

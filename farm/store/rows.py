@@ -20,7 +20,8 @@ def now(precision: str = "milliseconds") -> str:
 
 def request(row: dict[str, Any]) -> Request:
     network = Network.from_id(row["network"])
-    return Request(row["id"], row["campaign"], network, row["device"], row["purpose"])
+    asked = row["campaign"], network, row["device"], row["purpose"], row["half_width"]
+    return Request(row["id"], *asked)
 
 
 def spec_text(spec: MeasureSpec) -> str:

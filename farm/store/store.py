@@ -136,13 +136,17 @@ class Store(KnowledgeStore):
         networks: Iterable[Network],
         devices: Sequence[str],
         purpose: str,
+        half_width: float | None = None,
     ) -> None:
-        """Ask for every network on every device; what the campaign asked for already stays one."""
+        """Ask for every network on every device; what the campaign asked for already stays one.
+
+        half_width: see `Request`.
+        """
         at = rows.now()
         with self._writing():
             for network in networks:
                 for device in devices:
-                    self._ask(campaign, network, device, purpose, at)
+                    self._ask(campaign, network, device, purpose, at, half_width)
 
     def query_request(self, network: Network, device: str) -> Request:
         """Ask for a network outside any campaign; what a killed query left behind is taken up."""
@@ -282,13 +286,13 @@ class Store(KnowledgeStore):
         match = """ifnull(purpose = ?, purpose NOT IN ('control', 'kernel'))
                  AND ifnull(measurements.device = ?, 1) AND ifnull(measurements.network = ?, 1)
                  AND invalidated IS NULL"""
-        sql = f"""SELECT {rows.MEASURED}, requests.id AS wanted, campaign, purpose
+        sql = f"""SELECT {rows.MEASURED}, requests.id AS wanted, campaign, purpose, half_width
                  FROM {rows.WITH_SAMPLES} JOIN requests ON requests.id = request
                  WHERE ifnull(campaign = ?, ? IS NULL) AND {match} ORDER BY measurements.id"""
         matching = (purpose, device, network.id if network else None)
         found = self._rows(sql, campaign, campaign, *matching)
         if campaign is not None or purpose is not None:
-            sql = f"""SELECT {rows.MEASURED}, requests.id AS wanted, campaign, purpose
+            sql = f"""SELECT {rows.MEASURED}, requests.id AS wanted, campaign, purpose, half_width
                      FROM reuses JOIN requests ON requests.id = reuses.request
                      JOIN measurements ON measurements.id = reuses.measurement
                      JOIN samples ON samples.measurement = measurements.id
@@ -354,6 +358,12 @@ class Store(KnowledgeStore):
             row = {"campaign": campaign, "build_key": build_key}
             self._insert("campaign_builds", row, "IGNORE")
 
+    def build_s(self, device: str) -> float:
+        """CPU seconds that building a network for a device took on average; 0 for none."""
+        sql = """SELECT avg(build_s) FROM builds WHERE build_key IN (
+                     SELECT build_key FROM measurements WHERE device = ?)"""
+        return float(self._value(sql, device) or 0.0)
+
     def builds(self, campaign: str) -> tuple[int, int]:
         """How many builds a campaign paid for, and how many it found already made."""
         built = self._value("SELECT count(*) FROM builds WHERE campaign = ?", campaign)
@@ -363,10 +373,16 @@ class Store(KnowledgeStore):
     # Derived
 
     def _ask(
-        self, campaign: str | None, network: Network, device: str, purpose: str, at: str
+        self,
+        campaign: str | None,
+        network: Network,
+        device: str,
+        purpose: str,
+        at: str,
+        half_width: float | None = None,
     ) -> int:
-        row = {"campaign": campaign, "network": network.id, "device": device}
-        row |= {"purpose": purpose, "requested_at": at}
+        row: dict[str, Any] = {"campaign": campaign, "network": network.id, "device": device}
+        row |= {"purpose": purpose, "requested_at": at, "half_width": half_width}
         return self._insert("requests", row, "IGNORE")
 
     def _campaign(self, name: str) -> StoredCampaign:

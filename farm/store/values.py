@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from farm.core.values import Network
+from farm.core.values import KERNEL, Network
 from farm.measurement.record import MeasureSpec
 
 
@@ -25,6 +25,8 @@ class Plan:
         correlation; a median error, relative; a decision such as `latency<20ms` for every
         candidate. At most one.
     fresh: whether what is known already is measured anew.
+    coarser: whether networks to learn from may be measured less precisely than `specs` say, where
+        that teaches more for each device second.
     """
 
     space: str
@@ -41,6 +43,7 @@ class Plan:
     max_error: float | None = None
     decide: str | None = None
     fresh: bool = False
+    coarser: bool = False
 
     @property
     def spec_of(self) -> dict[str, MeasureSpec]:
@@ -122,13 +125,23 @@ class StoredCampaign:
 
 @dataclass(frozen=True)
 class Request:
-    """A measurement that is wanted. `campaign` is None for a query's."""
+    """A measurement that is wanted. `campaign` is None for a query's.
+
+    half_width: that it is wanted to, relative; None for what the device's spec says.
+    """
 
     id: int
     campaign: str | None
     network: Network
     device: str
     purpose: str
+    half_width: float | None = None
+
+    def spec(self, of_device: MeasureSpec) -> MeasureSpec:
+        """How it is measured on a device that measures so."""
+        if self.network.space == KERNEL:
+            return of_device.of_kernels()
+        return of_device if self.half_width is None else of_device.at_precision(self.half_width)
 
 
 @dataclass(frozen=True)

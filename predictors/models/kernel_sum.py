@@ -111,6 +111,10 @@ class Belief:
         )
         return cls(model, rows, evidence.Collapsed.of(weighed), float(weight @ _NOISE**2))
 
+    def variance_of(self, noise_std: float) -> float:
+        """What noise of a measurement, in log-seconds, adds to that."""
+        return noise_std**2
+
     def covariance(self, a: FloatArray, b: FloatArray) -> FloatArray:
         """Features (A, F), (B, F) -> (A, B)."""
         own = np.stack(self.model.parts(a, b))

@@ -233,6 +233,10 @@ class MixtureGP:
         """Prior variance of one sample, in units of the typical spread squared."""
         return float(np.mean([point.noise for point in GRID]))
 
+    def variance_of(self, noise_std: float) -> float:
+        """As `predictors.acquisition.Prior`: at the typical latency, whose root is 1."""
+        return (noise_std / 2 / self.spread) ** 2
+
     @property
     def _mean_weights(self) -> FloatArray:
         return np.asarray(np.append(_WEIGHTS.mean(0), LEVEL))
@@ -317,6 +321,10 @@ class Belief:
     def noise_variance(self) -> float:
         """Of one sample."""
         return self.target.noise_variance
+
+    def variance_of(self, noise_std: float) -> float:
+        """What noise of a measurement, in log-seconds, adds to that."""
+        return self.model.variance_of(noise_std)
 
     def covariance(self, a: FloatArray, b: FloatArray) -> FloatArray:
         """(A, F), (B, F) -> (A, B)."""

@@ -114,14 +114,16 @@ class TestControls:
         assert all(one.latency_s.keys() == {(a.id, "k") for a in CONTROLS} for one in found)
         assert [one.last_id for one in found] == [2, 4, 10, 12, 14]
 
-    def test_are_of_one_fingerprint_and_spec_where_that_is_asked(self, store):
+    def test_are_of_one_fingerprint_and_quantity_where_that_is_asked(self, store):
         store.see(SLOW)
         controled(store, facts=FACTS)
         controled(store, facts=SLOW)
         assert len(store.controls("cpu1", CONTROLS, 5, 5)) == 2
         (found,) = store.controls("cpu1", CONTROLS, 5, 5, SLOW.fingerprint, SPEC)
         assert found.fingerprint == SLOW.fingerprint
-        other = replace(SPEC, rounds=9)
+        coarser = replace(SPEC, rounds=9, half_width=0.3)
+        assert store.controls("cpu1", CONTROLS, 5, 5, SLOW.fingerprint, coarser) == [found]
+        other = replace(SPEC, batch=9)
         assert store.controls("cpu1", CONTROLS, 5, 5, SLOW.fingerprint, other) == []
 
     def test_are_nobodys_progress_and_nobodys_data(self, store):

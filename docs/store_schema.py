@@ -64,6 +64,7 @@ _COMMON = {
     "build_key": "key of the artifact",
     "requested_at": "when it was asked for",
     "purpose": "`learn`, `holdout`, `query`, `control` or `kernel`",
+    "half_width": "that the latency is wanted to, relative; none for the device's own",
 }
 
 COLUMNS = {

@@ -7,6 +7,7 @@ its own, which is made anew from the store when it dies.
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,9 @@ ENOUGH = 10
 
 LOOKED_AT = 300
 """Candidates by which it is decided how precisely networks are measured."""
+
+AT_ONCE = 1000
+"""Candidates that networks are chosen among; as many again join when those are nearly used up."""
 
 
 class Decider:
@@ -155,12 +159,15 @@ def _chosen(
     wanted = free
     if plan.decide is not None and len(model.seen) >= BLIND:
         wanted = goals.undecided(model, free, goals.limit_s(plan.decide))
-    left = np.setdiff1d(wanted, [*measured, *taken, *ended])
+    known = np.union1d(measured, [*taken, *ended])
+    order = np.random.default_rng(plan.seed).permutation(wanted)
+    steps = ceil((len(known) + question.more + AT_ONCE / 2) / AT_ONCE)
+    left = np.setdiff1d(order[: steps * AT_ONCE], known)
     n = min(question.more, len(left))
     if n == 0:
         return np.empty(0, np.intp), "no other network is left"
-    everything = np.arange(most)
-    barred = np.setdiff1d(everything, [*left, *measured, *taken])
+    looked_at = np.concatenate([left, measured, taken]).astype(np.intp)
+    barred = np.setdiff1d(np.arange(most), looked_at)
     pool = Pool(model.features[:most], plan.seed, barred, measured)
     if plan.select == "random":
         return ACQUISITIONS["random"](pool, taken, n, prior=model.belief), "at random"
@@ -174,7 +181,8 @@ def _chosen(
         pool = replace(pool, measured=np.empty(0, np.intp))
         rows = ACQUISITIONS["variance"](pool, [*measured, *taken], n, prior=model.belief)
     else:
-        price_s = model.price_s(everything, spec)
+        price_s = np.ones(most)
+        price_s[looked_at] = model.price_s(looked_at, spec)
         rows = ACQUISITIONS[ACQUISITION](pool, taken, n, prior=model.belief, cost_s=price_s)
     return rows, _why(model, rows, left)
 

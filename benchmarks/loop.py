@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import published
+from benchmarks import idle, published
 from benchmarks.contract import Case, FewShot
 from benchmarks.fewshot_run import say
 from benchmarks.published import Table
@@ -352,7 +352,6 @@ def summary(campaigns: Sequence[Campaign]) -> dict[str, Any]:
     are measured as precisely. known_before: devices that no sample was needed for.
 
     spearman: of the loop, by device and samples, means over the seeds that went on.
-    idle_fraction: of a real campaign, None here.
     """
     known = {(c.space, c.device) for c in campaigns if c.way == "random" and not c.end.samples}
     outlooks = [outlook for c in campaigns for outlook in c.outlooks]
@@ -371,7 +370,6 @@ def summary(campaigns: Sequence[Campaign]) -> dict[str, Any]:
             for n, more in dict.fromkeys((o.samples, o.more) for o in outlooks)
         },
         "spearman": _spearman(campaigns),
-        "idle_fraction": None,
     }
 
 
@@ -407,7 +405,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FarmError as error:
         say(f"loop: {error}")
         return error.exit_code
-    finish("loop", rows(campaigns), summary(campaigns), options.json)
+    # Of a real campaign over so many replay devices, beside the replayed ones.
+    waiting = idle.run(options.idle, idle.BUDGET, options.seed) if options.idle else None
+    found = {**summary(campaigns), "idle_fraction": waiting and waiting.idle_fraction}
+    finish("loop", rows(campaigns), found, options.json)
     return 0
 
 
@@ -427,6 +428,7 @@ def _parser() -> argparse.ArgumentParser:
         default=2,
         help=f"devices of each table that Multi-Predict is run on, {MULTI_PREDICT_SEEDS} seeds (2)",
     )
+    add("--idle", type=int, default=30, help="devices of `benchmarks.idle`; 0: none of it (30)")
     add("--json", action="store_true", help="one JSON object on stdout")
     return parser
 

@@ -29,7 +29,7 @@ PARTS = 5
 """A budget is asked for in so many parts at least, each chosen by what came of those before."""
 
 ALONE = 8
-"""Devices up to which one without control networks is asked for a network at a time: beyond,
+"""Devices up to which few networks are decided on at a time: beyond, all share one predictor, and
 decisions would take longer than measurements."""
 
 TRIES = 3
@@ -199,9 +199,11 @@ class Campaign:
             return  # what is chosen by comes from them
         waiting = [r.network for r in pending if r.purpose == "learn"]
         part = self._part(device)
-        more = min(2 * part - len(waiting), self.plan.budget - len(self._asked["learn"][device]))
+        ahead = part * (1 if len(self.plan.devices) <= ALONE else 2)
+        left = self.plan.budget - len(self._asked["learn"][device])
+        more = min(ahead + part - len(waiting), left)
         judged = not any(request.purpose == "holdout" for request in pending)
-        if more <= 0 or len(waiting) > part or not self._work.may_decide(device):
+        if more <= 0 or len(waiting) > ahead or not self._work.may_decide(device):
             return
         if self.plan.has_goal and not judged:
             more = min(more, part)  # it may be reached already
@@ -219,10 +221,10 @@ class Campaign:
     def _part(self, device: str) -> int:
         """How many networks a device is asked for at a time: few teach more each, and many share
         their control networks."""
+        if len(self.plan.devices) > ALONE:
+            return GROUP
         if self._facts[device].exact:
-            # It has no control networks, and nothing is gained by measuring together.
-            devices = len(self.plan.devices)
-            return 1 if devices <= ALONE else min(GROUP, ceil(devices / ALONE))
+            return 1  # it has no control networks: nothing is gained by measuring together
         if self.plan.select == "random" or self._by_kernels(device):
             return GROUP  # what came of those before does not matter
         return max(GROUP // 2, min(GROUP, ceil(self.plan.budget / PARTS)))

@@ -26,7 +26,7 @@ def campaign(device: str, way: str, device_s: float, seed: int = 0) -> Campaign:
 
 
 def run(capsys: pytest.CaptureFixture[str], *more: str) -> dict:
-    own = ["--spaces", "own", "--seeds", "1", "--multi-predict", "0", "--json"]
+    own = ["--spaces", "own", "--seeds", "1", "--multi-predict", "0", "--idle", "0", "--json"]
     assert loop.main([*own, *more]) == 0
     return json.loads(capsys.readouterr().out)
 

@@ -25,7 +25,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ import numpy as np
 from benchmarks import idle, published
 from benchmarks.contract import Case, FewShot
 from benchmarks.fewshot_run import say
+from benchmarks.loop_report import CURVE, Campaign, Outlook, Point, plot, rows, summary
 from benchmarks.published import Table
 from benchmarks.report import finish
 from farm.core.errors import FarmError, UnknownName
@@ -70,11 +71,10 @@ MULTI_PREDICT_SEEDS = 3
 EXPENSE = Expense()
 """What sessions take, and how much they differ: an assumption, beside the noise in the tables."""
 
-CURVE = 20
 FORECAST_SEEDS = 2
 FORECASTS = ((3, 2), (3, 7), (5, 5), (5, 15), (10, 10))
-"""In so many seeds a campaign goes on to CURVE samples; forecasts are made at so many samples, for
-so many more."""
+"""In so many seeds `loop` and `random` go on to CURVE samples; forecasts of `loop` are made at so
+many samples, for so many more."""
 
 CANDIDATES = 500
 """Networks that a forecast is made from."""
@@ -94,53 +94,6 @@ WAYS = {
     "random": Way(chooses=False, coarser=False),
     "random_coarse": Way(chooses=False, coarser=True),
 }
-
-
-@dataclass(frozen=True)
-class Point:
-    """A campaign after some samples. spearman: of the networks that are judged."""
-
-    samples: int
-    device_s: float
-    spearman: float
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """A forecast for a number of samples, and what came."""
-
-    samples: int
-    more: int
-    low: float
-    high: float
-    spearman: float
-
-    @property
-    def right(self) -> bool:
-        return self.low <= self.spearman <= self.high
-
-
-@dataclass(frozen=True)
-class Campaign:
-    """One new device, one way, one seed. curve: from no sample on. outlooks: its forecasts."""
-
-    space: str
-    device: str
-    way: str
-    seed: int
-    goal: float
-    curve: tuple[Point, ...]
-    outlooks: tuple[Outlook, ...] = ()
-
-    @cached_property
-    def end(self) -> Point:
-        """The first point at the goal, or else the last one."""
-        at = (point for point in self.curve if point.spearman >= self.goal)
-        return next(at, self.curve[-1])
-
-    @property
-    def reached(self) -> bool:
-        return self.end.spearman >= self.goal
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +170,7 @@ class Target:
         while True:
             fitted = model.fit(seen)
             curve.append(Point(len(rows), device_s, self._judge(fitted, rows)))
-            if onwards:
+            if onwards and way == "loop":
                 forecasts |= self._forecasts(fitted, rows, seed)
             if self._over(curve, onwards):
                 break
@@ -311,7 +264,7 @@ def run(options: argparse.Namespace) -> Iterator[Campaign]:
             for seed in range(options.seed, options.seed + options.seeds):
                 onwards = seed < options.seed + FORECAST_SEEDS
                 for way in WAYS:
-                    yield target.campaign(way, seed, onwards and way == "loop")
+                    yield target.campaign(way, seed, onwards and way in ("loop", "random"))
             if every and number % every == 0:
                 yield from _multi_predict(target, options)
             say(f"{name} {device}: {time.perf_counter() - start:.0f} s")
@@ -326,77 +279,6 @@ def _multi_predict(target: Target, options: argparse.Namespace) -> Iterator[Camp
         yield target.multi_predict(few_shot, seed)
 
 
-def rows(campaigns: Sequence[Campaign]) -> list[dict[str, Any]]:
-    """One for each device and way: medians over seeds."""
-    found = []
-    for space, device, way in dict.fromkeys((c.space, c.device, c.way) for c in campaigns):
-        same = [c for c in campaigns if (c.space, c.device, c.way) == (space, device, way)]
-        found.append(
-            {
-                "space": space,
-                "device": device,
-                "way": way,
-                "goal": same[0].goal,
-                "seeds": len(same),
-                "reached": float(np.mean([c.reached for c in same])),
-                "samples": float(np.median([c.end.samples for c in same])),
-                "device_s": float(np.median([c.end.device_s for c in same])),
-                "before_any_sample": same[0].curve[0].spearman,
-            }
-        )
-    return found
-
-
-def summary(campaigns: Sequence[Campaign]) -> dict[str, Any]:
-    """`*_ratio_*`: see the module; `_fine` and `_coarse`: what choosing networks saves, where all
-    are measured as precisely. known_before: devices that no sample was needed for.
-
-    spearman: of the loop, by device and samples, means over the seeds that went on.
-    """
-    known = {(c.space, c.device) for c in campaigns if c.way == "random" and not c.end.samples}
-    outlooks = [outlook for c in campaigns for outlook in c.outlooks]
-    right = [outlook.right for outlook in outlooks]
-    return {
-        "device_seconds_ratio_random": ratio(campaigns, "loop", "random"),
-        "device_seconds_ratio_random_fine": ratio(campaigns, "loop_fine", "random"),
-        "device_seconds_ratio_random_coarse": ratio(campaigns, "loop", "random_coarse"),
-        "device_seconds_ratio_multipredict": ratio(campaigns, "loop", "multi_predict"),
-        "known_before": sorted("/".join(pair) for pair in known),
-        "forecast_coverage": float(np.mean(right)) if right else None,
-        "forecast_coverage_by": {
-            f"{n}+{more}": float(
-                np.mean([o.right for o in outlooks if (o.samples, o.more) == (n, more)])
-            )
-            for n, more in dict.fromkeys((o.samples, o.more) for o in outlooks)
-        },
-        "spearman": _spearman(campaigns),
-    }
-
-
-def ratio(campaigns: Sequence[Campaign], ours: str, theirs: str) -> float | None:
-    """The median over devices and seeds of our device seconds for each of theirs; None for none."""
-    ends = {(c.space, c.device, c.seed, c.way): c.end for c in campaigns}
-    found = [
-        end.device_s / ends[*key, theirs].device_s
-        for (*key, way), end in ends.items()
-        if way == ours and end.samples and (*key, theirs) in ends
-    ]
-    return float(np.median(found)) if found else None
-
-
-def _spearman(campaigns: Sequence[Campaign]) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, list[float]]] = {}
-    for campaign in campaigns:
-        if campaign.outlooks:
-            own = found.setdefault(f"{campaign.space}/{campaign.device}", {})
-            for point in campaign.curve[: CURVE + 1]:
-                own.setdefault(str(point.samples), []).append(point.spearman)
-    return {
-        device: {n: float(np.mean(values)) for n, values in own.items()}
-        for device, own in found.items()
-    }
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. 2 for a space or a device that is not known, 0 otherwise."""
     options = _parser().parse_args(arguments)
@@ -408,6 +290,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Of a real campaign over so many replay devices, beside the replayed ones.
     waiting = idle.run(options.idle, idle.BUDGET, options.seed) if options.idle else None
     found = {**summary(campaigns), "idle_fraction": waiting and waiting.idle_fraction}
+    if options.plot:
+        plot(campaigns, options.plot)
     finish("loop", rows(campaigns), found, options.json)
     return 0
 
@@ -429,6 +313,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"devices of each table that Multi-Predict is run on, {MULTI_PREDICT_SEEDS} seeds (2)",
     )
     add("--idle", type=int, default=30, help="devices of `benchmarks.idle`; 0: none of it (30)")
+    add("--plot", type=Path, help="write learning curves as PNG")
     add("--json", action="store_true", help="one JSON object on stdout")
     return parser
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import loop
-from benchmarks.loop import Campaign, Outlook, Point
+from benchmarks.loop_report import Campaign, Outlook, Point, ratio, summary
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def test_a_ratio_is_the_median_over_devices_and_seeds() -> None:
         for device, seconds in spent.items()
         for way, s in zip(("loop", "random"), seconds, strict=True)
     ]
-    assert loop.ratio(both, "loop", "random") == 0.5
-    assert loop.ratio(both, "loop", "multi_predict") is None
+    assert ratio(both, "loop", "random") == 0.5
+    assert ratio(both, "loop", "multi_predict") is None
 
 
 def test_a_device_that_needs_no_sample_is_counted_apart() -> None:
@@ -87,8 +87,8 @@ def test_a_device_that_needs_no_sample_is_counted_apart() -> None:
         Campaign("nb201", "k", way, 0, 0.5, (Point(0, 0.0, 0.6),)) for way in ("loop", "random")
     ]
     both = [*known, campaign("a", "loop", 1.0), campaign("a", "random", 4.0)]
-    assert loop.ratio(both, "loop", "random") == 0.25
-    assert loop.summary(both)["known_before"] == ["nb201/k"]
+    assert ratio(both, "loop", "random") == 0.25
+    assert summary(both)["known_before"] == ["nb201/k"]
 
 
 def test_a_forecast_is_right_inside_its_interval() -> None:
@@ -106,3 +106,9 @@ def test_what_is_measured_less_precisely_costs_less(
     each_s = {row["way"]: row["device_s"] / row["samples"] for row in found["rows"]}
     assert each_s["random_coarse"] < each_s["random"] / 2
     assert each_s["loop"] < each_s["loop_fine"] / 2
+
+
+@pytest.mark.usefixtures("small")
+def test_learning_curves_are_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "--devices", "new", "--plot", str(tmp_path / "plots" / "loop.png"))
+    assert (tmp_path / "plots" / "loop.png").read_bytes().startswith(b"\x89PNG")

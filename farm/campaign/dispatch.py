@@ -196,7 +196,7 @@ class Dispatcher:
         for device, manners in incomplete.items():
             # What is measured together is measured better: wait for builds and decisions.
             if device in self._deciding:
-                manners |= {_manner(r) for r, _ in ready[device] if not _is_kernel(r)}
+                manners |= {_manner(r) for r, _ in ready[device] if r.purpose == "learn"}
             ready[device] = _without_small_groups(ready[device], manners)
         starts = next_starts(
             devices=self._places,

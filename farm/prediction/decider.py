@@ -110,11 +110,7 @@ class Decider:
 
 def _is_reached(plan: Plan, model: DeviceModel, outlook: Outlook, found: Judgement) -> bool:
     """By the model's own word, and not against the holdout's."""
-    if not outlook.reached or model.blind:
-        return False
-    predicted_s = np.array([p.predicted_s for p in found.predictions])
-    measured_s = np.array([p.measured_s for p in found.predictions])
-    return goals.confirmed(plan, predicted_s, measured_s)
+    return outlook.reached and not model.blind and goals.confirmed(plan, model, found)
 
 
 def _too_much(plan: Plan, model: DeviceModel, free: IntArray) -> str | None:

@@ -10,8 +10,9 @@ from farm.core.errors import UsageError
 from farm.measurement.record import MeasureSpec
 from farm.prediction.central import DeviceModel
 from farm.prediction.decisions import Outlook
+from farm.prediction.evaluation import Judgement
 from farm.store import Plan
-from predictors import FloatArray, IntArray, forecast, metrics
+from predictors import IntArray, forecast, metrics
 
 SETTLED = 0.95
 """Odds at which a decision is settled."""
@@ -64,21 +65,21 @@ def outlook(plan: Plan, model: DeviceModel, rows: IntArray, spec: MeasureSpec) -
     return None
 
 
-def confirmed(plan: Plan, predicted_s: FloatArray, measured_s: FloatArray) -> bool:
-    """Whether the holdout does not speak against it: networks that only judge, (n,) seconds each.
+def confirmed(plan: Plan, model: DeviceModel, found: Judgement) -> bool:
+    """Whether the holdout does not speak against it: `found`, of networks that only judge.
 
-    Ranks of so few say little: one standard error (Fisher's transform) is granted.
+    Ranks of so few say little, and of networks that are alike still less: less is asked for where
+    the model itself expects less of just these, in one case of twenty.
     """
-    if len(measured_s) < metrics.FEWEST:
+    if len(found.predictions) < metrics.FEWEST:
         return True
     if plan.max_error is not None:
-        return bool(np.median(np.abs(predicted_s / measured_s - 1)) <= plan.max_error)
+        return found.error_median is not None and found.error_median <= plan.max_error
     if plan.target_rho is not None:
-        rho = metrics.spearman(predicted_s, measured_s)
-        if rho is None:
-            return False
-        error = 1 / np.sqrt(max(len(measured_s) - 3, 1))
-        return bool(np.arctanh(min(rho, 0.9999)) + error >= np.arctanh(plan.target_rho))
+        rows = model.rows(prediction.network for prediction in found.predictions)
+        expected = forecast.ahead(model.posterior(rows, joint=True), [0], plan.seed)[0]
+        rho = found.spearman
+        return rho is not None and rho >= min(plan.target_rho, expected.low)
     return True
 
 

@@ -11,12 +11,15 @@ import pytest
 
 from farm.campaign.planning import Launch, planned
 from farm.farm import Farm
+from farm.prediction import goals
 from farm.prediction.central import CentralPredictor
 from farm.prediction.decider import Decider
 from farm.prediction.decisions import Decision, Question
+from farm.prediction.evaluation import Judgement, Prediction
 from farm.prediction.selection import Candidates
 from farm.spaces import space
 from farm.store import Plan, Store
+from predictors import FloatArray, metrics
 
 CLUSTER = """\
 measure: {block_s: 0.001, min_sessions: 2, max_sessions: 2}
@@ -145,6 +148,29 @@ class TestGoals:
         decision = decided(farm, store, question)
         assert decision.networks == ()
         assert "16 networks were enough" in (decision.stop or "")  # those that judged then, too
+
+    def test_ranks_are_confirmed_unless_the_model_is_surprised(
+        self, farm: Farm, store: Store
+    ) -> None:
+        question = begun(farm, store, "raspi4", target_rho=0.999)
+        plan, about = (
+            store.campaign(question.campaign).plan,
+            Candidates.of(store.campaign(question.campaign).plan, NB201),
+        )
+        known = [n for n in about.pool if n not in about.withheld][100:130]
+        model = CentralPredictor.of(store, farm.config).model(about, "raspi4")
+        expected_s = model.posterior(model.rows(known)).latency_s
+        spread = np.random.default_rng(0).normal(0, 0.05, len(known))
+
+        def judged(measured_s: FloatArray) -> Judgement:
+            each = zip(known, expected_s, measured_s, strict=True)
+            rho = metrics.spearman(expected_s, measured_s)
+            return Judgement(rho, rho, tuple(Prediction(n, p, p, p, m) for n, p, m in each))
+
+        some = judged(expected_s * np.exp(spread))
+        assert (some.spearman or 1.0) < 0.999
+        assert goals.confirmed(plan, model, some)
+        assert not goals.confirmed(plan, model, judged(expected_s[::-1]))
 
     def test_one_that_is_far_is_told_how_far(self, farm: Farm, store: Store) -> None:
         question = begun(farm, store, "raspi4", target_rho=0.99)

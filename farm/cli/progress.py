@@ -17,6 +17,7 @@ from rich.text import Text
 
 from farm.campaign.loop import Watch
 from farm.campaign.progress import DONE, KERNELS, MEASURING, DeviceProgress, Progress
+from farm.core.values import percent
 from farm.prediction.decisions import Learnt, Outlook
 
 _LINE_EVERY_S = 10.0
@@ -92,7 +93,7 @@ def line(progress: Progress) -> str:
     devices = progress.devices.values()
     failed = sum(d.failed for d in devices)
     learnt = [
-        f"{name} predicted to {_percent(error)}"
+        f"{name} predicted to {percent(error)}"
         for name, device in progress.devices.items()
         if device.curve and (error := device.curve[-1].error_median) is not None
     ]
@@ -195,17 +196,13 @@ def _curve(curve: Sequence[Learnt], most: int) -> str:
     """The learning curve's first point and its last ones."""
     told = curve if len(curve) <= most else [curve[0], *curve[1 - most :]]
     points = [
-        f"{_percent(point.error_median)} ({point.networks})"
+        f"{percent(point.error_median)} ({point.networks})"
         for point in told
         if point.error_median is not None
     ]
     spearman = curve[-1].spearman
     ranks = "" if spearman is None else f"; Spearman {spearman:.3f}"
     return ", ".join(points) + ranks
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
 
 
 def _status(progress: Progress) -> str:

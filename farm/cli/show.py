@@ -14,7 +14,7 @@ from rich.text import Text
 
 from farm.campaign.summary import TRUSTED, Summary
 from farm.cli.progress import duration
-from farm.core.values import DeviceFacts
+from farm.core.values import DeviceFacts, percent
 from farm.devices.doctor import Check
 from farm.devices.onboarding import KNOWN, Added
 from farm.farm import Farm
@@ -404,7 +404,7 @@ def _percent(value: float | None) -> str:
 
 
 def _share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.2g} %"
+    return "–" if value is None else percent(value)
 
 
 def _figure(value: float | None) -> str:

@@ -177,3 +177,9 @@ class Artifact:
     size_bytes: int
     build_s: float
     program: Program
+
+
+def percent(share: float) -> str:
+    """A share for a person, to two digits: `0.48 %`, `12 %`, `240 %`."""
+    number = 100 * share
+    return f"{number:.0f} %" if abs(number) >= 10 else f"{number:.2g} %"

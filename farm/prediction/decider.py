@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from farm.core.values import Network
+from farm.core.values import Network, percent
 from farm.inventory.config import FarmConfig
 from farm.measurement.record import Measurement, MeasureSpec
 from farm.prediction import goals
@@ -192,5 +192,5 @@ def _why(model: DeviceModel, rows: IntArray, left: IntArray) -> str:
     by = f"{len(model.seen)} networks"
     if model.references:
         by += f" and {model.references} other devices"
-    here, elsewhere = (f"{100 * off(some):.2g} %" for some in (rows, left[:200]))
+    here, elsewhere = (percent(off(some)) for some in (rows, left[:200]))
     return f"known to {here} by {by}, where others are known to {elsewhere}"

@@ -7,6 +7,7 @@ import re
 import numpy as np
 
 from farm.core.errors import UsageError
+from farm.core.values import percent
 from farm.measurement.record import MeasureSpec
 from farm.prediction.central import DeviceModel
 from farm.prediction.decisions import Outlook
@@ -111,7 +112,7 @@ def _of_error(model: DeviceModel, rows: IntArray, wanted: float, spec: MeasureSp
         if goal > 0:
             more = max(1.0, n * (own**2 / goal - 1))
             left = (int(np.ceil(more / 3)), int(np.ceil(3 * more)))
-    said = f"errors of {100 * now:.2g} % are expected in the median"
+    said = f"errors of {percent(now)} are expected in the median"
     return Outlook(now <= SLACK * wanted, now, said, left, _seconds(model, some, spec, left))
 
 

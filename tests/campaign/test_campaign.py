@@ -246,3 +246,18 @@ def test_two_campaigns_measure_nothing_twice(config):
         measured = [(m.network, m.device) for m in store.measurements()]
         assert len(set(measured)) == len(measured)
         assert store.campaign("c2").measured == 16
+
+
+def test_what_judges_is_measured_early_and_as_precisely_as_the_device_does(config):
+    """Ten that judge are a group and two: those two do not wait for decisions."""
+    Farm.open(config).launch(Launch(space="nb201", devices=["a"], budget=40, holdout=10), "inline")
+    with Farm.open(config).store() as store:
+        ended = store.measured("c1")
+        own = store.campaign("c1").plan.spec_of["a"]
+    purposes = [request.purpose for request, _ in ended]
+    assert Counter(purposes) == {"learn": 40, "holdout": 10}
+    assert purposes.index("learn") >= 8
+    assert max(i for i, purpose in enumerate(purposes) if purpose == "holdout") < 10 + 16
+    for request, m in ended:
+        assert m.spec == request.spec(own)
+        assert (m.spec == own) == (request.purpose == "holdout")

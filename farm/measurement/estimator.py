@@ -61,7 +61,10 @@ def level(values: Sequence[float]) -> float:
     median, where medians over blocks were by .7 % and 4.5 %, and lower quartiles by .5 % and 3 %.
     The control networks, timed in turn with the others, see the same moments.
     """
-    return float(_levels(np.sort(np.asarray(values))[None, :], np.array([len(values)]))[0])
+    ordered, share = sorted(values), _SHARE * len(values)
+    whole = int(share)
+    rest = (share - whole) * ordered[whole] if share > whole else 0.0
+    return (sum(ordered[:whole]) + rest) / share
 
 
 def latency(blocks: Rows, controls: Controls = ()) -> float:
@@ -167,11 +170,17 @@ def _resampled(rows: tuple[tuple[float, ...], ...]) -> np.ndarray:
     Kept, since the networks of a group share their control networks, and each is judged by its
     spread before its interval is.
     """
-    chosen = np.random.default_rng(0).integers(0, len(rows), (_RESAMPLES, len(rows)))
-    sizes = np.array([len(row) for row in rows])
-    padded = np.array([[*row, *[math.inf] * (int(sizes.max()) - len(row))] for row in rows])
+    chosen, sizes = _drawn(len(rows)), np.array([len(row) for row in rows])
+    most = max(map(len, rows))
+    padded = np.array([[*row, *[math.inf] * (most - len(row))] for row in rows])
     ordered = np.sort(padded[chosen].reshape(len(chosen), -1))
     return np.asarray(np.log(_levels(ordered, sizes[chosen].sum(axis=1))))
+
+
+@cache
+def _drawn(rows: int) -> np.ndarray:
+    """(_RESAMPLES, rows), which row is drawn for which."""
+    return np.random.default_rng(0).integers(0, rows, (_RESAMPLES, rows))
 
 
 def _levels(ordered: np.ndarray, counts: np.ndarray) -> np.ndarray:

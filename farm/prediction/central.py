@@ -104,10 +104,6 @@ class DeviceModel:
             return self.prior  # type: ignore[return-value]
         return self.fitted.belief(self.device)
 
-    def price_s(self, rows: IntArray, spec: MeasureSpec) -> FloatArray:
-        """(m,) expected device seconds of measuring the networks in some rows like that."""
-        return self.expense.price_s(spec, self.posterior(rows).latency_s)
-
 
 class Source(Protocol):
     """What a predictor knows, wherever it comes from."""

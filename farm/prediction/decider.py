@@ -178,7 +178,7 @@ def _chosen(
         rows = ACQUISITIONS["variance"](pool, [*measured, *taken], n, prior=model.belief)
     else:
         price_s = np.ones(most)
-        price_s[looked_at] = model.price_s(looked_at, spec)
+        price_s[looked_at] = model.expense.price_s(spec, model.posterior(looked_at).latency_s)
         rows = ACQUISITIONS[ACQUISITION](pool, taken, n, prior=model.belief, cost_s=price_s)
     return rows, _why(model, rows, left)
 

@@ -13,7 +13,7 @@ from farm.prediction.central import DeviceModel
 from farm.prediction.decisions import Outlook
 from farm.prediction.evaluation import Judgement
 from farm.store import Plan
-from predictors import IntArray, forecast, metrics
+from predictors import FloatArray, IntArray, forecast, metrics
 
 SETTLED = 0.95
 """Odds at which a decision is settled."""
@@ -93,7 +93,7 @@ def ceiling(model: DeviceModel, rows: IntArray, seed: int) -> float:
 def _of_decision(model: DeviceModel, rows: IntArray, decision: str, spec: MeasureSpec) -> Outlook:
     open_rows = undecided(model, rows, limit_s(decision))
     n = len(open_rows)
-    left_s = float(model.price_s(open_rows, spec).sum())
+    left_s = float(_device_s(model, open_rows, spec).sum())
     said = f"{n} of {len(rows)} networks may be on either side of {decision}"
     return Outlook(n == 0, float(n), said, (0, n), left_s)
 
@@ -150,4 +150,9 @@ def _seconds(
     if left is None:
         return 0.0
     n = likely if likely is not None else round(np.sqrt(left[0] * left[1]))
-    return float(n * np.median(model.price_s(rows, spec)))
+    return float(n * np.median(_device_s(model, rows, spec)))
+
+
+def _device_s(model: DeviceModel, rows: IntArray, spec: MeasureSpec) -> FloatArray:
+    """(m,) expected device seconds of measuring the networks in some rows like that."""
+    return model.expense.device_s(spec, model.posterior(rows).latency_s)

@@ -64,10 +64,14 @@ class Expense:
         spread = float(np.median(spreads)) if len(spreads) >= metrics.FEWEST else SPREAD
         return cls(float(load_s), float(share), build_s, spread)
 
-    def price_s(self, spec: MeasureSpec, latency_s: FloatArray) -> FloatArray:
-        """(M,) expected seconds of networks that take so long, each built and measured."""
+    def device_s(self, spec: MeasureSpec, latency_s: FloatArray) -> FloatArray:
+        """(M,) expected device seconds of measuring networks that take so long."""
         session_s = self.load_s + self.share * spec.session_s(latency_s)
-        return np.asarray(self.build_s + spec.sessions(self.spread) * session_s)
+        return np.asarray(spec.sessions(self.spread) * session_s)
+
+    def price_s(self, spec: MeasureSpec, latency_s: FloatArray) -> FloatArray:
+        """(M,), the same with what building them takes."""
+        return self.build_s + self.device_s(spec, latency_s)
 
     def noise_std(self, spec: MeasureSpec) -> float:
         """Expected of a measurement, in log-seconds."""

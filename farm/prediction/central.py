@@ -17,7 +17,6 @@ import numpy as np
 
 from farm.core.values import Network
 from farm.inventory.config import FarmConfig
-from farm.measurement.record import MeasureSpec
 from farm.prediction.across_spaces import carried
 from farm.prediction.columns import Column, column, published
 from farm.prediction.features import Encoded, Reference

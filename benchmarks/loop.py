@@ -192,7 +192,7 @@ class Target:
             if n + more < len(curve)
         )
         space = self.case.table.name
-        return Campaign(space, self.name, way, seed, self.goal, tuple(curve), ended)
+        return Campaign(space, self.name, way, seed, self.goal, tuple(curve), ended, onwards)
 
     def _judge(self, fitted: FittedPredictor, rows: IntArray) -> float:
         rest = np.setdiff1d(self.judged, rows)

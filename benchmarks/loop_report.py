@@ -41,7 +41,8 @@ class Outlook:
 
 @dataclass(frozen=True)
 class Campaign:
-    """One new device, one way, one seed. curve: from no sample on. outlooks: its forecasts."""
+    """One new device, one way, one seed. curve: from no sample on. outlooks: its forecasts.
+    onwards: whether it went on past its goal, to CURVE samples."""
 
     space: str
     device: str
@@ -50,6 +51,7 @@ class Campaign:
     goal: float
     curve: tuple[Point, ...]
     outlooks: tuple[Outlook, ...] = ()
+    onwards: bool = False
 
     @cached_property
     def end(self) -> Point:
@@ -150,8 +152,7 @@ def _grouped(campaigns: Sequence[Campaign]) -> Mapping[tuple[str, str, str], lis
 
 
 def _onwards(campaigns: Sequence[Campaign]) -> list[Campaign]:
-    """Those that went on to CURVE samples."""
-    return [c for c in campaigns if c.way != "multi_predict" and c.curve[-1].samples >= CURVE]
+    return [c for c in campaigns if c.onwards]
 
 
 def _mean(campaigns: Sequence[Campaign]) -> list[Point]:

@@ -199,7 +199,7 @@ class Campaign:
             return  # what is chosen by comes from them
         waiting = [r.network for r in pending if r.purpose == "learn"]
         part = self._part(device)
-        ahead = part * (1 if len(self.plan.devices) <= ALONE else 2)
+        ahead = part * (1 if len(self.plan.devices) <= ALONE else 3)
         left = self.plan.budget - len(self._asked["learn"][device])
         more = min(ahead + part - len(waiting), left)
         judged = not any(request.purpose == "holdout" for request in pending)

@@ -67,7 +67,9 @@ class Decider:
         model = self._predictor.model(about, question.device, batch, networks, only)
         free = _free(model, about)
         found = judgement(model, judged)
-        learnt = Learnt(len(model.seen), found.error_median, found.spearman)
+        # References alone say how networks compare, and not how fast the device is.
+        at_all = len(model.seen) > 0 or model.source == "kernels"
+        learnt = Learnt(len(model.seen), found.error_median if at_all else None, found.spearman)
         own = plan.spec_of[question.device]
         spec = _precision(plan, model, free)
         outlook = goals.outlook(plan, model, free, spec)

@@ -8,6 +8,7 @@ summary = Farm.open("cluster.yaml").launch(asked)
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,7 +33,8 @@ from farm.execution.protocol import Executor
 from farm.inventory.config import Device, FarmConfig, load
 from farm.measurement.record import Failure, Measurement
 from farm.measurement.verdict import VERDICTS
-from farm.prediction.hwl import Encoding, entry, known, normalisation
+from farm.prediction.encoding import NetworkEncoding
+from farm.prediction.measured import known
 from farm.prediction.selection import Candidates
 from farm.spaces import space
 from farm.spaces.base import ONNX
@@ -208,7 +210,7 @@ class Farm:
         executor: str = "inline",
         shape: str | None = None,
         batch: int | None = None,
-    ) -> Encoding:
+    ) -> NetworkEncoding:
         """The HWL encoding of a network, as `SPACE/CODE` or the path of an .onnx file.
 
         measure: `never`, only what is `missing` in the store, or `always` all references.
@@ -216,15 +218,16 @@ class Farm:
             of its axes, such as `seq=128`, where the file leaves them open.
         batch: of a file's open first axes; without it each device measures its own.
         """
+        from farm.prediction.hwl import encode, must_be_usable
+
         sizes, stored = Sizes(shape, batch), StoredModels(self.config.store)
         parsed, models = given_network(network, sizes, stored)
         if measure not in MEASURE:
             raise UnknownName("way to measure", measure, MEASURE)
         _must_be_executor(executor)
         references = self.config.references
-        if not references:
-            raise UsageError(f"no reference devices; write `references:` into {self.config.path}")
         with Store(self.config.store, create=measure != "never") as store:
+            must_be_usable(store, self.config, parsed.space)
             cached = {
                 device: known(store, parsed, self.config.device(device)) for device in references
             }
@@ -241,15 +244,13 @@ class Farm:
             free = [device for device in wanted if device not in fresh]
             if free:
                 fresh |= self._measure(parsed, models, free, store, executor)
-            inputs, remarks = self._of_file(parsed, models or store.models)
-            entries = [
-                replace(
-                    entry(device, fresh.get(device), cached[device]),
-                    inputs=inputs.get(device, ()),
-                )
-                for device in references
-            ]
-            return Encoding(parsed, tuple(entries), normalisation(store, references), remarks)
+            came = {device: {parsed: outcome} for device, outcome in fresh.items()}
+            # Of the maps of a chain only the first is ever written.
+            held = ChainMap(dict(models), store.models)  # type: ignore[arg-type]
+            found = encode(store, self.config, [parsed], came, models=held).of(0)
+            inputs, remarks = self._of_file(parsed, held)
+            entries = [replace(r, inputs=inputs.get(r.device, ())) for r in found.references]
+            return replace(found, references=tuple(entries), remarks=remarks)
 
     def _of_file(
         self, network: Network, models: Mapping[str, bytes]

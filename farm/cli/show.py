@@ -19,7 +19,7 @@ from farm.devices.doctor import Check
 from farm.devices.onboarding import KNOWN, Added
 from farm.farm import Farm
 from farm.measurement.verdict import NOT_LEFT_ALONE, VERDICTS
-from farm.prediction.hwl import Encoding
+from farm.prediction.encoding import NetworkEncoding
 from farm.store import StoredCampaign
 
 _PIPE_WIDTH = 160
@@ -175,7 +175,7 @@ def campaign_table(campaigns: Sequence[StoredCampaign]) -> RenderableType:
     return table if campaigns else "No campaign yet; `farm launch` starts one."
 
 
-def encoding(e: Encoding) -> RenderableType:
+def encoding(e: NetworkEncoding) -> RenderableType:
     """An HWL vector, a row for each reference device."""
     table = table_of(
         "reference", "latency", "95 % interval", "source", "samples", "verdict", "HWL value"
@@ -189,13 +189,14 @@ def encoding(e: Encoding) -> RenderableType:
         row = (latency, interval, r.source, str(r.samples), r.verdict, f"{value:+.3f}")
         table.add_row(r.device, *row, style="yellow" if r.verdict in NOT_LEFT_ALONE else "")
     reasons = [Text(f"{r.device}: {r.reason}") for r in e.references if r.reason]
-    networks = ", ".join(map(str, e.normalisation.networks))
-    note = f"Version {e.normalisation.version}, fitted on {networks} networks."
+    note = f"Version {e.version}, fitted on {e.fitted_on} networks."
+    if not e.fitted_on:
+        note = f"Version {e.version}: square roots of seconds, as too few networks are measured."
     remarks = [Text(f"Note: {remark}", style="yellow") for remark in e.remarks]
     return Group(_with_inputs(e), *remarks, table, *reasons, Text(note, style="dim"))
 
 
-def _with_inputs(e: Encoding) -> str:
+def _with_inputs(e: NetworkEncoding) -> str:
     if not e.inputs:
         return e.network.id
     sizes = [f"{r.inputs[0].shape[0]} on {r.device}" for r in e.references if r.inputs != e.inputs]

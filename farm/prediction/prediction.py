@@ -14,8 +14,8 @@ from farm.core.values import Network
 from farm.inventory.config import Device, FarmConfig
 from farm.measurement.record import Measurement
 from farm.prediction.central import CentralPredictor, DeviceModel
-from farm.prediction.hwl import known
-from farm.prediction.selection import POOL, Candidates
+from farm.prediction.hwl import look_up
+from farm.prediction.selection import Candidates
 from farm.spaces import space
 from farm.spaces.base import ONNX, SearchSpace
 from farm.store import Store
@@ -133,16 +133,19 @@ class _About:
         return self.predictor.learnt(self.searched.name, self.device.name)
 
     def predicted(self, networks: Sequence[Network]) -> dict[Network, Predicted]:
-        cached = {n: m for n in networks if (m := known(self.store, n, self.device))}
+        cached = look_up(self.store, self.predictor, networks, self.device)
         rest = [n for n in networks if n not in cached]
         planned = self._planned(rest)
         found = {n: _cached(m) for n, m in cached.items()}
         if planned:
-            model = self._model(0, planned, self.device.spec.batch)
+            none = Candidates(self.searched, (), (), frozenset())
+            batch = self.device.spec.batch
+            model = self.predictor.model(none, self.device.name, batch, planned)
             found |= _told(model, planned)
         rest = [n for n in rest if n not in found]
         if rest:
-            model = self._model(min(self.searched.size, POOL), rest, None)
+            about = self.predictor.whole(self.searched)
+            model = self.predictor.model(about, self.device.name, None, rest)
             if len(model.seen) < (1 if model.references else metrics.FEWEST):
                 raise UsageError(
                     f"{len(model.seen)} networks of {self.searched.name} were measured on "
@@ -160,13 +163,6 @@ class _About:
         if sums is None:
             return []
         return [n for n, s in zip(rest, sums.latency_s, strict=True) if np.isfinite(s)]
-
-    def _model(self, pool: int, others: Sequence[Network], batch: int | None) -> DeviceModel:
-        return self.predictor.model(self._pool(pool), self.device.name, batch, others)
-
-    def _pool(self, size: int) -> Candidates:
-        pool = self.searched.sample(size, np.random.default_rng(0)) if size else []
-        return Candidates(self.searched, tuple(pool), (), frozenset())
 
 
 def shares(store: Store, device: Device, network: Network) -> tuple[KernelShare, ...]:

@@ -32,7 +32,7 @@ def predict_columns(structure: FloatArray, rows: IntArray, columns: FloatArray) 
     structure: (N, S), any scale. rows: (n,), the networks that were measured.
     columns: (n, R), what was measured, zero mean and unit variance each; NaN where it was not.
     """
-    return _columns(structure, rows, columns, Surrogate.means)
+    return Surrogates.of(structure[rows], columns).means(structure)
 
 
 def deviations(structure: FloatArray, rows: IntArray, columns: FloatArray) -> FloatArray:
@@ -40,77 +40,103 @@ def deviations(structure: FloatArray, rows: IntArray, columns: FloatArray) -> Fl
 
     It takes the time of n^2 N multiplications for each hyper-parameter that a column chose.
     """
-    return _columns(structure, rows, columns, Surrogate.deviations)
+    return Surrogates.of(structure[rows], columns).deviations(structure)
 
 
 @dataclass(frozen=True, eq=False)
-class Surrogate:
-    """Columns that were measured on the same rows, each under its own point of GRID.
+class Surrogates:
+    """Fitted columns: what is known of R columns says the same of any network, whatever else is
+    asked.
 
-    z: (N, S), standardised. known: (n, S), rows of z. inner: for each point in use, the Cholesky
-    factor of its covariance. columns: (n, K). points: (K,), the grid point of each.
+    scaling: of the structure, on the networks that were measured. varies: columns of it that do.
+    groups: columns that were measured on the same networks, with their numbers.
     """
 
-    z: FloatArray
+    scaling: Standardisation
+    varies: IntArray
+    groups: tuple[tuple[IntArray, _Group], ...]
+
+    @classmethod
+    def of(cls, structure: FloatArray, columns: FloatArray) -> Surrogates:
+        """structure: (n, S), of the networks that were measured, any scale. columns: (n, R), as in
+        `predict_columns`."""
+        scaling = Standardisation.fit(structure, TrainingRows.every(structure))
+        z = scaling.apply(structure)
+        varies = np.flatnonzero(np.ptp(z, axis=0) > 0)
+        z = z[:, varies]
+        groups = tuple(
+            (members, _Group.of(z[pattern], columns[np.ix_(pattern, members)]))
+            for pattern, members in _by_mask(columns)
+        )
+        return cls(scaling, varies, groups)
+
+    def means(self, structure: FloatArray) -> FloatArray:
+        """(N, S) -> (N, R)."""
+        return self._each(structure, _Group.means)
+
+    def deviations(self, structure: FloatArray) -> FloatArray:
+        """(N, S) -> (N, R), without noise."""
+        return self._each(structure, _Group.deviations)
+
+    def _each(
+        self, structure: FloatArray, posterior: Callable[[_Group, FloatArray], FloatArray]
+    ) -> FloatArray:
+        z = self.scaling.apply(structure)[:, self.varies]
+        found = np.empty((len(z), sum(len(members) for members, _ in self.groups)))
+        for members, group in self.groups:
+            found[:, members] = posterior(group, z)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Columns that were measured on the same networks, each under its own point of GRID.
+
+    known: (n, S), standardised. inner: for each point in use, the Cholesky factor of its
+    covariance. points: (K,), the grid point of each column.
+    """
+
     known: FloatArray
     inner: dict[int, Conditioned]
-    columns: FloatArray
     points: IntArray
 
     @classmethod
-    def of(cls, z: FloatArray, rows: IntArray, columns: FloatArray) -> Surrogate:
-        few, known = z[rows[:SUBSET]], z[rows]
-        points = np.argmax(_evidence(few, columns[:SUBSET]), axis=0)
+    def of(cls, known: FloatArray, columns: FloatArray) -> _Group:
+        points = np.argmax(_evidence(known[:SUBSET], columns[:SUBSET]), axis=0)
         kernels = linear(known, known), rbf(known, known)
         inner = {}
         for t in np.unique(points):
             covariance = _mixed(kernels, int(t)) + GRID[t][2] * np.eye(len(known))
             inner[int(t)] = Conditioned.on(covariance, columns[:, points == t])
-        return cls(z, known, inner, columns, points)
+        return cls(known, inner, points)
 
-    def means(self) -> FloatArray:
-        """(N, K)."""
+    def means(self, z: FloatArray) -> FloatArray:
+        """(N, S) -> (N, K)."""
         weights = {t: c.solve(c.whitened) for t, c in self.inner.items()}
-        found = np.empty((len(self.z), len(self.points)))
-        for here, kernels in self._chunks():
+        found = np.empty((len(z), len(self.points)))
+        for here, kernels in self._chunks(z):
             for t, weight in weights.items():
                 a, b, _ = GRID[t]
                 straight, curved = kernels[0] @ weight, kernels[1] @ weight
                 found[here, self.points == t] = weight.sum(0) + a * straight + b * curved
         return found
 
-    def deviations(self) -> FloatArray:
-        """(N, K)."""
-        found = np.empty((len(self.z), len(self.points)))
-        for here, kernels in self._chunks():
+    def deviations(self, z: FloatArray) -> FloatArray:
+        """(N, S) -> (N, K)."""
+        found = np.empty((len(z), len(self.points)))
+        for here, kernels in self._chunks(z):
             for t, conditioned in self.inner.items():
                 a, b, _ = GRID[t]
                 _, reduction = conditioned.explain(_mixed(kernels, t).T)
-                variance = 1 + a * (self.z[here] ** 2).mean(1) + b - (reduction**2).sum(0)
+                variance = 1 + a * (z[here] ** 2).mean(1) + b - (reduction**2).sum(0)
                 found[here, self.points == t] = np.sqrt(np.maximum(variance, 0.0))[:, None]
         return found
 
-    def _chunks(self) -> Iterator[tuple[slice, tuple[FloatArray, FloatArray]]]:
+    def _chunks(self, z: FloatArray) -> Iterator[tuple[slice, tuple[FloatArray, FloatArray]]]:
         """Rows of z, and their kernels (linear and RBF) with the known ones."""
-        for start in range(0, len(self.z), _CHUNK):
+        for start in range(0, len(z), _CHUNK):
             here = slice(start, start + _CHUNK)
-            yield here, (linear(self.z[here], self.known), rbf(self.z[here], self.known))
-
-
-def _columns(
-    structure: FloatArray,
-    rows: IntArray,
-    columns: FloatArray,
-    posterior: Callable[[Surrogate], FloatArray],
-) -> FloatArray:
-    """(N, R), `posterior` of the columns, those that were measured on the same rows together."""
-    z = Standardisation.fit(structure, TrainingRows.of(rows)).apply(structure)
-    z = z[:, np.ptp(z[rows], axis=0) > 0]
-    found = np.empty((len(z), columns.shape[1]))
-    for pattern, members in _by_mask(columns):
-        made = Surrogate.of(z, rows[pattern], columns[np.ix_(pattern, members)])
-        found[:, members] = posterior(made)
-    return found
+            yield here, (linear(z[here], self.known), rbf(z[here], self.known))
 
 
 def _by_mask(columns: FloatArray) -> list[tuple[IntArray, IntArray]]:

@@ -50,9 +50,10 @@ class Carried:
         """(N,) seconds."""
         return self._posterior(asked).latency_s
 
-    def log_std(self, asked: Described) -> FloatArray:
-        """(N,), in log-seconds."""
-        return self._posterior(asked).std
+    def belief(self, asked: Described) -> tuple[FloatArray, FloatArray]:
+        """The same, and (N,) how uncertain that is, in log-seconds."""
+        posterior = self._posterior(asked)
+        return posterior.latency_s, posterior.std
 
     def _posterior(self, asked: Described) -> Posterior:
         logs = _some(self.here, asked.structure, self.names)

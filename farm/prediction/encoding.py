@@ -6,7 +6,7 @@ normalised latency for each reference device, whatever search space it is from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -162,6 +162,10 @@ class Encoding:
         values, std = (tuple(map(float, part[row])) for part in (self.values, self.std))
         fitted_on = self.references.fitted_on
         return NetworkEncoding(self.networks[row], references, values, std, self.version, fitted_on)
+
+    def each(self) -> Iterator[NetworkEncoding]:
+        """One network after the other."""
+        return map(self.of, range(len(self.networks)))
 
     def _entry(self, row: int, column: int) -> ReferenceLatency:
         device = self.references.devices[column]

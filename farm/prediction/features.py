@@ -13,7 +13,7 @@ network does not depend on what else is asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,7 +22,7 @@ import numpy as np
 from farm.core.values import Network
 from farm.prediction.columns import Column
 from farm.spaces.base import SearchSpace
-from predictors import FloatArray, Observations, metrics
+from predictors import FloatArray, IntArray, Observations, metrics
 
 if TYPE_CHECKING:
     from predictors.encodings.analytic import AnalyticScale
@@ -65,8 +65,8 @@ class Reference(Protocol):
         """(N,) seconds."""
         ...
 
-    def log_std(self, asked: Described) -> FloatArray:
-        """(N,), how uncertain that is, in log-seconds."""
+    def belief(self, asked: Described) -> tuple[FloatArray, FloatArray]:
+        """The same, and (N,) how uncertain that is, in log-seconds."""
         ...
 
 
@@ -166,8 +166,9 @@ class _ByMixture:
     def latency_s(self, asked: Described) -> FloatArray:
         return self.fitted.posterior(_alone(asked), "reference").latency_s
 
-    def log_std(self, asked: Described) -> FloatArray:
-        return self.fitted.posterior(_alone(asked), "reference").std
+    def belief(self, asked: Described) -> tuple[FloatArray, FloatArray]:
+        posterior = self.fitted.posterior(_alone(asked), "reference")
+        return posterior.latency_s, posterior.std
 
 
 def _alone(asked: Described) -> FloatArray:
@@ -195,9 +196,10 @@ class _BySurrogate:
     def latency_s(self, asked: Described) -> FloatArray:
         return self.own.latency_s(self.fitted.means(asked.structure))[:, 0]
 
-    def log_std(self, asked: Described) -> FloatArray:
-        std = self.fitted.deviations(asked.structure)
-        return self.own.log_std(self.latency_s(asked)[:, None], std)[:, 0]
+    def belief(self, asked: Described) -> tuple[FloatArray, FloatArray]:
+        means, std = self.fitted.posterior(asked.structure)
+        latency_s = self.own.latency_s(means)
+        return latency_s[:, 0], self.own.log_std(latency_s, std)[:, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,17 +210,18 @@ class _Throughout:
     predicted: Reference
 
     def latency_s(self, asked: Described) -> FloatArray:
-        return self._each(asked, self.known.latency_s, self.predicted.latency_s)
+        at = self._rows(asked)
+        found = np.asarray(self.known.latency_s[at])
+        return np.where(at < 0, self.predicted.latency_s(asked), found) if (at < 0).any() else found
 
-    def log_std(self, asked: Described) -> FloatArray:
-        return self._each(asked, self.known.noise_std, self.predicted.log_std)
-
-    def _each(
-        self, asked: Described, known: FloatArray, predicted: Callable[[Described], FloatArray]
-    ) -> FloatArray:
-        row = self.known.row
-        at = np.array([row.get(network, -1) for network in asked.networks], np.intp)
-        found = np.asarray(known[at])
+    def belief(self, asked: Described) -> tuple[FloatArray, FloatArray]:
+        at = self._rows(asked)
+        found = np.stack([self.known.latency_s[at], self.known.noise_std[at]])
         if (at < 0).any():
-            found = np.where(at < 0, predicted(asked), found)
-        return found
+            found = np.where(at < 0, self.predicted.belief(asked), found)
+        return found[0], found[1]
+
+    def _rows(self, asked: Described) -> IntArray:
+        """(N,), of the table; -1 where it lacks a network."""
+        row = self.known.row
+        return np.array([row.get(network, -1) for network in asked.networks], np.intp)

@@ -150,20 +150,22 @@ def encode(
     shape = (len(networks), len(references.devices))
     latency_s, log_std = np.full(shape, np.nan), np.full(shape, np.nan)
     known: dict[tuple[int, int], ReferenceLatency] = {}
-    rest: list[list[int]] = []
+    rows: dict[Network, list[int]] = {}
+    for row, network in enumerate(networks):
+        rows.setdefault(network, []).append(row)
     for column, name in enumerate(references.devices):
-        own = (fresh or {}).get(name, {})
         cached = look_up(store, predictor, networks, config.device(name))
-        for row, network in enumerate(networks):
-            found = own.get(network)
-            m = found if isinstance(found, Measurement) else cached.get(network)
+        own = (fresh or {}).get(name, {})
+        for network in {**cached, **own}:
+            found = entry(name, own.get(network), cached.get(network))
+            known |= {(row, column): found for row in rows[network]}
+            m = own.get(network)
+            m = m if isinstance(m, Measurement) else cached.get(network)
             if m is not None:
-                latency_s[row, column], log_std[row, column] = m.latency_s, m.half_width / Z_95
-            if m is not None or found is not None:
-                known[row, column] = entry(name, found, cached.get(network))
-        rest.append([row for row in range(len(networks)) if np.isnan(latency_s[row, column])])
+                latency_s[rows[network], column] = m.latency_s
+                log_std[rows[network], column] = m.half_width / Z_95
     searched = searched_space(space, store.models if models is None else models)
-    _predict(searched, predictor, networks, references, rest, latency_s, log_std)
+    _predict(searched, predictor, networks, references, latency_s, log_std)
     return Encoding(tuple(networks), references, latency_s, log_std, known)
 
 
@@ -172,21 +174,21 @@ def _predict(
     predictor: CentralPredictor,
     networks: Sequence[Network],
     references: ReferenceSet,
-    rest: Sequence[Sequence[int]],
     latency_s: FloatArray,
     log_std: FloatArray,
 ) -> None:
-    """Fills in what was not measured: rows `rest` of each column."""
-    wanted = sorted({row for rows in rest for row in rows})
-    if not wanted:
+    """Fills in what was not measured, where enough else was."""
+    unknown = np.isnan(latency_s)
+    wanted = np.flatnonzero(unknown.any(axis=1))
+    if not len(wanted):
         return
     found, encoder = predictor.references(searched, references.devices)
     if encoder is None:
         return
-    asked = encoder.describe([networks[row] for row in wanted])
-    at = {row: i for i, row in enumerate(wanted)}
-    for column, (reference, rows) in enumerate(zip(found, rest, strict=True)):
-        if reference is not None and rows:
-            here = [at[row] for row in rows]
-            latency_s[rows, column] = reference.latency_s(asked)[here]
-            log_std[rows, column] = reference.log_std(asked)[here]
+    asked = encoder.describe([networks[int(row)] for row in wanted])
+    for column, reference in enumerate(found):
+        here = unknown[wanted, column]
+        if reference is not None and here.any():
+            predicted_s, std = reference.belief(asked)
+            latency_s[wanted[here], column] = predicted_s[here]
+            log_std[wanted[here], column] = std[here]

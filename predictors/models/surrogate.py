@@ -6,8 +6,9 @@ all others are predicted from structure. The columns share their kernel matrices
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -25,6 +26,9 @@ SUBSET = 600
 
 _CHUNK = 2048
 
+Kernels = tuple[FloatArray, FloatArray]
+"""The linear one and the RBF one, of the same networks."""
+
 
 def predict_columns(structure: FloatArray, rows: IntArray, columns: FloatArray) -> FloatArray:
     """Posterior means (N, R) for all networks.
@@ -40,7 +44,7 @@ def deviations(structure: FloatArray, rows: IntArray, columns: FloatArray) -> Fl
 
     It takes the time of n^2 N multiplications for each hyper-parameter that a column chose.
     """
-    return Surrogates.of(structure[rows], columns).deviations(structure)
+    return Surrogates.of(structure[rows], columns).posterior(structure)[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,20 +76,29 @@ class Surrogates:
 
     def means(self, structure: FloatArray) -> FloatArray:
         """(N, S) -> (N, R)."""
-        return self._each(structure, _Group.means)
-
-    def deviations(self, structure: FloatArray) -> FloatArray:
-        """(N, S) -> (N, R), without noise."""
-        return self._each(structure, _Group.deviations)
-
-    def _each(
-        self, structure: FloatArray, posterior: Callable[[_Group, FloatArray], FloatArray]
-    ) -> FloatArray:
-        z = self.scaling.apply(structure)[:, self.varies]
-        found = np.empty((len(z), sum(len(members) for members, _ in self.groups)))
+        z = self._scaled(structure)
+        found = np.empty((len(z), self._width))
         for members, group in self.groups:
-            found[:, members] = posterior(group, z)
+            for here, kernels in group.chunks(z):
+                found[here, members] = group.means(kernels)
         return found
+
+    def posterior(self, structure: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """(N, S) -> means, and standard deviations without noise, (N, R) each."""
+        z = self._scaled(structure)
+        means, std = np.empty((2, len(z), self._width))
+        for members, group in self.groups:
+            for here, kernels in group.chunks(z):
+                means[here, members] = group.means(kernels)
+                std[here, members] = group.deviations(z[here], kernels)
+        return means, std
+
+    def _scaled(self, structure: FloatArray) -> FloatArray:
+        return self.scaling.apply(structure)[:, self.varies]
+
+    @property
+    def _width(self) -> int:
+        return sum(len(members) for members, _ in self.groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,33 +123,34 @@ class _Group:
             inner[int(t)] = Conditioned.on(covariance, columns[:, points == t])
         return cls(known, inner, points)
 
-    def means(self, z: FloatArray) -> FloatArray:
-        """(N, S) -> (N, K)."""
-        weights = {t: c.solve(c.whitened) for t, c in self.inner.items()}
-        found = np.empty((len(z), len(self.points)))
-        for here, kernels in self._chunks(z):
-            for t, weight in weights.items():
-                a, b, _ = GRID[t]
-                straight, curved = kernels[0] @ weight, kernels[1] @ weight
-                found[here, self.points == t] = weight.sum(0) + a * straight + b * curved
+    def means(self, kernels: Kernels) -> FloatArray:
+        """(M, K). kernels: of M networks with the known ones."""
+        found = np.empty((len(kernels[0]), len(self.points)))
+        for t, weight in self._weights.items():
+            a, b, _ = GRID[t]
+            straight, curved = kernels[0] @ weight, kernels[1] @ weight
+            found[:, self.points == t] = weight.sum(0) + a * straight + b * curved
         return found
 
-    def deviations(self, z: FloatArray) -> FloatArray:
-        """(N, S) -> (N, K)."""
+    def deviations(self, z: FloatArray, kernels: Kernels) -> FloatArray:
+        """(M, K). z: (M, S)."""
         found = np.empty((len(z), len(self.points)))
-        for here, kernels in self._chunks(z):
-            for t, conditioned in self.inner.items():
-                a, b, _ = GRID[t]
-                _, reduction = conditioned.explain(_mixed(kernels, t).T)
-                variance = 1 + a * (z[here] ** 2).mean(1) + b - (reduction**2).sum(0)
-                found[here, self.points == t] = np.sqrt(np.maximum(variance, 0.0))[:, None]
+        for t, conditioned in self.inner.items():
+            a, b, _ = GRID[t]
+            _, reduction = conditioned.explain(_mixed(kernels, t).T)
+            variance = 1 + a * (z**2).mean(1) + b - (reduction**2).sum(0)
+            found[:, self.points == t] = np.sqrt(np.maximum(variance, 0.0))[:, None]
         return found
 
-    def _chunks(self, z: FloatArray) -> Iterator[tuple[slice, tuple[FloatArray, FloatArray]]]:
-        """Rows of z, and their kernels (linear and RBF) with the known ones."""
+    def chunks(self, z: FloatArray) -> Iterator[tuple[slice, Kernels]]:
+        """Rows of z (N, S), and their kernels with the known networks."""
         for start in range(0, len(z), _CHUNK):
             here = slice(start, start + _CHUNK)
             yield here, (linear(z[here], self.known), rbf(z[here], self.known))
+
+    @cached_property
+    def _weights(self) -> dict[int, FloatArray]:
+        return {t: c.solve(c.whitened) for t, c in self.inner.items()}
 
 
 def _by_mask(columns: FloatArray) -> list[tuple[IntArray, IntArray]]:
@@ -158,7 +172,7 @@ def _evidence(z: FloatArray, columns: FloatArray) -> FloatArray:
     )
 
 
-def _mixed(kernels: tuple[FloatArray, FloatArray], point: int) -> FloatArray:
+def _mixed(kernels: Kernels, point: int) -> FloatArray:
     """The covariance under one grid point, of linear and RBF kernels."""
     a, b, _ = GRID[point]
     mixed = a * kernels[0]

@@ -117,5 +117,5 @@ def test_another_search_space_tells_networks_apart() -> None:
     assert found is not None
     predicted_s = found.latency_s(encoder.describe(nets))
     assert np.corrcoef(predicted_s, macs(FBNET, nets))[0, 1] > 0.95
-    assert (found.log_std(encoder.describe(nets)) > 0).all()
+    assert (found.belief(encoder.describe(nets))[1] > 0).all()
     assert carried(known.first(5), NB201, FBNET, encoder.pool, ()) is None

@@ -36,6 +36,7 @@ from farm.cli.hwl import hwl_app
 from farm.cli.model import model_app
 from farm.cli.predict import predict_app
 from farm.cli.progress import watching
+from farm.cli.references import references_app
 from farm.cli.tuning import tune_app
 from farm.core.errors import FarmError
 from farm.farm import Farm
@@ -54,6 +55,7 @@ app.add_typer(model_app)
 app.add_typer(demo_app)
 app.add_typer(predict_app)
 app.add_typer(hwl_app)
+app.add_typer(references_app, name="references")
 
 CampaignName = Annotated[str, typer.Argument(help="A campaign, such as c1, or `latest`.")]
 

@@ -225,6 +225,17 @@ class CentralPredictor:
         columns = [_as_refitted(self.measured(searched.name, name)) for name in devices]
         return [world.reference(column) for column in columns], world.encoder
 
+    def all_references(self, space: SearchSpace) -> tuple[dict[str, Reference], Encoder | None]:
+        """Every device that is known on a space, of published tables too."""
+        names, columns = self._source.devices(space.name), self._source.published(space.name)
+        own, encoder = self.references(space, names)
+        found = dict(zip(names, own, strict=True))
+        if columns:
+            world = self._world(self.whole(space), ())
+            found |= {column.device: world.reference(column) for column in columns}
+            encoder = world.encoder
+        return {name: one for name, one in found.items() if one is not None}, encoder
+
     def _others(self, space: str, device: str) -> list[str]:
         return [name for name in self._source.devices(space) if name != device]
 

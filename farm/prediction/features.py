@@ -13,8 +13,9 @@ network does not depend on what else is asked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -113,11 +114,12 @@ class Encoder:
         learnt = known if known.measurements else known.without(_beside(known, self.pool))
         if len(learnt.networks) < metrics.FEWEST:
             return None
-        made = _ByMixture if len(learnt.networks) < MANY else _BySurrogate
-        predicted: Reference = made.of(self, learnt)
+        made: type[_ByMixture | _BySurrogate] = (
+            _ByMixture if len(learnt.networks) < MANY else _BySurrogate
+        )
         if set(self.pool.networks) <= set(learnt.networks):
-            return _Throughout(known, predicted)
-        return predicted
+            return _Throughout(known, partial(made.of, self, learnt))
+        return made.of(self, learnt)
 
     def predictor(self, hwl: FloatArray, spread: FloatArray, asked: Described) -> MixtureGP:
         """The predictor over networks, those of the pool first; row i of its `features` (N, F)
@@ -204,10 +206,11 @@ class _BySurrogate:
 
 @dataclass(frozen=True, eq=False)
 class _Throughout:
-    """A reference with a table. predicted: of the networks that the table lacks."""
+    """A reference with a table. made: predicts the networks that the table lacks, if there are
+    any."""
 
     known: Column
-    predicted: Reference
+    made: Callable[[], Reference]
 
     def latency_s(self, asked: Described) -> FloatArray:
         at = self._rows(asked)
@@ -220,6 +223,11 @@ class _Throughout:
         if (at < 0).any():
             found = np.where(at < 0, self.predicted.belief(asked), found)
         return found[0], found[1]
+
+    @cached_property
+    def predicted(self) -> Reference:
+        """Of the networks that the table lacks."""
+        return self.made()
 
     def _rows(self, asked: Described) -> IntArray:
         """(N,), of the table; -1 where it lacks a network."""

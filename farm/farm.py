@@ -8,7 +8,6 @@ summary = Farm.open("cluster.yaml").launch(asked)
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -33,7 +32,7 @@ from farm.execution.protocol import Executor
 from farm.inventory.config import Device, FarmConfig, load
 from farm.measurement.record import Failure, Measurement
 from farm.measurement.verdict import VERDICTS
-from farm.prediction.batch import Answers, Batch
+from farm.prediction.batch import Answers, Batch, chained
 from farm.prediction.encoding import Encoding, NetworkEncoding
 from farm.prediction.measured import known
 from farm.prediction.selection import Candidates
@@ -45,7 +44,7 @@ from farm.store import Request, Store, StoredModels, StoreLock
 
 if TYPE_CHECKING:
     from farm.prediction.decider import Decider
-    from farm.prediction.live import DevicePredictor
+    from farm.prediction.live import DevicePredictor, HWLEncoder
     from farm.prediction.prediction import Predictions
 
 EXECUTORS = ("ray", "inline")
@@ -241,13 +240,10 @@ class Farm:
             with self.store() as store:
                 many = Batch.read(networks, store.models)
                 many.must_be_read()
-                each = (
-                    encode(
-                        store, self.config, list(own.values()), models=_chained(many.models, store)
-                    )
-                    for own in many.by_space.values()
-                )
-                return Encoding.together(list(each))
+                held = chained(many.models, store.models)
+                spaces = [list(own.values()) for own in many.by_space.values()]
+                each = [encode(store, self.config, own, models=held) for own in spaces]
+                return Encoding.together(each)
         sizes, stored = Sizes(shape, batch), StoredModels(self.config.store)
         parsed, models = given_network(networks, sizes, stored)
         if measure not in MEASURE:
@@ -273,7 +269,7 @@ class Farm:
             if free:
                 fresh |= self._measure(parsed, models, free, store, executor)
             came = {device: {parsed: outcome} for device, outcome in fresh.items()}
-            held = _chained(models, store)
+            held = chained(models, store.models)
             found = encode(store, self.config, [parsed], came, models=held).of(0)
             return with_inputs(found, held, self.config)
 
@@ -296,7 +292,7 @@ class Farm:
                 self.hwl(asked.asked[row], measure, executor, shape, batch)
         with self.store() as store:
             asked = Batch.read(networks, store.models, sizes)
-            held = _chained(asked.models, store)
+            held = chained(asked.models, store.models)
             found = Answers.of(
                 asked, lambda own: encode(store, self.config, own, models=held).each()
             )
@@ -322,11 +318,16 @@ class Farm:
         return found
 
     def predictor(self, device: str) -> DevicePredictor:
-        """For search loops: called with networks, it returns arrays, see
-        `farm.prediction.live.DevicePredictor`."""
+        """For search loops: networks -> their latencies on a device, as arrays."""
         from farm.prediction.live import DevicePredictor
 
         return DevicePredictor(self.config, device, self.store)
+
+    def encoder(self) -> HWLEncoder:
+        """For search loops: networks -> their HWL encoding, as arrays."""
+        from farm.prediction.live import HWLEncoder
+
+        return HWLEncoder(self.config, self.store)
 
     def _measure(
         self,
@@ -384,12 +385,6 @@ def _decider(config: FarmConfig) -> Decider:
     from farm.prediction.decider import Decider
 
     return Decider.at(config.store, config)
-
-
-def _chained(models: Mapping[str, bytes], store: Store) -> Mapping[str, bytes]:
-    """ONNX models that were given, and those of a store."""
-    # Of the maps of a chain only the first is ever written.
-    return ChainMap(dict(models), store.models)  # type: ignore[arg-type]
 
 
 def _must_be_executor(kind: str) -> None:

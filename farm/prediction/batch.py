@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -114,6 +115,12 @@ class Answers(Generic[Found]):
                 yield self.found[row].to_json()
             else:
                 yield {"network": text, "error": self.errors[row]}
+
+
+def chained(models: Mapping[str, bytes], stored: Mapping[str, bytes]) -> Mapping[str, bytes]:
+    """ONNX models that were given, and those of a store."""
+    # Of the maps of a chain only the first is ever written.
+    return ChainMap(dict(models), stored)  # type: ignore[arg-type]
 
 
 def words_of(text: str) -> list[str]:

@@ -100,7 +100,7 @@ class NetworkEncoding:
                     "device": r.device,
                     "latency_s": r.latency_s,
                     "low_s": r.low_s,
-                    "high_s": r.high_s if r.high_s != np.inf else None,
+                    "high_s": None if r.high_s is None else _or_none(r.high_s),
                     "source": r.source,
                     "samples": r.samples,
                     "verdict": r.verdict,
@@ -175,7 +175,7 @@ class Encoding:
             return known or entry(device, None, None)
         known = known or ReferenceLatency(device, None, None, None, None, 0)
         width = float(np.exp(Z_95 * self.log_std[row, column]))
-        low_s, high_s = latency_s / width, latency_s * width
+        low_s, high_s = latency_s / width, latency_s * width if latency_s else np.inf
         return replace(known, latency_s=latency_s, low_s=low_s, high_s=high_s, source="predicted")
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,16 +11,14 @@ import numpy as np
 from farm.core.errors import UsageError
 from farm.core.values import Network
 from farm.inventory.config import Device, FarmConfig
-from farm.measurement.estimator import Z_95
-from farm.measurement.record import Failure, Measurement
+from farm.measurement.record import Measurement
 from farm.prediction.central import CentralPredictor
-from farm.prediction.encoding import Encoding, ReferenceLatency, entry
+from farm.prediction.encoding import Encoding
+from farm.prediction.known_references import Fresh, KnownReferences
 from farm.prediction.measured import known
 from farm.prediction.references import chosen, must_hold, revision
 from farm.spaces import space as searched_space
-from farm.spaces.base import SearchSpace
 from farm.store import ReferenceSet, Store
-from predictors import FloatArray
 
 if TYPE_CHECKING:
     from predictors.encodings.hwl import Normalisation
@@ -134,61 +133,29 @@ def encode(
     store: Store,
     config: FarmConfig,
     networks: Sequence[Network],
-    fresh: Mapping[str, Mapping[Network, Measurement | Failure]] | None = None,
+    fresh: Fresh | None = None,
     predictor: CentralPredictor | None = None,
     models: Mapping[str, bytes] | None = None,
 ) -> Encoding:
     """HWL of networks of one space: measured where that is known, predicted elsewhere.
 
-    fresh: what came of measuring them now, by device and network. models: ONNX files by their
-    codes; those of the store without.
+    models: ONNX files by their codes; those of the store without.
     Raises UsageError for a reference set that does not hold any more.
     """
     space = networks[0].space
     predictor = predictor or CentralPredictor.of(store, config)
-    references = reference_set(store, config, space, predictor)
-    shape = (len(networks), len(references.devices))
-    latency_s, log_std = np.full(shape, np.nan), np.full(shape, np.nan)
-    known: dict[tuple[int, int], ReferenceLatency] = {}
-    rows: dict[Network, list[int]] = {}
-    for row, network in enumerate(networks):
-        rows.setdefault(network, []).append(row)
-    for column, name in enumerate(references.devices):
-        cached = look_up(store, predictor, networks, config.device(name))
-        own = (fresh or {}).get(name, {})
-        for network in {**cached, **own}:
-            found = entry(name, own.get(network), cached.get(network))
-            known |= {(row, column): found for row in rows[network]}
-            m = own.get(network)
-            m = m if isinstance(m, Measurement) else cached.get(network)
-            if m is not None:
-                latency_s[rows[network], column] = m.latency_s
-                log_std[rows[network], column] = m.half_width / Z_95
+    found = reference_set(store, config, space, predictor)
+    cached = [look_up(store, predictor, networks, config.device(name)) for name in found.devices]
     searched = searched_space(space, store.models if models is None else models)
-    _predict(searched, predictor, networks, references, latency_s, log_std)
-    return Encoding(tuple(networks), references, latency_s, log_std, known)
+    predicted = partial(predictor.references, searched, found.devices)
+    return KnownReferences(found, cached, predicted).encode(networks, fresh)
 
 
-def _predict(
-    searched: SearchSpace,
-    predictor: CentralPredictor,
-    networks: Sequence[Network],
-    references: ReferenceSet,
-    latency_s: FloatArray,
-    log_std: FloatArray,
-) -> None:
-    """Fills in what was not measured, where enough else was."""
-    unknown = np.isnan(latency_s)
-    wanted = np.flatnonzero(unknown.any(axis=1))
-    if not len(wanted):
-        return
-    found, encoder = predictor.references(searched, references.devices)
-    if encoder is None:
-        return
-    asked = encoder.describe([networks[int(row)] for row in wanted])
-    for column, reference in enumerate(found):
-        here = unknown[wanted, column]
-        if reference is not None and here.any():
-            predicted_s, std = reference.belief(asked)
-            latency_s[wanted[here], column] = predicted_s[here]
-            log_std[wanted[here], column] = std[here]
+def prepared(store: Store, config: FarmConfig, space: str) -> KnownReferences:
+    """All that is known now, for any network of a space. Raises UsageError as `encode`."""
+    predictor = CentralPredictor.of(store, config)
+    found = reference_set(store, config, space, predictor)
+    columns = [predictor.measured(space, name) for name in found.devices]
+    cached = [dict(zip(one.networks, one.measurements, strict=True)) for one in columns]
+    predicted = predictor.references(searched_space(space, store.models), found.devices)
+    return KnownReferences(found, cached, lambda: predicted)

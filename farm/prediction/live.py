@@ -12,10 +12,16 @@ from farm.core.errors import UsageError
 from farm.core.values import Network
 from farm.inventory.config import FarmConfig
 from farm.prediction.central import CentralPredictor, DeviceModel
+from farm.prediction.encoding import Encoding
+from farm.prediction.hwl import prepared
+from farm.prediction.known_references import KnownReferences
 from farm.spaces import parse_network
 from farm.spaces import space as searched_space
 from farm.store import Store
 from predictors import FloatArray, metrics
+
+Opened = Callable[[], AbstractContextManager[Store]]
+"""Opens the farm's store for a while."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +37,34 @@ class Latencies:
     measured: np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 
+class HWLEncoder:
+    """HWL of networks by what is known when it is first asked about a search space; what is
+    measured later takes a new one."""
+
+    def __init__(self, config: FarmConfig, opened: Opened) -> None:
+        self._config = config
+        self._opened = opened
+        self._known: dict[str, KnownReferences] = {}
+
+    def __call__(self, networks: Sequence[str | Network]) -> Encoding:
+        """Of networks of one space. Raises UsageError for one that cannot be read, for none, and
+        for a reference set that does not hold any more."""
+        parsed = [_parsed(network) for network in networks]
+        spaces = sorted({network.space for network in parsed})
+        if len(spaces) != 1:
+            raise UsageError(
+                f"networks of one space can be encoded at once, got {spaces or 'none'}"
+            )
+        if spaces[0] not in self._known:
+            with self._opened() as store:
+                self._known[spaces[0]] = prepared(store, self._config, spaces[0])
+        return self._known[spaces[0]].encode(parsed)
+
+
+def _parsed(network: str | Network) -> Network:
+    return parse_network(network) if isinstance(network, str) else network
+
+
 class DevicePredictor:
     """What is known of a device when it is first asked about a search space; later measurements
     take a new one.
@@ -39,9 +73,7 @@ class DevicePredictor:
     network (`farm predict` does). What it said once it remembers.
     """
 
-    def __init__(
-        self, config: FarmConfig, device: str, opened: Callable[[], AbstractContextManager[Store]]
-    ) -> None:
+    def __init__(self, config: FarmConfig, device: str, opened: Opened) -> None:
         self._config = config
         self._device = config.device(device)
         self._opened = opened
@@ -61,7 +93,7 @@ class DevicePredictor:
     def _ask(self, new: Sequence[str | Network]) -> None:
         by_space: dict[str, list[tuple[str | Network, Network]]] = {}
         for said in new:
-            network = parse_network(said) if isinstance(said, str) else said
+            network = _parsed(said)
             by_space.setdefault(network.space, []).append((said, network))
         for name, own in by_space.items():
             model = self._model(name)

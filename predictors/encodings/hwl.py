@@ -13,7 +13,6 @@ import numpy as np
 
 from predictors import FloatArray
 from predictors.encodings.normalisation import TrainingRows
-from predictors.models.surrogate import deviations, predict_columns
 
 CLIP = 4.0
 """Standard deviations; what is further off is a spike or a network that does nothing."""
@@ -80,8 +79,11 @@ class Normalisation:
         return np.asarray(self.unit_s * np.maximum(self.mean + self.scale * values, 0.0) ** 2)
 
     def std(self, latency_s: FloatArray, log_std: FloatArray) -> FloatArray:
-        """(N, R), of the values. log_std: (N, R), of the latencies, in log-seconds."""
-        return np.asarray(root(latency_s / self.unit_s) / 2 * log_std / self.scale)
+        """(N, R), of the values; NaN where it is not known, as of a latency of zero. log_std:
+        (N, R), of the latencies, in log-seconds."""
+        with np.errstate(invalid="ignore"):
+            found = root(latency_s / self.unit_s) / 2 * log_std / self.scale
+        return np.where(np.isfinite(found), found, np.nan)
 
     def log_std(self, latency_s: FloatArray, std: FloatArray) -> FloatArray:
         """The inverse of `std`; infinite where a latency is zero."""
@@ -163,6 +165,9 @@ class HardwareLatencies:
         cls, references: References, structure: FloatArray, with_std: bool = False
     ) -> HardwareLatencies:
         """From a few measured networks and the structure (N, S) of all; `with_std` takes longer."""
+        # SciPy, which a normalisation alone does without.
+        from predictors.models.surrogate import deviations, predict_columns
+
         rows, mask = references.rows.indices, references.mask
         measured = Normalisation.fit(references.latency_s[rows])
         seen = measured.values(references.latency_s[rows])

@@ -62,6 +62,24 @@ def test_arrays_are_torchs_without_a_copy(opened):
     assert torch.from_numpy(opened.predictor("a")(NEW).latency_s).shape == (len(NEW),)
 
 
+def test_an_encoder_says_what_hwl_says(opened, monkeypatch):
+    with Store(opened.config.store) as store:
+        known = store.measurements(device="a")[0].network
+    said = opened.hwl([*NEW, known.id])
+    encoder = opened.encoder()
+    first = encoder([*NEW, known])
+    monkeypatch.setattr(Farm, "store", None)
+    again = encoder([known.id, NEW[3]])
+    assert first.version == again.version == said.version
+    np.testing.assert_array_equal(first.values, said.values)
+    np.testing.assert_array_equal(first.source, said.source)
+    np.testing.assert_array_equal(again.values, said.values[[-1, 3]])
+    assert again.of(0).references == said.of(len(NEW)).references
+    for networks in ([], [NEW[0], "fbnet/" + "0" * 22]):
+        with pytest.raises(UsageError, match="networks of one space can be encoded at once"):
+            encoder(networks)
+
+
 def test_python_is_told_which_row_is_wrong(opened):
     for ask in (opened.hwl, lambda networks: opened.predict(networks, "a")):
         with pytest.raises(UsageError, match="row 2 of 2: a NAS-Bench-201 cell has the form"):

@@ -106,7 +106,7 @@ def test_a_unit_of_a_reference_does_not_matter(pool: FloatArray, latency_s: Floa
         HardwareLatencies.of(References(y, ("a", "b"), ROWS), pool)
         for y in (latency_s, latency_s * [1e3, 1.0])
     )
-    np.testing.assert_allclose(a.values, b.values, atol=1e-8)
+    np.testing.assert_allclose(a.values, b.values, atol=1e-6)
 
 
 def test_one_spike_does_not_rule_a_reference(pool: FloatArray, latency_s: FloatArray) -> None:
@@ -201,10 +201,10 @@ def test_a_normalisation_is_fitted_once_and_encodes_any_later_network() -> None:
     fitted_s = np.array([[1e-3, 4e-3], [2e-3, 4e-3], [4e-3, 4e-3]])
     fitted = Normalisation.fit(fitted_s)
     values = fitted.values(fitted_s)
-    np.testing.assert_allclose(values[:, 0].mean(), 0, atol=1e-12)
-    np.testing.assert_allclose(values[:, 0].std(), 1)
+    np.testing.assert_allclose(values[:, 0].mean(), 0, atol=1e-6)  # of single precision
+    np.testing.assert_allclose(values[:, 0].std(), 1, rtol=1e-6)
     assert values[:, 1].tolist() == [0, 0, 0]
-    np.testing.assert_allclose(fitted.latency_s(values), fitted_s)
+    np.testing.assert_allclose(fitted.latency_s(values), fitted_s, rtol=1e-6)
     alone = fitted.values(np.array([[3e-3, np.nan]]))
     assert alone[0, 0] == fitted.values(np.array([[9e-3, 1.0], [3e-3, 1.0]]))[1, 0]
     assert np.isnan(alone[0, 1])
@@ -215,7 +215,14 @@ def test_the_deviation_of_a_value_is_that_of_its_latency() -> None:
     fitted = Normalisation.fit(np.array([[1e-3], [2e-3], [4e-3]]))
     latency_s, log_std = np.array([[2.5e-3]]), np.array([[1e-3]])
     low, high = (fitted.values(latency_s * np.exp(k * log_std))[0, 0] for k in (-1, 1))
-    assert fitted.std(latency_s, log_std)[0, 0] == pytest.approx((high - low) / 2, rel=1e-4)
+    assert fitted.std(latency_s, log_std)[0, 0] == pytest.approx((high - low) / 2, rel=1e-3)
+
+
+def test_the_deviation_at_a_latency_of_zero_is_not_known() -> None:
+    fitted = Normalisation.fit(np.array([[1e-3], [2e-3]]))
+    none = np.zeros((1, 1))
+    assert np.isinf(fitted.log_std(none, np.ones((1, 1))))
+    assert np.isnan(fitted.std(none, np.full((1, 1), np.inf)))
 
 
 def test_without_a_fit_values_are_square_roots_of_seconds() -> None:

@@ -196,7 +196,8 @@ def test_hwl_is_normalised_once_enough_is_known(farm):
     after = json.loads(farm("hwl", CELL, "--json")[1])
     assert after["version"].startswith("hwl-")
     assert after["fitted_on"] > 0
-    assert [r["latency_s"] for r in after["references"]] == latency_s
+    again_s = [r["latency_s"] for r in after["references"]]  # at a baseline that is known better
+    assert again_s == pytest.approx(latency_s, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from farm.campaign.known import begin_repetition, repetition
 from farm.campaign.loop import Campaign, Watch
@@ -22,8 +22,8 @@ from farm.campaign.planning import Launch, planned
 from farm.campaign.query import barred, measure_network
 from farm.campaign.summary import Summary, summarise
 from farm.compile.artifacts import ArtifactStore
-from farm.core.errors import BuildError, UnknownName, UsageError
-from farm.core.values import DeviceFacts, GivenInput, Network
+from farm.core.errors import UnknownName, UsageError
+from farm.core.values import DeviceFacts, Network
 from farm.devices.certificate import LOAD_S
 from farm.devices.examination import examine
 from farm.devices.health import Health, health
@@ -32,7 +32,9 @@ from farm.execution.protocol import Executor
 from farm.inventory.config import Device, FarmConfig, load
 from farm.measurement.record import Failure, Measurement
 from farm.measurement.verdict import VERDICTS
-from farm.prediction.hwl import Encoding, entry, known, normalisation
+from farm.prediction.batch import Answers, Batch, chained
+from farm.prediction.encoding import Encoding, NetworkEncoding
+from farm.prediction.measured import known
 from farm.prediction.selection import Candidates
 from farm.spaces import space
 from farm.spaces.base import ONNX
@@ -42,6 +44,7 @@ from farm.store import Request, Store, StoredModels, StoreLock
 
 if TYPE_CHECKING:
     from farm.prediction.decider import Decider
+    from farm.prediction.live import DevicePredictor, HWLEncoder
     from farm.prediction.prediction import Predictions
 
 EXECUTORS = ("ray", "inline")
@@ -201,30 +204,54 @@ class Farm:
         model = onnx.load_from_string(data)
         return check_model(Network(ONNX, code), model, chosen, self._artifacts())
 
-    def hwl(
+    @overload
+    def hwl(  # type: ignore[overload-overlap]  # a str is no list of networks
         self,
-        network: str,
+        networks: str,
         measure: str = "missing",
         executor: str = "inline",
         shape: str | None = None,
         batch: int | None = None,
-    ) -> Encoding:
-        """The HWL encoding of a network, as `SPACE/CODE` or the path of an .onnx file.
+    ) -> NetworkEncoding: ...
+
+    @overload
+    def hwl(self, networks: Sequence[str]) -> Encoding: ...
+
+    def hwl(
+        self,
+        networks: str | Sequence[str],
+        measure: str = "missing",
+        executor: str = "inline",
+        shape: str | None = None,
+        batch: int | None = None,
+    ) -> NetworkEncoding | Encoding:
+        """The HWL encoding of a network, as `SPACE/CODE` or the path of an .onnx file; of several
+        networks of one space, arrays of what is known without measuring.
 
         measure: `never`, only what is `missing` in the store, or `always` all references.
         shape: of an .onnx file's inputs, such as `1,3,224,224` or `ids=1x128,mask=1x128`, or
             of its axes, such as `seq=128`, where the file leaves them open.
         batch: of a file's open first axes; without it each device measures its own.
         """
+        from farm.prediction.hwl import encode, must_be_usable
+        from farm.prediction.of_files import with_inputs
+
+        if not isinstance(networks, str):
+            with self.store() as store:
+                many = Batch.read(networks, store.models)
+                many.must_be_read()
+                held = chained(many.models, store.models)
+                spaces = [list(own.values()) for own in many.by_space.values()]
+                each = [encode(store, self.config, own, models=held) for own in spaces]
+                return Encoding.together(each)
         sizes, stored = Sizes(shape, batch), StoredModels(self.config.store)
-        parsed, models = given_network(network, sizes, stored)
+        parsed, models = given_network(networks, sizes, stored)
         if measure not in MEASURE:
             raise UnknownName("way to measure", measure, MEASURE)
         _must_be_executor(executor)
         references = self.config.references
-        if not references:
-            raise UsageError(f"no reference devices; write `references:` into {self.config.path}")
         with Store(self.config.store, create=measure != "never") as store:
+            must_be_usable(store, self.config, parsed.space)
             cached = {
                 device: known(store, parsed, self.config.device(device)) for device in references
             }
@@ -241,54 +268,66 @@ class Farm:
             free = [device for device in wanted if device not in fresh]
             if free:
                 fresh |= self._measure(parsed, models, free, store, executor)
-            inputs, remarks = self._of_file(parsed, models or store.models)
-            entries = [
-                replace(
-                    entry(device, fresh.get(device), cached[device]),
-                    inputs=inputs.get(device, ()),
-                )
-                for device in references
-            ]
-            return Encoding(parsed, tuple(entries), normalisation(store, references), remarks)
+            came = {device: {parsed: outcome} for device, outcome in fresh.items()}
+            held = chained(models, store.models)
+            found = encode(store, self.config, [parsed], came, models=held).of(0)
+            return with_inputs(found, held, self.config)
 
-    def _of_file(
-        self, network: Network, models: Mapping[str, bytes]
-    ) -> tuple[dict[str, tuple[GivenInput, ...]], tuple[str, ...]]:
-        """What a network from a file is measured with on each reference, and what a person should
-        know of it; else nothing."""
-        if network.space != ONNX:
-            return {}, ()
-        from farm.compile import outline
-        from farm.spaces.onnx.files import OnnxFiles
-        from farm.spaces.onnx.remarks import remarks
+    def hwl_each(
+        self,
+        networks: Sequence[str],
+        measure: str = "never",
+        executor: str = "inline",
+        shape: str | None = None,
+        batch: int | None = None,
+    ) -> Answers[NetworkEncoding]:
+        """The HWL encodings of many networks; one that has none says why, in its row. Raises
+        UsageError where none has one."""
+        from farm.prediction.hwl import encode
 
-        files = OnnxFiles(models)
-        inputs = {
-            device: files.inputs(network, self.config.device(device).spec.batch)
-            for device in self.config.references
-        }
-        model = files.model(network)
-        try:
-            kernels = outline.remarks(outline.outline(model))
-        except BuildError:
-            kernels = ()  # that it does not compile is said elsewhere
-        return inputs, (*remarks(model), *kernels)
+        sizes = Sizes(shape, batch)
+        if measure != "never":
+            asked = Batch.read(networks, StoredModels(self.config.store), sizes)
+            for row in asked.networks:
+                self.hwl(asked.asked[row], measure, executor, shape, batch)
+        with self.store() as store:
+            asked = Batch.read(networks, store.models, sizes)
+            held = chained(asked.models, store.models)
+            found = Answers.of(
+                asked, lambda own: encode(store, self.config, own, models=held).each()
+            )
+        found.must_have_any()
+        return found
 
-    def predict(self, networks: Sequence[str], device: str, explain: bool = False) -> Predictions:
+    def predict(
+        self, networks: Sequence[str], device: str, explain: bool = False, strict: bool = True
+    ) -> Predictions:
         """What networks take on a device, as far as the store tells. Measures nothing.
 
         networks: as `SPACE/CODE` or paths of .onnx files, which are kept in the store.
+        strict: raise what is wrong with any network; else its row says it, unless all are wrong.
         """
         from farm.prediction.prediction import predict
 
         chosen = self.config.device(device)
         with self.store() as store:
-            parsed: list[Network] = []
-            for text in networks:
-                network, models = given_network(text, Sizes(), store.models)
-                store.models.keep(models)
-                parsed.append(network)
-            return predict(store, self.config, chosen, parsed, explain)
+            batch = Batch.read(networks, store.models)
+            store.models.keep(batch.models)
+            found = predict(store, self.config, chosen, batch, explain)
+        found.answers.must_have_all() if strict else found.answers.must_have_any()
+        return found
+
+    def predictor(self, device: str) -> DevicePredictor:
+        """For search loops: networks -> their latencies on a device, as arrays."""
+        from farm.prediction.live import DevicePredictor
+
+        return DevicePredictor(self.config, device, self.store)
+
+    def encoder(self) -> HWLEncoder:
+        """For search loops: networks -> their HWL encoding, as arrays."""
+        from farm.prediction.live import HWLEncoder
+
+        return HWLEncoder(self.config, self.store)
 
     def _measure(
         self,

@@ -15,7 +15,7 @@ import typer
 
 from farm.cli import ending, show
 from farm.core.errors import UsageError
-from farm.farm import Farm
+from farm.farm import EXECUTORS, Farm
 from farm.measurement.record import share
 
 CONFIG = Path("cluster.yaml")
@@ -38,6 +38,9 @@ Shape = Annotated[
 Batch = Annotated[
     int | None,
     typer.Option(help="Size of an ONNX file's open first axis; else each device's own."),
+]
+Executor = Annotated[
+    str, typer.Option("--executor", help=f"What carries the work out: {', '.join(EXECUTORS)}.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 

@@ -19,6 +19,7 @@ from farm.cli.common import (
     CONFIG,
     Batch,
     Config,
+    Executor,
     Json,
     Shape,
     StoreFolder,
@@ -31,12 +32,14 @@ from farm.cli.common import (
 )
 from farm.cli.demo import demo_app
 from farm.cli.device import device_app
+from farm.cli.hwl import hwl_app
 from farm.cli.model import model_app
 from farm.cli.predict import predict_app
 from farm.cli.progress import watching
+from farm.cli.references import references_app
 from farm.cli.tuning import tune_app
 from farm.core.errors import FarmError
-from farm.farm import EXECUTORS, MEASURE, Farm
+from farm.farm import Farm
 
 app = typer.Typer(
     help="Measures the latency of neural networks on real devices; predicts the rest.",
@@ -51,10 +54,9 @@ app.add_typer(tune_app)
 app.add_typer(model_app)
 app.add_typer(demo_app)
 app.add_typer(predict_app)
+app.add_typer(hwl_app)
+app.add_typer(references_app, name="references")
 
-Executor = Annotated[
-    str, typer.Option("--executor", help=f"What carries the work out: {', '.join(EXECUTORS)}.")
-]
 CampaignName = Annotated[str, typer.Argument(help="A campaign, such as c1, or `latest`.")]
 
 _INTERRUPTED = 130
@@ -234,40 +236,6 @@ def campaign_cancel(
         f"{cancelled} is cancelled; `{resume_command(cancelled, config, store)}` goes on with it."
     )
     print_result(as_json, lambda: {"campaign": cancelled, "cancelled": True}, lambda: text)
-
-
-@app.command()
-def hwl(
-    network: Annotated[
-        str, typer.Argument(help="SPACE/CODE, a NAS-Bench-201 cell string, or an .onnx file.")
-    ],
-    measure: Annotated[
-        str, typer.Option(help=f"What to measure: {', '.join(MEASURE)}.")
-    ] = "missing",
-    shape: Shape = None,
-    batch: Batch = None,
-    executor: Executor = "inline",
-    config: Config = CONFIG,
-    store: StoreFolder = None,
-    as_json: Json = False,
-) -> None:
-    """The HWL encoding of a network: its latencies on the reference devices. Exit code 1 if it has
-    none on any of them."""
-    farm = Farm.open(config, store)
-
-    def known() -> str:
-        mask = farm.hwl(network, "never", executor, shape, batch).mask
-        return (
-            f"{sum(mask)} of {len(mask)} references have a latency in {farm.config.store}; "
-            f"`{ending.command_line()}` goes on"
-        )
-
-    ending.say(lambda: f"what was measured is kept; `{ending.command_line()}` goes on", known)
-    encoding = farm.hwl(network, measure, executor, shape, batch)
-    print_result(as_json, encoding.to_json, lambda: show.encoding(encoding))
-    if not any(encoding.mask):
-        why = "; ".join(f"{device}: {reason}" for device, reason in encoding.missing.items())
-        raise FarmError(f"no reference device has a latency of {encoding.network.id}: {why}")
 
 
 @app.command()

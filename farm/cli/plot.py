@@ -1,8 +1,9 @@
-"""Pictures: predicted against measured latencies after a campaign, and a device's control
-networks."""
+"""Pictures: predicted against measured latencies after a campaign, a device's control networks, and
+what each reference device adds."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -13,6 +14,7 @@ from farm.campaign.summary import Summary
 from farm.core.errors import UsageError
 from farm.devices.health import Health
 from farm.prediction.evaluation import Judgement
+from farm.reference_sets import Choice
 
 _FORMATS = (".png", ".svg", ".pdf")
 
@@ -52,6 +54,26 @@ def plot_health(device: str, health: Health, path: Path) -> None:
     )
     if seen:
         axes.legend()
+    _save(figure, path)
+
+
+def plot_choice(chosen: Sequence[Choice], path: Path) -> None:
+    """Write what reference devices explain of the others, one after the other. Raises UsageError as
+    `plot_predictions`."""
+    _must_be_plot(path)
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot()
+    at = range(1, len(chosen) + 1)
+    devices = [one.device.removeprefix("published ") for one in chosen]
+    axes.plot(at, [100 * one.explained for one in chosen], "o-", label="all others, on average")
+    worst = [(i, one.worst) for i, one in zip(at, chosen, strict=True) if one.worst is not None]
+    left = [100 * share for _, (_, share) in worst]
+    axes.plot([i for i, _ in worst], left, "s--", label="the one that is explained worst")
+    axes.set_xticks(at, [f"{i}: {device}" for i, device in zip(at, devices, strict=True)])
+    for label in axes.get_xticklabels():
+        label.set(rotation=30, horizontalalignment="right")
+    axes.set(xlabel="reference devices, as chosen", ylabel="explained variance (%)", ylim=(0, 102))
+    axes.legend(loc="lower right")
     _save(figure, path)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +10,7 @@ from rich.text import Text
 
 from farm.cli import show
 from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result
-from farm.core.errors import UsageError
+from farm.cli.rows import JsonLines, Networks, named, print_lines, say_errors
 from farm.farm import Farm
 
 if TYPE_CHECKING:
@@ -26,12 +24,7 @@ _SHOWN = 12
 
 @predict_app.command()
 def predict(
-    networks: Annotated[
-        list[str],
-        typer.Argument(
-            help="SPACE/CODE, NAS-Bench-201 cell strings, .onnx files, a file of them, - for stdin."
-        ),
-    ],
+    networks: Networks,
     device: Annotated[str, typer.Option(help="A device of cluster.yaml.")],
     explain: Annotated[
         bool, typer.Option("--explain", help="Show the kernels that the time goes into.")
@@ -39,30 +32,16 @@ def predict(
     config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
+    as_lines: JsonLines = False,
 ) -> None:
-    """Predict latencies on a device from what was measured there, with 95 % intervals."""
-    found = Farm.open(config, store).predict(named(networks), device, explain)
-    print_result(as_json, found.to_json, lambda: text(found))
-
-
-def named(words: list[str]) -> list[str]:
-    """The networks that the words of a command name. Raises UsageError."""
-    found: list[str] = []
-    for word in words:
-        path = Path(word)
-        if word == "-":
-            found += _lines(sys.stdin.read())
-        elif not word.startswith("|") and path.suffix != ".onnx" and path.is_file():
-            found += _lines(path.read_text())
-        else:
-            found.append(word)
-    if not found:
-        raise UsageError("no network is named; write one a line")
-    return found
-
-
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    """Predict latencies on a device from what was measured there, with 95 % intervals. A network
+    that cannot be read or predicted says why in its row; exit code 2 where none can be."""
+    found = Farm.open(config, store).predict(named(networks), device, explain, strict=False)
+    if as_lines:
+        print_lines(found.answers)
+    else:
+        print_result(as_json, found.to_json, lambda: text(found))
+    say_errors(found.answers)
 
 
 def text(found: Predictions) -> RenderableType:

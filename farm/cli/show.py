@@ -18,8 +18,7 @@ from farm.core.values import DeviceFacts, percent
 from farm.devices.doctor import Check
 from farm.devices.onboarding import KNOWN, Added
 from farm.farm import Farm
-from farm.measurement.verdict import NOT_LEFT_ALONE, VERDICTS
-from farm.prediction.hwl import Encoding
+from farm.measurement.verdict import VERDICTS
 from farm.store import StoredCampaign
 
 _PIPE_WIDTH = 160
@@ -173,34 +172,6 @@ def campaign_table(campaigns: Sequence[StoredCampaign]) -> RenderableType:
             duration(c.wall_s),
         )
     return table if campaigns else "No campaign yet; `farm launch` starts one."
-
-
-def encoding(e: Encoding) -> RenderableType:
-    """An HWL vector, a row for each reference device."""
-    table = table_of(
-        "reference", "latency", "95 % interval", "source", "samples", "verdict", "HWL value"
-    )
-    for r, value in zip(e.references, e.values, strict=True):
-        if r.latency_s is None or r.low_s is None or r.high_s is None:
-            table.add_row(r.device, "–", "", "missing", "0", "", "–")
-            continue
-        interval = f"{ms(r.low_s)} to {ms(r.high_s)} ms"
-        latency = f"{ms(r.latency_s)} ms"
-        row = (latency, interval, r.source, str(r.samples), r.verdict, f"{value:+.3f}")
-        table.add_row(r.device, *row, style="yellow" if r.verdict in NOT_LEFT_ALONE else "")
-    reasons = [Text(f"{r.device}: {r.reason}") for r in e.references if r.reason]
-    networks = ", ".join(map(str, e.normalisation.networks))
-    note = f"Version {e.normalisation.version}, fitted on {networks} networks."
-    remarks = [Text(f"Note: {remark}", style="yellow") for remark in e.remarks]
-    return Group(_with_inputs(e), *remarks, table, *reasons, Text(note, style="dim"))
-
-
-def _with_inputs(e: Encoding) -> str:
-    if not e.inputs:
-        return e.network.id
-    sizes = [f"{r.inputs[0].shape[0]} on {r.device}" for r in e.references if r.inputs != e.inputs]
-    which = f" (batch: {', '.join(sizes)})" if sizes else ""
-    return f"{e.network.id}, of {'; '.join(map(str, e.inputs))}{which}"
 
 
 def devices_json(farm: Farm) -> dict[str, Any]:

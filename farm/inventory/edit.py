@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,26 @@ def with_target(path: Path, name: str, target: Target) -> Draft:
             f"write it yourself: {' '.join(_flow(target, 0).split())}"
         )
     return Draft(after, text[:start] + new + text[end:])
+
+
+def with_references(path: Path, devices: Sequence[str]) -> Draft:
+    """The file with other reference devices. Raises ConfigError where that cannot be done without
+    changing anything else."""
+    before = load(path)
+    text = path.read_text(encoding="utf-8")
+    root = YAML().compose(text)
+    said = f"references: [{', '.join(devices)}]"
+    keys = {key.value: (key, value) for key, value in root.value}
+    if "references" in keys:
+        key, value = keys["references"]
+        start, end = key.start_mark.index, max(_end_index(value), key.end_mark.index + 1)
+    else:
+        start = end = keys["devices"][0].start_mark.index
+        said += "\n"
+    after = load(path, text[:start] + said + text[end:])
+    if replace(after, references=before.references) != before:
+        raise ConfigError(f"{path} cannot be changed as it is written; write `{said}` yourself")
+    return Draft(after, text[:start] + said + text[end:])
 
 
 def _target_change(text: str, name: str, target: Target) -> tuple[int, int, str]:

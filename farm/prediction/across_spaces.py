@@ -9,14 +9,21 @@ it is worth there is for the networks measured there to tell.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from farm.core.values import Network
 from farm.prediction.columns import Column
-from farm.prediction.features import LOG
+from farm.prediction.features import LOG, Described
 from farm.spaces.base import SearchSpace
-from predictors import FloatArray, Observations
+from predictors import FloatArray, Observations, Posterior
+
+if TYPE_CHECKING:
+    from predictors.encodings.analytic import AnalyticScale
+    from predictors.encodings.hwl import Normalisation
+    from predictors.models.mixture_gp import FittedMixtureGP
 
 FEWEST = 10
 """Networks of the other space without which nothing is carried over."""
@@ -25,59 +32,87 @@ MOST = 100
 """Networks that are learnt from: more change little, and take long."""
 
 
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """A device as a `farm.prediction.features.Reference` of a space that it did not measure.
+
+    names, scale: of the costs that both spaces have. throughout: devices known in both, each
+    with its normalisation over what was fitted.
+    """
+
+    here: SearchSpace
+    names: tuple[str, ...]
+    scale: AnalyticScale
+    throughout: tuple[tuple[Column, Normalisation], ...]
+    fitted: FittedMixtureGP
+
+    def latency_s(self, asked: Described) -> FloatArray:
+        """(N,) seconds."""
+        return self._posterior(asked).latency_s
+
+    def belief(self, asked: Described) -> tuple[FloatArray, FloatArray]:
+        """The same, and (N,) how uncertain that is, in log-seconds."""
+        posterior = self._posterior(asked)
+        return posterior.latency_s, posterior.std
+
+    def _posterior(self, asked: Described) -> Posterior:
+        logs = _some(self.here, asked.structure, self.names)
+        analytic = self.scale.apply(np.expm1(logs))
+        hwl = [own.values(_seconds(column, asked.networks)) for column, own in self.throughout]
+        # A network that one of these lacks is an average one there.
+        real = np.nan_to_num(np.column_stack([np.empty((len(logs), 0)), *hwl]))
+        return self.fitted.posterior(np.concatenate([real, analytic, logs], axis=1), "there")
+
+
 def carried(
     known: Column,
     there: SearchSpace,
     here: SearchSpace,
-    networks: Sequence[Network],
+    pool: Described,
     throughout: Sequence[tuple[Column, Column]],
-) -> FloatArray | None:
-    """(N,), square roots of the latencies of `networks` of the space `here`, relative to the
-    median one, from what is known of a device `there`; None where that is too little.
+) -> Carried | None:
+    """What is known of a device `there`, for the space `here`; None where that is too little.
 
-    throughout: columns of devices in both spaces, there and here; those that lack a network are
-    left out.
+    pool: of the space `here`, which scales are fitted on. throughout: columns of devices in both
+    spaces, there and here; those that lack a network of the pool are left out.
     """
-    from predictors.encodings.analytic import AnalyticColumns
-    from predictors.encodings.hwl import clipped, root
-    from predictors.encodings.normalisation import Standardisation, TrainingRows
+    from predictors.encodings.analytic import AnalyticScale
+    from predictors.encodings.hwl import Normalisation
+    from predictors.encodings.normalisation import TrainingRows
     from predictors.models.mixture_gp import MixtureGP
 
     names = [n for n in there.feature_names if n.startswith(LOG) and n in here.feature_names]
     learnt = known.first(MOST)
     if len(learnt.networks) < FEWEST or not names:
         return None
+    n = len(learnt.networks)
+    learnt_structure = there.features(list(learnt.networks))
     logs = np.concatenate(
-        [_some(there, list(learnt.networks), names), _some(here, list(networks), names)]
+        [_some(there, learnt_structure, names), _some(here, pool.structure, names)]
     )
     rows = TrainingRows.every(logs)
-    costs = AnalyticColumns.of(np.expm1(logs), [n.removeprefix(LOG) for n in names], rows)
-    each = [_throughout(pair, learnt.networks, networks) for pair in throughout]
-    real = np.column_stack([np.empty((len(logs), 0)), *(one for one in each if one is not None)])
-    spread = real.std(0)
-    scaled = clipped(Standardisation.fit(real, rows).apply(real))
-    model = MixtureGP.over(scaled, costs.values, logs, rows, spread, costs.spread)
-    n = len(learnt.networks)
+    costs = np.expm1(logs)
+    scale = AnalyticScale.fit(costs, [name.removeprefix(LOG) for name in names], rows)
+    both, values, spread = [], [np.empty((len(logs), 0))], []
+    for one, other in throughout:
+        latency_s = np.concatenate([_seconds(one, learnt.networks), _seconds(other, pool.networks)])
+        if np.isfinite(latency_s).all():
+            own = Normalisation.fit(latency_s)
+            both.append((other, own))
+            values.append(own.values(latency_s))
+            spread.append(own.scale[0])
+    model = MixtureGP.over(
+        np.column_stack(values), scale.apply(costs), logs, rows, np.array(spread), scale.spread
+    )
     seen = Observations.of_one("there", model.features[:n], learnt.latency_s, learnt.noise_std)
-    latency_s = model.fit(seen).posterior(model.features[n:], "there").latency_s
-    return root(latency_s / np.median(latency_s))
+    return Carried(here, tuple(names), scale, tuple(both), model.fit(seen))
 
 
-def _some(space: SearchSpace, networks: list[Network], names: Sequence[str]) -> FloatArray:
-    at = [space.feature_names.index(name) for name in names]
-    return space.features(networks)[:, at]
+def _some(space: SearchSpace, structure: FloatArray, names: Sequence[str]) -> FloatArray:
+    return structure[:, [space.feature_names.index(name) for name in names]]
 
 
-def _throughout(
-    pair: tuple[Column, Column], there: Sequence[Network], here: Sequence[Network]
-) -> FloatArray | None:
-    """A device's roots in both spaces, in a row; None where a network is not known."""
-    from predictors.encodings.hwl import root
-
-    found: list[float] = []
-    for column, networks in zip(pair, (there, here), strict=True):
-        latency_s = column.by_network
-        if not all(network in latency_s for network in networks):
-            return None
-        found += [latency_s[network] for network in networks]
-    return root(np.array(found) / np.median(found))
+def _seconds(column: Column, networks: Sequence[Network]) -> FloatArray:
+    """(N, 1), NaN where a network is not known."""
+    known = column.by_network
+    return np.array([[known.get(network, np.nan)] for network in networks])

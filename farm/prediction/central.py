@@ -8,7 +8,7 @@ one. It learns of an outcome when it is asked the next time.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -19,10 +19,12 @@ from farm.core.values import Network
 from farm.inventory.config import FarmConfig
 from farm.prediction.across_spaces import carried
 from farm.prediction.columns import Column, column, published
-from farm.prediction.features import Encoded, Reference
+from farm.prediction.features import Encoder, Reference
 from farm.prediction.observed import Observed
 from farm.prediction.precision import Expense
-from farm.prediction.selection import Candidates
+from farm.prediction.references import by_device, in_use
+from farm.prediction.selection import POOL, Candidates
+from farm.prediction.world import HWL, Key, World
 from farm.spaces import space as searched_space
 from farm.spaces.base import SearchSpace
 from farm.store import Store
@@ -31,6 +33,7 @@ from predictors import FloatArray, IntArray, Observations, Posterior, metrics
 if TYPE_CHECKING:
     from farm.prediction.kernel_times import KernelSum
     from farm.prediction.precision import Belief
+    from predictors.encodings.hwl import Normalisation
     from predictors.models.kernel_sum import FittedKernelSumGP, KernelSumGP
     from predictors.models.mixture_gp import FittedMixtureGP, MixtureGP
 
@@ -51,6 +54,10 @@ _REFITTED = (
 )
 """Numbers of networks at which a reference is predicted anew: between them it would hardly change,
 and it takes as long as the target itself."""
+
+
+Encode = Callable[[Sequence[Network]], FloatArray]
+"""Networks as a model sees them, (M, F)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +84,7 @@ class DeviceModel:
     expense: Expense
     references: int
     source: str
+    encode: Encode | None = None
 
     def posterior(self, rows: IntArray, joint: bool = False) -> Posterior:
         """Of the networks in some rows."""
@@ -127,6 +135,10 @@ class Source(Protocol):
         """CPU seconds that building a network for a device took on average; 0 for none."""
         ...
 
+    def normalisations(self, space: str) -> Mapping[str, Normalisation]:
+        """Of the devices of the reference set in use, one each."""
+        ...
+
     def sums(self, device: str, networks: Sequence[Network], batch: int) -> KernelSum | None:
         """Of networks' kernel times on a device; None where none of its kernels was timed."""
         ...
@@ -137,7 +149,8 @@ class CentralPredictor:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._worlds: dict[Candidates, _World] = {}
+        self._worlds: dict[Candidates, World] = {}
+        self._whole: dict[str, Candidates] = {}
 
     @classmethod
     def of(
@@ -150,9 +163,13 @@ class CentralPredictor:
         """
         return cls(_Stored(store, config, until))
 
+    def measured(self, space: str, device: str) -> Column:
+        """What a device takes for the networks of a space that were measured there."""
+        return self._source.measured(space, device)
+
     def learnt(self, space: str, device: str) -> int:
         """How many networks of a space were measured on a device."""
-        return len(self._source.measured(space, device).networks)
+        return len(self.measured(space, device).networks)
 
     def model(
         self,
@@ -176,40 +193,84 @@ class CentralPredictor:
             by_kernels = self._by_kernels(about, mine, batch, others)
             if by_kernels is not None:
                 return by_kernels
-        devices = [name for name in self._source.devices(space) if name != device]
-        columns = [self._source.measured(space, name) for name in devices]
+        columns = [self._source.measured(space, name) for name in self._others(space, device)]
         measured = [network for one in (*columns, mine) for network in one.networks]
         world = self._world(about, [*measured, *others])
-        references = [_as_refitted(_allowed(one, about)) for one in columns]
-        each = [world.roots(one) for one in (*references, *self._source.published(space))]
-        roots = [one for one in (*each, *self._carried(about, device, world)) if one is not None]
-        model = world.encoded.predictor(roots)
+        hwl = self._hwl(about, device, world, columns)
+        model = world.encoder.predictor(hwl.values, hwl.spread, world.described)
         seen = np.array([world.row[network] for network in mine.networks], np.intp)
         build_s = self._source.build_s(device)
-        made = _Made(world.networks, len(about.pool), model, len(roots), "networks", build_s)
+        learnt_from = (len(hwl.names), "networks", build_s, hwl.encode)
+        made = _Made(world.networks, len(about.pool), model, *learnt_from)
         return made.given(mine, seen)
 
+    def whole(self, searched: SearchSpace) -> Candidates:
+        """What a question outside any campaign is about: networks drawn from all of a space, the
+        same each time."""
+        if searched.name not in self._whole:
+            pool = searched.sample(min(searched.size, POOL), np.random.default_rng(0))
+            self._whole[searched.name] = Candidates(searched, tuple(pool), (), frozenset())
+        return self._whole[searched.name]
+
+    def references(
+        self, searched: SearchSpace, devices: Sequence[str]
+    ) -> tuple[list[Reference | None], Encoder | None]:
+        """What some devices would take for any network of a space, as models see them, and what
+        describes networks to them; None of a device that too little is known of."""
+        enough = [self.learnt(searched.name, name) >= metrics.FEWEST for name in devices]
+        if not any(enough):
+            return [None] * len(devices), None
+        about = self.whole(searched)
+        world = self._world(about, ())
+        columns = [_as_refitted(self.measured(searched.name, name)) for name in devices]
+        return [world.reference(column) for column in columns], world.encoder
+
+    def all_references(self, space: SearchSpace) -> tuple[dict[str, Reference], Encoder | None]:
+        """Every device that is known on a space, of published tables too."""
+        names, columns = self._source.devices(space.name), self._source.published(space.name)
+        own, encoder = self.references(space, names)
+        found = dict(zip(names, own, strict=True))
+        if columns:
+            world = self._world(self.whole(space), ())
+            found |= {column.device: world.reference(column) for column in columns}
+            encoder = world.encoder
+        return {name: one for name, one in found.items() if one is not None}, encoder
+
+    def _others(self, space: str, device: str) -> list[str]:
+        return [name for name in self._source.devices(space) if name != device]
+
+    def _hwl(self, about: Candidates, device: str, world: World, columns: Sequence[Column]) -> HWL:
+        """Of all networks of a world, on all devices but one."""
+        space = about.searched.name
+        own = [_as_refitted(_allowed(one, about)) for one in columns]
+        found = [(one.key, world.reference(one)) for one in (*own, *self._source.published(space))]
+        found += self._carried(about, device, world)
+        known = [(key, reference) for key, reference in found if reference is not None]
+        return HWL.of(world, known, self._source.normalisations(space))
+
     def _carried(
-        self, about: Candidates, device: str, world: _World
-    ) -> Iterator[FloatArray | None]:
+        self, about: Candidates, device: str, world: World
+    ) -> Iterator[tuple[Key, Reference | None]]:
         """What the device's networks of other spaces say of this one's."""
         here = {one.device: one for one in self._source.published(about.searched.name)}
         for other in self._source.other_spaces(device, about.searched.name):
             known = self._source.measured(other.name, device)
             key = (f"{device} in {other.name}", *known.key[1:])
-            if key not in world.filled:
+            if key not in world.made:
                 there = {one.device: one for one in self._source.published(other.name)}
                 pairs = [(there[one], here[one]) for one in there if one in here]
-                world.filled[key] = carried(known, other, about.searched, world.networks, pairs)
-            yield world.filled[key]
+                pool = world.encoder.pool
+                world.made[key] = carried(known, other, about.searched, pool, pairs)
+            yield key, world.made[key]
 
-    def _world(self, about: Candidates, wanted: Sequence[Network]) -> _World:
+    def _world(self, about: Candidates, wanted: Sequence[Network]) -> World:
         """The candidates and other networks, encoded once."""
         known = self._worlds.get(about)
-        if known is None or not all(network in known.row for network in wanted):
-            before = known.networks if known is not None else about.pool
-            known = _World.of(about, tuple(dict.fromkeys([*before, *wanted])))
-            self._worlds[about] = known
+        if known is None:
+            known = self._worlds[about] = World.of(about)
+        new = [network for network in dict.fromkeys(wanted) if network not in known.row]
+        if new:
+            known = self._worlds[about] = known.with_more(new)
         return known
 
     def _by_kernels(
@@ -266,40 +327,16 @@ class _Stored:
     def build_s(self, device: str) -> float:
         return self._store.build_s(device)
 
+    def normalisations(self, space: str) -> Mapping[str, Normalisation]:
+        if self._config is None:
+            return {}
+        found = in_use(self._store, self._config, space)
+        return {} if found is None else by_device(found)
+
     def sums(self, device: str, networks: Sequence[Network], batch: int) -> KernelSum | None:
         from farm.prediction.kernel_times import kernel_sums
 
         return kernel_sums(self._store, device, networks, batch)
-
-
-@dataclass(frozen=True, eq=False)
-class _World:
-    """Networks that are encoded together, the pool of the candidates first; and the references
-    that were predicted for them, by what is known of each."""
-
-    networks: tuple[Network, ...]
-    row: Mapping[Network, int]
-    encoded: Encoded
-    filled: dict[tuple[str, int, int], FloatArray | None]
-
-    @classmethod
-    def of(cls, about: Candidates, networks: tuple[Network, ...]) -> _World:
-        row = {network: i for i, network in enumerate(networks)}
-        encoded = Encoded.of(about.searched, list(networks), len(about.pool))
-        return cls(networks, row, encoded, {})
-
-    def roots(self, found: Column) -> FloatArray | None:
-        """Of a reference, see `Encoded.roots`; None where too few of the networks are known."""
-        if found.key not in self.filled:
-            self.filled[found.key] = self._roots(found)
-        return self.filled[found.key]
-
-    def _roots(self, found: Column) -> FloatArray | None:
-        within = [i for i, network in enumerate(found.networks) if network in self.row]
-        if len(within) < metrics.FEWEST:
-            return None
-        rows = np.array([self.row[found.networks[i]] for i in within], np.intp)
-        return self.encoded.roots(Reference(rows, found.latency_s[within]))
 
 
 def _as_refitted(found: Column) -> Column:
@@ -318,6 +355,7 @@ class _Made:
     references: int
     source: str
     build_s: float
+    encode: Encode | None = None
 
     def given(self, mine: Column, seen: IntArray) -> DeviceModel:
         """Conditioned on what was measured, in rows `seen`."""
@@ -338,6 +376,7 @@ class _Made:
             expense=Expense.of(newest.measurements, self.build_s),
             references=self.references,
             source=self.source,
+            encode=self.encode,
         )
 
 

@@ -66,6 +66,11 @@ class Column:
         """Seconds."""
         return dict(zip(self.networks, self.latency_s.tolist(), strict=True))
 
+    @cached_property
+    def row(self) -> dict[Network, int]:
+        """Of each network."""
+        return {network: row for row, network in enumerate(self.networks)}
+
     def _at(self, rows: Sequence[int]) -> Column:
         at = np.asarray(rows, np.intp)
         networks = tuple(self.networks[row] for row in rows)

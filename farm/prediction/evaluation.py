@@ -19,6 +19,7 @@ from predictors import FloatArray, metrics
 
 if TYPE_CHECKING:
     from farm.prediction.kernel_times import KernelSum
+    from predictors.encodings.hwl import Normalisation
 
 Sums = Callable[[str, Sequence[Network]], "KernelSum | None"]
 """The sums of some networks' kernel times on a device, by its name; None for one without any."""
@@ -131,6 +132,9 @@ class _Given:
 
     def build_s(self, device: str) -> float:  # noqa: ARG002
         return 0.0
+
+    def normalisations(self, space: str) -> Mapping[str, Normalisation]:  # noqa: ARG002
+        return {}
 
     def sums(
         self,

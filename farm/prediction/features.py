@@ -6,24 +6,30 @@ which some real device resembles, and what the space says of its own edges or la
 (`farm.spaces.nb201.features`, `farm.spaces.fbnet`).
 Where other devices were measured, they are references (HWL, Multi-Predict, section 3.2), each of
 which is predicted from the analytic features where it was not measured.
+
+Everything here is fitted once, on a pool of networks and on what was measured: what it says of a
+network does not depend on what else is asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from farm.core.values import Network
+from farm.prediction.columns import Column
 from farm.spaces.base import SearchSpace
-from predictors import FloatArray, IntArray, Observations
+from predictors import FloatArray, IntArray, Observations, metrics
 
 if TYPE_CHECKING:
-    from predictors.encodings.analytic import AnalyticColumns
-    from predictors.encodings.normalisation import TrainingRows
-    from predictors.models.mixture_gp import MixtureGP
+    from predictors.encodings.analytic import AnalyticScale
+    from predictors.encodings.hwl import Normalisation
+    from predictors.models.mixture_gp import FittedMixtureGP, MixtureGP
+    from predictors.models.surrogate import Surrogates
 
 MANY = 60
 """Networks of a reference from which on a plain Gaussian process predicts the others as well as the
@@ -37,89 +43,193 @@ LOG = "log_"
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
-    """What was measured on another device: rows (n,) of the networks, latency_s (n,) seconds."""
+class Described:
+    """N networks, as far as they are known without measuring any.
 
-    rows: IntArray
-    latency_s: FloatArray
+    structure: (N, S), the features of the search space. analytic: (N, V), costs as latencies.
+    """
+
+    networks: tuple[Network, ...]
+    structure: FloatArray
+    analytic: FloatArray
+
+    def __add__(self, other: Described) -> Described:
+        structure = np.concatenate([self.structure, other.structure])
+        analytic = np.concatenate([self.analytic, other.analytic])
+        return Described(self.networks + other.networks, structure, analytic)
+
+
+class Reference(Protocol):
+    """Another device, which says of any network what it would take there."""
+
+    def latency_s(self, asked: Described) -> FloatArray:
+        """(N,) seconds."""
+        ...
+
+    def belief(self, asked: Described) -> tuple[FloatArray, FloatArray]:
+        """The same, and (N,) how uncertain that is, in log-seconds."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
-    """N networks, as far as they are known without measuring any.
+class Encoder:
+    """Describes networks of a space; its scales are fitted on a pool.
 
-    structure: (N, S), the features of the search space. rows: those that scales are fitted on.
     alone: the predictor without any reference.
     """
 
-    structure: FloatArray
-    analytic: AnalyticColumns
-    rows: TrainingRows
+    space: SearchSpace
+    pool: Described
+    scale: AnalyticScale
     alone: MixtureGP
 
     @classmethod
-    def of(cls, space: SearchSpace, networks: Sequence[Network], pool: int) -> Encoded:
-        """pool: scales are fitted on so many of the first networks."""
-        from predictors.encodings.analytic import AnalyticColumns
+    def of(cls, space: SearchSpace, pool: Sequence[Network]) -> Encoder:
+        from predictors.encodings.analytic import AnalyticScale
         from predictors.encodings.normalisation import TrainingRows
         from predictors.models.mixture_gp import MixtureGP
 
-        structure = space.features(networks)
-        logs = [i for i, name in enumerate(space.feature_names) if name.startswith(LOG)]
-        names = [space.feature_names[i].removeprefix(LOG) for i in logs]
-        rows = TrainingRows.of(np.arange(pool), np.arange(pool, len(networks)))
-        analytic = AnalyticColumns.of(np.expm1(structure[:, logs]), names, rows)
-        none = np.empty((len(networks), 0))
-        alone = MixtureGP.over(none, analytic.values, structure, rows, np.empty(0), analytic.spread)
-        return cls(structure, analytic, rows, alone)
+        structure = space.features(pool)
+        rows = TrainingRows.every(structure)
+        costs, names = _costs(space, structure)
+        scale = AnalyticScale.fit(costs, names, rows)
+        described = Described(tuple(pool), structure, scale.apply(costs))
+        none = np.empty((len(pool), 0))
+        alone = MixtureGP.over(none, described.analytic, structure, rows, np.empty(0), scale.spread)
+        return cls(space, described, scale, alone)
 
-    def roots(self, reference: Reference) -> FloatArray:
-        """(N,), square roots of a reference's latencies relative to the median measured one. One
-        that all networks were measured on is taken as it is; any other is predicted throughout, so
-        that what it says of measured networks is no better than of others."""
-        from predictors.encodings.hwl import root
+    def describe(self, networks: Sequence[Network]) -> Described:
+        """Networks that need not be of the pool."""
+        structure = self.space.features(networks)
+        costs, _ = _costs(self.space, structure)
+        return Described(tuple(networks), structure, self.scale.apply(costs))
 
-        median_s = float(np.median(reference.latency_s))
-        if len(np.unique(reference.rows)) == len(self.structure):
-            roots = np.empty(len(self.structure))
-            roots[reference.rows] = root(reference.latency_s / median_s)
-            return roots
-        if len(reference.rows) < MANY:
-            return root(self._by_mixture(reference) / median_s)
-        return self._by_surrogate(reference, median_s)
+    def reference(self, known: Column) -> Reference | None:
+        """A reference by what is known of it; None where too few networks are.
 
-    def predictor(self, references: Sequence[FloatArray]) -> MixtureGP:
-        """The predictor over the networks; row i of its `features` (N, F) encodes network i.
-
-        references: `roots` (N,) of each device other than the one that is predicted.
+        One that the whole pool is known of, as of a published table, is taken as it is. Any other
+        is predicted throughout, so that what it says of measured networks is no better than of
+        others. Of what others published, what they say of the pool counts.
         """
-        from predictors.encodings.hwl import clipped
-        from predictors.encodings.normalisation import Standardisation
+        learnt = known if known.measurements else known.without(_beside(known, self.pool))
+        if len(learnt.networks) < metrics.FEWEST:
+            return None
+        made: type[_ByMixture | _BySurrogate] = (
+            _ByMixture if len(learnt.networks) < MANY else _BySurrogate
+        )
+        if set(self.pool.networks) <= set(learnt.networks):
+            return _Throughout(known, partial(made.of, self, learnt))
+        return made.of(self, learnt)
+
+    def predictor(self, hwl: FloatArray, spread: FloatArray, asked: Described) -> MixtureGP:
+        """The predictor over networks, those of the pool first; row i of its `features` (N, F)
+        encodes network i.
+
+        hwl: (N, R), values on each device other than the one that is predicted, as `Normalisation`
+        gives them. spread: (R,), how differently networks run there.
+        """
+        from predictors.encodings.normalisation import TrainingRows
         from predictors.models.mixture_gp import MixtureGP
 
-        if not references:
-            return self.alone
-        real = np.column_stack(references)
-        spread = real[self.rows.indices].std(0)
-        scaled = clipped(Standardisation.fit(real, self.rows).apply(real))
-        return MixtureGP.over(
-            scaled, self.analytic.values, self.structure, self.rows, spread, self.analytic.spread
-        )
+        pool, others = len(self.pool.networks), np.arange(len(self.pool.networks), len(hwl))
+        rows = TrainingRows.of(np.arange(pool), others)
+        analytic = asked.analytic
+        return MixtureGP.over(hwl, analytic, asked.structure, rows, spread, self.scale.spread)
 
-    def _by_mixture(self, reference: Reference) -> FloatArray:
-        """(N,) seconds."""
-        features = self.alone.features
-        seen = Observations.of_one("reference", features[reference.rows], reference.latency_s)
-        return self.alone.fit(seen).posterior(features, "reference").latency_s
 
-    def _by_surrogate(self, reference: Reference, median_s: float) -> FloatArray:
-        """(N,) roots."""
-        from predictors.encodings.hwl import clipped, root
-        from predictors.models.surrogate import predict_columns
+def features(hwl: FloatArray, asked: Described) -> FloatArray:
+    """(N, F), rows as those of `Encoder.predictor`."""
+    return np.concatenate([hwl, asked.analytic, asked.structure], axis=1)
 
-        rows = reference.rows[:MOST]
-        relative = root(reference.latency_s[:MOST] / median_s)
-        centre, spread = float(relative.mean()), float(relative.std()) or 1.0
-        seen = clipped((relative - centre) / spread)
-        found = predict_columns(self.structure, rows, seen[:, None])[:, 0]
-        return np.asarray(np.maximum(centre + spread * found, 0.0))
+
+def _costs(space: SearchSpace, structure: FloatArray) -> tuple[FloatArray, list[str]]:
+    """(N, C), the costs among a space's features, and their names."""
+    logs = [i for i, name in enumerate(space.feature_names) if name.startswith(LOG)]
+    names = [space.feature_names[i].removeprefix(LOG) for i in logs]
+    return np.expm1(structure[:, logs]), names
+
+
+def _beside(known: Column, pool: Described) -> set[Network]:
+    return set(known.networks) - set(pool.networks)
+
+
+@dataclass(frozen=True, eq=False)
+class _ByMixture:
+    """A reference of which little is known."""
+
+    fitted: FittedMixtureGP
+
+    @classmethod
+    def of(cls, encoder: Encoder, known: Column) -> _ByMixture:
+        asked = encoder.describe(known.networks)
+        seen = Observations.of_one("reference", _alone(asked), known.latency_s)
+        return cls(encoder.alone.fit(seen))
+
+    def latency_s(self, asked: Described) -> FloatArray:
+        return self.fitted.posterior(_alone(asked), "reference").latency_s
+
+    def belief(self, asked: Described) -> tuple[FloatArray, FloatArray]:
+        posterior = self.fitted.posterior(_alone(asked), "reference")
+        return posterior.latency_s, posterior.std
+
+
+def _alone(asked: Described) -> FloatArray:
+    return features(np.empty((len(asked.networks), 0)), asked)
+
+
+@dataclass(frozen=True, eq=False)
+class _BySurrogate:
+    """A reference by a Gaussian process on structure. own: of the networks that were measured."""
+
+    fitted: Surrogates
+    own: Normalisation
+
+    @classmethod
+    def of(cls, encoder: Encoder, known: Column) -> _BySurrogate:
+        from predictors.encodings.hwl import Normalisation
+        from predictors.models.surrogate import Surrogates
+
+        few = known.first(MOST)
+        latency_s = few.latency_s[:, None]
+        own = Normalisation.fit(latency_s)
+        structure = encoder.space.features(few.networks)
+        return cls(Surrogates.of(structure, own.values(latency_s)), own)
+
+    def latency_s(self, asked: Described) -> FloatArray:
+        return self.own.latency_s(self.fitted.means(asked.structure))[:, 0]
+
+    def belief(self, asked: Described) -> tuple[FloatArray, FloatArray]:
+        means, std = self.fitted.posterior(asked.structure)
+        latency_s = self.own.latency_s(means)
+        return latency_s[:, 0], self.own.log_std(latency_s, std)[:, 0]
+
+
+@dataclass(frozen=True, eq=False)
+class _Throughout:
+    """A reference with a table. made: predicts the networks that the table lacks, if there are
+    any."""
+
+    known: Column
+    made: Callable[[], Reference]
+
+    def latency_s(self, asked: Described) -> FloatArray:
+        at = self._rows(asked)
+        found = np.asarray(self.known.latency_s[at])
+        return np.where(at < 0, self.predicted.latency_s(asked), found) if (at < 0).any() else found
+
+    def belief(self, asked: Described) -> tuple[FloatArray, FloatArray]:
+        at = self._rows(asked)
+        found = np.stack([self.known.latency_s[at], self.known.noise_std[at]])
+        if (at < 0).any():
+            found = np.where(at < 0, self.predicted.belief(asked), found)
+        return found[0], found[1]
+
+    @cached_property
+    def predicted(self) -> Reference:
+        """Of the networks that the table lacks."""
+        return self.made()
+
+    def _rows(self, asked: Described) -> IntArray:
+        """(N,), of the table; -1 where it lacks a network."""
+        row = self.known.row
+        return np.array([row.get(network, -1) for network in asked.networks], np.intp)

@@ -1,201 +1,161 @@
-"""The HWL encoding of a network: its latencies on the reference devices.
-
-After Multi-Predict (Akhauri & Abdelfattah, arXiv 2306.02459), section 3.2: L maps a network to one
-normalised latency for each reference device, whatever search space it is from.
-"""
+"""Encodes networks by their latencies on the reference devices, measured or predicted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from farm.core.values import GivenInput, Network, digest
-from farm.inventory.config import Device
-from farm.measurement.record import Failure, Measurement, MeasureSpec
-from farm.store import Store
+from farm.core.errors import UsageError
+from farm.core.values import Network
+from farm.inventory.config import Device, FarmConfig
+from farm.measurement.record import Measurement
+from farm.prediction.central import CentralPredictor
+from farm.prediction.encoding import Encoding
+from farm.prediction.known_references import Fresh, KnownReferences
+from farm.prediction.measured import known
+from farm.prediction.references import chosen, must_hold, revision
+from farm.spaces import space as searched_space
+from farm.store import ReferenceSet, Store
 
-FEWEST_TO_NORMALISE = 3
-"""Fewer measurements of a device say nothing about its spread."""
+if TYPE_CHECKING:
+    from predictors.encodings.hwl import Normalisation
+
+FEWEST_TO_FIT = 10
+"""Networks that must be measured on each reference before a normalisation is fitted for good: what
+fewer of them say of the others hardly spreads, and every later value would be beyond its limit."""
+
+ONE_BY_ONE = 20
+"""Networks that are looked up one by one; of more, all that was measured on a device is read."""
 
 
-@dataclass(frozen=True)
-class ReferenceLatency:
-    """A network on one reference device, in seconds, with its 95 % interval.
+def must_be_usable(store: Store, config: FarmConfig, space: str) -> ReferenceSet | None:
+    """The set that networks of a space are encoded by; None before one was fitted.
 
-    source: `measured` for this query, or `cached` in the store before it.
-    verdict: what the measurement is worth, see `farm.measurement.verdict`.
-    latency_s: None where the network was not measured on the device, or failed there.
-    inputs: what it is measured with, where a file and not a search space says it.
+    Raises UsageError where there are no references, or where one is not what it was.
     """
-
-    device: str
-    latency_s: float | None
-    low_s: float | None
-    high_s: float | None
-    source: str | None
-    samples: int
-    verdict: str | None = None
-    reason: str | None = None
-    inputs: tuple[GivenInput, ...] = ()
-
-
-def _in_common(inputs: Sequence[GivenInput]) -> GivenInput:
-    """One input as several references have it."""
-    first = inputs[0]
-    if all(one.shape == first.shape for one in inputs):
-        return first
-    return replace(first, shape=("batch", *first.shape[1:]))
+    if not config.references:
+        raise UsageError(
+            f"no reference devices; write `references:` into {config.path}, or say "
+            "`farm references use DEVICES`; `farm references choose` says which tell most"
+        )
+    found = chosen(store, config, space)
+    if found is not None:
+        must_hold(store, found)
+    return found
 
 
-def _inputs_json(inputs: Sequence[GivenInput]) -> dict[str, Any]:
-    """inputs: of a file; none for a network of a search space, which says its own."""
-    return {"inputs": [one.to_json() for one in inputs]} if inputs else {}
+def reference_set(
+    store: Store, config: FarmConfig, space: str, predictor: CentralPredictor
+) -> ReferenceSet:
+    """What networks of a space are encoded by. The first time that enough was measured it is fitted
+    and kept; from then on it stays as it is.
 
-
-@dataclass(frozen=True)
-class Normalisation:
-    """(ln latency - mean) / std, fitted on the networks that campaigns learnt from; or, where a
-    reference has too few, ln latency as it is. Means and deviations in log-seconds.
-
-    networks: how many measurements of each reference it was fitted on.
+    Raises UsageError as `must_be_usable`.
     """
-
-    kind: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    networks: tuple[int, ...]
-
-    @property
-    def version(self) -> str:
-        """Encodings of one version can be compared; of two they cannot."""
-        numbers = [self.mean, self.std]
-        return f"{self.kind}-{digest(numbers)[:12]}"
+    found = must_be_usable(store, config, space)
+    if found is not None:
+        return found
+    if min(predictor.learnt(space, name) for name in config.references) < FEWEST_TO_FIT:
+        return _unfitted(config, space)
+    found, networks = fit(store, config, space, predictor)
+    if store.can_write:
+        store.use_references(found, networks)
+    return found
 
 
-@dataclass(frozen=True)
-class Encoding:
-    """An HWL vector: R references in order. values: (R,), NaN where the mask is false.
+def fit(
+    store: Store, config: FarmConfig, space: str, predictor: CentralPredictor
+) -> tuple[ReferenceSet, list[str]]:
+    """A set of the references of cluster.yaml, and the networks that it is fitted on: what is
+    believed of all of them, not only of those that happen to be measured.
 
-    remarks: what a person should know of these latencies, in a sentence each.
+    Raises UsageError where too little was measured.
     """
+    from predictors.encodings.hwl import Normalisation
 
-    network: Network
-    references: tuple[ReferenceLatency, ...]
-    normalisation: Normalisation
-    remarks: tuple[str, ...] = ()
-
-    @property
-    def mask(self) -> tuple[bool, ...]:
-        return tuple(r.latency_s is not None for r in self.references)
-
-    @property
-    def inputs(self) -> tuple[GivenInput, ...]:
-        """Of a network from a file; with `batch` for the size in which references differ."""
-        different = zip(*(r.inputs for r in self.references), strict=True)
-        return tuple(_in_common(inputs) for inputs in different)
-
-    @property
-    def missing(self) -> Mapping[str, str]:
-        """Why there is no value, by reference device."""
-        return {r.device: r.reason or "unknown" for r in self.references if r.latency_s is None}
-
-    @property
-    def values(self) -> tuple[float, ...]:
-        latency_s = [r.latency_s if r.latency_s else np.nan for r in self.references]
-        n = self.normalisation
-        scaled = (np.log(latency_s) - np.array(n.mean)) / np.array(n.std)
-        return tuple(float(value) for value in scaled.astype(np.float32))
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "network": self.network.id,
-            **_inputs_json(self.inputs),
-            **({"remarks": list(self.remarks)} if self.remarks else {}),
-            "references": [
-                {
-                    "device": r.device,
-                    "latency_s": r.latency_s,
-                    "low_s": r.low_s,
-                    "high_s": r.high_s if r.high_s != np.inf else None,
-                    "source": r.source,
-                    "samples": r.samples,
-                    "verdict": r.verdict,
-                    **({"reason": r.reason} if r.reason else {}),
-                    **_inputs_json(r.inputs),
-                }
-                for r in self.references
-            ],
-            "values": [
-                v if known else None for v, known in zip(self.values, self.mask, strict=True)
-            ],
-            "mask": list(self.mask),
-            "normalisation": {
-                "kind": self.normalisation.kind,
-                "networks": list(self.normalisation.networks),
-            },
-            "version": self.normalisation.version,
-        }
+    for name in config.references:
+        learnt = predictor.learnt(space, name)
+        if learnt < FEWEST_TO_FIT:
+            raise UsageError(
+                f"{learnt} networks of {space} were measured on {name}, and a reference needs "
+                f"{FEWEST_TO_FIT}; `farm launch --devices {name} --budget {FEWEST_TO_FIT}` "
+                "measures some"
+            )
+    found, encoder = predictor.references(searched_space(space, store.models), config.references)
+    assert encoder is not None  # enough was measured
+    latency_s = [one.latency_s(encoder.pool) for one in found if one is not None]
+    own = Normalisation.fit(np.column_stack(latency_s))
+    devices = [config.device(name) for name in config.references]
+    networks = [network.id for network in encoder.pool.networks]
+    return _of(devices, space, store, own, len(networks)), networks
 
 
-def normalisation(store: Store, references: Sequence[str]) -> Normalisation:
-    """Fit on what campaigns learnt from on the references; never on held-out networks, and only on
-    what holds on the devices as they were last seen, as `known` does."""
-    found = [store.measurements(device=device, purpose="learn") for device in references]
-    logs = [np.log([m.latency_s for m in store.as_now(learnt)]) for learnt in found]
-    counts = tuple(len(values) for values in logs)
-    if min(counts, default=0) < FEWEST_TO_NORMALISE or any(np.ptp(v) == 0 for v in logs):
-        ones = (1.0,) * len(references)
-        return Normalisation("log-seconds", (0.0,) * len(references), ones, counts)
-    mean, std = (tuple(float(f(values)) for values in logs) for f in (np.mean, np.std))
-    return Normalisation("standardised-log", mean, std, counts)
+def _unfitted(config: FarmConfig, space: str) -> ReferenceSet:
+    from predictors.encodings.hwl import Normalisation
+
+    devices = [config.device(name) for name in config.references]
+    return _of(devices, space, None, Normalisation.none(len(devices)), 0)
 
 
-def known(store: Store, network: Network, device: Device) -> Measurement | None:
-    """The newest measurement of `network` on `device` that holds as the device was last seen.
-
-    One under an older fingerprint is of another device, so to say, and counts only where control
-    networks showed that it still holds (`farm.store.Revision`). One of another batch size, or with
-    caches in another state, is another quantity.
-    """
-    found = store.as_now(store.measurements(device=device.name, network=network))
-    current = [m for m in found if quantity(m.spec) == quantity(device.spec)]
-    return current[-1] if current else None
-
-
-def quantity(spec: MeasureSpec) -> tuple[int, int]:
-    """What of a spec says which latency is measured; the rest says how well."""
-    return spec.quantity
-
-
-def reference_latency(
-    device: str, measurement: Measurement | None, source: str, reason: str | None = None
-) -> ReferenceLatency:
-    """A measurement, or its absence, as an entry of an encoding."""
-    if measurement is None:
-        return ReferenceLatency(device, None, None, None, None, 0, reason=reason)
-    low_s, high_s = measurement.interval_s
-    return ReferenceLatency(
-        device=device,
-        latency_s=measurement.latency_s,
-        low_s=low_s,
-        high_s=high_s,
-        source=source,
-        samples=sum(len(row) for row in measurement.samples_s),
-        verdict=measurement.verdict,
-        reason=reason,
+def _of(
+    devices: Sequence[Device], space: str, store: Store | None, own: Normalisation, fitted_on: int
+) -> ReferenceSet:
+    batches, flush_bytes = zip(*(device.spec.quantity for device in devices), strict=True)
+    return ReferenceSet(
+        space=space,
+        devices=tuple(device.name for device in devices),
+        batches=batches,
+        flush_bytes=flush_bytes,
+        revisions=tuple("" if store is None else revision(store, d.name) for d in devices),
+        unit_s=tuple(own.unit_s.tolist()),
+        mean=tuple(own.mean.tolist()),
+        scale=tuple(own.scale.tolist()),
+        fitted_on=fitted_on,
     )
 
 
-def entry(
-    device: str, fresh: Measurement | Failure | None, cached: Measurement | None
-) -> ReferenceLatency:
-    """One reference of an encoding: measured now, else from the store, else the reason why not."""
-    if isinstance(fresh, Measurement):
-        return reference_latency(device, fresh, "measured")
-    reason = f"{fresh.kind}: {fresh.message}" if isinstance(fresh, Failure) else None
-    if cached is None:
-        reason = reason or "not measured yet"
-    return reference_latency(device, cached, "cached", reason)
+def look_up(
+    store: Store, predictor: CentralPredictor, networks: Sequence[Network], device: Device
+) -> dict[Network, Measurement]:
+    """The measurements of those networks of one space that were measured on a device and hold."""
+    if len(networks) <= ONE_BY_ONE:
+        return {n: m for n in networks if (m := known(store, n, device)) is not None}
+    found = predictor.measured(networks[0].space, device.name)
+    wanted = set(networks)
+    each = zip(found.networks, found.measurements, strict=True)
+    return {network: m for network, m in each if network in wanted}
+
+
+def encode(
+    store: Store,
+    config: FarmConfig,
+    networks: Sequence[Network],
+    fresh: Fresh | None = None,
+    predictor: CentralPredictor | None = None,
+    models: Mapping[str, bytes] | None = None,
+) -> Encoding:
+    """HWL of networks of one space: measured where that is known, predicted elsewhere.
+
+    models: ONNX files by their codes; those of the store without.
+    Raises UsageError for a reference set that does not hold any more.
+    """
+    space = networks[0].space
+    predictor = predictor or CentralPredictor.of(store, config)
+    found = reference_set(store, config, space, predictor)
+    cached = [look_up(store, predictor, networks, config.device(name)) for name in found.devices]
+    searched = searched_space(space, store.models if models is None else models)
+    predicted = partial(predictor.references, searched, found.devices)
+    return KnownReferences(found, cached, predicted).encode(networks, fresh)
+
+
+def prepared(store: Store, config: FarmConfig, space: str) -> KnownReferences:
+    """All that is known now, for any network of a space. Raises UsageError as `encode`."""
+    predictor = CentralPredictor.of(store, config)
+    found = reference_set(store, config, space, predictor)
+    columns = [predictor.measured(space, name) for name in found.devices]
+    cached = [dict(zip(one.networks, one.measurements, strict=True)) for one in columns]
+    predicted = predictor.references(searched_space(space, store.models), found.devices)
+    return KnownReferences(found, cached, lambda: predicted)

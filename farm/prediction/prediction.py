@@ -3,8 +3,9 @@ kernels that they are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,14 @@ from farm.core.errors import UsageError
 from farm.core.values import Network
 from farm.inventory.config import Device, FarmConfig
 from farm.measurement.record import Measurement
+from farm.prediction.batch import Answers, Batch
 from farm.prediction.central import CentralPredictor, DeviceModel
-from farm.prediction.hwl import known
-from farm.prediction.selection import POOL, Candidates
+from farm.prediction.hwl import look_up
+from farm.prediction.selection import Candidates
 from farm.spaces import space
 from farm.spaces.base import ONNX, SearchSpace
 from farm.store import Store
-from predictors import metrics
+from predictors import FloatArray, metrics
 
 ENTRY = "entry"
 """In place of a kernel: what a network takes once, besides its kernels."""
@@ -66,57 +68,78 @@ class Predicted:
         return {"network": self.network.id, **own, "measured": self.measured, **kernels}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Predictions:
     """In the order in which they were asked for. learnt: measured networks of the same search
     spaces that they were predicted from; timed: kernels."""
 
     device: str
-    networks: tuple[Predicted, ...]
+    answers: Answers[Predicted]
     learnt: int
     timed: int
+
+    @cached_property
+    def networks(self) -> tuple[Predicted, ...]:
+        """Those that there is an answer for."""
+        return tuple(self.answers)
+
+    @property
+    def latency_s(self) -> FloatArray:
+        """(N,) seconds, of `networks`."""
+        return self._array("latency_s")
+
+    @property
+    def low_s(self) -> FloatArray:
+        """(N,) seconds, the low ends of the 95 % intervals."""
+        return self._array("low_s")
+
+    @property
+    def high_s(self) -> FloatArray:
+        """(N,) seconds, the high ends."""
+        return self._array("high_s")
+
+    def _array(self, name: str) -> FloatArray:
+        return np.array([getattr(one, name) for one in self.networks])
 
     def to_json(self) -> dict[str, Any]:
         return {
             "device": self.device,
-            "networks": [one.to_json() for one in self.networks],
+            "networks": list(self.answers.lines()),
             "learnt": self.learnt,
             "kernels": self.timed,
         }
 
 
 def predict(
-    store: Store,
-    config: FarmConfig,
-    device: Device,
-    networks: Sequence[Network],
-    explain: bool = False,
+    store: Store, config: FarmConfig, device: Device, batch: Batch, explain: bool = False
 ) -> Predictions:
     """What networks take on a device, as far as the store and published tables tell. Measures
-    nothing.
+    nothing. One that cannot be predicted says why, in its row.
 
-    Raises UsageError where too little was measured to say anything.
+    Raises UsageError where nothing was measured on the device.
     """
-    if not store.facts(device.name):
+    facts = store.facts(device.name)
+    if not facts:
+        spaces = [*batch.by_space, "nb201"]
         raise UsageError(
-            f"nothing was measured on {device.name} yet; {_next_step(device, networks[0].space)}"
+            f"nothing was measured on {device.name} yet; {_next_step(device, spaces[0])}"
         )
     from farm.compile import alone
     from farm.prediction.kernel_times import timed
 
     predictor = CentralPredictor.of(store, config)
-    found: dict[Network, Predicted] = {}
-    learnt = 0
-    for name in dict.fromkeys(network.space for network in networks):
-        own = list(dict.fromkeys(n for n in networks if n.space == name))
-        about = _About(store, predictor, device, space(name, store.models))
-        found |= about.predicted(own)
-        learnt += about.learnt()
-    if explain:
-        found = {n: replace(p, kernels=shares(store, device, n)) for n, p in found.items()}
-    found_codes = timed(store, store.facts(device.name)[-1], {})
-    kernels = sum(not code.endswith(alone.ONCE) for code in found_codes)
-    return Predictions(device.name, tuple(found[n] for n in networks), learnt, kernels)
+
+    def answer(networks: Sequence[Network]) -> Iterator[Predicted]:
+        about = _About(store, predictor, device, space(networks[0].space, store.models))
+        found = about.predicted(list(dict.fromkeys(networks)))
+        if explain:
+            found = {n: replace(p, kernels=shares(store, device, n)) for n, p in found.items()}
+        return (found[n] for n in networks)
+
+    answers = Answers.of(batch, answer)
+    learnt = sum(predictor.learnt(name, device.name) for name in batch.by_space)
+    kernels = sum(not code.endswith(alone.ONCE) for code in timed(store, facts[-1], {}))
+    return Predictions(device.name, answers, learnt, kernels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,21 +151,20 @@ class _About:
     device: Device
     searched: SearchSpace
 
-    def learnt(self) -> int:
-        """How many networks of the space were measured on the device."""
-        return self.predictor.learnt(self.searched.name, self.device.name)
-
     def predicted(self, networks: Sequence[Network]) -> dict[Network, Predicted]:
-        cached = {n: m for n in networks if (m := known(self.store, n, self.device))}
+        cached = look_up(self.store, self.predictor, networks, self.device)
         rest = [n for n in networks if n not in cached]
         planned = self._planned(rest)
         found = {n: _cached(m) for n, m in cached.items()}
         if planned:
-            model = self._model(0, planned, self.device.spec.batch)
+            none = Candidates(self.searched, (), (), frozenset())
+            batch = self.device.spec.batch
+            model = self.predictor.model(none, self.device.name, batch, planned)
             found |= _told(model, planned)
         rest = [n for n in rest if n not in found]
         if rest:
-            model = self._model(min(self.searched.size, POOL), rest, None)
+            about = self.predictor.whole(self.searched)
+            model = self.predictor.model(about, self.device.name, None, rest)
             if len(model.seen) < (1 if model.references else metrics.FEWEST):
                 raise UsageError(
                     f"{len(model.seen)} networks of {self.searched.name} were measured on "
@@ -160,13 +182,6 @@ class _About:
         if sums is None:
             return []
         return [n for n, s in zip(rest, sums.latency_s, strict=True) if np.isfinite(s)]
-
-    def _model(self, pool: int, others: Sequence[Network], batch: int | None) -> DeviceModel:
-        return self.predictor.model(self._pool(pool), self.device.name, batch, others)
-
-    def _pool(self, size: int) -> Candidates:
-        pool = self.searched.sample(size, np.random.default_rng(0)) if size else []
-        return Candidates(self.searched, tuple(pool), (), frozenset())
 
 
 def shares(store: Store, device: Device, network: Network) -> tuple[KernelShare, ...]:

@@ -2,6 +2,7 @@
 
 from farm.store.lock import StoreLock
 from farm.store.onnx_models import StoredModels
+from farm.store.reference_sets import ReferenceSet
 from farm.store.store import Store
 from farm.store.values import (
     ControlRound,
@@ -19,6 +20,7 @@ __all__ = [
     "KernelCounts",
     "Plan",
     "Quarantine",
+    "ReferenceSet",
     "Request",
     "Revision",
     "Store",

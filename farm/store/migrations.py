@@ -324,6 +324,24 @@ def m012_precision_of_requests(db: Database) -> None:
     db.conn.execute("ALTER TABLE requests ADD COLUMN half_width REAL")
 
 
+@migrations()
+def m013_reference_sets(db: Database) -> None:
+    """Sets of reference devices, each with a normalisation that is fitted once; and which of them
+    was used when."""
+    db.conn.execute(
+        """CREATE TABLE reference_sets (
+            version TEXT PRIMARY KEY, space TEXT NOT NULL, devices TEXT NOT NULL,
+            batches TEXT NOT NULL, flush_bytes TEXT NOT NULL, revisions TEXT NOT NULL,
+            unit_s TEXT NOT NULL, mean TEXT NOT NULL, scale TEXT NOT NULL,
+            networks TEXT NOT NULL, fitted_at TEXT NOT NULL) STRICT"""
+    )
+    db.conn.execute(
+        """CREATE TABLE reference_uses (
+            id INTEGER PRIMARY KEY, version TEXT NOT NULL REFERENCES reference_sets(version),
+            used_at TEXT NOT NULL) STRICT"""
+    )
+
+
 _OF_REUSES = """UPDATE totals SET measured = measured {sign} 1 WHERE (campaign, device) = (
     SELECT campaign, device FROM requests WHERE id = {row}.request)"""
 

@@ -30,11 +30,16 @@ def encode(name: str, part: Callable[[str], FloatArray], rows: TrainingRows) -> 
     """The encoding `name` of N networks: its parts beside each other, each standardised on `rows`.
 
     part: the name of a part -> (N, F), raw; only those that are needed are asked for.
-    Columns that do not vary on `rows` are left out. Raises UnknownName.
+    HWL has a normalisation of its own and is taken as it is, to the last digit. Of the others,
+    columns that do not vary on `rows` are left out. Raises UnknownName.
     """
     if name not in ENCODINGS:
         raise UnknownName("encoding", name, ENCODINGS)
-    return np.concatenate([_varying(part(p), rows) for p in ENCODINGS[name]], axis=1)
+    return np.concatenate([_part(p, part(p), rows) for p in ENCODINGS[name]], axis=1)
+
+
+def _part(name: str, values: FloatArray, rows: TrainingRows) -> FloatArray:
+    return values if name == "hwl" else _varying(values, rows)
 
 
 def _varying(values: FloatArray, rows: TrainingRows) -> FloatArray:

@@ -6,13 +6,13 @@ Gaussian process for each device on what is known of the network's structure.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from predictors import FloatArray
-from predictors.encodings.normalisation import Standardisation, TrainingRows
-from predictors.models.surrogate import deviations, predict_columns
+from predictors.encodings.normalisation import TrainingRows
 
 CLIP = 4.0
 """Standard deviations; what is further off is a spike or a network that does nothing."""
@@ -35,6 +35,69 @@ def positive(roots: FloatArray) -> FloatArray:
 def clipped(values: FloatArray) -> FloatArray:
     """Limited to CLIP standard deviations."""
     return np.asarray(np.clip(values, -CLIP, CLIP))
+
+
+@dataclass(frozen=True, eq=False)
+class Normalisation:
+    """The only way from seconds to HWL values, for R reference devices:
+
+    (sqrt(latency / unit_s) - mean) / scale, limited to CLIP.
+
+    unit_s, mean, scale: (R,) float64; of the last two also the spread of square roots there.
+    Fitted once; what is encoded later is encoded by the same numbers. Values are rounded to single
+    precision, so that a network has the same ones whatever is encoded beside it: matrix products
+    differ in the last digits of double precision.
+    """
+
+    unit_s: FloatArray
+    mean: FloatArray
+    scale: FloatArray
+
+    @classmethod
+    def fit(cls, latency_s: FloatArray) -> Normalisation:
+        """Mean 0 and deviation 1 over (n, R) seconds; NaN where one is not known.
+
+        unit_s is each device's median. A device that takes the same for all has scale 1.
+        """
+        unit_s = np.nanmedian(latency_s, axis=0)
+        roots = root(latency_s / unit_s)
+        spread = np.nanstd(roots, axis=0)
+        return cls(unit_s, np.nanmean(roots, axis=0), np.where(spread > 0, spread, 1.0))
+
+    @classmethod
+    def none(cls, devices: int) -> Normalisation:
+        """Square roots of seconds: where too little is known to fit one."""
+        return cls(np.ones(devices), np.zeros(devices), np.ones(devices))
+
+    def values(self, latency_s: FloatArray) -> FloatArray:
+        """(N, R) seconds -> (N, R) values, float64; NaN stays NaN."""
+        found = clipped((root(latency_s / self.unit_s) - self.mean) / self.scale)
+        return found.astype(np.float32).astype(np.float64)
+
+    def latency_s(self, values: FloatArray) -> FloatArray:
+        """The inverse of `values`, for values within CLIP."""
+        return np.asarray(self.unit_s * np.maximum(self.mean + self.scale * values, 0.0) ** 2)
+
+    def std(self, latency_s: FloatArray, log_std: FloatArray) -> FloatArray:
+        """(N, R), of the values; NaN where it is not known, as of a latency of zero. log_std:
+        (N, R), of the latencies, in log-seconds."""
+        with np.errstate(invalid="ignore"):
+            found = root(latency_s / self.unit_s) / 2 * log_std / self.scale
+        return np.where(np.isfinite(found), found, np.nan)
+
+    def log_std(self, latency_s: FloatArray, std: FloatArray) -> FloatArray:
+        """The inverse of `std`; infinite where a latency is zero."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(2 * std * self.scale / root(latency_s / self.unit_s))
+
+    @classmethod
+    def together(cls, each: Sequence[Normalisation]) -> Normalisation:
+        """Of the devices of several, in their order."""
+        unit_s, mean, scale = (
+            np.concatenate([np.empty(0), *(getattr(one, name) for one in each)])
+            for name in ("unit_s", "mean", "scale")
+        )
+        return cls(unit_s, mean, scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +144,8 @@ class References:
 class HardwareLatencies:
     """The encoding of all networks.
 
-    values: (N, R) float64, standardised square roots of latency, predicted where not measured.
+    values: (N, R) float64, by the `Normalisation` of the training rows. All of them are predicted,
+    so that a model is told no more of the networks that it learns from than of others.
     mask: (N, R), 1 where measured. latency_s: (N, R), seconds, measured or predicted.
     spread: (R,), standard deviation over the training rows of the square root of latency
     relative to its median: how differently networks run there.
@@ -101,16 +165,18 @@ class HardwareLatencies:
         cls, references: References, structure: FloatArray, with_std: bool = False
     ) -> HardwareLatencies:
         """From a few measured networks and the structure (N, S) of all; `with_std` takes longer."""
+        # SciPy, which a normalisation alone does without.
+        from predictors.models.surrogate import deviations, predict_columns
+
         rows, mask = references.rows.indices, references.mask
-        median_s = np.nanmedian(references.latency_s[rows], axis=0)
-        relative = root(references.latency_s[rows] / median_s)
-        centre, spread = np.nanmean(relative, axis=0), np.nanstd(relative, axis=0)
-        seen = clipped((relative - centre) / np.where(spread > 0, spread, 1.0))
-        filled = predict_columns(structure, rows, seen)
-        scaling = Standardisation.fit(filled, references.rows)
-        predicted_s = median_s * np.maximum(centre + spread * filled, 0.0) ** 2
+        measured = Normalisation.fit(references.latency_s[rows])
+        seen = measured.values(references.latency_s[rows])
+        predicted_s = measured.latency_s(predict_columns(structure, rows, seen))
+        own = Normalisation.fit(predicted_s[rows])
         latency_s = np.where(mask == 1, references.latency_s, predicted_s)
         std = None
         if with_std:
-            std = deviations(structure, rows, seen) / scaling.scale * (1 - mask)
-        return cls(references.devices, scaling.apply(filled), mask, latency_s, spread, std)
+            per_value = measured.scale * np.sqrt(measured.unit_s / own.unit_s) / own.scale
+            std = deviations(structure, rows, seen) * per_value * (1 - mask)
+        values = own.values(predicted_s)
+        return cls(references.devices, values, mask, latency_s, measured.scale, std)

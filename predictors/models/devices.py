@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from predictors import FloatArray, IntArray, metrics
-from predictors.encodings.hwl import References, clipped, positive, root
+from predictors.encodings.hwl import Normalisation, References, positive
 from predictors.models.plain import Fitted
 
 PRIOR_SAMPLES = 0.5
@@ -74,13 +74,12 @@ class TrainingDevices:
         """features: (N, F), every network of the pool, encoded."""
         rows = references.rows.indices
         latency_s = references.latency_s[rows]
-        roots = root(latency_s / np.nanmedian(latency_s, axis=0))
-        mean, std = np.nanmean(roots, axis=0), np.nanstd(roots, axis=0)
-        std = np.where(std > 0, std, 1.0)
-        z = clipped((roots - mean) / std)
+        own = Normalisation.fit(latency_s)
+        z = own.values(latency_s)
         low, high = np.nanmin(z, axis=0), np.nanmax(z, axis=0)
         span = np.where(high > low, high - low, 1.0)
-        typical = Scale(float(np.median(mean + low * std)), float(np.median(span * std)))
+        base, width = own.mean + low * own.scale, span * own.scale
+        typical = Scale(float(np.median(base)), float(np.median(width)))
         return cls(references.devices, features[rows], (z - low) / span, rows, typical)
 
 

@@ -6,8 +6,9 @@ all others are predicted from structure. The columns share their kernel matrices
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -25,6 +26,9 @@ SUBSET = 600
 
 _CHUNK = 2048
 
+Kernels = tuple[FloatArray, FloatArray]
+"""The linear one and the RBF one, of the same networks."""
+
 
 def predict_columns(structure: FloatArray, rows: IntArray, columns: FloatArray) -> FloatArray:
     """Posterior means (N, R) for all networks.
@@ -32,7 +36,7 @@ def predict_columns(structure: FloatArray, rows: IntArray, columns: FloatArray) 
     structure: (N, S), any scale. rows: (n,), the networks that were measured.
     columns: (n, R), what was measured, zero mean and unit variance each; NaN where it was not.
     """
-    return _columns(structure, rows, columns, Surrogate.means)
+    return Surrogates.of(structure[rows], columns).means(structure)
 
 
 def deviations(structure: FloatArray, rows: IntArray, columns: FloatArray) -> FloatArray:
@@ -40,77 +44,113 @@ def deviations(structure: FloatArray, rows: IntArray, columns: FloatArray) -> Fl
 
     It takes the time of n^2 N multiplications for each hyper-parameter that a column chose.
     """
-    return _columns(structure, rows, columns, Surrogate.deviations)
+    return Surrogates.of(structure[rows], columns).posterior(structure)[1]
 
 
 @dataclass(frozen=True, eq=False)
-class Surrogate:
-    """Columns that were measured on the same rows, each under its own point of GRID.
+class Surrogates:
+    """Fitted columns: what is known of R columns says the same of any network, whatever else is
+    asked.
 
-    z: (N, S), standardised. known: (n, S), rows of z. inner: for each point in use, the Cholesky
-    factor of its covariance. columns: (n, K). points: (K,), the grid point of each.
+    scaling: of the structure, on the networks that were measured. varies: columns of it that do.
+    groups: columns that were measured on the same networks, with their numbers.
     """
 
-    z: FloatArray
+    scaling: Standardisation
+    varies: IntArray
+    groups: tuple[tuple[IntArray, _Group], ...]
+
+    @classmethod
+    def of(cls, structure: FloatArray, columns: FloatArray) -> Surrogates:
+        """structure: (n, S), of the networks that were measured, any scale. columns: (n, R), as in
+        `predict_columns`."""
+        scaling = Standardisation.fit(structure, TrainingRows.every(structure))
+        z = scaling.apply(structure)
+        varies = np.flatnonzero(np.ptp(z, axis=0) > 0)
+        z = z[:, varies]
+        groups = tuple(
+            (members, _Group.of(z[pattern], columns[np.ix_(pattern, members)]))
+            for pattern, members in _by_mask(columns)
+        )
+        return cls(scaling, varies, groups)
+
+    def means(self, structure: FloatArray) -> FloatArray:
+        """(N, S) -> (N, R)."""
+        z = self._scaled(structure)
+        found = np.empty((len(z), self._width))
+        for members, group in self.groups:
+            for here, kernels in group.chunks(z):
+                found[here, members] = group.means(kernels)
+        return found
+
+    def posterior(self, structure: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """(N, S) -> means, and standard deviations without noise, (N, R) each."""
+        z = self._scaled(structure)
+        means, std = np.empty((2, len(z), self._width))
+        for members, group in self.groups:
+            for here, kernels in group.chunks(z):
+                means[here, members] = group.means(kernels)
+                std[here, members] = group.deviations(z[here], kernels)
+        return means, std
+
+    def _scaled(self, structure: FloatArray) -> FloatArray:
+        return self.scaling.apply(structure)[:, self.varies]
+
+    @property
+    def _width(self) -> int:
+        return sum(len(members) for members, _ in self.groups)
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Columns that were measured on the same networks, each under its own point of GRID.
+
+    known: (n, S), standardised. inner: for each point in use, the Cholesky factor of its
+    covariance. points: (K,), the grid point of each column.
+    """
+
     known: FloatArray
     inner: dict[int, Conditioned]
-    columns: FloatArray
     points: IntArray
 
     @classmethod
-    def of(cls, z: FloatArray, rows: IntArray, columns: FloatArray) -> Surrogate:
-        few, known = z[rows[:SUBSET]], z[rows]
-        points = np.argmax(_evidence(few, columns[:SUBSET]), axis=0)
+    def of(cls, known: FloatArray, columns: FloatArray) -> _Group:
+        points = np.argmax(_evidence(known[:SUBSET], columns[:SUBSET]), axis=0)
         kernels = linear(known, known), rbf(known, known)
         inner = {}
         for t in np.unique(points):
             covariance = _mixed(kernels, int(t)) + GRID[t][2] * np.eye(len(known))
             inner[int(t)] = Conditioned.on(covariance, columns[:, points == t])
-        return cls(z, known, inner, columns, points)
+        return cls(known, inner, points)
 
-    def means(self) -> FloatArray:
-        """(N, K)."""
-        weights = {t: c.solve(c.whitened) for t, c in self.inner.items()}
-        found = np.empty((len(self.z), len(self.points)))
-        for here, kernels in self._chunks():
-            for t, weight in weights.items():
-                a, b, _ = GRID[t]
-                straight, curved = kernels[0] @ weight, kernels[1] @ weight
-                found[here, self.points == t] = weight.sum(0) + a * straight + b * curved
+    def means(self, kernels: Kernels) -> FloatArray:
+        """(M, K). kernels: of M networks with the known ones."""
+        found = np.empty((len(kernels[0]), len(self.points)))
+        for t, weight in self._weights.items():
+            a, b, _ = GRID[t]
+            straight, curved = kernels[0] @ weight, kernels[1] @ weight
+            found[:, self.points == t] = weight.sum(0) + a * straight + b * curved
         return found
 
-    def deviations(self) -> FloatArray:
-        """(N, K)."""
-        found = np.empty((len(self.z), len(self.points)))
-        for here, kernels in self._chunks():
-            for t, conditioned in self.inner.items():
-                a, b, _ = GRID[t]
-                _, reduction = conditioned.explain(_mixed(kernels, t).T)
-                variance = 1 + a * (self.z[here] ** 2).mean(1) + b - (reduction**2).sum(0)
-                found[here, self.points == t] = np.sqrt(np.maximum(variance, 0.0))[:, None]
+    def deviations(self, z: FloatArray, kernels: Kernels) -> FloatArray:
+        """(M, K). z: (M, S)."""
+        found = np.empty((len(z), len(self.points)))
+        for t, conditioned in self.inner.items():
+            a, b, _ = GRID[t]
+            _, reduction = conditioned.explain(_mixed(kernels, t).T)
+            variance = 1 + a * (z**2).mean(1) + b - (reduction**2).sum(0)
+            found[:, self.points == t] = np.sqrt(np.maximum(variance, 0.0))[:, None]
         return found
 
-    def _chunks(self) -> Iterator[tuple[slice, tuple[FloatArray, FloatArray]]]:
-        """Rows of z, and their kernels (linear and RBF) with the known ones."""
-        for start in range(0, len(self.z), _CHUNK):
+    def chunks(self, z: FloatArray) -> Iterator[tuple[slice, Kernels]]:
+        """Rows of z (N, S), and their kernels with the known networks."""
+        for start in range(0, len(z), _CHUNK):
             here = slice(start, start + _CHUNK)
-            yield here, (linear(self.z[here], self.known), rbf(self.z[here], self.known))
+            yield here, (linear(z[here], self.known), rbf(z[here], self.known))
 
-
-def _columns(
-    structure: FloatArray,
-    rows: IntArray,
-    columns: FloatArray,
-    posterior: Callable[[Surrogate], FloatArray],
-) -> FloatArray:
-    """(N, R), `posterior` of the columns, those that were measured on the same rows together."""
-    z = Standardisation.fit(structure, TrainingRows.of(rows)).apply(structure)
-    z = z[:, np.ptp(z[rows], axis=0) > 0]
-    found = np.empty((len(z), columns.shape[1]))
-    for pattern, members in _by_mask(columns):
-        made = Surrogate.of(z, rows[pattern], columns[np.ix_(pattern, members)])
-        found[:, members] = posterior(made)
-    return found
+    @cached_property
+    def _weights(self) -> dict[int, FloatArray]:
+        return {t: c.solve(c.whitened) for t, c in self.inner.items()}
 
 
 def _by_mask(columns: FloatArray) -> list[tuple[IntArray, IntArray]]:
@@ -132,7 +172,7 @@ def _evidence(z: FloatArray, columns: FloatArray) -> FloatArray:
     )
 
 
-def _mixed(kernels: tuple[FloatArray, FloatArray], point: int) -> FloatArray:
+def _mixed(kernels: Kernels, point: int) -> FloatArray:
     """The covariance under one grid point, of linear and RBF kernels."""
     a, b, _ = GRID[point]
     mixed = a * kernels[0]

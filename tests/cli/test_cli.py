@@ -8,11 +8,12 @@ import shlex
 import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
 from farm.cli.main import app
-from farm.store import StoreLock
+from farm.store import Store, StoreLock
 from tests.conftest import FAKES
 
 CELL = "nb201/|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"
@@ -157,8 +158,8 @@ def test_hwl_takes_no_latency_of_another_batch_size(farm):
     assert json.loads(out)["mask"] == [False, False]
 
 
-def test_hwl_without_measuring_leaves_gaps(farm):
-    farm(*LAUNCH)
+def test_hwl_without_measuring_is_predicted_and_leaves_gaps(farm):
+    farm(*(word.replace("a,b", "a") for word in LAUNCH))
     code, out, err = farm(
         "hwl",
         "nb201/|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",
@@ -167,19 +168,36 @@ def test_hwl_without_measuring_leaves_gaps(farm):
         "--json",
     )
     found = json.loads(out)
-    assert code == 1
-    assert (found["mask"], found["values"]) == ([False, False], [None, None])
-    assert found["references"][0]["reason"] == "not measured yet"
+    assert code == 0, err
+    assert found["mask"] == [True, False]
+    predicted, missing = found["references"]
+    assert (predicted["source"], missing["source"]) == ("predicted", None)
+    assert predicted["low_s"] < predicted["latency_s"] < predicted["high_s"]
+    assert missing["reason"] == "not measured yet"
+    assert (found["values"][1], found["std"][1]) == (None, None)
+    assert found["std"][0] > 0
+
+
+def test_hwl_of_what_nobody_knows_is_a_failure(farm):
+    with Store(Path("results")):
+        pass
+    code, out, err = farm("hwl", CELL, "--measure", "never", "--json")
+    assert (code, json.loads(out)["mask"]) == (1, [False, False])
     assert "no reference device has a latency of nb201/" in err
     assert "a: not measured yet; b: not measured yet" in err
 
 
-def test_hwl_is_standardised_over_what_campaigns_learnt(farm):
+def test_hwl_is_normalised_once_enough_is_known(farm):
     before = json.loads(farm("hwl", CELL.removeprefix("nb201/"), "--json")[1])
+    assert (before["fitted_on"], before["version"].partition("-")[0]) == (0, "unfitted")
+    latency_s = [r["latency_s"] for r in before["references"]]
+    assert before["values"] == pytest.approx(np.sqrt(latency_s))
     farm(*LAUNCH)
     after = json.loads(farm("hwl", CELL, "--json")[1])
-    assert before["version"] != after["version"]
-    assert after["normalisation"] == {"kind": "standardised-log", "networks": [5, 5]}
+    assert after["version"].startswith("hwl-")
+    assert after["fitted_on"] > 0
+    again_s = [r["latency_s"] for r in after["references"]]  # at a baseline that is known better
+    assert again_s == pytest.approx(latency_s, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from farm.core.values import Network
 from farm.farm import Farm
 from farm.prediction.across_spaces import carried
 from farm.prediction.columns import Column, published
+from farm.prediction.features import Encoder
 from farm.spaces import space
 
 NB201, FBNET = space("nb201"), space("fbnet32")
@@ -111,7 +112,10 @@ def test_another_search_space_tells_networks_apart() -> None:
     )
     seconds = 1e-3 + 1e-11 * macs(NB201, cells)
     known = Column("a", tuple(cells), seconds)
-    roots = carried(known, NB201, FBNET, nets, ())
-    assert roots is not None
-    assert np.corrcoef(roots**2, macs(FBNET, nets))[0, 1] > 0.95
-    assert carried(known.first(5), NB201, FBNET, nets, ()) is None
+    encoder = Encoder.of(FBNET, nets[:60])
+    found = carried(known, NB201, FBNET, encoder.pool, ())
+    assert found is not None
+    predicted_s = found.latency_s(encoder.describe(nets))
+    assert np.corrcoef(predicted_s, macs(FBNET, nets))[0, 1] > 0.95
+    assert (found.belief(encoder.describe(nets))[1] > 0).all()
+    assert carried(known.first(5), NB201, FBNET, encoder.pool, ()) is None

@@ -7,10 +7,12 @@ import pytest
 
 from farm.core.values import Network
 from farm.measurement.record import Block, Measurement, MeasureSpec
+from farm.prediction.columns import Column
 from farm.prediction.evaluation import judge
-from farm.prediction.features import Encoded, Reference
+from farm.prediction.features import Encoder
 from farm.spaces import space
 from farm.store import Plan
+from predictors.encodings.hwl import Normalisation
 
 NB201 = space("nb201")
 NETWORKS = NB201.sample(120, np.random.default_rng(0))
@@ -69,12 +71,16 @@ def test_two_measurements_make_no_reference() -> None:
 
 
 def test_a_reference_is_a_column_of_the_encoding() -> None:
-    rows = np.arange(40)
     seconds = np.array([latency_s(n) for n in NETWORKS[:40]])
-    encoded = Encoded.of(NB201, NETWORKS, len(NETWORKS))
-    model = encoded.predictor([encoded.roots(Reference(rows, seconds))])
-    alone = encoded.predictor([])
-    assert model.features.shape[1] == alone.features.shape[1] + 1
+    encoder = Encoder.of(NB201, NETWORKS)
+    known = Column("other", tuple(NETWORKS[:40]), seconds)
+    found = encoder.reference(known)
+    assert found is not None
+    own = Normalisation.fit(found.latency_s(encoder.pool)[:, None])
+    hwl = own.values(found.latency_s(encoder.pool)[:, None])
+    model = encoder.predictor(hwl, own.scale, encoder.pool)
+    assert model.features.shape[1] == encoder.alone.features.shape[1] + 1
+    np.testing.assert_array_equal(model.features[:, 0], hwl[:, 0])
     column = model.features[40:, 0]
     truth = [latency_s(n) for n in NETWORKS[40:]]
     assert np.corrcoef(column, np.sqrt(truth))[0, 1] > 0.5

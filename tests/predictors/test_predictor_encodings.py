@@ -7,7 +7,7 @@ from farm.core.errors import UnknownName
 from predictors import FloatArray, metrics
 from predictors.encodings import encode
 from predictors.encodings.analytic import AnalyticColumns
-from predictors.encodings.hwl import CLIP, HardwareLatencies, References
+from predictors.encodings.hwl import CLIP, HardwareLatencies, Normalisation, References
 from predictors.encodings.normalisation import TrainingRows
 from predictors.encodings.vec import counts, one_hot, tallies
 from predictors.models.surrogate import GRID, deviations, predict_columns
@@ -106,7 +106,7 @@ def test_a_unit_of_a_reference_does_not_matter(pool: FloatArray, latency_s: Floa
         HardwareLatencies.of(References(y, ("a", "b"), ROWS), pool)
         for y in (latency_s, latency_s * [1e3, 1.0])
     )
-    np.testing.assert_allclose(a.values, b.values, atol=1e-8)
+    np.testing.assert_allclose(a.values, b.values, atol=1e-6)
 
 
 def test_one_spike_does_not_rule_a_reference(pool: FloatArray, latency_s: FloatArray) -> None:
@@ -182,13 +182,48 @@ def test_deviations_are_the_dense_posteriors(pool: FloatArray) -> None:
     assert any(np.allclose(found, np.sqrt(np.maximum(c, 0)), atol=1e-6) for c in candidates)
 
 
-def test_an_encoding_is_its_parts_standardised_on_training_rows(pool: FloatArray) -> None:
+def test_an_encoding_is_hwl_as_it_is_and_other_parts_standardised(
+    pool: FloatArray,
+) -> None:
     rows = TrainingRows.of(np.arange(120), held_out=np.arange(120, 200))
     parts = {"hwl": pool[:, :2], "vec": np.column_stack([pool[:, 2:], np.ones(len(pool))])}
     encoded = encode("hwlvec", parts.__getitem__, rows)
     assert encoded.shape == (200, 6)
-    np.testing.assert_allclose(encoded[:120].mean(0), 0, atol=1e-12)
-    np.testing.assert_allclose(encoded[:120].std(0), 1)
-    np.testing.assert_array_equal(encode("hwl", parts.__getitem__, rows), encoded[:, :2])
+    np.testing.assert_allclose(encoded[:120, 2:].mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(encoded[:120, 2:].std(0), 1)
+    np.testing.assert_array_equal(encoded[:, :2], parts["hwl"])
+    np.testing.assert_array_equal(encode("hwl", parts.__getitem__, rows), parts["hwl"])
     with pytest.raises(UnknownName, match="no encoding 'hlw'; did you mean 'hwl'"):
         encode("hlw", parts.__getitem__, rows)
+
+
+def test_a_normalisation_is_fitted_once_and_encodes_any_later_network() -> None:
+    fitted_s = np.array([[1e-3, 4e-3], [2e-3, 4e-3], [4e-3, 4e-3]])
+    fitted = Normalisation.fit(fitted_s)
+    values = fitted.values(fitted_s)
+    np.testing.assert_allclose(values[:, 0].mean(), 0, atol=1e-6)  # of single precision
+    np.testing.assert_allclose(values[:, 0].std(), 1, rtol=1e-6)
+    assert values[:, 1].tolist() == [0, 0, 0]
+    np.testing.assert_allclose(fitted.latency_s(values), fitted_s, rtol=1e-6)
+    alone = fitted.values(np.array([[3e-3, np.nan]]))
+    assert alone[0, 0] == fitted.values(np.array([[9e-3, 1.0], [3e-3, 1.0]]))[1, 0]
+    assert np.isnan(alone[0, 1])
+    assert fitted.values(np.array([[1e3, 4e-3]]))[0, 0] == CLIP
+
+
+def test_the_deviation_of_a_value_is_that_of_its_latency() -> None:
+    fitted = Normalisation.fit(np.array([[1e-3], [2e-3], [4e-3]]))
+    latency_s, log_std = np.array([[2.5e-3]]), np.array([[1e-3]])
+    low, high = (fitted.values(latency_s * np.exp(k * log_std))[0, 0] for k in (-1, 1))
+    assert fitted.std(latency_s, log_std)[0, 0] == pytest.approx((high - low) / 2, rel=1e-3)
+
+
+def test_the_deviation_at_a_latency_of_zero_is_not_known() -> None:
+    fitted = Normalisation.fit(np.array([[1e-3], [2e-3]]))
+    none = np.zeros((1, 1))
+    assert np.isinf(fitted.log_std(none, np.ones((1, 1))))
+    assert np.isnan(fitted.std(none, np.full((1, 1), np.inf)))
+
+
+def test_without_a_fit_values_are_square_roots_of_seconds() -> None:
+    np.testing.assert_array_equal(Normalisation.none(1).values(np.array([[0.25]])), [[0.5]])

@@ -1,0 +1,71 @@
+"""Commands that answer for many networks: what they read, and a row of output for each."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from farm.core.errors import UsageError
+from farm.prediction.batch import Answers, words_of
+
+Networks = Annotated[
+    list[str],
+    typer.Argument(
+        help="SPACE/CODE, NAS-Bench-201 cell strings, .onnx files; a file of them, or - for stdin: "
+        "one a line, as text or JSON."
+    ),
+]
+JsonLines = Annotated[
+    bool,
+    typer.Option("--jsonl", help="Print a JSON object for each network, one a line."),
+]
+
+_SAID = 5
+"""Errors of single rows that are printed; all are among the results."""
+
+
+def named(words: Sequence[str]) -> list[str]:
+    """The networks that the words of a command name. Raises UsageError for a file that is no
+    text."""
+    found: list[str] = []
+    for word in words:
+        if word == "-":
+            found += words_of(sys.stdin.read())
+        elif is_list(word):
+            try:
+                found += words_of(Path(word).read_text(encoding="utf-8"))
+            except UnicodeDecodeError as e:
+                raise UsageError(
+                    f"{word} is not a text file: {e.reason} at byte {e.start}; a file of networks "
+                    "has one a line, and an ONNX file is called .onnx"
+                ) from e
+        else:
+            found.append(word)
+    return found
+
+
+def is_list(word: str) -> bool:
+    """Whether a word stands for a file of networks, or stdin."""
+    if word == "-":
+        return True
+    return not word.startswith("|") and not word.endswith(".onnx") and Path(word).is_file()
+
+
+def print_lines(answers: Answers[Any]) -> None:
+    """JSON lines, in the order in which the networks were asked for."""
+    for line in answers.lines():
+        sys.stdout.write(json.dumps(line, allow_nan=False) + "\n")
+
+
+def say_errors(answers: Answers[Any]) -> None:
+    """Some of the rows without an answer, and how many there are."""
+    rows = sorted(answers.errors)
+    for row in rows[:_SAID]:
+        typer.echo(f"farm: row {row + 1}: {answers.errors[row]}", err=True)
+    if rows:
+        typer.echo(f"farm: {len(rows)} of {len(answers.asked)} networks have no answer", err=True)

@@ -91,7 +91,7 @@ class Dispatcher:
         self._building: dict[str, tuple[BuildJob, Place]] = {}
         self._incumbents: dict[str, str] = {}
         self.measuring: dict[str, list[Request]] = {}
-        self._deciding: set[str] = set()
+        self._deciding: dict[str, bool] = {}
         self._decided: list[Decided] = []
         self.ended = 0
         self._again: dict[int, Request] = {}
@@ -121,9 +121,13 @@ class Dispatcher:
         busy = any(self._places[one].overlaps(at) for one in self.measuring)
         return device not in self._deciding and not busy
 
-    def decide(self, question: Question) -> None:
-        """Ask what a device measures next; `take_decisions` has the answer."""
-        self._deciding.add(question.device)
+    def decide(self, question: Question, alike: bool) -> None:
+        """Ask what a device measures next; `take_decisions` has the answer.
+
+        alike: whether it will be measured together with whatever waits; or only with what was
+            decided on before.
+        """
+        self._deciding[question.device] = alike
         self._executor.decide(question)
 
     def take_decisions(self) -> list[Decided]:
@@ -195,8 +199,10 @@ class Dispatcher:
                 missing[found.build_key] = found
         for device, manners in incomplete.items():
             # What is measured together is measured better: wait for builds and decisions.
+            alike = self._deciding.get(device, False)
             if device in self._deciding:
-                manners |= {_manner(r) for r, _ in ready[device] if r.purpose == "learn"}
+                networks = [r for r, _ in ready[device] if not _is_kernel(r)]
+                manners |= {_manner(r) for r in networks if alike or r.purpose == "learn"}
             ready[device] = _without_small_groups(ready[device], manners)
         starts = next_starts(
             devices=self._places,
@@ -235,7 +241,7 @@ class Dispatcher:
             if isinstance(ended, Built):
                 self._collect_build(ended)
             elif isinstance(ended, Decided):
-                self._deciding.discard(ended.question.device)
+                del self._deciding[ended.question.device]
                 self._decided.append(ended)
             else:
                 self._collect_measurement(ended)

@@ -216,7 +216,7 @@ class Campaign:
         question = Question(
             self.name, device, more, tuple(waiting), tuple(sorted(ended)), by_kernels, judged
         )
-        self._work.decide(question)
+        self._work.decide(question, alike=not self.plan.coarser)
 
     def _part(self, device: str) -> int:
         """How many networks a device is asked for at a time: few teach more each, and many share

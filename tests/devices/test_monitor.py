@@ -13,7 +13,7 @@ from farm import Launch
 from farm.core.errors import UsageError
 from farm.devices import controls
 from farm.farm import Farm
-from farm.measurement.record import Measurement
+from farm.measurement.record import Measurement, MeasureSpec
 from farm.prediction import selection
 from farm.store import Store
 from tests import database
@@ -51,7 +51,15 @@ def farm_of(folder: Path, options: str = "", **replaced: str) -> Farm:
 
 
 def launch(farm: Farm, budget: int = 40, devices=("a",), watch=lambda _: None):
-    asked = Launch(space="nb201", devices=list(devices), budget=budget, holdout=4, kernels=False)
+    """All at one precision, so that groups are of eight."""
+    asked = Launch(
+        space="nb201",
+        devices=list(devices),
+        budget=budget,
+        holdout=4,
+        kernels=False,
+        precision=MeasureSpec.half_width,
+    )
     return farm.launch(asked, "inline", watch)
 
 

@@ -14,7 +14,7 @@ from farm.campaign.summary import Summary
 from farm.core.errors import UsageError
 from farm.devices.health import Health
 from farm.prediction.evaluation import Judgement
-from farm.reference_sets import Choice
+from farm.prediction.reference_sets import Choice
 
 _FORMATS = (".png", ".svg", ".pdf")
 

@@ -13,9 +13,9 @@ from rich.text import Text
 from farm.cli import show
 from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result, words
 from farm.farm import Farm
-from farm.reference_sets import Choice, Listed, listed
-from farm.reference_sets import choose as chosen
-from farm.reference_sets import use as used
+from farm.prediction.reference_sets import Choice, Listed, listed
+from farm.prediction.reference_sets import choose as chosen
+from farm.prediction.reference_sets import use as used
 
 references_app = typer.Typer(
     help="The reference devices of HWL encodings: choose, list, use.", no_args_is_help=True
@@ -37,7 +37,7 @@ def choose(
 ) -> None:
     """Choose the devices that tell most about the others, and show what each adds. Nothing is
     changed."""
-    found, names = chosen(Farm.open(config, store), space, size)
+    found, names = chosen(Farm.open(config, store).config, space, size)
     if plot is not None:
         from farm.cli.plot import plot_choice
 
@@ -52,7 +52,9 @@ def choose(
 @references_app.command("list")
 def list_sets(config: Config = CONFIG, store: StoreFolder = None, as_json: Json = False) -> None:
     """List the reference sets of the store."""
-    found = listed(Farm.open(config, store))
+    farm = Farm.open(config, store)
+    with farm.store() as own:
+        found = listed(own, farm.config)
     print_result(
         as_json, lambda: {"sets": [one.to_json() for one in found]}, lambda: list_text(found)
     )
@@ -70,7 +72,9 @@ def use(
 ) -> None:
     """Encode networks by these devices from now on: fit a new set, or go back to a kept one. The
     devices are written into cluster.yaml."""
-    found = used(Farm.open(config, store), words(which), space)
+    farm = Farm.open(config, store)
+    with farm.store() as own:
+        found = used(own, farm.config, words(which), space)
     print_result(
         as_json,
         lambda: Listed(found, True, ()).to_json(),

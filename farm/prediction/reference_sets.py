@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from farm.core.errors import UsageError
-from farm.farm import Farm
 from farm.inventory.config import FarmConfig
 from farm.inventory.edit import with_references
 from farm.prediction.references import changed, in_use, must_hold
@@ -46,7 +45,7 @@ class Choice:
 _WORST = ("device", "explained")
 
 
-def choose(farm: Farm, space: str, size: int) -> tuple[list[Choice], tuple[str, ...]]:
+def choose(config: FarmConfig, space: str, size: int) -> tuple[list[Choice], tuple[str, ...]]:
     """The devices that tell most about the others, and all that there were to choose from: those
     with measured networks of a space, and those of published tables.
 
@@ -57,8 +56,8 @@ def choose(farm: Farm, space: str, size: int) -> tuple[list[Choice], tuple[str, 
     from predictors.encodings.hwl import Normalisation
 
     searched = searched_space(space)
-    with _known(farm) as store:
-        found, encoder = CentralPredictor.of(store, farm.config).all_references(searched)
+    with _known(config) as store:
+        found, encoder = CentralPredictor.of(store, config).all_references(searched)
     names = tuple(found)
     if not 1 <= size <= len(names):
         raise UsageError(
@@ -73,11 +72,11 @@ def choose(farm: Farm, space: str, size: int) -> tuple[list[Choice], tuple[str, 
 
 
 @contextmanager
-def _known(farm: Farm) -> Iterator[Store]:
+def _known(config: FarmConfig) -> Iterator[Store]:
     """The store, or an empty one where there is none: published tables tell enough."""
     with TemporaryDirectory(prefix="farm-empty-") as folder:
-        there = (farm.config.store / "farm.db").exists()
-        with Store(farm.config.store if there else Path(folder), create=not there) as store:
+        there = (config.store / "farm.db").exists()
+        with Store(config.store if there else Path(folder), create=not there) as store:
             yield store
 
 
@@ -118,34 +117,32 @@ class Listed:
         }
 
 
-def listed(farm: Farm) -> list[Listed]:
+def listed(store: Store, config: FarmConfig) -> list[Listed]:
     """All sets of the store, the one that was used last first."""
-    with farm.store() as store:
-        found = []
-        for one in store.reference_sets():
-            now = in_use(store, farm.config, one.space)
-            used = now is not None and now.version == one.version
-            found.append(Listed(one, used, tuple(changed(store, one))))
-        return found
+    found = []
+    for one in store.reference_sets():
+        now = in_use(store, config, one.space)
+        used = now is not None and now.version == one.version
+        found.append(Listed(one, used, tuple(changed(store, one))))
+    return found
 
 
-def use(farm: Farm, which: Sequence[str], space: str) -> ReferenceSet:
+def use(store: Store, own: FarmConfig, which: Sequence[str], space: str) -> ReferenceSet:
     """Encode networks by a kept set from now on, named by its version, or by a new one of some
     devices; cluster.yaml names its devices then.
 
     Raises UsageError for devices of which too little is known, or that are not what they were.
     """
-    with farm.store() as store:
-        kept = [one for one in store.reference_sets() if [one.version] == list(which)]
-        config = _with(farm.config, kept[0].devices if kept else which)
-        if kept:
-            _must_be_measurable(kept[0], config)
-            must_hold(store, kept[0])
-            store.use_references(kept[0])
-        else:
-            kept = [_fitted(store, config, space)]
-    if config.references != farm.config.references:
-        with_references(farm.config.path, config.references).save()
+    kept = [one for one in store.reference_sets() if [one.version] == list(which)]
+    config = _with(own, kept[0].devices if kept else which)
+    if kept:
+        _must_be_measurable(kept[0], config)
+        must_hold(store, kept[0])
+        store.use_references(kept[0])
+    else:
+        kept = [_fitted(store, config, space)]
+    if config.references != own.references:
+        with_references(own.path, config.references).save()
     return kept[0]
 
 

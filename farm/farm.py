@@ -34,7 +34,6 @@ from farm.measurement.record import Failure, Measurement
 from farm.measurement.verdict import VERDICTS
 from farm.prediction.batch import Answers, Batch, chained
 from farm.prediction.encoding import Encoding, NetworkEncoding
-from farm.prediction.measured import known
 from farm.prediction.selection import Candidates
 from farm.spaces import space
 from farm.spaces.base import ONNX
@@ -212,6 +211,7 @@ class Farm:
         executor: str = "inline",
         shape: str | None = None,
         batch: int | None = None,
+        max_error: float | None = None,
     ) -> NetworkEncoding: ...
 
     @overload
@@ -224,6 +224,7 @@ class Farm:
         executor: str = "inline",
         shape: str | None = None,
         batch: int | None = None,
+        max_error: float | None = None,
     ) -> NetworkEncoding | Encoding:
         """The HWL encoding of a network, as `SPACE/CODE` or the path of an .onnx file; of several
         networks of one space, arrays of what is known without measuring.
@@ -232,8 +233,10 @@ class Farm:
         shape: of an .onnx file's inputs, such as `1,3,224,224` or `ids=1x128,mask=1x128`, or
             of its axes, such as `seq=128`, where the file leaves them open.
         batch: of a file's open first axes; without it each device measures its own.
+        max_error: of what is missing, measure only where the 95 % interval is wider than that to
+            either side, relative; and what is in the store, where its interval is.
         """
-        from farm.prediction.hwl import encode, must_be_usable
+        from farm.prediction.hwl import encode, must_be_usable, to_measure
         from farm.prediction.of_files import with_inputs
 
         if not isinstance(networks, str):
@@ -249,17 +252,10 @@ class Farm:
         if measure not in MEASURE:
             raise UnknownName("way to measure", measure, MEASURE)
         _must_be_executor(executor)
-        references = self.config.references
         with Store(self.config.store, create=measure != "never") as store:
             must_be_usable(store, self.config, parsed.space)
-            cached = {
-                device: known(store, parsed, self.config.device(device)) for device in references
-            }
-            wanted = [
-                device
-                for device in references
-                if measure == "always" or (measure == "missing" and cached[device] is None)
-            ]
+            held = chained(models, store.models)
+            wanted = to_measure(store, self.config, parsed, measure, max_error, held)
             fresh: dict[str, Measurement | Failure] = {
                 device: failure
                 for device in wanted
@@ -269,7 +265,6 @@ class Farm:
             if free:
                 fresh |= self._measure(parsed, models, free, store, executor)
             came = {device: {parsed: outcome} for device, outcome in fresh.items()}
-            held = chained(models, store.models)
             found = encode(store, self.config, [parsed], came, models=held).of(0)
             return with_inputs(found, held, self.config)
 
@@ -280,6 +275,7 @@ class Farm:
         executor: str = "inline",
         shape: str | None = None,
         batch: int | None = None,
+        max_error: float | None = None,
     ) -> Answers[NetworkEncoding]:
         """The HWL encodings of many networks; one that has none says why, in its row. Raises
         UsageError where none has one."""
@@ -289,7 +285,7 @@ class Farm:
         if measure != "never":
             asked = Batch.read(networks, StoredModels(self.config.store), sizes)
             for row in asked.networks:
-                self.hwl(asked.asked[row], measure, executor, shape, batch)
+                self.hwl(asked.asked[row], measure, executor, shape, batch, max_error)
         with self.store() as store:
             asked = Batch.read(networks, store.models, sizes)
             held = chained(asked.models, store.models)

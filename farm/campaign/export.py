@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -32,7 +33,32 @@ def write(store: Store, path: Path, format: str, campaign: str | None = None) ->
         raise UnknownName("format", format, _WRITERS)
     name = store.campaign(campaign).id if campaign else None
     rows = [_row(request, m) for request, m in store.measured(campaign=name)]
-    table = pa.Table.from_pylist(rows, schema=_SCHEMA)
+    _save(pa.Table.from_pylist(rows, schema=_SCHEMA), path, format)
+    return len(rows)
+
+
+def format_of(path: Path) -> str:
+    """The format that a file's name ends in. Raises UnknownName."""
+    format = path.suffix.removeprefix(".")
+    if format not in _WRITERS:
+        hint = "a file's name ends in its format"
+        raise UnknownName("format", format or path.name, _WRITERS, hint)
+    return format
+
+
+def write_rows(rows: Iterable[Mapping[str, object]], path: Path) -> int:
+    """Write rows, which may have different columns, to a .parquet or .csv file; how many.
+
+    Raises as `write` does.
+    """
+    found = list(rows)
+    columns = dict.fromkeys(name for row in found for name in row)
+    table = pa.table({name: [row.get(name) for row in found] for name in columns})
+    _save(table, path, format_of(path))
+    return len(found)
+
+
+def _save(table: pa.Table, path: Path, format: str) -> None:
     part = path.with_name(f"{path.name}.part")
     try:
         _WRITERS[format](table, part)
@@ -45,7 +71,6 @@ def write(store: Store, path: Path, format: str, campaign: str | None = None) ->
         raise UsageError(
             f"{path} cannot be written: {_reason(path, e)}; --output names another file"
         ) from e
-    return len(rows)
 
 
 def _reason(path: Path, error: OSError) -> str:

@@ -20,8 +20,19 @@ from farm.cli.common import (
     Shape,
     StoreFolder,
     print_result,
+    relative,
 )
-from farm.cli.rows import JsonLines, Networks, is_list, named, print_lines, say_errors
+from farm.cli.rows import (
+    JsonLines,
+    Networks,
+    Output,
+    is_list,
+    must_be_table,
+    named,
+    print_lines,
+    say_errors,
+    write,
+)
 from farm.core.errors import FarmError
 from farm.farm import MEASURE, Farm
 from farm.measurement.verdict import NOT_LEFT_ALONE
@@ -40,6 +51,10 @@ def hwl(
             "network, and never of several."
         ),
     ] = None,
+    max_error: Annotated[
+        str | None,
+        typer.Option(help="Measure only where the 95 % interval is wider than that, such as 5%."),
+    ] = None,
     shape: Shape = None,
     batch: Batch = None,
     executor: Executor = "inline",
@@ -47,13 +62,19 @@ def hwl(
     store: StoreFolder = None,
     as_json: Json = False,
     as_lines: JsonLines = False,
+    output: Output = None,
 ) -> None:
     """The HWL encoding of networks: their latencies on the reference devices. Exit code 1 if a
     single one has none on any of them."""
+    must_be_table(output)
+    error = None if max_error is None else relative("--max-error", max_error)
+    measure = measure or (None if error is None else "missing")
     farm = Farm.open(config, store)
-    if as_lines or len(networks) > 1 or is_list(networks[0]):
-        found = farm.hwl_each(named(networks), measure or "never", executor, shape, batch)
-        if as_lines:
+    if as_lines or output is not None or len(networks) > 1 or is_list(networks[0]):
+        found = farm.hwl_each(named(networks), measure or "never", executor, shape, batch, error)
+        if output is not None:
+            write(found, output)
+        elif as_lines:
             print_lines(found)
         else:
             whole = {"networks": list(found.lines())}
@@ -70,7 +91,7 @@ def hwl(
         )
 
     ending.say(lambda: f"what was measured is kept; `{ending.command_line()}` goes on", known)
-    encoding = farm.hwl(network, measure, executor, shape, batch)
+    encoding = farm.hwl(network, measure, executor, shape, batch, error)
     print_result(as_json, encoding.to_json, lambda: text(encoding))
     if not any(encoding.mask):
         why = "; ".join(f"{device}: {reason}" for device, reason in encoding.missing.items())

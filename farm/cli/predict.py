@@ -10,7 +10,16 @@ from rich.text import Text
 
 from farm.cli import show
 from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result
-from farm.cli.rows import JsonLines, Networks, named, print_lines, say_errors
+from farm.cli.rows import (
+    JsonLines,
+    Networks,
+    Output,
+    must_be_table,
+    named,
+    print_lines,
+    say_errors,
+    write,
+)
 from farm.farm import Farm
 
 if TYPE_CHECKING:
@@ -33,11 +42,15 @@ def predict(
     store: StoreFolder = None,
     as_json: Json = False,
     as_lines: JsonLines = False,
+    output: Output = None,
 ) -> None:
     """Predict latencies on a device from what was measured there, with 95 % intervals. A network
     that cannot be read or predicted says why in its row; exit code 2 where none can be."""
+    must_be_table(output)
     found = Farm.open(config, store).predict(named(networks), device, explain, strict=False)
-    if as_lines:
+    if output is not None:
+        write(found.answers, output)
+    elif as_lines:
         print_lines(found.answers)
     else:
         print_result(as_json, found.to_json, lambda: text(found))

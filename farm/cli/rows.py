@@ -25,6 +25,13 @@ JsonLines = Annotated[
     typer.Option("--jsonl", help="Print a JSON object for each network, one a line."),
 ]
 
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", help="Write a row for each network to this .parquet or .csv file instead."
+    ),
+]
+
 _SAID = 5
 """Errors of single rows that are printed; all are among the results."""
 
@@ -60,6 +67,21 @@ def print_lines(answers: Answers[Any]) -> None:
     """JSON lines, in the order in which the networks were asked for."""
     for line in answers.lines():
         sys.stdout.write(json.dumps(line, allow_nan=False) + "\n")
+
+
+def must_be_table(path: Path | None) -> None:
+    """Refuses a file in a format that is not known before anything is computed for it."""
+    if path is not None:
+        from farm.campaign.export import format_of
+
+        format_of(path)
+
+
+def write(answers: Answers[Any], path: Path) -> None:
+    """A row for each network, in the order in which they were asked for."""
+    from farm.campaign.export import write_rows
+
+    typer.echo(f"{write_rows(answers.rows(), path)} networks written to {path}")
 
 
 def say_errors(answers: Answers[Any]) -> None:

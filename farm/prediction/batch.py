@@ -62,9 +62,11 @@ class Batch:
 
 
 class Answer(Protocol):
-    """What is said of a network."""
+    """What is said of a network: whole, and as a row of a table."""
 
     def to_json(self) -> dict[str, Any]: ...
+
+    def to_row(self) -> dict[str, Any]: ...
 
 
 Found = TypeVar("Found", bound=Answer)
@@ -110,9 +112,16 @@ class Answers(Generic[Found]):
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """One JSON object for each row: the answer, or `network` as it was written and `error`."""
+        return self._each(lambda found: found.to_json())
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The same, each as a row of a table."""
+        return self._each(lambda found: found.to_row())
+
+    def _each(self, told: Callable[[Found], dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for row, text in enumerate(self.asked):
             if row in self.found:
-                yield self.found[row].to_json()
+                yield told(self.found[row])
             else:
                 yield {"network": text, "error": self.errors[row]}
 

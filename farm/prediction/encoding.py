@@ -116,6 +116,15 @@ class NetworkEncoding:
             "version": self.version,
         }
 
+    def to_row(self) -> dict[str, Any]:
+        """Of each reference its HWL value, the value's deviation, the latency and its source."""
+        row: dict[str, Any] = {"network": self.network.id, "version": self.version}
+        for reference, value, std in zip(self.references, self.values, self.std, strict=True):
+            own: dict[str, Any] = {"": _or_none(value), "_std": _or_none(std)}
+            own |= {"_latency_s": reference.latency_s, "_source": reference.source}
+            row |= {f"{reference.device}{name}": told for name, told in own.items()}
+        return row
+
 
 def _or_none(value: float) -> float | None:
     return value if np.isfinite(value) else None

@@ -11,6 +11,7 @@ import numpy as np
 from farm.core.errors import UsageError
 from farm.core.values import Network
 from farm.inventory.config import Device, FarmConfig
+from farm.measurement.estimator import Z_95
 from farm.measurement.record import Measurement
 from farm.prediction.central import CentralPredictor
 from farm.prediction.encoding import Encoding
@@ -127,6 +128,25 @@ def look_up(
     wanted = set(networks)
     each = zip(found.networks, found.measurements, strict=True)
     return {network: m for network, m in each if network in wanted}
+
+
+def to_measure(
+    store: Store,
+    config: FarmConfig,
+    network: Network,
+    measure: str,
+    max_error: float | None,
+    models: Mapping[str, bytes],
+) -> list[str]:
+    """The references that a network is to be measured on, see `Farm.hwl`."""
+    if measure != "missing":
+        return list(config.references) if measure == "always" else []
+    if max_error is None:
+        each = [config.device(name) for name in config.references]
+        return [device.name for device in each if known(store, network, device) is None]
+    log_std = encode(store, config, [network], models=models).log_std[0]
+    sure = np.expm1(Z_95 * log_std) <= max_error  # of nothing known it is NaN, and false
+    return [name for name, is_sure in zip(config.references, sure, strict=True) if not is_sure]
 
 
 def encode(

@@ -67,6 +67,10 @@ class Predicted:
         kernels = {"kernels": [vars(kernel) for kernel in self.kernels]} if self.kernels else {}
         return {"network": self.network.id, **own, "measured": self.measured, **kernels}
 
+    def to_row(self) -> dict[str, Any]:
+        names = ("latency_s", "low_s", "high_s", "source")
+        return {"network": self.network.id, **{name: getattr(self, name) for name in names}}
+
 
 @dataclass(frozen=True, eq=False)
 class Predictions:

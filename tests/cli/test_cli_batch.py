@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from farm.spaces import space
@@ -99,3 +101,56 @@ def test_where_nothing_can_be_answered_the_command_fails(measured, tmp_path, com
         assert (code, out) == (2, "")
         assert said in err
         assert len(err.splitlines()) == 1
+
+
+def test_a_table_has_a_row_for_each_network_errors_too(measured, tmp_path):
+    asked = [MANY[0].id, "nb201/none", MANY[1].id]
+    (tmp_path / "networks.txt").write_text("\n".join(asked))
+    code, out, _ = measured("predict", "networks.txt", "--device", "a", "--output", "p.parquet")
+    assert (code, out) == (0, "3 networks written to p.parquet\n")
+    found = pq.read_table(tmp_path / "p.parquet").to_pylist()
+    assert [row["network"] for row in found] == asked
+    assert [row["error"] is None for row in found] == [True, False, True]
+    told = lines(measured("predict", "networks.txt", "--device", "a", "--jsonl")[1])
+    for row in (0, 2):
+        assert found[row]["latency_s"] == told[row]["latency_s"]
+
+    assert measured("hwl", "networks.txt", "--output", "h.csv")[0] == 0
+    with (tmp_path / "h.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    told = lines(measured("hwl", "networks.txt", "--jsonl")[1])
+    assert [row["network"] for row in rows] == asked
+    assert [float(rows[0][device]) for device in ("a", "b")] == told[0]["values"]
+    assert rows[0]["a_source"] == told[0]["references"][0]["source"]
+
+
+def test_a_table_of_an_unknown_format_is_refused_before_anything_is_computed(measured, tmp_path):
+    code, _, err = measured("predict", MANY[0].id, "--device", "a", "--output", "p.xlsx")
+    assert code == 2
+    assert "no format 'xlsx'; known: csv, parquet" in err
+    assert not (tmp_path / "p.xlsx").exists()
+
+
+def test_only_what_is_known_too_loosely_is_measured(measured, tmp_path):
+    asked = [network.id for network in MANY[:3]]
+    (tmp_path / "networks.txt").write_text("\n".join(asked))
+
+    def told(*options: str) -> dict[tuple[str, str], dict]:
+        code, out, _ = measured("hwl", "networks.txt", "--jsonl", *options)
+        assert code == 0
+        return {(one["network"], r["device"]): r for one in lines(out) for r in one["references"]}
+
+    before = told()
+    assert {r["source"] for r in before.values()} == {"predicted"}
+    error = {at: r["high_s"] / r["latency_s"] - 1 for at, r in before.items()}
+    *_, next_widest, widest = sorted(error, key=error.__getitem__)
+    allowed = (error[next_widest] + error[widest]) / 2
+    after = told("--max-error", str(allowed))
+    assert {at for at, r in after.items() if r["source"] == "cached"} == {widest}
+    assert told("--max-error", str(allowed))[widest] == after[widest]  # and not measured again
+
+
+def test_a_share_that_is_none_is_refused(measured):
+    code, _, err = measured("hwl", MANY[0].id, "--max-error", "much")
+    assert code == 2
+    assert "--max-error: a share is written as 5% or 0.05, got 'much'" in err

@@ -11,6 +11,7 @@ EXTRAS = {
     "vela": "devices of kind vela: Arm Ethos-U NPUs, estimated by Arm's compiler",
     "zigzag": "devices of kind zigzag: accelerators with arrays of multipliers, estimated",
     "baselines": "forests and boosted trees, which benchmarks compare the predictor with",
+    "pandas": "predictions and encodings as data frames, `.to_pandas()`",
     "docs": "building the pages of docs/ as a site",
     "dev": "working on the farm: its tests, lint and types",
 }

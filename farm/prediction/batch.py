@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
 from farm.core.errors import FarmError, UsageError
+from farm.core.extras import of_extra
 from farm.core.values import Network
 from farm.spaces.given import given_network
 from farm.spaces.sizes import Sizes
@@ -118,12 +119,23 @@ class Answers(Generic[Found]):
         """The same, each as a row of a table."""
         return self._each(lambda found: found.to_row())
 
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame of `rows`. Raises MissingExtra where pandas is not installed."""
+        return data_frame(self.rows())
+
     def _each(self, told: Callable[[Found], dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for row, text in enumerate(self.asked):
             if row in self.found:
                 yield told(self.found[row])
             else:
                 yield {"network": text, "error": self.errors[row]}
+
+
+def data_frame(rows: Iterable[Mapping[str, Any]]) -> Any:
+    """A pandas.DataFrame. Raises MissingExtra where pandas is not installed."""
+    with of_extra("pandas"):
+        import pandas
+    return pandas.DataFrame(list(rows))
 
 
 def chained(models: Mapping[str, bytes], stored: Mapping[str, bytes]) -> Mapping[str, bytes]:

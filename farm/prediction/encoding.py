@@ -18,6 +18,7 @@ from farm.core.errors import UsageError
 from farm.core.values import GivenInput, Network
 from farm.measurement.estimator import Z_95
 from farm.measurement.record import Failure, Measurement
+from farm.prediction.batch import data_frame
 from farm.prediction.references import normalisation
 from farm.store import ReferenceSet
 from predictors import FloatArray
@@ -175,6 +176,10 @@ class Encoding:
     def each(self) -> Iterator[NetworkEncoding]:
         """One network after the other."""
         return map(self.of, range(len(self.networks)))
+
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame, see `NetworkEncoding.to_row`. Raises MissingExtra without pandas."""
+        return data_frame(one.to_row() for one in self.each())
 
     def _entry(self, row: int, column: int) -> ReferenceLatency:
         device = self.references.devices[column]

@@ -102,6 +102,10 @@ class Predictions:
         """(N,) seconds, the high ends."""
         return self._array("high_s")
 
+    def to_pandas(self) -> Any:
+        """As `Answers.to_pandas`: a row for each network that was asked for."""
+        return self.answers.to_pandas()
+
     def _array(self, name: str) -> FloatArray:
         return np.array([getattr(one, name) for one in self.networks])
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from farm.farm import Farm
 from farm.spaces import space
 from tests.cli.test_cli_predict import CLUSTER
 
@@ -154,3 +155,15 @@ def test_a_share_that_is_none_is_refused(measured):
     code, _, err = measured("hwl", MANY[0].id, "--max-error", "much")
     assert code == 2
     assert "--max-error: a share is written as 5% or 0.05, got 'much'" in err
+
+
+@pytest.mark.usefixtures("measured")
+def test_data_frames_have_the_rows_of_tables(tmp_path):
+    opened = Farm.open(tmp_path / "cluster.yaml")
+    asked = [network.id for network in MANY[:3]]
+    predicted = opened.predict(asked, "a")
+    frame = predicted.to_pandas()
+    assert list(frame["network"]) == asked
+    np.testing.assert_array_equal(frame["latency_s"].to_numpy(), predicted.latency_s)
+    encoding = opened.hwl(asked)
+    np.testing.assert_array_equal(encoding.to_pandas()[["a", "b"]].to_numpy(), encoding.values)

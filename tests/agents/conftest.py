@@ -83,9 +83,10 @@ def pi_image() -> Image:
     return image()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def standing_guest(pi_image: Image) -> Iterator[StandingGuest]:
-    """One guest for all tests that do it no harm."""
+    """One guest for all tests of a file that do it no harm. It takes a fifth of a core even where
+    it idles, and is off once they are through."""
     options = QemuPiOptions.model_validate({})
     guest = StandingGuest(options.cpu, 1, options.memory_bytes, options.instruction_clock)
     guest.on(pi_image, choose_cores(options, own_cores()))

@@ -18,7 +18,7 @@ from tests.fakes import FakeAgent, FakeOptions
 from tests.measurement.test_sessions import FACTS, QUIET
 
 LAUNCH = (
-    *("launch", "--devices", "a", "--budget", "9", "--holdout", "3"),
+    *("launch", "--devices", "a", "--budget", "9", "--holdout", "3", "--precision", "1%"),
     *("--fresh", "--executor", "inline"),
 )
 JOBS = [Job(network, None) for network in controls.NETWORKS]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from math import isnan
 from typing import Annotated
 
@@ -22,17 +23,7 @@ from farm.cli.common import (
     print_result,
     relative,
 )
-from farm.cli.rows import (
-    JsonLines,
-    Networks,
-    Output,
-    is_list,
-    must_be_table,
-    named,
-    print_lines,
-    say_errors,
-    write,
-)
+from farm.cli.rows import JsonLines, Networks, Output, is_list, must_be_table, named, report
 from farm.core.errors import FarmError
 from farm.farm import MEASURE, Farm
 from farm.measurement.verdict import NOT_LEFT_ALONE
@@ -72,14 +63,13 @@ def hwl(
     farm = Farm.open(config, store)
     if as_lines or output is not None or len(networks) > 1 or is_list(networks[0]):
         found = farm.hwl_each(named(networks), measure or "never", executor, shape, batch, error)
-        if output is not None:
-            write(found, output)
-        elif as_lines:
-            print_lines(found)
-        else:
-            whole = {"networks": list(found.lines())}
-            print_result(as_json, lambda: whole, lambda: texts(list(found)))
-        say_errors(found)
+        shown = partial(
+            print_result,
+            as_json,
+            lambda: {"networks": list(found.lines())},
+            lambda: texts(list(found)),
+        )
+        report(found, output, as_lines, shown)
         return
     network, measure = networks[0], measure or "missing"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,16 +11,7 @@ from rich.text import Text
 
 from farm.cli import show
 from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result
-from farm.cli.rows import (
-    JsonLines,
-    Networks,
-    Output,
-    must_be_table,
-    named,
-    print_lines,
-    say_errors,
-    write,
-)
+from farm.cli.rows import JsonLines, Networks, Output, must_be_table, named, report
 from farm.farm import Farm
 
 if TYPE_CHECKING:
@@ -48,13 +40,8 @@ def predict(
     that cannot be read or predicted says why in its row; exit code 2 where none can be."""
     must_be_table(output)
     found = Farm.open(config, store).predict(named(networks), device, explain, strict=False)
-    if output is not None:
-        write(found.answers, output)
-    elif as_lines:
-        print_lines(found.answers)
-    else:
-        print_result(as_json, found.to_json, lambda: text(found))
-    say_errors(found.answers)
+    shown = partial(print_result, as_json, found.to_json, lambda: text(found))
+    report(found.answers, output, as_lines, shown)
 
 
 def text(found: Predictions) -> RenderableType:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,6 +61,22 @@ def is_list(word: str) -> bool:
     if word == "-":
         return True
     return not word.startswith("|") and not word.endswith(".onnx") and Path(word).is_file()
+
+
+def report(
+    answers: Answers[Any],
+    output: Path | None,
+    as_lines: bool,
+    otherwise: Callable[[], None],
+) -> None:
+    """The answers to a file, as JSON lines, or as the command prints them; then what has none."""
+    if output is not None:
+        write(answers, output)
+    elif as_lines:
+        print_lines(answers)
+    else:
+        otherwise()
+    say_errors(answers)
 
 
 def print_lines(answers: Answers[Any]) -> None:

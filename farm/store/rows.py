@@ -24,11 +24,6 @@ def request(row: dict[str, Any]) -> Request:
     return Request(row["id"], *asked)
 
 
-def spec_text(spec: MeasureSpec) -> str:
-    """A spec as it is stored: of two that are the same, the same."""
-    return json.dumps(asdict(spec))
-
-
 MEASURED = "measurements.*, blocks, warmup_s"
 WITH_SAMPLES = "measurements JOIN samples ON samples.measurement = measurements.id"
 """What `measurement` reads, and from where."""
@@ -41,7 +36,7 @@ def measurement_row(request: int, m: Measurement) -> dict[str, Any]:
         "device": m.device,
         "fingerprint": m.fingerprint,
         "build_key": m.build_key,
-        "spec": spec_text(m.spec),
+        "spec": json.dumps(asdict(m.spec)),
         "exact": int(m.exact),
         "clock_probe_s": m.clock_probe_s,
         "warmup_taken_s": m.warmup_taken_s,

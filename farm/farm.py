@@ -23,6 +23,7 @@ from farm.campaign.query import barred, measure_network
 from farm.campaign.summary import Summary, summarise
 from farm.compile.artifacts import ArtifactStore
 from farm.core.errors import UnknownName, UsageError
+from farm.core.hosts import use_ray_token
 from farm.core.values import DeviceFacts, Network
 from farm.devices.certificate import LOAD_S
 from farm.devices.examination import examine
@@ -367,6 +368,7 @@ class Farm:
         decider = partial(_decider, self.config)
         if kind == "inline":
             return InlineExecutor(devices, self._artifacts(), decider)
+        use_ray_token()
         from farm.execution.on_ray import RayExecutor
 
         config = self.config

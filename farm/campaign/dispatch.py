@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from farm.campaign.causes import AWAY, POISON, Causes, poisoned
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build_key
-from farm.core.errors import BuildError
+from farm.core.errors import BuildError, CompilerLost
 from farm.core.values import KERNEL, Artifact, Network, Target
 from farm.devices.monitor import Monitor
 from farm.execution.protocol import BuildJob, Built, Decided, Executor, Measured, MeasureJob
@@ -32,9 +33,6 @@ LOOK_AHEAD = 4
 
 HOPELESS = 4
 """Kernels that fail on a device, with none measured, before it is asked for networks alone."""
-
-ATTEMPTS = 3
-"""How often a request is tried while its failures are retryable."""
 
 POLL_S = 0.5
 """How soon `work` returns while nothing happens, so that a wish to cancel is seen."""
@@ -68,6 +66,7 @@ class Dispatcher:
     specs: how each device measures; its keys are the devices that are used.
     pending: the requests without an outcome, in the order in which they are wanted.
     policies: how devices are watched over; one that is not named has no control networks.
+    patience_s: see `Causes`.
     ended: how many requests have had their outcome here, control networks and kernels left out.
     improved: what was measured again, and whether its interval is narrower than before.
     """
@@ -80,6 +79,7 @@ class Dispatcher:
         specs: Mapping[str, MeasureSpec],
         pending: Callable[[], Sequence[Request]],
         policies: Mapping[str, ControlPolicy] | None = None,
+        patience_s: float | None = None,
     ) -> None:
         self._store = store
         self._executor = executor
@@ -97,6 +97,7 @@ class Dispatcher:
         self._again: dict[int, Request] = {}
         self._spaces: dict[str, str] = {}
         self.improved: list[tuple[Request, bool]] = []
+        self._causes = Causes(patience_s)
         self._monitor = Monitor(store, executor.facts, specs, policies or {})
 
     @property
@@ -108,7 +109,14 @@ class Dispatcher:
     def idle(self) -> bool:
         """Whether nothing goes on and nothing is waited for: after `start`, that nothing is left
         to do, but perhaps to `close`."""
-        return self._resting and self._monitor.pause_s is None
+        return self._resting and self._pause_s is None
+
+    @property
+    def _pause_s(self) -> float | None:
+        """How long until a device is looked at again that cannot work now; None for none."""
+        wanted = {request.device for request in self._wanted()}
+        found = [self._monitor.pause_s, self._causes.pause_s(wanted)]
+        return min((pause_s for pause_s in found if pause_s is not None), default=None)
 
     @property
     def _resting(self) -> bool:
@@ -137,12 +145,21 @@ class Dispatcher:
 
     def take_events(self) -> list[str]:
         """What a person should know that happened since this was asked last, a sentence each."""
-        events, self._monitor.events = self._monitor.events, []
+        events = [*self._causes.events, *self._monitor.events]
+        self._causes.events, self._monitor.events = [], []
         return events
 
     def barred(self, device: str) -> bool:
+        """Whether a device is in quarantine, or was lost and is not tried yet."""
+        return self._monitor.barred(device) or self._causes.away(device)
+
+    def quarantined(self, device: str) -> bool:
         """Whether a device is in quarantine."""
         return self._monitor.barred(device)
+
+    def lost(self, device: str) -> bool:
+        """Whether a device was lost, and has not measured anything since."""
+        return self._causes.returning(device)
 
     def calm(self, device: str) -> bool:
         """Whether a device was left alone when it was looked at last."""
@@ -213,7 +230,7 @@ class Dispatcher:
             incumbents=self._incumbents,
         )
         return _Step(
-            measure={device: _group(ready[device]) for device in starts.devices},
+            measure={device: self._group(device, ready[device]) for device in starts.devices},
             build=tuple(zip(starts.slots, missing.values(), strict=False)),
             failed=tuple(failed),
         )
@@ -232,10 +249,10 @@ class Dispatcher:
 
         A device may be measuring on the core that we wait on: waiting does nothing else.
         """
-        pause_s = self._monitor.pause_s
+        pause_s = self._pause_s
         if self._resting and pause_s is not None:
             time.sleep(min(POLL_S, pause_s))
-            return self._monitor.pause_s == 0
+            return self._pause_s == 0
         all_ended = self._executor.wait(POLL_S)
         for ended in all_ended:
             if isinstance(ended, Built):
@@ -256,8 +273,9 @@ class Dispatcher:
     def _waiting(self, wanted: Sequence[Request]) -> list[Request]:
         """What of it could be measured next, with the control networks first."""
         busy = {request.id for requests in self.measuring.values() for request in requests}
-        controls = [r for device in self._specs for r in self._monitor.waiting(device)]
-        free = [r for r in wanted if not self._monitor.barred(r.device)]
+        here = [device for device in self._specs if not self._causes.away(device)]
+        controls = [r for device in here for r in self._monitor.waiting(device)]
+        free = [r for r in wanted if not self.barred(r.device)]
         return [*(r for r in controls if r.id not in busy), *free]
 
     def _next(self, wanted: Sequence[Request]) -> list[Request]:
@@ -270,6 +288,18 @@ class Dispatcher:
             if taken[request.device, kernel] <= LOOK_AHEAD * _group_size(kernel):
                 requests.append(request)
         return requests
+
+    def _group(self, device: str, ready: Sequence[_Ready]) -> list[_Ready]:
+        """What a device measures next: of one that was lost, little; and alone, what something
+        died of before."""
+        if self._causes.returning(device):
+            controls = [one for one in ready if _is_control(one[0])]
+            return controls or [min(ready, key=lambda one: self._causes.strikes(one[0]))]
+        trusted = [one for one in ready if not self._causes.strikes(one[0])]
+        if any(not _is_control(request) for request, _ in trusted):
+            return _alike(trusted)
+        suspects = [one for one in ready if not _is_control(one[0])]
+        return [*suspects[:1], *(one for one in ready if _is_control(one[0]))]
 
     def _running(self) -> list[Running]:
         builds = [Running(slot) for _, slot in self._building.values()]
@@ -321,14 +351,22 @@ class Dispatcher:
     def _collect_measurement(self, ended: Measured) -> None:
         if ended.facts is not None:
             self._monitor.see(ended.facts)
-        for request, outcome in zip(ended.job.requests, ended.outcomes, strict=True):
+        pairs = list(zip(ended.job.requests, ended.outcomes, strict=True))
+        lost = self._causes.note(ended.job.device, pairs)
+        for request, outcome in pairs:
             self._record(request, outcome)
+        if lost:
+            self._monitor.lose(ended.job.device)
         del self.measuring[ended.job.device]
 
     def _collect_build(self, ended: Built) -> None:
         """A build that failed is the end of every request that waits for it."""
         job, _ = self._building.pop(ended.job.build_key)
         waiting = [r for r in self._waiting(self._wanted()) if self._needs(r, job)]
+        if isinstance(ended.outcome, CompilerLost):
+            if not self._causes.compiler_lost(job.build_key):
+                return  # it is built again
+            ended = Built(job, BuildError(f"{ended.outcome}; so it was {POISON} times"))
         if isinstance(ended.outcome, BuildError):
             for request in waiting:
                 self._fail_to_build(request, ended.outcome)
@@ -350,8 +388,11 @@ class Dispatcher:
             self.improved.append((request, better))
             return
         final = True
-        if isinstance(outcome, Failure) and outcome.retryable and not _is_control(request):
-            final = self._store.failed_attempts(request.id) + 1 >= ATTEMPTS
+        if isinstance(outcome, Failure) and not _is_control(request):
+            before = self._store.failed_attempts(request.id)
+            final = self._causes.is_final(request, outcome, before)
+            if final and outcome.kind in AWAY:
+                outcome = poisoned(outcome)
         row = self._store.record(request, outcome, final)
         self._monitor.collect(request, row, outcome)
         self.ended += final and not _is_control(request) and not _is_kernel(request)
@@ -402,7 +443,7 @@ def _group_size(kernels: bool) -> int:
     return KERNEL_GROUP if kernels else GROUP
 
 
-def _group(ready: Sequence[_Ready]) -> list[_Ready]:
+def _alike(ready: Sequence[_Ready]) -> list[_Ready]:
     """What is measured together: what is measured in the same manner as the oldest of it. Control
     networks last: they vouch for what is stored before."""
     controls = [one for one in ready if _is_control(one[0])]

@@ -326,8 +326,10 @@ class Campaign:
             return progress.MEASURING
         if requests:
             return progress.CHECKING
-        if self._work.barred(device):
+        if self._work.quarantined(device):
             return progress.BARRED
+        if self._work.lost(device):
+            return progress.LOST
         if done:
             return progress.DONE
         others = bool(self._work.measuring)

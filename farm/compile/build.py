@@ -16,7 +16,7 @@ from farm.compile.artifacts import ArtifactStore
 from farm.compile.compiler import TargetFacts, compiler, process_cpu_s
 from farm.compile.kernel_cache import KernelCache, kernel_cache
 from farm.compile.linking import link
-from farm.core.errors import BuildError
+from farm.core.errors import BuildError, CompilerLost
 from farm.core.values import Artifact, Program, Target, digest
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def _checked(model: onnx.ModelProto, made: _Maker) -> tuple[bytes, Program]:
     def works(part: onnx.ModelProto) -> bool:
         try:
             check.check(*made(part))
+        except CompilerLost:
+            raise
         except BuildError:
             return False
         return True
@@ -82,6 +84,8 @@ def _checked(model: onnx.ModelProto, made: _Maker) -> tuple[bytes, Program]:
     library, program = made(model)
     try:
         check.check(library, program)
+    except CompilerLost:  # which says nothing of the model
+        raise
     except BuildError as error:
         raise BuildError(f"{error}; {blame(model, works)}") from error
     return library, program

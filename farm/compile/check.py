@@ -11,14 +11,15 @@ from pathlib import Path
 
 from agents.pipes import RUNNER, LocalPipe, Pipe
 from agents.runtime.bundle import host_bundle
-from farm.core.errors import BuildError, DeviceLost
+from farm.core.errors import BuildError, CompilerLost, DeviceLost
 from farm.core.values import Program
 
 _TIMEOUT_S = 120.0
 
 
 def check(library: bytes, program: Program) -> None:
-    """Raises BuildError for a library that crashes, hangs, or computes another network.
+    """Raises BuildError for a library that crashes, hangs, or computes another network;
+    CompilerLost where that cannot be said, as the runner died.
 
     library: a shared library that this host can run.
     """
@@ -29,7 +30,7 @@ def check(library: bytes, program: Program) -> None:
             found = outputs(Path(file.name), program, _runner())
         except DeviceLost as error:
             _runner.cache_clear()
-            raise BuildError(f"the runner that checks libraries died: {error}") from error
+            raise CompilerLost(f"the runner that checks libraries died: {error}") from error
         _compare(found, program)
 
 

@@ -18,6 +18,7 @@ from farm.compile.listing import Listing
 from farm.compile.target import canonical
 from farm.core.errors import (
     BuildError,
+    CompilerLost,
     DeviceLost,
     FarmError,
     MeasureTimeout,
@@ -65,7 +66,7 @@ class Compiler:
         return self._targets[name]
 
     def kernel(self, kernel: Group | Operation, key: str, target: Target, cache: Path) -> None:
-        """Makes sure that the cache has a kernel. Raises BuildError, StoreFull."""
+        """Makes sure that the cache has a kernel. Raises BuildError, CompilerLost, StoreFull."""
         self._request(
             f"building the kernel {kernel.name}",
             op="kernel",
@@ -101,7 +102,7 @@ class Compiler:
             reply = self._pipe.request(message, _TIMEOUT_S)
         except (DeviceLost, MeasureTimeout) as error:
             self.close()
-            raise BuildError(f"the compiler died {doing}: {error}") from error
+            raise CompilerLost(f"the compiler died {doing}: {error}") from error
         if "error" in reply:
             kind, text = reply["error"]["kind"], reply["error"]["message"]
             raise _ERRORS[kind](text if kind == "target" else f"{doing}: {text}")

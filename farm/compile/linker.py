@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from farm.core.errors import BuildError
+from farm.core.errors import BuildError, CompilerLost
 
 _PROGRAM_SYMBOL = "__tvm_ffi__library_bin"
 """Where TVM's loader looks for what is not machine code (tvm_ffi/extra/module.h)."""
@@ -59,6 +59,8 @@ def _run(command: Sequence[str], folder: str) -> None:
             command, cwd=folder, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S
         )
     except subprocess.CalledProcessError as error:
+        if error.returncode < 0:
+            raise CompilerLost(f"{command[0]} died of signal {-error.returncode}") from error
         last = error.stderr.strip().splitlines()[-1:] or ["no message"]
         raise BuildError(f"{command[0]} failed: {last[0]}") from error
     except subprocess.TimeoutExpired as error:

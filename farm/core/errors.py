@@ -12,16 +12,18 @@ FarmError
 │   ├── StoreNewer             written by a later version of the farm
 │   └── StoreFull              no room on the disk
 ├── BuildError                 a network that does not compile, or computes something wrong
+│   └── CompilerLost           what compiles or checks it died or fell silent; retryable
 └── DeviceError                becomes a recorded `Failure` of one measurement
     ├── DeviceLost             the agent or the link died; retryable
     ├── DeviceBusy             another farm uses the device; retryable
+    ├── DeviceChanged          it became another while it measured; retryable
     ├── BadArtifact            the library is damaged, missing, or not for this device
     ├── DeviceUnfit            the device cannot do what is asked of it (too few cores, no runtime)
     ├── MeasureTimeout         no answer within the time limit
     ├── NetworkCrashed         the network under test took its process down
     └── WrongOutput            the network ran, and computed something else than the oracle
 
-`DeviceError.retryable` says whether asking again may help.
+`retryable` says whether asking again may help.
 """
 
 from __future__ import annotations
@@ -88,6 +90,10 @@ class BuildError(FarmError):
     retryable = False
 
 
+class CompilerLost(BuildError):
+    retryable = True
+
+
 class DeviceError(FarmError):
     """network: the number of the one in the session that it happened to, where that is known."""
 
@@ -113,6 +119,11 @@ class DeviceLost(DeviceError):
 
 class DeviceBusy(DeviceError):
     kind = "busy"
+    retryable = True
+
+
+class DeviceChanged(DeviceError):
+    kind = "changed"
     retryable = True
 
 

@@ -19,6 +19,15 @@ def host_name() -> str:
     return platform.node()
 
 
+def use_ray_token() -> None:
+    """Let Ray show its token wherever there is one, as `ray start` does: a cluster that asks for it
+    answers nobody else, one that does not ignores it. To be called before Ray is imported."""
+    named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    kept = os.path.expanduser("~/.ray/auth_token")  # noqa: PTH111 - there may be no home
+    if named or os.access(kept, os.R_OK):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
 def cache_folder() -> Path:
     """Where this computer keeps what can be made again: `$XDG_CACHE_HOME`, else `~/.cache`.
 

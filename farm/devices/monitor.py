@@ -149,12 +149,22 @@ class Monitor:
         if facts.fingerprint != self._watches[facts.device].facts.fingerprint:
             self._watches[facts.device] = self._watch(facts)
 
+    def lose(self, device: str) -> None:
+        """Take note that a device was lost: what its control networks would have shown is open,
+        and they are the first that is measured when it is back."""
+        watch = self._watches[device]
+        watch.waiting, watch.coming, watch.since = [], {}, None
+        watch.checked += watch.quarantine is not None
+        watch.retry_s = self._clock() + watch.policy.pause_s
+
     def collect(self, request: Request, row: int, outcome: Measurement | Failure) -> None:
         """Take note of what was recorded as `row`, and act on it."""
         watch = self._watches[request.device]
         if request in watch.waiting:
             watch.coming[request.id] = (row, outcome)
-            if len(watch.coming) == len(watch.waiting):
+            ended = [ended for _, ended in watch.coming.values()]
+            lost = all(isinstance(one, Failure) and one.retryable for one in ended)
+            if len(watch.coming) == len(watch.waiting) and not lost:
                 self._end_round(request.device)
         elif watch.since is not None:
             # Failures are looked into sooner: the device may be the reason.

@@ -23,7 +23,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.compiler import compiler
 from farm.compile.kernel_cache import kernel_cache
-from farm.core.errors import BuildError, DeviceError, DeviceLost, DeviceUnfit, FarmError, UsageError
+from farm.core.errors import (
+    BuildError,
+    CompilerLost,
+    DeviceError,
+    DeviceLost,
+    DeviceUnfit,
+    FarmError,
+    UsageError,
+)
 from farm.core.hosts import cache_folder, host_name, set_affinity
 from farm.core.values import Artifact, DeviceFacts, Target
 from farm.execution.attempts import (
@@ -55,6 +63,17 @@ BUILD_TIMEOUT_S = 600.0
 
 GRACE_S = 60.0
 """An agent keeps its own deadline; only when it is so late is its actor taken for dead."""
+
+PULSE_S, SILENT_S = 10.0, 60.0
+"""How often the actor of a device that measures is asked whether it lives, and for how long it may
+be silent: it answers whatever its device does."""
+
+SHUNNED_S = 60.0
+"""For how long nothing is built where a compile actor died, if there is another place: its node may
+be dead, which a cluster takes half a minute to see."""
+
+NODES_S = 5.0
+"""How often is looked for nodes of a cluster that died or joined."""
 
 START_TIMEOUT_S = 120.0
 
@@ -118,6 +137,9 @@ class DeviceActor:
         self._device = device
         self._agent: Agent | None = None
 
+    def lives(self) -> None:
+        """Answers at once, also while it measures."""
+
     def facts(self) -> DeviceFacts:
         """What the agent found. Raises DeviceError for one that cannot work."""
         return self._started().facts()
@@ -155,11 +177,13 @@ def _localised(artifact: Artifact, library: bytes) -> Artifact:
 
 @dataclass(frozen=True)
 class _Flight:
-    """Something that goes on in an actor."""
+    """Something that goes on in an actor. pulse: what it was asked last to show that it lives."""
 
     work: BuildJob | MeasureJob | Question
     actor: Any
     deadline_s: float
+    pulse: Any = None
+    asked_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -169,6 +193,14 @@ class _Node:
     id: str
     host: str
     cores: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _BuilderOn:
+    """A compile actor, and the id of its node."""
+
+    node: str
+    actor: Any
 
 
 class RayExecutor:
@@ -194,11 +226,14 @@ class RayExecutor:
         self._predictor: Any = None
         self._own_cores = frozenset(os.sched_getaffinity(0))
         self._agents: dict[str, Any] = {}
-        self._builders: dict[Place, Any] = {}
+        self._builders: dict[Place, _BuilderOn] = {}
+        self._known: dict[str, _Node] = {}
         self._nodes: dict[str, _Node] = {}
+        self._looked_s = 0.0
         self._flights: dict[Any, _Flight] = {}
         self.facts: Mapping[str, DeviceFacts] = {}
-        self.slots: Sequence[Place] = ()
+        self._slots: Sequence[Place] = ()
+        self._shunned: dict[Place, float] = {}
         self.decides_at = Place(host_name(), self._own_cores)
 
     def __enter__(self) -> RayExecutor:
@@ -215,6 +250,12 @@ class RayExecutor:
     def __exit__(self, *exception: object) -> None:
         self._stop()
 
+    @property
+    def slots(self) -> Sequence[Place]:
+        now_s = time.monotonic()
+        fine = [slot for slot in self._slots if self._shunned.get(slot, 0.0) <= now_s]
+        return fine or self._slots
+
     def check_target(self, target: Target) -> None:
         _unwrapped(self._builder(self.slots[0]).check_target.remote(target), START_TIMEOUT_S)
 
@@ -228,7 +269,8 @@ class RayExecutor:
         libraries = [a.library.read_bytes() if a else b"" for a in job.artifacts]
         ref = actor.measure.remote(job, libraries)
         longest_s = job.spec.timeout_s * len(job.requests) * job.spec.max_sessions
-        self._flights[ref] = _Flight(job, actor, time.monotonic() + longest_s + GRACE_S)
+        now_s = time.monotonic()
+        self._flights[ref] = _Flight(job, actor, now_s + longest_s + GRACE_S, asked_s=now_s)
 
     def decide(self, question: Question) -> None:
         actor = self._central()
@@ -236,12 +278,35 @@ class RayExecutor:
         self._flights[ref] = _Flight(question, actor, time.monotonic() + DECISION_TIMEOUT_S)
 
     def wait(self, timeout_s: float) -> list[Ended]:
+        self._look_at_nodes()
         if not self._flights:
             return []
         ready, _ = ray.wait(list(self._flights), num_returns=1, timeout=timeout_s)
+        self._feel_pulses()
         late = [ref for ref, f in self._flights.items() if f.deadline_s < time.monotonic()]
         landed = [self._landed(ref) for ref in ready]
         return landed + [self._overdue(ref) for ref in late if ref not in ready]
+
+    def _feel_pulses(self) -> None:
+        """Ask the actors that measure whether they live; the time of a silent one is up."""
+        now_s = time.monotonic()
+        for ref, flight in self._flights.items():
+            if not isinstance(flight.work, MeasureJob):
+                continue
+            if flight.pulse is not None and ray.wait([flight.pulse], timeout=0)[0]:
+                self._flights[ref] = replace(flight, pulse=None)
+            elif flight.pulse is not None and now_s > flight.asked_s + SILENT_S:
+                self._flights[ref] = replace(flight, deadline_s=now_s)
+            elif flight.pulse is None and now_s > flight.asked_s + PULSE_S:
+                pulse = flight.actor.lives.options(concurrency_group="pulse").remote()
+                self._flights[ref] = replace(flight, pulse=pulse, asked_s=now_s)
+
+    def _look_at_nodes(self) -> None:
+        """Of a cluster that others started: drop what died and take in what joined."""
+        if self._address is None or time.monotonic() < self._looked_s + NODES_S:
+            return
+        with suppress(RayError, DeviceLost):  # the next look may find more
+            self._find_nodes(NODES_S)
 
     # Landing
 
@@ -254,6 +319,7 @@ class RayExecutor:
                 raise e.cause from e
             return self._lost(flight, str(e.cause))
         except RayError as e:
+            self._looked_s = 0.0  # a node may have died
             return self._lost(flight, str(e).splitlines()[0])
         if isinstance(flight.work, BuildJob):
             return self._built(flight.work, *result)
@@ -276,9 +342,16 @@ class RayExecutor:
         if isinstance(work, Question):
             return Decided(work, f"the central predictor died: {reason}")
         if isinstance(work, BuildJob):
+            self._shun(flight.actor)
             died = f"the compiler died while it built {work.network.id}: {reason}"
-            return Built(work, BuildError(died))
+            return Built(work, CompilerLost(died))
         return all_failed(work, DeviceLost(f"the agent of {work.device} died: {reason}"))
+
+    def _shun(self, actor: Any) -> None:
+        """Build elsewhere for a while than where a compile actor died."""
+        for slot, builder in self._builders.items():
+            if builder.actor is actor:
+                self._shunned[slot] = time.monotonic() + SHUNNED_S
 
     # Starting and stopping
 
@@ -311,29 +384,38 @@ class RayExecutor:
                 "look at `ray:` in cluster.yaml and at `ray status`"
             ) from e
 
-    def _find_nodes(self) -> None:
-        """One slot for each core of each machine, within `compile_workers`."""
-        probe = ray.remote(num_cpus=0)(_probe)
-        for node in ray.nodes():
-            if not node["Alive"]:
-                continue
-            where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            host, cores = _unwrapped(
-                probe.options(scheduling_strategy=where).remote(), START_TIMEOUT_S
-            )
-            if self._address is None:
-                cores = sorted(self._own_cores)
-            self._nodes.setdefault(host, _Node(node["NodeID"], host, tuple(cores)))
-        self.slots = [
-            Place(node.host, frozenset({core}))
-            for node in self._nodes.values()
-            for core in node.cores[: self._workers]
-        ]
+    def _find_nodes(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """One slot for each core of each machine that is alive, within `compile_workers`."""
+        self._looked_s = time.monotonic()
+        alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+        self._known = {id: node for id, node in self._known.items() if id in alive}
+        self._builders = {s: b for s, b in self._builders.items() if b.node in alive}
+        try:
+            for id in alive:
+                if id not in self._known:
+                    self._known[id] = self._probed(id, timeout_s)
+        finally:
+            # Two raylets of one machine have the same cores: one serves.
+            self._nodes = {node.host: node for node in reversed(self._known.values())}
+            self._slots = [
+                Place(node.host, frozenset({core}))
+                for node in self._nodes.values()
+                for core in node.cores[: self._workers]
+            ]
+
+    def _probed(self, id: str, timeout_s: float) -> _Node:
+        """A node that was not known."""
+        where = NodeAffinitySchedulingStrategy(id, soft=False)
+        probe = ray.remote(num_cpus=0, max_retries=0)(_probe)
+        host, cores = _unwrapped(probe.options(scheduling_strategy=where).remote(), timeout_s)
+        return _Node(id, host, tuple(sorted(self._own_cores) if self._address is None else cores))
 
     def _start_agents(self) -> None:
         attached = ray.cluster_resources()
         cores = sorted(self._own_cores) if self._address is None else None
-        actor_class = ray.remote(num_cpus=0, max_restarts=-1)(DeviceActor)
+        actor_class = ray.remote(num_cpus=0, max_restarts=-1, concurrency_groups={"pulse": 1})(
+            DeviceActor
+        )
         for device in self._devices:
             resource = f"device:{device.name}"
             if resource not in attached:
@@ -369,11 +451,12 @@ class RayExecutor:
         if slot not in self._builders:
             node = self._nodes[slot.host]
             actor_class = ray.remote(num_cpus=0, max_restarts=-1)(Builder)
-            self._builders[slot] = actor_class.options(
+            actor = actor_class.options(
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
                 runtime_env={"env_vars": _BUILDER_ENV},
             ).remote(self._root_on(slot.host))
-        return self._builders[slot]
+            self._builders[slot] = _BuilderOn(node.id, actor)
+        return self._builders[slot].actor
 
     def _root_on(self, host: str) -> Path | None:
         """Where a compile actor keeps what it builds: among our artifacts on this computer."""

@@ -81,13 +81,16 @@ class Executor(Protocol):
     """Carries out what it is told to, on the cores that it is told; a context manager.
 
     facts: what the agents found, by device name, once it is entered.
-    slots: a place for each build that may go on at a time.
     decides_at: where the central predictor works.
     """
 
     facts: Mapping[str, DeviceFacts]
-    slots: Sequence[Place]
     decides_at: Place
+
+    @property
+    def slots(self) -> Sequence[Place]:
+        """A place for each build that may go on at a time; machines come and go."""
+        ...
 
     def __enter__(self) -> Executor:
         """Start the agents. Raises DeviceError for one that cannot work."""

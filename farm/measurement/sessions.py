@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import compress
 from types import MappingProxyType
 
-from farm.core.errors import DeviceError, DeviceLost
+from farm.core.errors import DeviceChanged, DeviceError
 from farm.core.values import DeviceFacts
 from farm.measurement import verdict
 from farm.measurement.agent import Agent
@@ -70,7 +70,7 @@ def measure(
     outcomes = [o for group in groups(jobs, facts) for o in _group(agent, group, terms)]
     after = agent.facts()
     if after.fingerprint != facts.fingerprint:
-        changed = DeviceLost(
+        changed = DeviceChanged(
             f"{facts.device} changed while it measured: {difference(facts, after)}"
         )
         return after, [changed for _ in outcomes]

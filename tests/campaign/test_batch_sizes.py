@@ -17,6 +17,7 @@ CLUSTER = """\
 store: results
 references: [one, four]
 measure: {warmup_s: 0, min_sessions: 1, max_sessions: 1, rounds: 2, block_s: 0.01}
+controls: {every: 0}
 devices:
   one: {kind: cpu}
   four: {kind: cpu, measure: {batch: 4}}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from farm.campaign import causes
 from farm.campaign.planning import Launch, planned
 from farm.core.values import Network
 from farm.farm import Farm
@@ -97,15 +98,40 @@ class TestEveryExecutor:
         assert summary.campaign.state == "done"
         assert set(outcomes(config).values()) == {1}
 
-    def test_tries_again_what_may_work_again_but_not_for_ever(self, tmp_path, executor):
-        config = write(tmp_path, b="fault: lost")
+    def test_waits_for_a_lost_device_and_blames_no_network(self, tmp_path, executor, monkeypatch):
+        monkeypatch.setattr(causes, "BACK_OFF_S", 0.01)
+        config = write(tmp_path, b="fault: lost, fault_times: 11")
+        said = []
         summary = Farm.open(config).launch(
-            Launch(space="nb201", devices=["b"], budget=2, holdout=0), executor=executor
+            Launch(space="nb201", devices=["b"], budget=6, holdout=4),
+            executor=executor,
+            watch=lambda progress: said.extend(progress.events),
         )
-        assert summary.counts == {"b": (0, 2)}
-        with Farm.open(config).store() as store:
-            attempts = [store.failed_attempts(r.id) for r in store.requests("c1")]
-        assert attempts == [3, 3]
+        assert summary.counts == {"b": (10, 0)}
+        assert any(one.startswith("b is lost and will be tried again: ") for one in said)
+        assert "b is back" in said
+
+    def test_sets_aside_the_network_that_a_device_dies_of(self, config, executor, monkeypatch):
+        monkeypatch.setattr(causes, "BACK_OFF_S", 0.01)
+        asked = Launch(space="nb201", devices=["b"], budget=6, holdout=4)
+        deadly = planned(asked, load(config)).about.holdout[1]
+        write(config.parent, b=f'fault: lost, fault_codes: ["{deadly.code}"]')
+        summary = Farm.open(config).launch(asked, executor=executor)
+        ((request, failure),) = summary.failures
+        assert (request.network, failure.kind) == (deadly, "poison")
+        assert "lost 3 times while it measured just this" in failure.message
+        assert summary.counts == {"b": (9, 1)}
+
+    def test_goes_on_later_with_what_a_lost_device_left(self, tmp_path, executor, monkeypatch):
+        monkeypatch.setattr(causes, "BACK_OFF_S", 0.01)
+        monkeypatch.setattr(causes, "PATIENCE_S", 0.05)
+        asked = Launch(space="nb201", devices=["a", "b"], budget=6, holdout=4)
+        farm = Farm.open(write(tmp_path, b="fault: lost"))
+        summary = farm.launch(asked, executor=executor)
+        assert summary.counts == {"a": (10, 0), "b": (0, 0)}
+        assert not summary.succeeded
+        resumed = Farm.open(write(tmp_path)).resume(executor=executor)
+        assert resumed.counts == {"a": (10, 0), "b": (10, 0)}
 
     @pytest.mark.slow
     def test_a_hung_network_becomes_a_failure(self, tmp_path, executor):
@@ -149,7 +175,7 @@ from farm import Farm, Launch
 
 farm = Farm.open(sys.argv[1])
 if sys.argv[3] == "launch":
-    asked = Launch(space="nb201", devices=["a", "b"], budget=40, holdout=10)
+    asked = Launch(space="nb201", devices=["a", "b"], budget=14, holdout=6)
     farm.launch(asked, executor=sys.argv[2])
 else:
     farm.resume(executor=sys.argv[2])
@@ -161,18 +187,18 @@ else:
 def test_killed_again_and_again_it_measures_everything_once(tmp_path, executor):
     config = write(tmp_path, a="slow_s: 0.02", b="slow_s: 0.02")
     words = ["launch", "resume", "resume"]
-    for kill_after, word in zip((5, 30), words, strict=False):
+    for kill_after, word in zip((5, 15), words, strict=False):
         process = start(config, executor, word)
         wait_for_outcomes(config, process, kill_after)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         before = outcomes(config)
-        assert len(before) < 100
+        assert len(before) < 40
     process = start(config, executor, "resume")
     assert process.wait(timeout=120) == 0
     after = outcomes(config)
     assert set(after.values()) == {1}
-    assert len(after) == 100
+    assert len(after) == 40
     assert before.keys() <= after.keys()
 
 

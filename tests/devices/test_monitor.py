@@ -289,8 +289,7 @@ class TestDisturbed:
         summary = launch(farm)
         assert summary.campaign.state == "unfinished"
         assert "its control networks fail: timeout: no answer" in summary.quarantined["a"]
-        assert summary.campaign.failed <= 16
-        assert {failure.kind for _, failure in summary.failures} == {"timeout"}
+        assert not summary.failures  # what its networks have to do with it is not known
 
     def test_frozen_it_is_held_until_a_person_released_it(self, tmp_path):
         farm = farm_of(tmp_path, f"disturb: freeze, disturb_after: {BEGIN}")

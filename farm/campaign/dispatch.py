@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from farm.campaign.turns import Turns
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build_key
 from farm.core.errors import BuildError
@@ -18,7 +19,7 @@ from farm.inventory.config import ControlPolicy
 from farm.measurement.record import Failure, Measurement, MeasureSpec
 from farm.prediction.decisions import Question
 from farm.spaces import space
-from farm.store import Request, Store
+from farm.store import Holding, Request
 
 GROUP = 8
 """Networks that a device measures together: their blocks take turns in the same sessions."""
@@ -74,19 +75,20 @@ class Dispatcher:
 
     def __init__(
         self,
-        store: Store,
+        holding: Holding,
         executor: Executor,
         artifacts: ArtifactStore,
         specs: Mapping[str, MeasureSpec],
         pending: Callable[[], Sequence[Request]],
         policies: Mapping[str, ControlPolicy] | None = None,
     ) -> None:
-        self._store = store
+        self._store = store = holding.store
         self._executor = executor
         self._artifacts = artifacts
         self._specs = specs
         self._pending = pending
         self._places = {device: _place(executor, device) for device in specs}
+        self._turns = Turns(holding, self._places)
         self._builds: dict[tuple[Network, str], _Build] = {}
         self._building: dict[str, tuple[BuildJob, Place]] = {}
         self._incumbents: dict[str, str] = {}
@@ -108,7 +110,7 @@ class Dispatcher:
     def idle(self) -> bool:
         """Whether nothing goes on and nothing is waited for: after `start`, that nothing is left
         to do, but perhaps to `close`."""
-        return self._resting and self._monitor.pause_s is None
+        return self._resting and not self._turns.awaited and self._monitor.pause_s is None
 
     @property
     def _resting(self) -> bool:
@@ -221,8 +223,10 @@ class Dispatcher:
     def _carry_out(self, step: _Step) -> None:
         for request, error in step.failed:
             self._fail_to_build(request, error)
+        self._turns.want({*step.measure, *self.measuring})
         for device, ready in step.measure.items():
-            self._measure(device, ready)
+            if self._turns.has(device):
+                self._measure(device, ready)
         for slot, job in step.build:
             self._building[job.build_key] = (job, slot)
             self._executor.build(job, slot)
@@ -233,6 +237,9 @@ class Dispatcher:
         A device may be measuring on the core that we wait on: waiting does nothing else.
         """
         pause_s = self._monitor.pause_s
+        if self._resting and self._turns.awaited:
+            self._turns.wait()
+            return True
         if self._resting and pause_s is not None:
             time.sleep(min(POLL_S, pause_s))
             return self._monitor.pause_s == 0
@@ -324,6 +331,7 @@ class Dispatcher:
         for request, outcome in zip(ended.job.requests, ended.outcomes, strict=True):
             self._record(request, outcome)
         del self.measuring[ended.job.device]
+        self._turns.end(ended.job.device)
 
     def _collect_build(self, ended: Built) -> None:
         """A build that failed is the end of every request that waits for it."""
@@ -354,7 +362,7 @@ class Dispatcher:
             final = self._store.failed_attempts(request.id) + 1 >= ATTEMPTS
         row = self._store.record(request, outcome, final)
         self._monitor.collect(request, row, outcome)
-        self.ended += final and not _is_control(request) and not _is_kernel(request)
+        self.ended += final and request.campaign is not None and not _is_kernel(request)
         if final and isinstance(outcome, Failure) and _is_kernel(request):
             self._give_up_kernels(request, outcome)
 

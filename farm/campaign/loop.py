@@ -23,7 +23,7 @@ from farm.inventory.config import ControlPolicy
 from farm.measurement.verdict import NOT_LEFT_ALONE
 from farm.prediction.decisions import Decision, Question
 from farm.prediction.selection import Candidates
-from farm.store import Request, Store
+from farm.store import Holding, Request
 
 PARTS = 5
 """A budget is asked for in so many parts at least, each chosen by what came of those before."""
@@ -44,7 +44,7 @@ Watch = Callable[[Progress], None]
 class Campaign:
     """One run of a stored campaign: `run` works until it is done or cancelled.
 
-    about: the networks that its plan is about.
+    about: the networks that its plan is about. holding: of its devices.
     policies: how the devices are watched over.
     again: requests that have an outcome and are measured once more.
     """
@@ -53,7 +53,7 @@ class Campaign:
         self,
         name: str,
         about: Candidates,
-        store: Store,
+        holding: Holding,
         executor: Executor,
         artifacts: ArtifactStore,
         watch: Watch,
@@ -61,12 +61,12 @@ class Campaign:
         again: Collection[Request] = (),
     ) -> None:
         self.name = name
+        self._store = store = holding.store
         self.plan = store.campaign(name).plan
-        self._store = store
         self._watch = watch
         self._about = about
-        pending = lambda: store.pending(name)  # noqa: E731
-        self._work = Dispatcher(store, executor, artifacts, self.plan.spec_of, pending, policies)
+        specs = self.plan.spec_of
+        self._work = Dispatcher(holding, executor, artifacts, specs, self._pending, policies)
         self._asked = {
             purpose: {
                 device: dict.fromkeys(
@@ -100,6 +100,13 @@ class Campaign:
             while not self._work.work() and not self._store.is_cancelled(self.name):
                 pass
         self._store.end_run(run)
+
+    def _pending(self) -> list[Request]:
+        """The campaign's requests without an outcome; while there are any, what queries that wait
+        for its devices want comes first."""
+        own = self._store.pending(self.name)
+        queries = self._store.pending(None) if own else []
+        return [*(request for request in queries if request.device in self.plan.devices), *own]
 
     def _step(self) -> bool:
         """Start what can start; false when there is nothing left to wait for."""

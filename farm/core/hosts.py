@@ -19,6 +19,42 @@ def host_name() -> str:
     return platform.node()
 
 
+def process_mark() -> str:
+    """What tells this process from all others of this computer that ever have its pid: the boot,
+    the namespace of pids, and when it started."""
+    return f"{_boot()}:{_pids()}:{_started(os.getpid())}"
+
+
+def is_gone(host: str, pid: int, mark: str) -> bool:
+    """Whether a process of this computer has ended; of what cannot be seen from here, it is not
+    known, and false.
+
+    mark: its `process_mark`.
+    """
+    boot, pids, started = mark.split(":")
+    if boot != _boot():
+        return host == host_name()  # this computer has started again since
+    return pids == _pids() and _started(pid) != started
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _pids() -> str:
+    return str(Path("/proc/self/ns/pid").stat().st_ino)
+
+
+def _started(pid: int) -> str | None:
+    """When a process started, in ticks since the boot; None for one that has ended."""
+    try:
+        # The name before it is in brackets, and may hold any character.
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if state in "ZX" else fields[18]
+
+
 def cache_folder() -> Path:
     """Where this computer keeps what can be made again: `$XDG_CACHE_HOME`, else `~/.cache`.
 

@@ -19,7 +19,7 @@ from farm.core.errors import FarmError
 from farm.core.extras import EXTRAS, install_command
 from farm.execution.attempts import make_agent
 from farm.inventory.config import Device, FarmConfig, load
-from farm.store import Store, StoreLock
+from farm.store import Store
 
 _NAME = "latency-farm"
 
@@ -143,7 +143,7 @@ def _store(folder: Path) -> Check:
         return Check("ok", "store", f"none yet in {folder}; the first campaign makes it")
 
     def look() -> str:
-        with StoreLock(folder), Store(folder, create=False) as store:
+        with Store(folder, create=False) as store:
             return f"{folder}: {len(store.campaigns())} campaigns"
 
     return _try("store", look, "as it says")

@@ -159,6 +159,10 @@ class Dispatcher:
         self._monitor.close()
         self.start()
 
+    def start_no_more(self) -> None:
+        """Wait for nothing but what goes on."""
+        self._turns.want(self.measuring)
+
     def start(self) -> None:
         """Start all that the schedule allows now."""
         wanted = self._wanted()

@@ -23,7 +23,7 @@ from farm.inventory.config import ControlPolicy
 from farm.measurement.verdict import NOT_LEFT_ALONE
 from farm.prediction.decisions import Decision, Question
 from farm.prediction.selection import Candidates
-from farm.store import Holding, Request
+from farm.store import Holding, Request, device_thing
 
 PARTS = 5
 """A budget is asked for in so many parts at least, each chosen by what came of those before."""
@@ -105,8 +105,10 @@ class Campaign:
         """The campaign's requests without an outcome; while there are any, what queries that wait
         for its devices want comes first."""
         own = self._store.pending(self.name)
-        queries = self._store.pending(None) if own else []
-        return [*(request for request in queries if request.device in self.plan.devices), *own]
+        waited = self._store.waited_for() if own else set()
+        asked = {device for device in self.plan.devices if device_thing(device) in waited}
+        queries = self._store.pending(None) if asked else []
+        return [*(request for request in queries if request.device in asked), *own]
 
     def _step(self) -> bool:
         """Start what can start; false when there is nothing left to wait for."""
@@ -120,6 +122,8 @@ class Campaign:
                 self._work.start()
             if self._work.idle:
                 self._work.close()
+        else:
+            self._work.start_no_more()
         self._watch(self._progress())
         return not self._work.idle
 

@@ -45,8 +45,7 @@ def device_show(
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Ask a device what it is, and the store whether it can be trusted and who holds it; of one
-    that is held, what it was."""
+    """Ask a device what it is, and the store whether it can be trusted and who holds it."""
     farm = Farm.open(config, store)
     facts, held = farm.facts(name), farm.held([name])
     health = farm.health(facts)

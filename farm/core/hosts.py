@@ -22,19 +22,24 @@ def host_name() -> str:
 def process_mark() -> str:
     """What tells this process from all others of this computer that ever have its pid: the boot,
     the namespace of pids, and when it started."""
-    return f"{_boot()}:{_pids()}:{_started(os.getpid())}"
+    return f"{_boot()}:{_pids()}:{_stat(os.getpid())[1]}"
 
 
 def is_gone(host: str, pid: int, mark: str) -> bool:
-    """Whether a process of this computer has ended; of what cannot be seen from here, it is not
-    known, and false.
+    """Whether a process is known to have ended; false for one that cannot be seen from here.
 
     mark: its `process_mark`.
     """
     boot, pids, started = mark.split(":")
     if boot != _boot():
         return host == host_name()  # this computer has started again since
-    return pids == _pids() and _started(pid) != started
+    if pids != _pids():
+        return False
+    try:
+        state, its_start = _stat(pid)
+    except OSError:
+        return not psutil.pid_exists(pid)  # what others run may be hidden
+    return state in "ZX" or its_start != started
 
 
 def _boot() -> str:
@@ -45,14 +50,11 @@ def _pids() -> str:
     return str(Path("/proc/self/ns/pid").stat().st_ino)
 
 
-def _started(pid: int) -> str | None:
-    """When a process started, in ticks since the boot; None for one that has ended."""
-    try:
-        # The name before it is in brackets, and may hold any character.
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if state in "ZX" else fields[18]
+def _stat(pid: int) -> tuple[str, str]:
+    """A process's state, and when it started in ticks since the boot."""
+    # The name before them is in brackets, and may hold any character.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return fields[0], fields[19]
 
 
 def cache_folder() -> Path:

@@ -89,6 +89,12 @@ class LeaseStore(Connected):
             if one.token is not None and not is_stale(one, now_s, lambda owner: owner.gone)
         }
 
+    def waited_for(self) -> set[str]:
+        """The things that processes wait for."""
+        now_s = time.time()
+        waiting = (one for one in self.leases() if one.token is None)
+        return {w.thing for w in waiting if not is_stale(w, now_s, lambda owner: owner.gone)}
+
     def _end(self, match: str, *values: Any) -> None:
         sql = f"UPDATE leases SET ended_at = ? WHERE {match} AND ended_at IS NULL"
         self._db.conn.execute(sql, [iso(time.time()), *values])

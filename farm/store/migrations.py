@@ -354,7 +354,7 @@ def m014_leases(db: Database) -> None:
             asked_at TEXT NOT NULL, taken_at TEXT, expires_at TEXT NOT NULL,
             ended_at TEXT) STRICT"""
     )
-    db.conn.execute("CREATE INDEX live_leases ON leases (thing) WHERE ended_at IS NULL")
+    db.conn.execute("CREATE INDEX live_leases ON leases (claim, id) WHERE ended_at IS NULL")
     db.conn.execute("CREATE INDEX lease_tokens ON leases (token)")
     db.conn.execute("CREATE INDEX lease_claims ON leases (claim)")
 

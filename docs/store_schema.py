@@ -79,7 +79,8 @@ COLUMNS = {
     "runs.started_at": "when it began",
     "runs.ended_at": "when it came to its end; none if it was cut short",
     "leases.claim": "number of the claim; what is asked for together shares it",
-    "leases.thing": "`device/NAME`, `cores/HOST` or `campaign/ID`",
+    "leases.thing": "`device/NAME`, `campaign/ID`, `cores/HOST` (to measure there) or "
+    "`core/HOST/NUMBER`",
     "leases.holder": "random name for what a process holds at a time",
     "leases.host": "computer of the process",
     "leases.pid": "its number there",

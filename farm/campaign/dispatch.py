@@ -88,7 +88,7 @@ class Dispatcher:
         self._specs = specs
         self._pending = pending
         self._places = {device: _place(executor, device) for device in specs}
-        self._turns = Turns(holding, self._places)
+        self._turns = Turns(holding)
         self._builds: dict[tuple[Network, str], _Build] = {}
         self._building: dict[str, tuple[BuildJob, Place]] = {}
         self._incumbents: dict[str, str] = {}
@@ -161,7 +161,7 @@ class Dispatcher:
 
     def start_no_more(self) -> None:
         """Wait for nothing but what goes on."""
-        self._turns.want(self.measuring)
+        self._turns.want(self._running())
 
     def start(self) -> None:
         """Start all that the schedule allows now."""
@@ -227,13 +227,15 @@ class Dispatcher:
     def _carry_out(self, step: _Step) -> None:
         for request, error in step.failed:
             self._fail_to_build(request, error)
-        self._turns.want({*step.measure, *self.measuring})
+        starts = [Running(self._places[device], device) for device in step.measure]
+        self._turns.want([*starts, *(Running(slot) for slot, _ in step.build), *self._running()])
         for device, ready in step.measure.items():
-            if self._turns.has(device):
+            if self._turns.has(Running(self._places[device], device)):
                 self._measure(device, ready)
         for slot, job in step.build:
-            self._building[job.build_key] = (job, slot)
-            self._executor.build(job, slot)
+            if self._turns.has(Running(slot)):
+                self._building[job.build_key] = (job, slot)
+                self._executor.build(job, slot)
 
     def work(self) -> bool:
         """Wait until something ends, but not for long, and store what came of it; whether it did.
@@ -256,7 +258,7 @@ class Dispatcher:
                 self._decided.append(ended)
             else:
                 self._collect_measurement(ended)
-        return bool(all_ended)
+        return bool(all_ended) or self._turns.awaited
 
     def _wanted(self) -> list[Request]:
         """The requests without an outcome that are not being measured."""
@@ -335,11 +337,12 @@ class Dispatcher:
         for request, outcome in zip(ended.job.requests, ended.outcomes, strict=True):
             self._record(request, outcome)
         del self.measuring[ended.job.device]
-        self._turns.end(ended.job.device)
+        self._turns.end(Running(self._places[ended.job.device], ended.job.device))
 
     def _collect_build(self, ended: Built) -> None:
         """A build that failed is the end of every request that waits for it."""
-        job, _ = self._building.pop(ended.job.build_key)
+        job, slot = self._building.pop(ended.job.build_key)
+        self._turns.end(Running(slot))
         waiting = [r for r in self._waiting(self._wanted()) if self._needs(r, job)]
         if isinstance(ended.outcome, BuildError):
             for request in waiting:

@@ -2,50 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Collection
 
-from farm.execution.schedule import Place
-from farm.store import Holding, cores_thing
-from farm.store.holding import Claim
+from farm.execution.schedule import Running
+from farm.store import Holding, core_thing, cores_thing
+from farm.store.holding import POLL_S, Claim
 
 
 class Turns:
     """One run's turns: `farm.execution.schedule` says what this process does at a time, and these
-    that no other process measures on the same computer meanwhile.
+    that no other process measures on the same computer meanwhile, or builds on the same cores.
 
-    places: where each device measures; one without cores needs no turn.
+    What uses no cores needs no turn.
     """
 
-    def __init__(self, holding: Holding, places: Mapping[str, Place]) -> None:
+    def __init__(self, holding: Holding) -> None:
         self._holding = holding
-        self._hosts = {device: place.host for device, place in places.items() if place.cores}
-        self._claims: dict[str, Claim] = {}
+        self._claims: dict[Running, Claim] = {}
 
     @property
     def awaited(self) -> bool:
-        """Whether another process measures where this one wants to."""
+        """Whether another process is where this one wants to measure or build."""
         return any(not claim.granted for claim in self._claims.values())
 
-    def want(self, devices: Collection[str]) -> None:
-        """Give back the turns of computers on which none of these devices measures."""
-        hosts = {self._hosts.get(device) for device in devices}
-        for host in self._claims.keys() - hosts:
-            self._holding.give_back(self._claims.pop(host))
+    def want(self, activities: Collection[Running]) -> None:
+        """Give back the turns of all others."""
+        for activity in self._claims.keys() - set(activities):
+            self.end(activity)
 
-    def has(self, device: str) -> bool:
-        """Whether a device may measure now; where it may not, its place in the queue is kept."""
-        host = self._hosts.get(device)
-        if host is None:
+    def has(self, activity: Running) -> bool:
+        """Whether it may start now; where it may not, its place in the queue is kept."""
+        things = _things(activity)
+        if not things:
             return True
-        if host not in self._claims:
-            self._claims[host] = self._holding.ask(cores_thing(host))
-        return self._holding.has(self._claims[host])
+        if activity not in self._claims:
+            self._claims[activity] = self._holding.ask(*things)
+        return self._holding.has(self._claims[activity])
 
     def wait(self) -> None:
-        """Wait for a moment."""
-        self._holding.wait(*self._claims.values())
+        """Wait for a moment. The next turn comes within seconds: nothing is said of it."""
+        time.sleep(POLL_S)
 
-    def end(self, device: str) -> None:
-        """A device has measured, and what came of it is stored."""
-        if device in self._hosts:
-            self._holding.give_back(self._claims.pop(self._hosts[device]))
+    def end(self, activity: Running) -> None:
+        """It is over, and what came of it is stored."""
+        if activity in self._claims:
+            self._holding.give_back(self._claims.pop(activity))
+
+
+def _things(activity: Running) -> list[str]:
+    place, cores = activity.place, sorted(activity.place.cores)
+    if activity.device is None and len(cores) > 1:  # it may be on any of them
+        return [cores_thing(place.host)]
+    own = [core_thing(place.host, core) for core in cores]
+    return [cores_thing(place.host), *own] if cores and activity.device else own

@@ -1,7 +1,7 @@
 """What was asked and what was measured, in SQLite. The only part of the farm that writes it."""
 
 from farm.store.holding import Holding
-from farm.store.lease import Lease, campaign_thing, cores_thing, device_thing
+from farm.store.lease import Lease, campaign_thing, core_thing, cores_thing, device_thing
 from farm.store.onnx_models import StoredModels
 from farm.store.reference_sets import ReferenceSet
 from farm.store.store import Store
@@ -31,6 +31,7 @@ __all__ = [
     "StoredModels",
     "Stretch",
     "campaign_thing",
+    "core_thing",
     "cores_thing",
     "device_thing",
 ]

@@ -14,7 +14,15 @@ from farm.core.errors import Leased, LeaseLost, StoreError
 from farm.core.values import DeviceFacts
 from farm.store.connection import connect
 from farm.store.edge import translated
-from farm.store.lease import Lease, Owner, campaign_thing, cores_thing, device_thing, named
+from farm.store.lease import (
+    Lease,
+    Owner,
+    campaign_thing,
+    core_thing,
+    cores_thing,
+    device_thing,
+    named,
+)
 from farm.store.leases import renew
 from farm.store.store import Store
 
@@ -113,11 +121,13 @@ class Holding:
 
     @contextmanager
     def turn(self, facts: DeviceFacts) -> Iterator[None]:
-        """A time in which no other process measures on the cores that a device measures on."""
+        """A time in which no other process measures on the device's computer, or builds on its
+        cores."""
         if not facts.cores:
             yield
             return
-        claim = self.wait_for(cores_thing(facts.host))
+        cores = [core_thing(facts.host, core) for core in facts.cores]
+        claim = self.wait_for(cores_thing(facts.host), *cores)
         try:
             yield
         finally:

@@ -30,6 +30,11 @@ def cores_thing(host: str) -> str:
     return f"cores/{host}"
 
 
+def core_thing(host: str, core: int) -> str:
+    """What is leased of one of its cores, to measure or to build on."""
+    return f"core/{host}/{core}"
+
+
 def campaign_thing(campaign: str) -> str:
     """What is leased of a campaign."""
     return f"campaign/{campaign}"
@@ -133,7 +138,8 @@ def in_the_way(leases: Sequence[Lease], claim: int, now_s: float, gone: Gone) ->
 def named(thing: str) -> str:
     """A leased thing, for people."""
     kind, _, name = thing.partition("/")
-    return {"device": name, "cores": f"measuring on {name}"}.get(kind, f"campaign {name}")
+    words = {"device": name, "campaign": f"campaign {name}", "cores": f"the cores of {name}"}
+    return words.get(kind, f"core {name}")
 
 
 def iso(seconds: float) -> str:

@@ -26,8 +26,8 @@ CLUSTER = """\
 store: results
 references: [raspi4, pixel3]
 devices:
-  raspi4: {kind: replay, noise: 0, speed_up: 6}
-  pixel3: {kind: replay, noise: 0, speed_up: 6}
+  raspi4: {kind: replay, noise: 0, speed_up: 20}
+  pixel3: {kind: replay, noise: 0, speed_up: 20}
   a: {kind: "tests.fakes:FakeAgent", slow_s: 0.1, cores: [0]}
   b: {kind: "tests.fakes:FakeAgent", slow_s: 0.1, cores: [0]}
 """
@@ -107,7 +107,7 @@ def until(run_on: Started, found: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def until_it_measured(run_on: Started, farm: Farm, device: str, more: int = 3) -> None:
+def until_it_measured(run_on: Started, farm: Farm, device: str, more: int = 2) -> None:
     def measured() -> int:
         with farm.store() as store:
             return len(store.measurements(device=device))

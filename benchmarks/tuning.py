@@ -18,8 +18,8 @@ from pathlib import Path
 from benchmarks.networks import model_of, sample
 from benchmarks.report import finish
 from farm import Farm
-from farm.compile.artifacts import ArtifactStore
 from farm.devices.tuning import tune_device
+from farm.store import Holding, Store
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -27,7 +27,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = Farm.open(options.config, options.store).config
     models = map(model_of, sample(options.space, options.networks, options.seed))
     device = config.device(options.device)
-    tuning = tune_device(device, models, ArtifactStore(config.store / "artifacts"))
+    with Store(config.store) as store, Holding(store, "benchmarks.tuning") as holding:
+        holding.wait_for_devices([device.name])
+        tuning = tune_device(device, models, holding)
     path = config.store / "tuned" / f"{device.name}-{options.space}.json"
     tuning.write(path)
     print(f"written: {path}", file=sys.stderr)

@@ -54,6 +54,7 @@ TABLES = {
     "campaign_builds": "Which campaign paid for which build.",
     "kernels": "What each kernel computes that was ever asked for.",
     "calls": "Which kernels a network calls, as it was planned without compiling it.",
+    "leases": "Who holds or held a device, the cores of a computer or a campaign, and who waits.",
     "pending": "A view: requests that have neither a measurement that counts nor a final failure.",
 }
 
@@ -77,6 +78,20 @@ COLUMNS = {
     "runs.campaign": "the campaign",
     "runs.started_at": "when it began",
     "runs.ended_at": "when it came to its end; none if it was cut short",
+    "leases.claim": "number of the claim; what is asked for together shares it",
+    "leases.thing": "`device/NAME`, `campaign/ID`, `cores/HOST` (to measure there) or "
+    "`core/HOST/NUMBER`",
+    "leases.holder": "random name for what a process holds at a time",
+    "leases.host": "computer of the process",
+    "leases.pid": "its number there",
+    "leases.mark": "what tells it from others of that number: boot, namespace, when it started",
+    "leases.doing": "its command",
+    "leases.campaign": "the campaign that it runs, once that is known",
+    "leases.token": "given when the claim is granted, and only grows; none while it waits",
+    "leases.asked_at": "when it asked",
+    "leases.taken_at": "when it was granted",
+    "leases.expires_at": "when others may take it over, unless it is renewed",
+    "leases.ended_at": "when it was given back or taken over; none while it lasts",
     "cancellations.campaign": "the campaign",
     "cancellations.cancelled_at": "when somebody asked for it",
     "measurements.request": "the request that it answers",

@@ -19,7 +19,7 @@ from farm.campaign.known import begin_repetition, repetition
 from farm.campaign.loop import Campaign, Watch
 from farm.campaign.model_check import ModelCheck
 from farm.campaign.planning import Launch, planned
-from farm.campaign.query import barred, measure_network
+from farm.campaign.query import barred, measure_in_turn
 from farm.campaign.summary import Summary, summarise
 from farm.compile.artifacts import ArtifactStore
 from farm.core.errors import UnknownName, UsageError
@@ -40,7 +40,7 @@ from farm.spaces import space
 from farm.spaces.base import ONNX
 from farm.spaces.given import given_network
 from farm.spaces.sizes import Sizes
-from farm.store import Request, Store, StoredModels, StoreLock
+from farm.store import Holding, Lease, Request, Store, StoredModels, device_thing
 
 if TYPE_CHECKING:
     from farm.prediction.decider import Decider
@@ -79,14 +79,17 @@ class Farm:
         new = planned(launch, self.config)
         left_out(new.refused)
         _must_be_executor(executor)
-        with StoreLock(self.config.store), Store(self.config.store) as store:
-            with self._executor(executor, new.plan.devices) as running:
-                store.models.keep(new.models)
-                name = store.add_campaign(new.plan)
-                begun(name)
-                # Files that were measured before are networks of the space, too.
-                about = replace(new.about, searched=space(new.plan.space, store.models))
-                self._run(name, about, store, running, watch)
+        with Store(self.config.store) as store:
+            with Holding(store, "farm launch") as holding:
+                holding.wait_for_devices(new.plan.devices)
+                with self._executor(executor, new.plan.devices) as running:
+                    store.models.keep(new.models)
+                    name = store.add_campaign(new.plan)
+                    holding.run(name)
+                    begun(name)
+                    # Files that were measured before are networks of the space, too.
+                    about = replace(new.about, searched=space(new.plan.space, store.models))
+                    self._run(name, about, holding, running, watch)
             return summarise(store, name, self.config)
 
     def resume(
@@ -107,16 +110,18 @@ class Farm:
             )
         _must_be_executor(executor)
         with self.store() as store:
-            name = store.campaign(campaign).id  # before the lock, which leaves a file
-            with StoreLock(self.config.store):
+            name = store.campaign(campaign).id
+            with Holding(store, "farm campaign resume") as holding:
+                holding.run(name)
                 stored = store.campaign(name)
                 measured = store.measured(name) if again else []
                 repeated = [request for request, found in measured if found.verdict in again]
                 if repeated or stored.state != "done" or store.was_cut_short(name):
                     about = Candidates.of(stored.plan, space(stored.plan.space, store.models))
+                    holding.wait_for_devices(stored.plan.devices)
                     with self._executor(executor, stored.plan.devices) as running:
-                        self._run(name, about, store, running, watch, repeated)
-                return summarise(store, name, self.config)
+                        self._run(name, about, holding, running, watch, repeated)
+            return summarise(store, name, self.config)
 
     def repeat(
         self,
@@ -132,15 +137,17 @@ class Farm:
         """
         _must_be_executor(executor)
         with self.store() as store:
-            repeated = store.campaign(campaign)  # before the lock, which leaves a file
-            with StoreLock(self.config.store):
+            repeated = store.campaign(campaign)
+            with Holding(store, "farm campaign repeat") as holding:
+                holding.wait_for_devices(repeated.plan.devices)
                 plan = repetition(store, repeated.id)
                 about = Candidates.of(plan, space(plan.space, store.models))
                 with self._executor(executor, plan.devices) as running:
                     name = begin_repetition(store, repeated.id, plan)
+                    holding.run(name)
                     begun(name)
-                    self._run(name, about, store, running, watch)
-                return summarise(store, name, self.config)
+                    self._run(name, about, holding, running, watch)
+            return summarise(store, name, self.config)
 
     def cancel(self, campaign: str) -> str:
         """Ask a campaign to end, here or in another process; its name."""
@@ -155,8 +162,24 @@ class Farm:
         with Store(self.config.store, create=False) as store:
             yield store
 
+    def held(self, devices: Sequence[str] | None = None) -> dict[str, Lease]:
+        """The lease that a process of the farm has on each device that is held; devices: of these,
+        or else of all in cluster.yaml."""
+        chosen = [self.config.device(name) for name in devices or self.config.devices]
+        if not (self.config.store / "farm.db").exists():
+            return {}
+        with self.store() as store:
+            found = store.holders()
+        things = {device.name: device_thing(device.name) for device in chosen}
+        return {name: found[thing] for name, thing in things.items() if thing in found}
+
     def facts(self, device: str) -> DeviceFacts:
-        """Start the device's agent and ask what it finds."""
+        """Start the device's agent and ask what it finds; of a device that a process of the farm
+        holds, what was found last."""
+        if self.held([device]):
+            with self.store() as store:
+                if known := store.facts(device):
+                    return known[-1]
         with InlineExecutor([self.config.device(device)], self._artifacts()) as executor:
             return executor.facts[device]
 
@@ -168,8 +191,9 @@ class Farm:
         if not load_s > 0:
             raise UsageError(f"--load-seconds must be positive, got {load_s}")
         chosen = self.config.device(device)
-        with StoreLock(self.config.store), Store(self.config.store) as store:
-            examine(chosen, store, self._artifacts(), load_s)
+        with Store(self.config.store) as store, Holding(store, "farm device check") as holding:
+            holding.wait_for_devices([device])
+            examine(chosen, holding, self._artifacts(), load_s)
             return store.certificate(device) or {}
 
     def health(self, facts: DeviceFacts) -> Health:
@@ -334,24 +358,24 @@ class Farm:
         store: Store,
         executor: str,
     ) -> dict[str, Measurement | Failure]:
-        with StoreLock(self.config.store), self._executor(executor, devices) as running:
-            store.models.keep(models)
-            return measure_network(
-                network, [self.config.device(d) for d in devices], store, running, self._artifacts()
-            )
+        store.models.keep(models)
+        chosen = [self.config.device(device) for device in devices]
+        start = partial(self._executor, executor)
+        with Holding(store, "farm hwl") as holding:
+            return measure_in_turn(network, chosen, holding, start, self._artifacts())
 
     def _run(
         self,
         name: str,
         about: Candidates,
-        store: Store,
+        holding: Holding,
         executor: Executor,
         watch: Watch,
         again: Collection[Request] = (),
     ) -> None:
         policies = {device.name: device.controls for device in self.config.devices.values()}
         artifacts = self._artifacts()
-        Campaign(name, about, store, executor, artifacts, watch, policies, again).run()
+        Campaign(name, about, holding, executor, artifacts, watch, policies, again).run()
 
     @contextmanager
     def _executor(self, kind: str, devices: Sequence[str]) -> Iterator[Executor]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from farm.campaign.causes import AWAY, POISON, Causes, poisoned
+from farm.campaign.turns import Turns
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build_key
 from farm.core.errors import BuildError, CompilerLost
@@ -19,7 +20,7 @@ from farm.inventory.config import ControlPolicy
 from farm.measurement.record import Failure, Measurement, MeasureSpec
 from farm.prediction.decisions import Question
 from farm.spaces import space
-from farm.store import Request, Store
+from farm.store import Holding, Request
 
 GROUP = 8
 """Networks that a device measures together: their blocks take turns in the same sessions."""
@@ -73,7 +74,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        store: Store,
+        holding: Holding,
         executor: Executor,
         artifacts: ArtifactStore,
         specs: Mapping[str, MeasureSpec],
@@ -81,12 +82,13 @@ class Dispatcher:
         policies: Mapping[str, ControlPolicy] | None = None,
         patience_s: float | None = None,
     ) -> None:
-        self._store = store
+        self._store = store = holding.store
         self._executor = executor
         self._artifacts = artifacts
         self._specs = specs
         self._pending = pending
         self._places = {device: _place(executor, device) for device in specs}
+        self._turns = Turns(holding)
         self._builds: dict[tuple[Network, str], _Build] = {}
         self._building: dict[str, tuple[BuildJob, Place]] = {}
         self._incumbents: dict[str, str] = {}
@@ -109,7 +111,7 @@ class Dispatcher:
     def idle(self) -> bool:
         """Whether nothing goes on and nothing is waited for: after `start`, that nothing is left
         to do, but perhaps to `close`."""
-        return self._resting and self._pause_s is None
+        return self._resting and not self._turns.awaited and self._pause_s is None
 
     @property
     def _pause_s(self) -> float | None:
@@ -173,6 +175,10 @@ class Dispatcher:
         """Nothing more will be wanted: start what shows that the devices stayed what they were."""
         self._monitor.close()
         self.start()
+
+    def start_no_more(self) -> None:
+        """Wait for nothing but what goes on."""
+        self._turns.want(self._running())
 
     def start(self) -> None:
         """Start all that the schedule allows now."""
@@ -238,11 +244,15 @@ class Dispatcher:
     def _carry_out(self, step: _Step) -> None:
         for request, error in step.failed:
             self._fail_to_build(request, error)
+        starts = [Running(self._places[device], device) for device in step.measure]
+        self._turns.want([*starts, *(Running(slot) for slot, _ in step.build), *self._running()])
         for device, ready in step.measure.items():
-            self._measure(device, ready)
+            if self._turns.has(Running(self._places[device], device)):
+                self._measure(device, ready)
         for slot, job in step.build:
-            self._building[job.build_key] = (job, slot)
-            self._executor.build(job, slot)
+            if self._turns.has(Running(slot)):
+                self._building[job.build_key] = (job, slot)
+                self._executor.build(job, slot)
 
     def work(self) -> bool:
         """Wait until something ends, but not for long, and store what came of it; whether it did.
@@ -250,6 +260,9 @@ class Dispatcher:
         A device may be measuring on the core that we wait on: waiting does nothing else.
         """
         pause_s = self._pause_s
+        if self._resting and self._turns.awaited:
+            self._turns.wait()
+            return True
         if self._resting and pause_s is not None:
             time.sleep(min(POLL_S, pause_s))
             return self._pause_s == 0
@@ -262,7 +275,7 @@ class Dispatcher:
                 self._decided.append(ended)
             else:
                 self._collect_measurement(ended)
-        return bool(all_ended)
+        return bool(all_ended) or self._turns.awaited
 
     def _wanted(self) -> list[Request]:
         """The requests without an outcome that are not being measured."""
@@ -358,10 +371,12 @@ class Dispatcher:
         if lost:
             self._monitor.lose(ended.job.device)
         del self.measuring[ended.job.device]
+        self._turns.end(Running(self._places[ended.job.device], ended.job.device))
 
     def _collect_build(self, ended: Built) -> None:
         """A build that failed is the end of every request that waits for it."""
-        job, _ = self._building.pop(ended.job.build_key)
+        job, slot = self._building.pop(ended.job.build_key)
+        self._turns.end(Running(slot))
         waiting = [r for r in self._waiting(self._wanted()) if self._needs(r, job)]
         if isinstance(ended.outcome, CompilerLost):
             if not self._causes.compiler_lost(job.build_key):
@@ -395,7 +410,7 @@ class Dispatcher:
                 outcome = poisoned(outcome)
         row = self._store.record(request, outcome, final)
         self._monitor.collect(request, row, outcome)
-        self.ended += final and not _is_control(request) and not _is_kernel(request)
+        self.ended += final and request.campaign is not None and not _is_kernel(request)
         if final and isinstance(outcome, Failure) and _is_kernel(request):
             self._give_up_kernels(request, outcome)
 

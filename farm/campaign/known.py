@@ -42,6 +42,11 @@ def reuse(store: Store, campaign: str, device: str, spec: MeasureSpec, found: Kn
     return used
 
 
+def is_as_asked(m: Measurement, spec: MeasureSpec) -> bool:
+    """Whether a measurement is of the quantity that `spec` is of, and as precise."""
+    return m.spec.quantity == spec.quantity and _is_precise(m, spec)
+
+
 def _is_precise(m: Measurement, spec: MeasureSpec) -> bool:
     """Whether it was to be known as well as is asked now, or came out as well."""
     return min(m.spec.half_width, m.half_width) <= spec.half_width

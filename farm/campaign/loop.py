@@ -23,7 +23,7 @@ from farm.inventory.config import ControlPolicy
 from farm.measurement.verdict import NOT_LEFT_ALONE
 from farm.prediction.decisions import Decision, Question
 from farm.prediction.selection import Candidates
-from farm.store import Request, Store
+from farm.store import Holding, Request, device_thing
 
 PARTS = 5
 """A budget is asked for in so many parts at least, each chosen by what came of those before."""
@@ -44,7 +44,7 @@ Watch = Callable[[Progress], None]
 class Campaign:
     """One run of a stored campaign: `run` works until it is done or cancelled.
 
-    about: the networks that its plan is about.
+    about: the networks that its plan is about. holding: of its devices.
     policies: how the devices are watched over.
     again: requests that have an outcome and are measured once more.
     """
@@ -53,7 +53,7 @@ class Campaign:
         self,
         name: str,
         about: Candidates,
-        store: Store,
+        holding: Holding,
         executor: Executor,
         artifacts: ArtifactStore,
         watch: Watch,
@@ -61,12 +61,12 @@ class Campaign:
         again: Collection[Request] = (),
     ) -> None:
         self.name = name
+        self._store = store = holding.store
         self.plan = store.campaign(name).plan
-        self._store = store
         self._watch = watch
         self._about = about
-        pending = lambda: store.pending(name)  # noqa: E731
-        self._work = Dispatcher(store, executor, artifacts, self.plan.spec_of, pending, policies)
+        specs = self.plan.spec_of
+        self._work = Dispatcher(holding, executor, artifacts, specs, self._pending, policies)
         self._asked = {
             purpose: {
                 device: dict.fromkeys(
@@ -101,6 +101,15 @@ class Campaign:
                 pass
         self._store.end_run(run)
 
+    def _pending(self) -> list[Request]:
+        """The campaign's requests without an outcome; while there are any, what queries that wait
+        for its devices want comes first."""
+        own = self._store.pending(self.name)
+        waited = self._store.waited_for() if own else set()
+        asked = {device for device in self.plan.devices if device_thing(device) in waited}
+        queries = self._store.pending(None) if asked else []
+        return [*(request for request in queries if request.device in asked), *own]
+
     def _step(self) -> bool:
         """Start what can start; false when there is nothing left to wait for."""
         for decided in self._work.take_decisions():
@@ -113,6 +122,8 @@ class Campaign:
                 self._work.start()
             if self._work.idle:
                 self._work.close()
+        else:
+            self._work.start_no_more()
         self._watch(self._progress())
         return not self._work.idle
 

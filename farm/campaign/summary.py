@@ -15,7 +15,7 @@ from farm.prediction.central import CentralPredictor
 from farm.prediction.evaluation import Judgement, Sums, judgement
 from farm.prediction.selection import Candidates
 from farm.spaces import space
-from farm.store import KernelCounts, Plan, Request, Store, StoredCampaign
+from farm.store import KernelCounts, Lease, Plan, Request, Store, StoredCampaign, device_thing
 
 if TYPE_CHECKING:
     from farm.prediction.kernel_times import KernelSum
@@ -33,6 +33,7 @@ class Summary:
         device seconds that these took.
     learnt: networks that were asked for to learn from, and measured, by device. reused: of all
         networks, those that were known before, by device.
+    held: the lease that a process has on a device now.
     """
 
     campaign: StoredCampaign
@@ -48,6 +49,7 @@ class Summary:
     quarantined: Mapping[str, str]
     learnt: Mapping[str, int] = field(default_factory=dict)
     reused: Mapping[str, int] = field(default_factory=dict)
+    held: Mapping[str, Lease] = field(default_factory=dict)
 
     @property
     def succeeded(self) -> bool:
@@ -68,6 +70,7 @@ class Summary:
         return {
             "campaign": stored.id,
             "state": stored.state,
+            "run_by": stored.run_by and stored.run_by.to_json(),
             "space": stored.plan.space,
             "requested": stored.requested,
             "measured": stored.measured,
@@ -91,6 +94,7 @@ class Summary:
     def _device(self, device: str) -> dict[str, Any]:
         measured, failed = self.counts[device]
         judgement = self.judgements[device]
+        held = self.held.get(device)
         return {
             "measured": measured,
             "failed": failed,
@@ -111,6 +115,7 @@ class Summary:
             **self._kernels(device),
             "device_s": self.campaign.busy_s.get(device, 0.0),
             "busy_fraction": self.busy_fraction(device),
+            "held_by": held and held.to_json(),
         }
 
     def _kernels(self, device: str) -> dict[str, Any]:
@@ -169,6 +174,11 @@ def summarise(store: Store, name: str, config: FarmConfig | None = None) -> Summ
             device: quarantine.reason
             for device in stored.plan.devices
             if (quarantine := store.quarantined(device)) is not None
+        },
+        held={
+            device: lease
+            for device in stored.plan.devices
+            if (lease := store.holders().get(device_thing(device))) is not None
         },
     )
 

@@ -45,9 +45,9 @@ def device_show(
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Ask a device what it is, and the store whether it can be trusted."""
+    """Ask a device what it is, and the store whether it can be trusted and who holds it."""
     farm = Farm.open(config, store)
-    facts = farm.facts(name)
+    facts, held = farm.facts(name), farm.held([name])
     health = farm.health(facts)
     if plot is not None:
         from farm.cli.plot import plot_health
@@ -55,8 +55,12 @@ def device_show(
         plot_health(name, health, plot)
     print_result(
         as_json,
-        lambda: {**show.facts_json(facts), "health": health.to_json()},
-        lambda: Group(show.facts_table(facts), report(health)),
+        lambda: {
+            **show.facts_json(facts),
+            "health": health.to_json(),
+            "held_by": held[name].to_json() if held else None,
+        },
+        lambda: Group(show.facts_table(facts), *show.held_lines(held), report(health)),
     )
 
 

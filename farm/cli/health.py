@@ -18,7 +18,7 @@ from farm.devices.certificate import LOAD_S
 from farm.devices.health import Health
 from farm.farm import Farm
 from farm.measurement.drift_correction import BASELINE_ROUNDS
-from farm.store import StoreLock
+from farm.store import Holding
 
 health_app = typer.Typer()
 
@@ -82,7 +82,8 @@ def device_retire(
     farm = _known(config, store, name)
     if not yes and not _meant(name):
         raise UsageError(f"nothing was invalidated; to let no result of {name} count, pass --yes")
-    with StoreLock(farm.config.store), farm.store() as opened:
+    with farm.store() as opened, Holding(opened, "farm device retire") as holding:
+        holding.wait_for_devices([name])
         invalidated = opened.invalidate(name, "invalidated by hand")
     text = f"{invalidated} measurements of {name} no longer count."
     print_result(as_json, lambda: {"device": name, "invalidated": invalidated}, lambda: text)

@@ -300,7 +300,7 @@ def main() -> None:
     """What the command does: errors become one line and their exit code."""
     ending.say()
     plain.let_everything_be_printed()
-    logging.basicConfig(format="farm: %(message)s", level=logging.WARNING)
+    logging.basicConfig(format="farm: %(message)s", handlers=[_Said()], level=logging.WARNING)
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except FarmError as e:
@@ -316,6 +316,13 @@ def main() -> None:
         _fail(f"{of}{e.strerror or e}; look whether the disk and its folders are as they should", 1)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted; `farm campaign resume` goes on with a campaign", _INTERRUPTED)
+
+
+class _Said(logging.Handler):
+    """To stderr as it is at the moment: while progress is drawn, above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"{self.format(record)}\n")
 
 
 def _report(summary: Summary, config: Path, store: Path | None, as_json: bool) -> None:

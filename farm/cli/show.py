@@ -19,7 +19,7 @@ from farm.devices.doctor import Check
 from farm.devices.onboarding import KNOWN, Added
 from farm.farm import Farm
 from farm.measurement.verdict import VERDICTS
-from farm.store import StoredCampaign
+from farm.store import Lease, StoredCampaign
 
 _PIPE_WIDTH = 160
 """Columns where stdout is no terminal, so that a table in a file is not cut at 80."""
@@ -67,6 +67,7 @@ def summary(s: Summary, resume: str) -> RenderableType:
         "that the predictor never saw."
     )
     rest = [
+        *_held(s),
         *_known(s),
         *_kernels(s),
         *_older(s),
@@ -76,6 +77,22 @@ def summary(s: Summary, resume: str) -> RenderableType:
         *_next(s, resume),
     ]
     return Group(head, _ByWidth(wide, narrow), Text(note, style="dim"), *rest)
+
+
+def _held(s: Summary) -> list[RenderableType]:
+    """Who runs the campaign, or measures something else on its devices."""
+    run_by = s.campaign.run_by
+    if run_by is not None:
+        return [Text(f"It is run by {run_by.owner}, {run_by.until_about}.")]
+    return held_lines(s.held)
+
+
+def held_lines(held: Mapping[str, Lease]) -> list[RenderableType]:
+    """Who holds which device, a line each."""
+    return [
+        Text(f"{device} is held by {lease.owner}, {lease.until_about}.")
+        for device, lease in held.items()
+    ]
 
 
 def _known(s: Summary) -> list[RenderableType]:
@@ -149,6 +166,7 @@ def campaigns_json(campaigns: Sequence[StoredCampaign]) -> dict[str, Any]:
                 "space": c.plan.space,
                 "devices": list(c.plan.devices),
                 "budget": c.plan.budget,
+                "run_by": c.run_by and c.run_by.to_json(),
             }
             for c in campaigns
         ]
@@ -163,7 +181,7 @@ def campaign_table(campaigns: Sequence[StoredCampaign]) -> RenderableType:
     for c in campaigns:
         table.add_row(
             c.id,
-            c.state,
+            "running" if c.run_by else c.state,
             c.plan.space,
             ", ".join(c.plan.devices),
             f"{c.measured} of {c.wanted}",
@@ -176,7 +194,7 @@ def campaign_table(campaigns: Sequence[StoredCampaign]) -> RenderableType:
 
 def devices_json(farm: Farm) -> dict[str, Any]:
     """What `farm device list --json` prints."""
-    config = farm.config
+    config, held = farm.config, farm.held()
     devices = [
         {
             "name": device.name,
@@ -184,6 +202,7 @@ def devices_json(farm: Farm) -> dict[str, Any]:
             "options": device.options.model_dump(mode="json"),
             "reference": device.name in config.references,
             "measure": asdict(device.spec),
+            "held_by": held[device.name].to_json() if device.name in held else None,
         }
         for device in config.devices.values()
     ]
@@ -198,7 +217,7 @@ def device_table(farm: Farm) -> RenderableType:
         text = ", ".join(f"{key}: {value}" for key, value in options.items())
         reference = "yes" if device.name in farm.config.references else ""
         table.add_row(device.name, device.kind, text, reference)
-    return table
+    return Group(table, *held_lines(farm.held()))
 
 
 def facts_json(facts: DeviceFacts) -> dict[str, Any]:

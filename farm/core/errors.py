@@ -8,7 +8,9 @@ FarmError
 │   ├── TargetError            a target that TVM refuses
 │   └── MissingExtra           what was asked for needs a package that is not installed
 ├── StoreError                 exit code 1
-│   ├── StoreBusy              another process of the farm works on this store
+│   ├── StoreBusy              another process has been writing for too long
+│   ├── Leased                 another process runs this campaign
+│   ├── LeaseLost              another process took over what this one held
 │   ├── StoreNewer             written by a later version of the farm
 │   └── StoreFull              no room on the disk
 ├── BuildError                 a network that does not compile, or computes something wrong
@@ -74,6 +76,14 @@ class StoreError(FarmError):
 
 
 class StoreBusy(StoreError):
+    pass
+
+
+class Leased(StoreError):
+    pass
+
+
+class LeaseLost(StoreError):
     pass
 
 

@@ -28,6 +28,44 @@ def use_ray_token() -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
+def process_mark() -> str:
+    """What tells this process from all others of this computer that ever have its pid: the boot,
+    the namespace of pids, and when it started."""
+    return f"{_boot()}:{_pids()}:{_stat(os.getpid())[1]}"
+
+
+def is_gone(host: str, pid: int, mark: str) -> bool:
+    """Whether a process is known to have ended; false for one that cannot be seen from here.
+
+    mark: its `process_mark`.
+    """
+    boot, pids, started = mark.split(":")
+    if boot != _boot():
+        return host == host_name()  # this computer has started again since
+    if pids != _pids():
+        return False
+    try:
+        state, its_start = _stat(pid)
+    except OSError:
+        return not psutil.pid_exists(pid)  # what others run may be hidden
+    return state in "ZX" or its_start != started
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _pids() -> str:
+    return str(Path("/proc/self/ns/pid").stat().st_ino)
+
+
+def _stat(pid: int) -> tuple[str, str]:
+    """A process's state, and when it started in ticks since the boot."""
+    # The name before them is in brackets, and may hold any character.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return fields[0], fields[19]
+
+
 def cache_folder() -> Path:
     """Where this computer keeps what can be made again: `$XDG_CACHE_HOME`, else `~/.cache`.
 

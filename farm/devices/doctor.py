@@ -6,7 +6,8 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -19,7 +20,7 @@ from farm.core.errors import FarmError
 from farm.core.extras import EXTRAS, install_command
 from farm.execution.attempts import make_agent
 from farm.inventory.config import Device, FarmConfig, load
-from farm.store import Store, StoreLock
+from farm.store import Lease, Store, device_thing
 
 _NAME = "latency-farm"
 
@@ -47,7 +48,7 @@ def examine(config: Path, store: Path | None) -> list[Check]:
         return [*checks, Check("missing", str(config), str(e), todo)]
     checks.append(Check("ok", str(config), f"{len(loaded.devices)} devices"))
     folder = store or loaded.store
-    return [*checks, *_devices(loaded), _store(folder), _disk(folder)]
+    return [*checks, *_devices(loaded, folder), _store(folder), _disk(folder)]
 
 
 def _python() -> Check:
@@ -125,11 +126,27 @@ def _governor() -> Check:
     return Check("note" if todo else "ok", "CPU governor", governor, todo)
 
 
-def _devices(config: FarmConfig) -> list[Check]:
+def _devices(config: FarmConfig, folder: Path) -> list[Check]:
+    """A row for each; one that a process of the farm holds is left to it."""
+    held = _held(folder)
     return [
-        _try(f"device {name}", partial(_facts, device), f"see `farm device show {name}`")
-        for name, device in config.devices.items()
+        _device(device, held.get(device_thing(name))) for name, device in config.devices.items()
     ]
+
+
+def _held(folder: Path) -> Mapping[str, Lease]:
+    if not (folder / "farm.db").exists():
+        return {}
+    with suppress(FarmError), Store(folder, create=False) as store:  # `_store` says what is wrong
+        return store.holders()
+    return {}
+
+
+def _device(device: Device, lease: Lease | None) -> Check:
+    what, todo = f"device {device.name}", f"see `farm device show {device.name}`"
+    if lease is not None:
+        return Check("ok", what, f"in use by {lease.owner}")
+    return _try(what, partial(_facts, device), todo)
 
 
 def _facts(device: Device) -> str:
@@ -143,7 +160,7 @@ def _store(folder: Path) -> Check:
         return Check("ok", "store", f"none yet in {folder}; the first campaign makes it")
 
     def look() -> str:
-        with StoreLock(folder), Store(folder, create=False) as store:
+        with Store(folder, create=False) as store:
             return f"{folder}: {len(store.campaigns())} campaigns"
 
     return _try("store", look, "as it says")

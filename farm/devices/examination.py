@@ -20,19 +20,20 @@ from farm.execution.protocol import BuildJob
 from farm.inventory.config import Device
 from farm.measurement.record import Job
 from farm.spaces import space
-from farm.store import Store
+from farm.store import Holding, Store
 
 
-def examine(device: Device, store: Store, artifacts: ArtifactStore, load_s: float) -> None:
-    """Certify a device, and keep what was found.
+def examine(device: Device, holding: Holding, artifacts: ArtifactStore, load_s: float) -> None:
+    """Certify a device that is held, and keep what was found.
 
     load_s: how long it is kept busy to see whether it slows down. Raises DeviceError, BuildError.
     """
     with make_agent(device) as agent:
         facts = agent.facts()
         jobs = [job_of(network, facts, artifacts) for network in _examined(facts)]
-        certificate = certify(agent, jobs, device.spec, load_s)
-    keep(store, facts, certificate)
+        with holding.turn(facts):
+            certificate = certify(agent, jobs, device.spec, load_s)
+    keep(holding.store, facts, certificate)
 
 
 def keep(store: Store, facts: DeviceFacts, certificate: Certificate) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from farm.inventory import edit
 from farm.inventory.config import Device, load
 from farm.inventory.edit import Draft
 from farm.measurement.agent import Agent
+from farm.store import Holding, Store
 
 KNOWN = Network("nb201", "|nor_conv_1x1~0|+|none~0|avg_pool_3x3~1|+|none~0|none~1|skip_connect~2|")
 """Has all operations of its space, few of each; what it computes is compared with onnxruntime."""
@@ -55,7 +56,8 @@ def add(path: Path, name: str, entry: Mapping[str, Any], store: Path | None = No
     with make_agent(device) as agent:
         try:
             facts = agent.facts()
-            certificate = _examined(agent, facts, device, ArtifactStore(folder / "artifacts"))
+            with _turn(folder, facts):
+                certificate = _examined(agent, facts, device, ArtifactStore(folder / "artifacts"))
         except BaseException:
             _leave(agent)
             raise
@@ -120,6 +122,17 @@ def _drafted(path: Path, name: str, entry: Mapping[str, Any]) -> Draft:
     agent = make_agent(draft.config.device(name))
     advice = agent.advice() if isinstance(agent, Advises) else {}
     return edit.with_device(path, name, {**entry, **advice, **entry}) if advice else draft
+
+
+@contextmanager
+def _turn(folder: Path, facts: DeviceFacts) -> Iterator[None]:
+    """A time in which no campaign of the store, where there is one, measures on the device's
+    cores."""
+    if not (folder / "farm.db").exists():
+        yield
+        return
+    with Store(folder) as store, Holding(store, "farm device add") as holding, holding.turn(facts):
+        yield
 
 
 def _examined(

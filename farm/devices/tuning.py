@@ -29,7 +29,7 @@ from farm.inventory.config import load
 from farm.measurement.agent import Agent
 from farm.measurement.record import Job, MeasureSpec
 from farm.spaces import SPACES, space
-from farm.store import StoreLock
+from farm.store import Holding, Store
 from farm.store.edge import translated
 
 if TYPE_CHECKING:
@@ -130,13 +130,14 @@ def tune_space(
 
     searched: the space, of which random `networks` say which kernels there are, and how often.
     path, store: see `Farm.open`. Where the rule's schedules stay, so does the file.
-    Raises UnknownName, UsageError, ConfigError, StoreBusy, DeviceError, BuildError.
+    Raises UnknownName, UsageError, ConfigError, LeaseLost, DeviceError, BuildError.
     """
     config = load(path)
     device, models = config.device(name), _models(searched, networks, seed)
     folder = store or config.store
-    with StoreLock(folder):
-        tuning = tune_device(device, models, ArtifactStore(folder / "artifacts"), watch)
+    with Store(folder) as opened, Holding(opened, "farm tune") as holding:
+        holding.wait_for_devices([name])
+        tuning = tune_device(device, models, holding, watch)
         evidence = folder / "tuned" / f"{name}-{searched}.json"
         tuning.write(evidence)
     found = tuning.facts.target
@@ -170,16 +171,17 @@ def kernels_of(models: Iterable[onnx.ModelProto]) -> Mapping[Group, int]:
 def tune_device(
     device: Device,
     models: Iterable[onnx.ModelProto],
-    artifacts: ArtifactStore,
+    holding: Holding,
     watch: Watch = lambda _: None,
 ) -> Tuning:
-    """Measures the schedules of all kernels of some networks on a device.
+    """Measures the schedules of all kernels of some networks on a device that is held.
 
     Takes about a second of the device for each kernel. Raises DeviceError, BuildError.
     """
     from farm.compile.target import untuned
     from farm.compile.tuning import tune, tuned_target
 
+    artifacts = ArtifactStore(holding.store.folder / "artifacts")
     with make_agent(device) as agent:
         facts = agent.facts()
         own = _tunable(facts)
@@ -188,7 +190,8 @@ def tune_device(
         kernels = [group for group in counts if len(compiler().schedules(group, target)) > 1]
 
         def measure(candidates: Sequence[Artifact]) -> list[float]:
-            return _seconds(agent, candidates, next(numbers))
+            with holding.turn(facts):
+                return _seconds(agent, candidates, next(numbers))
 
         found: list[Choice] = []
         watch(Progress(device.name, len(kernels), 0, 0))

@@ -1,6 +1,7 @@
 """What was asked and what was measured, in SQLite. The only part of the farm that writes it."""
 
-from farm.store.lock import StoreLock
+from farm.store.holding import Holding
+from farm.store.lease import Lease, campaign_thing, core_thing, cores_thing, device_thing
 from farm.store.onnx_models import StoredModels
 from farm.store.reference_sets import ReferenceSet
 from farm.store.store import Store
@@ -17,15 +18,20 @@ from farm.store.values import (
 
 __all__ = [
     "ControlRound",
+    "Holding",
     "KernelCounts",
+    "Lease",
     "Plan",
     "Quarantine",
     "ReferenceSet",
     "Request",
     "Revision",
     "Store",
-    "StoreLock",
     "StoredCampaign",
     "StoredModels",
     "Stretch",
+    "campaign_thing",
+    "core_thing",
+    "cores_thing",
+    "device_thing",
 ]

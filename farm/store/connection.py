@@ -24,8 +24,17 @@ class Connected:
     path: Path
     _db: Database
 
+    def _fence(self) -> None:
+        """Within a transaction: raise LeaseLost where we hold no longer what we did."""
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
+        with self._transaction():
+            self._fence()
+            yield
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         with translated(self.path):
             # Immediate: a transaction that reads first must not lose a race for the write lock.
             self._db.conn.execute("BEGIN IMMEDIATE")

@@ -342,6 +342,23 @@ def m013_reference_sets(db: Database) -> None:
     )
 
 
+@migrations()
+def m014_leases(db: Database) -> None:
+    """Which process holds what, or waits for it. A token is given when a claim is granted, and
+    only grows; the rows of a claim share it."""
+    db.conn.execute(
+        """CREATE TABLE leases (
+            id INTEGER PRIMARY KEY, claim INTEGER NOT NULL, thing TEXT NOT NULL,
+            holder TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL, mark TEXT NOT NULL,
+            doing TEXT NOT NULL, campaign TEXT REFERENCES campaigns(id), token INTEGER,
+            asked_at TEXT NOT NULL, taken_at TEXT, expires_at TEXT NOT NULL,
+            ended_at TEXT) STRICT"""
+    )
+    db.conn.execute("CREATE INDEX live_leases ON leases (claim, id) WHERE ended_at IS NULL")
+    db.conn.execute("CREATE INDEX lease_tokens ON leases (token)")
+    db.conn.execute("CREATE INDEX lease_claims ON leases (claim)")
+
+
 _OF_REUSES = """UPDATE totals SET measured = measured {sign} 1 WHERE (campaign, device) = (
     SELECT campaign, device FROM requests WHERE id = {row}.request)"""
 

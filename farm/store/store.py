@@ -21,17 +21,20 @@ from farm.store import rows
 from farm.store.connection import connect, connect_to_read, writable
 from farm.store.edge import translated
 from farm.store.knowledge import KnowledgeStore
+from farm.store.lease import campaign_thing
+from farm.store.leases import LeaseStore
 from farm.store.migrations import migrations
 from farm.store.onnx_models import StoredModels
 from farm.store.sqlite import Database
 from farm.store.values import Plan, Request, StoredCampaign
 
 
-class Store(KnowledgeStore):
+class Store(KnowledgeStore, LeaseStore):
     """The database in `folder`; a context manager.
 
     create: make it where it is missing; else that is a StoreError.
     One that cannot be written, as on a read-only disk, can be read all the same.
+    Where it holds leases, each write says LeaseLost once another process has taken one over.
     Raises StoreNewer for a database of a later farm, StoreFull where the disk is full, and
     StoreError for anything else that SQLite has to say.
     """
@@ -40,6 +43,7 @@ class Store(KnowledgeStore):
         self.folder = folder
         self.path = folder / "farm.db"
         self.models = StoredModels(folder)
+        self.held = {}
         if not create and not self.path.exists():
             raise StoreError(
                 f"no store in {folder}; `farm launch` makes one, --store names another"
@@ -400,6 +404,7 @@ class Store(KnowledgeStore):
             failed=sum(row["failed"] for row in totals),
             stops=self.stops(name),
             ended={row["device"]: row["measured"] + row["failed"] for row in totals},
+            run_by=self.holders().get(campaign_thing(name)),
         )
 
     def device_seconds(self, campaign: str) -> float:

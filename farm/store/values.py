@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from farm.core.values import KERNEL, Network
 from farm.measurement.record import MeasureSpec
+from farm.store.lease import Lease
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class StoredCampaign:
     busy_s: for each device that measured, how long it was busy.
     stops: why nothing more was asked of a device, though its budget was not spent.
     ended: outcomes of each device.
+    run_by: the lease of the process that runs it now.
     """
 
     id: str
@@ -90,6 +92,7 @@ class StoredCampaign:
     busy_s: Mapping[str, float]
     stops: Mapping[str, str] = field(default_factory=dict)
     ended: Mapping[str, int] = field(default_factory=dict)
+    run_by: Lease | None = None
 
     @property
     def wanted(self) -> int:

@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from farm.cli.main import app
-from farm.store import Store, StoreLock
+from farm.store import Store
 from tests.conftest import FAKES
 
 CELL = "nb201/|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"
@@ -252,14 +252,6 @@ def test_a_misspelt_key_is_named_with_its_line(farm):
         err
         == "farm: cluster.yaml:2: refrences: unknown key `refrences`; did you mean `references`?\n"
     )
-
-
-def test_a_second_launch_on_the_same_store_is_refused(farm):
-    with StoreLock(Path("results")):
-        code, out, err = farm(*LAUNCH)
-    assert (code, out) == (1, "")
-    assert "in use by process" in err
-    assert not Path("results/farm.db").exists()
 
 
 def test_a_store_of_a_later_farm_is_refused(farm):

@@ -16,7 +16,6 @@ from farm.core.values import DeviceFacts
 from farm.devices import tuning
 from farm.inventory.config import load
 from farm.measurement.record import Job, MeasureSpec, Session
-from farm.store import StoreLock
 
 pytestmark = pytest.mark.slow
 
@@ -153,10 +152,3 @@ def test_what_cannot_be_tuned_is_said_in_one_line(farm, words, code, says):
     assert len(err.splitlines()) == 1
     assert Path("cluster.yaml").read_text() == CLUSTER
     assert not Path("results/tuned").exists()
-
-
-def test_nothing_is_tuned_while_the_farm_measures(tuned):
-    with StoreLock(Path("results")):
-        code, _, err = tuned("cpu1")
-    assert code == 1
-    assert "in use by process" in err

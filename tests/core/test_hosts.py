@@ -1,4 +1,4 @@
-"""The folder of a computer's cache, and what is said where there can be none."""
+"""The folder of a computer's cache, what is said where there can be none, and who has ended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from farm.core.errors import UsageError
-from farm.core.hosts import cache_folder
+from farm.core.hosts import cache_folder, host_name, is_gone, process_mark
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,3 +74,22 @@ def test_a_command_that_needs_the_cache_says_so_in_one_line(tmp_path, words):
     assert last.startswith(f"farm: the cache {NO_HOME}/.cache/latency-farm cannot be written: ")
     assert "XDG_CACHE_HOME" in last
     assert "Traceback" not in done.stderr
+
+
+def test_a_process_has_ended_where_that_can_be_seen():
+    boot, pids, started = process_mark().split(":")
+    mine = host_name(), os.getpid()
+    assert not is_gone(*mine, process_mark())
+    assert is_gone(*mine, f"{boot}:{pids}:{int(started) - 1}")  # one of before with our pid
+    assert is_gone(*mine, f"another:{pids}:{started}")  # the computer has started again
+    assert not is_gone("elsewhere", os.getpid(), f"another:{pids}:{started}")
+    assert not is_gone(*mine, f"{boot}:1:{int(started) - 1}")  # in a container
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        its = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        mark = f"{boot}:{pids}:{its}"
+        assert not is_gone(host_name(), child.pid, mark)
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert is_gone(host_name(), child.pid, mark)  # a zombie
+        child.wait()
+        assert is_gone(host_name(), child.pid, mark)

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from agents.cpu import CpuOptions
-from farm.compile.artifacts import ArtifactStore
 from farm.compile.compiler import compiler
 from farm.compile.target import untuned
 from farm.compile.tuning import PASSES
@@ -17,6 +16,7 @@ from farm.core.errors import DeviceUnfit
 from farm.devices.tuning import kernels_of, tune_device
 from farm.inventory.config import ControlPolicy, Device
 from farm.measurement.record import MeasureSpec
+from farm.store import Holding, Store
 from tests.compile.conftest import conv_model
 
 CPU = Device("cpu1", "cpu", CpuOptions(), MeasureSpec(), ControlPolicy())
@@ -25,7 +25,8 @@ CPU = Device("cpu1", "cpu", CpuOptions(), MeasureSpec(), ControlPolicy())
 @pytest.mark.slow
 def test_a_cpu_is_tuned(tmp_path: Path) -> None:
     models = [conv_model(channels=8), conv_model(channels=8)]
-    tuning = tune_device(CPU, models, ArtifactStore(tmp_path / "artifacts"))
+    with Store(tmp_path) as store, Holding(store, "a test") as holding:
+        tuning = tune_device(CPU, models, holding)
     tuning.write(tmp_path / "tuned" / "cpu1.json")
     kept = json.loads((tmp_path / "tuned" / "cpu1.json").read_text())
     assert kept["fingerprint"] == tuning.facts.fingerprint
@@ -45,5 +46,9 @@ def test_a_cpu_is_tuned(tmp_path: Path) -> None:
 def test_a_gpu_is_not_tuned(tmp_path: Path) -> None:
     options = CpuOptions(target={"kind": "cuda", "arch": "sm_90"})
     gpu = Device("gpu", "cpu", options, MeasureSpec(), ControlPolicy())
-    with pytest.raises(DeviceUnfit, match="only CPUs"):
-        tune_device(gpu, [conv_model()], ArtifactStore(tmp_path / "artifacts"))
+    with (
+        Store(tmp_path) as store,
+        Holding(store, "a test") as holding,
+        pytest.raises(DeviceUnfit, match="only CPUs"),
+    ):
+        tune_device(gpu, [conv_model()], holding)

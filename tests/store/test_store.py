@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from farm.core.errors import StoreBusy, StoreError, StoreFull, StoreNewer, UnknownName
+from farm.core.errors import StoreError, StoreFull, StoreNewer, UnknownName
 from farm.core.values import Artifact, DeviceFacts, Network, Program
 from farm.measurement.record import Block, Control, Failure, Measurement, MeasureSpec
 from farm.measurement.verdict import Rejection
-from farm.store import Plan, Store, StoreLock
+from farm.store import Plan, Store
 from farm.store.edge import translated
 from tests import database
 
@@ -320,29 +320,3 @@ def test_many_processes_may_make_one_store_at_once(tmp_path):
     with Store(tmp_path, create=False) as store:
         assert [c.id for c in store.campaigns()] == [f"c{n}" for n in range(1, 7)]
     assert {p.name for p in tmp_path.iterdir()} == {"farm.db"}
-
-
-HOLDER = """
-import sys
-from pathlib import Path
-from farm.store import StoreLock
-
-with StoreLock(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_the_lock_names_its_holder_and_ends_with_it(tmp_path):
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], **pipes) as holder:
-        assert holder.stdout.readline() == "held\n"
-        with (
-            pytest.raises(StoreBusy, match=f"in use by process {holder.pid};"),
-            StoreLock(tmp_path),
-        ):
-            pass
-        os.kill(holder.pid, signal.SIGKILL)
-        holder.wait()
-    with StoreLock(tmp_path):
-        assert (tmp_path / "lock").read_text() == str(os.getpid())

@@ -1,0 +1,135 @@
+"""Leases as rows: asked for, taken in turn, renewed, given back.
+
+Who was late and lost one is refused by the `_fence`, within the transaction of whatever it writes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from farm.core.errors import LeaseLost
+from farm.store.connection import Connected
+from farm.store.lease import Gone, Lease, Owner, in_the_way, is_stale, iso, named
+from farm.store.sqlite import Database
+
+
+class LeaseStore(Connected):
+    """The part of `farm.store.Store` that knows who holds what.
+
+    held: tokens of the leases that this object's writes depend on, by thing.
+    """
+
+    held: dict[str, int]
+
+    def ask(self, owner: Owner, things: Collection[str], expires_s: float) -> int:
+        """Ask for things, to be had together; the claim's number."""
+        with self._transaction():
+            claim = int(self._value("SELECT ifnull(max(claim), 0) + 1 FROM leases"))
+            row = {**vars(owner), "claim": claim, "asked_at": iso(time.time())}
+            for thing in sorted(things):
+                self._insert("leases", {**row, "thing": thing, "expires_at": iso(expires_s)})
+        return claim
+
+    def take(self, claim: int, now_s: float, gone: Gone = lambda one: one.gone) -> list[Lease]:
+        """Take what a claim asks for, if it is its turn; else what it waits for.
+
+        Who held it before and is late loses it. Raises LeaseLost for a claim that has ended.
+        """
+        if before := in_the_way(self.leases(), claim, now_s, gone):
+            return before  # most times, and nothing is written
+        with self._transaction():
+            leases = self.leases()
+            own = [one for one in leases if one.claim == claim]
+            asked = self._value("SELECT count(*) FROM leases WHERE claim = ?", claim)
+            if len(own) < asked:
+                raise LeaseLost(f"claim {claim} ended, as it was not renewed in time; ask again")
+            if any(one.token is not None for one in own):
+                return []
+            if before := in_the_way(leases, claim, now_s, gone):
+                return before
+            things = {one.thing for one in own}
+            for one in leases:
+                if one.thing in things and one.claim != claim and is_stale(one, now_s, gone):
+                    self._end("id = ?", one.id)
+            token = int(self._value("SELECT ifnull(max(token), 0) + 1 FROM leases"))
+            sql = "UPDATE leases SET token = ?, taken_at = ? WHERE claim = ?"
+            self._db.conn.execute(sql, [token, iso(time.time()), claim])
+        self.held |= dict.fromkeys(things, token)
+        return []
+
+    def give_back(self, claim: int) -> None:
+        """End a claim, granted or not; nothing for one that has ended."""
+        with self._transaction():
+            self._end("claim = ?", claim)
+        for row in self._rows("SELECT thing, token FROM leases WHERE claim = ?", claim):
+            if row["token"] is not None and self.held.get(row["thing"]) == row["token"]:
+                del self.held[row["thing"]]
+
+    def run_by(self, holder: str, campaign: str) -> None:
+        """Keep which campaign a holder runs."""
+        sql = "UPDATE leases SET campaign = ? WHERE holder = ? AND ended_at IS NULL"
+        with self._transaction():
+            self._db.conn.execute(sql, [campaign, holder])
+
+    def leases(self) -> list[Lease]:
+        """All that have not ended, granted or waiting, the oldest claim first."""
+        found = self._rows("SELECT * FROM leases WHERE ended_at IS NULL ORDER BY claim, id")
+        return [_lease(row) for row in found]
+
+    def holders(self) -> dict[str, Lease]:
+        """Who holds what, by thing."""
+        now_s = time.time()
+        return {
+            one.thing: one
+            for one in self.leases()
+            if one.token is not None and not is_stale(one, now_s, lambda owner: owner.gone)
+        }
+
+    def waited_for(self) -> set[str]:
+        """The things that processes wait for."""
+        now_s = time.time()
+        waiting = (one for one in self.leases() if one.token is None)
+        return {w.thing for w in waiting if not is_stale(w, now_s, lambda owner: owner.gone)}
+
+    def _end(self, match: str, *values: Any) -> None:
+        sql = f"UPDATE leases SET ended_at = ? WHERE {match} AND ended_at IS NULL"
+        self._db.conn.execute(sql, [iso(time.time()), *values])
+
+    def _fence(self) -> None:
+        if not self.held:
+            return
+        tokens = sorted(set(self.held.values()))
+        sql = f"""SELECT thing, token FROM leases WHERE ended_at IS NULL
+                  AND token IN ({", ".join("?" * len(tokens))})"""
+        found = {(row["thing"], row["token"]) for row in self._rows(sql, *tokens)}
+        for lost in sorted(self.held.items() - found):
+            raise LeaseLost(self._lost(*lost))
+
+    def _lost(self, thing: str, token: int) -> str:
+        mine = self._rows("SELECT * FROM leases WHERE thing = ? AND token = ?", thing, token)
+        sql = "SELECT * FROM leases WHERE thing = ? AND token > ? ORDER BY token DESC LIMIT 1"
+        taker = next((_lease(row).owner for row in self._rows(sql, thing, token)), None)
+        campaign = mine[0]["campaign"] if mine else None
+        onwards = f"`farm campaign resume {campaign}` goes on" if campaign else "run it again"
+        return (
+            f"{named(thing)} was taken over by {taker or 'another process'}, as this process did "
+            f"not renew its lease in time; nothing was stored since; {onwards}"
+        )
+
+
+def renew(db: Database, holder: str, expires_s: float) -> None:
+    """Renew what a holder has and what it waits for, unless it has ended."""
+    sql = "UPDATE leases SET expires_at = ? WHERE holder = ? AND ended_at IS NULL"
+    with db.conn:
+        db.conn.execute(sql, [iso(expires_s), holder])
+
+
+def _lease(row: dict[str, Any]) -> Lease:
+    owner = Owner(**{one.name: row[one.name] for one in fields(Owner)})
+    expires_s = datetime.fromisoformat(row["expires_at"]).timestamp()
+    own = row["id"], row["claim"], row["thing"], owner, expires_s
+    return Lease(*own, row["token"], row["taken_at"])

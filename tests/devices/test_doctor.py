@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import PackageNotFoundError
 
 import pytest
 
 from farm.core.extras import EXTRAS, install_command
 from farm.devices import doctor
+from farm.inventory.config import load
+from farm.store import Holding, Store
 
 DECLARED = [
     "numpy",
@@ -62,3 +65,15 @@ def test_a_package_of_the_farm_itself_is_missing(checks):
     found = checks()
     assert found["numpy"].state == "missing"
     assert found["numpy"].todo == "pip install -c constraints.txt 'numpy'"
+
+
+def test_a_device_that_is_held_is_left_to_its_process(tmp_path):
+    (tmp_path / "cluster.yaml").write_text(
+        'store: results\ndevices:\n  a: {kind: "tests.fakes:FakeAgent", slow_start_s: 600}\n'
+    )
+    config = load(tmp_path / "cluster.yaml")
+    with Store(config.store) as store, Holding(store, "farm hwl") as holding:
+        holding.wait_for_devices(["a"])
+        (found,) = doctor._devices(config, config.store)
+    assert (found.state, found.what) == ("ok", "device a")
+    assert found.found.startswith(f"in use by process {os.getpid()} on ")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
+from farm.core.checks import plain
 from farm.core.errors import StoreError, StoreFull
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -37,3 +40,40 @@ def _full(path: Path) -> StoreFull:
         f"no room on the disk of {path}; what was measured is kept: "
         "free some space, then run `farm campaign resume latest`"
     )
+
+
+_log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+_Value = TypeVar("_Value")
+
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What a row raises that somebody edited, or that lost a part: JSON that is none, numbers that no
+measurement has."""
+
+_told: set[tuple[str, object]] = set()
+"""Rows that a person was warned of already, in this process."""
+
+
+def readable(
+    found: Iterable[Row], what: str, read: Callable[[Row], _Value]
+) -> list[tuple[Row, _Value]]:
+    """Each row with what `read` makes of it. A damaged one is left out, with a warning.
+
+    what: the rows are, in a message; a row is named by its first column.
+    """
+    pairs = []
+    for row in found:
+        try:
+            pairs.append((row, read(row)))
+        except UNREADABLE as e:
+            warn(what, next(iter(row.values()), None), e)
+    return pairs
+
+
+def warn(what: str, name: object, error: Exception) -> None:
+    """That something in the store is left out, once."""
+    if (what, name) not in _told:
+        _told.add((what, name))
+        reason = plain(f"{type(error).__name__}: {error}")[:200]
+        _log.warning("%s %s in the store is damaged and left out: %s", what, name, reason)

@@ -22,12 +22,17 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as e:
-        if e.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
+        # Python's own errors, of a text that is no UTF-8, have no code.
+        code = getattr(e, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
             raise _full(path) from e
-        if e.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY:
+        if code & 0xFF == sqlite3.SQLITE_READONLY:
             raise StoreError(
                 f"{path} cannot be written here; name another folder with --store"
             ) from e
+        reason = plain(str(e))
+        raise StoreError(f"{path}: {reason}; look whether it is a store of the farm") from e
+    except UnicodeDecodeError as e:  # of a column's name, in a file that is damaged
         raise StoreError(f"{path}: {e}; look whether it is a store of the farm") from e
     except OSError as e:
         if e.errno in _NO_ROOM:

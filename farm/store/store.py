@@ -41,6 +41,8 @@ class Store(KnowledgeStore):
         self.folder = folder
         self.path = folder / "farm.db"
         self.models = StoredModels(folder)
+        if self.path.is_symlink():
+            raise StoreError(f"{self.path} must be a file, not a link; name another --store")
         if not create and not self.path.exists():
             raise StoreError(
                 f"no store in {folder}; `farm launch` makes one, --store names another"
@@ -440,12 +442,13 @@ def _create(path: Path) -> None:
     """Make an empty store where there is none. It appears complete, as others may be reading."""
     if path.exists():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="new-", dir=path.parent) as folder:
         new = Path(folder) / path.name
         db = connect(new)
         db.enable_wal()
         migrations.apply(db)
         db.close()
+        new.chmod(0o600)  # SQLite gives the files beside it the same
         with suppress(FileExistsError):
             path.hardlink_to(new)

@@ -417,7 +417,7 @@ class Store(KnowledgeStore):
 
     def device_seconds(self, campaign: str) -> float:
         """How long all devices of a campaign were busy."""
-        return float(sum(row["device_s"] for row in self._totals(campaign)))
+        return float(self._value("SELECT total(device_s) FROM totals WHERE campaign = ?", campaign))
 
     def _totals(self, campaign: str) -> list[dict[str, Any]]:
         """A row for each device of a campaign, as the database keeps it: `requested`, `measured`,

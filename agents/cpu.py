@@ -10,9 +10,11 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agents import linux, runner_protocol
+from agents.answers import Seen
 from agents.pipes import Pipe, local_runner, result_of
 from agents.runtime.bundle import bundle_versions, host_bundle
 from agents.started import StartedAgent
+from farm.core.checks import plain
 from farm.core.errors import DeviceLost, DeviceUnfit
 from farm.core.values import DeviceFacts, Target
 from farm.measurement.record import Job, MeasureSpec, Session
@@ -90,16 +92,15 @@ class CpuAgent(StartedAgent):
             "read": linux.FACT_FILES,
             "timeout_s": runner_protocol.FACTS_TIMEOUT_S,
         }
-        return self._described(
-            self._ask(request, runner_protocol.FACTS_TIMEOUT_S + runner_protocol.MARGIN_S)
-        )
+        limit_s = runner_protocol.FACTS_TIMEOUT_S + runner_protocol.MARGIN_S
+        return self._described(runner_protocol.seen(self._ask(request, limit_s), self._name))
 
-    def _described(self, seen: Mapping[str, Any]) -> DeviceFacts:
+    def _described(self, seen: Seen) -> DeviceFacts:
         """What a runner's facts say of the device."""
         threads, versions = self._options.threads, bundle_versions(host_bundle(self._accelerator))
         return DeviceFacts(
             device=self._name,
-            host=seen["uname"][1],
+            host=plain(seen["uname"][1]),
             cores=linux.with_siblings(seen["files"], self._cores),
             target=self._options.target or runner_protocol.own_target(seen),
             identity=runner_protocol.identity(seen, threads, self._cores, versions),
@@ -115,7 +116,7 @@ class CpuAgent(StartedAgent):
         )
         started_s = time.monotonic()
         result = self._ask(request, runner_protocol.session_timeout_s(jobs, spec))
-        return runner_protocol.sessions(result, time.monotonic() - started_s)
+        return runner_protocol.sessions(result, time.monotonic() - started_s, self._name)
 
     def _ask(self, message: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         """The runner's result; a runner that was lost is started again for the next request."""

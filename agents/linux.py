@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from farm.core.values import MOST_CPUS
+
 Files = Mapping[str, str]
 
 _CPUS = "/sys/devices/system/cpu"
@@ -61,9 +63,15 @@ def large_pages(files: Files) -> str | None:
 def memory_bytes(files: Files) -> int | None:
     """All memory of the host."""
     for line in files.get("/proc/meminfo", "").splitlines():
-        if line.startswith("MemTotal:"):
-            return int(line.split()[1]) * 1024
+        words = line.split()
+        if words[:1] == ["MemTotal:"] and words[1:] and _is_number(words[1]):
+            return int(words[1]) * 1024
     return None
+
+
+def _is_number(text: str) -> bool:
+    """Of decimal digits, and no longer than any that a kernel writes."""
+    return text.isascii() and text.isdecimal() and len(text) <= 20
 
 
 def governor(files: Files, cores: Iterable[int]) -> str | None:
@@ -74,16 +82,24 @@ def governor(files: Files, cores: Iterable[int]) -> str | None:
 
 def with_siblings(files: Files, cores: Iterable[int]) -> tuple[int, ...]:
     """These cores and the logical CPUs that share their hardware, sorted."""
-    lists = {c: files.get(f"{_CPUS}/cpu{c}/topology/thread_siblings_list", str(c)) for c in cores}
-    return tuple(
-        sorted({cpu for text in lists.values() for cpu in parse_cpu_list(text)} | set(lists))
-    )
+    found = set(cores)
+    for core in tuple(found):
+        with suppress(ValueError):
+            text = files.get(f"{_CPUS}/cpu{core}/topology/thread_siblings_list", "")
+            found |= set(parse_cpu_list(text))
+    return tuple(sorted(found))
 
 
 def parse_cpu_list(text: str) -> list[int]:
-    """The CPUs of a kernel's list: "0-2,5" is [0, 1, 2, 5]."""
-    spans = [[int(end) for end in span.split("-")] for span in text.split(",") if span]
-    return [cpu for span in spans for cpu in range(span[0], span[-1] + 1)]
+    """The CPUs of a kernel's list: "0-2,5" is [0, 1, 2, 5]. Raises ValueError for another text."""
+    spans = [span.split("-") for span in text.split(",") if span]
+    if not all(len(span) <= 2 and all(map(_is_cpu, span)) for span in spans):
+        raise ValueError(f"a list of CPUs is written 0-2,5, got {text[:80]!r}")
+    return [cpu for span in spans for cpu in range(int(span[0]), int(span[-1]) + 1)]
+
+
+def _is_cpu(text: str) -> bool:
+    return _is_number(text) and int(text) < MOST_CPUS
 
 
 def format_cpu_list(cpus: Iterable[int]) -> str:
@@ -92,11 +108,11 @@ def format_cpu_list(cpus: Iterable[int]) -> str:
 
 
 def telemetry_files(cores: Iterable[int]) -> list[str]:
-    """Patterns of the files that `telemetry` reads."""
+    """The files that `telemetry` reads, patterns among them."""
     each = ("cpufreq/scaling_cur_freq", "thermal_throttle/core_throttle_count")
     return [
         "/proc/loadavg",
-        "/sys/class/thermal/thermal_zone*/temp",
+        "/sys/class/thermal/thermal_zone[0-9]*/temp",
         _PI_THROTTLED,
         *(f"{_CPUS}/cpu{core}/{name}" for core in cores for name in each),
     ]
@@ -107,6 +123,9 @@ _PI_THROTTLED = "/sys/devices/platform/soc/soc:firmware/get_throttled"
 
 _NOW = 0xF
 """The bits of it that say what is so now: low voltage, capped clock, throttled, hot."""
+
+_LARGEST = 1e18
+"""No sensor shows more; neither NaN nor infinity is less."""
 
 _TEMPERATURES_C = (-40.0, 130.0)
 
@@ -149,14 +168,21 @@ def _states(files: Files) -> dict[str, float]:
     possible = [zone for zone in zones if low_c < zone < high_c and zone != 0]
     clocks = _numbers(files, _CPUS, "/scaling_cur_freq")
     loads = _numbers(files, "/proc/loadavg")
-    flags = files.get(_PI_THROTTLED)
+    flags = _flags(files.get(_PI_THROTTLED, ""))
     return {
         **({"temp_c": max(possible)} if possible else {}),
         **({"temp_implausible": len(zones) - len(possible)} if len(possible) < len(zones) else {}),
         **({"clock_hz": min(clocks) * 1000} if clocks else {}),
         **({"load1": loads[0]} if loads else {}),
-        **({"throttled": int(flags, 16) & _NOW} if flags else {}),
+        **({} if flags is None else {"throttled": flags & _NOW}),
     }
+
+
+def _flags(text: str) -> int | None:
+    """The number that a Pi's firmware shows; None where it shows none."""
+    with suppress(ValueError):
+        return int(text[:20], 16)
+    return None
 
 
 def _throttle_counts(files: Files) -> list[float]:
@@ -169,5 +195,6 @@ def _numbers(files: Files, start: str, end: str = "") -> list[float]:
     for path, text in files.items():
         if path.startswith(start) and path.endswith(end):
             with suppress(ValueError, IndexError):
-                numbers.append(float(text.split()[0]))
+                number = float(text[:80].split()[0])
+                numbers += [number] if abs(number) < _LARGEST else []
     return numbers

@@ -8,11 +8,13 @@ import os
 import selectors
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from subprocess import PIPE, Popen, TimeoutExpired
 from typing import Any, Protocol, Self
 
+from agents.answers import TOLD, fitting
 from agents.runtime.bundle import host_bundle
 from farm.core.errors import (
     BadArtifact,
@@ -67,40 +69,52 @@ class Pipe(Protocol):
         """Ends the runner, whatever state it is in. Closing again does nothing."""
 
 
+LONGEST_BYTES = 1 << 26
+"""Of one reply: a session of 50 networks has less than a megabyte."""
+
+
 class Replies:
     """Puts chunks of bytes together to replies, and finds the one that is waited for."""
 
     def __init__(self) -> None:
-        self._unread = b""
+        self._lines: deque[bytes] = deque()
+        self._unread = bytearray()
 
     def feed(self, chunk: bytes) -> None:
-        self._unread += chunk
+        first, *rest = chunk.split(b"\n")
+        self._unread += first
+        for part in rest:
+            self._lines.append(bytes(self._unread))
+            self._unread = bytearray(part)
 
     def find(self, number: int) -> dict[str, Any] | None:
         """The reply with this id; late replies to earlier requests are dropped on the way.
 
-        Raises DeviceLost for a line that is no reply: whoever wrote it is not our runner.
+        Raises DeviceLost for a line that is no reply, or has no end: whoever wrote it is not our
+        runner.
         """
-        while b"\n" in self._unread:
-            line, _, self._unread = self._unread.partition(b"\n")
-            reply = _parsed(line)
-            if reply.get("id") == number:
+        while self._lines:
+            reply = _parsed(self._lines.popleft())
+            if type(reply.get("id")) is int and reply["id"] == number:
                 return reply
+        if len(self._unread) > LONGEST_BYTES:
+            raise DeviceLost(f"the runner's answer has more than {LONGEST_BYTES} bytes")
         return None
 
 
 def result_of(reply: Mapping[str, Any]) -> dict[str, Any]:
     """The result in a reply. Raises the DeviceError that stands there instead."""
-    if "result" in reply:
-        return dict(reply["result"])
-    said = reply["error"]
-    error = RUNNER_ERRORS[said["kind"]](said["message"])
+    result = reply.get("result")
+    if isinstance(result, dict):
+        return result
+    said = fitting(TOLD, reply.get("error"), "the runner")
+    error = RUNNER_ERRORS.get(said["kind"], DeviceError)(said["message"])
     error.network = said.get("network")
     raise error
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         reply = json.loads(line)
         if isinstance(reply, dict):
             return reply

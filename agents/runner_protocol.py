@@ -8,7 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from agents import linux
+from agents.answers import SEEN, SESSION, Seen, TimedBlock, TimedNetwork, fitting
 from agents.cpu_target import cpu_target
+from farm.core.checks import plain
 from farm.core.errors import BadArtifact, DeviceUnfit, blaming
 from farm.core.values import Artifact, Target
 from farm.measurement.record import Block, Job, MeasureSpec, Session
@@ -34,12 +36,12 @@ def session_request(
     cores: Sequence[int],
 ) -> dict[str, Any]:
     """The request for a session. libraries: where each job's library is on the device."""
-    programs = [job.artifact.program.to_json() for job in jobs if job.artifact]
+    artifacts = [job.artifact for job in jobs if job.artifact]
     return {
         "op": "session",
         "networks": [
-            {"library": library, "program": program}
-            for library, program in zip(libraries, programs, strict=True)
+            {"library": library, "sha256": artifact.sha256, "program": artifact.program.to_json()}
+            for library, artifact in zip(libraries, artifacts, strict=True)
         ],
         "threads": threads,
         "cores": list(cores),
@@ -51,22 +53,32 @@ def session_request(
     }
 
 
-def sessions(result: Mapping[str, Any], device_s: float) -> list[Session]:
-    """What a session's result says of each network. device_s: of all, shared by what each took."""
-    taken_s = [_taken_s(network) for network in result["networks"]]
+def seen(result: Mapping[str, Any], device: str) -> Seen:
+    """What the result of `facts` says of a host. Raises DeviceError, see `answers.fitting`."""
+    return fitting(SEEN, result, device)
+
+
+def sessions(result: Mapping[str, Any], device_s: float, device: str) -> list[Session]:
+    """What a session's result says of each network. device_s: of all, shared by what each took.
+
+    Raises DeviceError, see `answers.fitting`.
+    """
+    networks = fitting(SESSION, result, device)["networks"]
+    taken_s = [_taken_s(network) for network in networks]
     total_s = sum(taken_s)
+    shares = [own_s / total_s if total_s else 1 / len(networks) for own_s in taken_s]
     return [
         Session(
             warmup_s=tuple(network["warmup_s"]),
             blocks=tuple(_block(block) for block in network["blocks"]),
-            device_s=device_s * own_s / total_s,
+            device_s=device_s * share,
             warmup_taken_s=network["warmup_taken_s"],
         )
-        for network, own_s in zip(result["networks"], taken_s, strict=True)
+        for network, share in zip(networks, shares, strict=True)
     ]
 
 
-def _block(said: Mapping[str, Any]) -> Block:
+def _block(said: TimedBlock) -> Block:
     return Block(
         samples_s=tuple(said["samples_s"]),
         runs_per_sample=said["runs_per_sample"],
@@ -85,9 +97,9 @@ def gpu_telemetry(before: Mapping[str, float], after: Mapping[str, float]) -> di
     return {**states, **({"throttled": float(flags[0] | flags[-1])} if flags else {})}
 
 
-def _taken_s(network: Mapping[str, Any]) -> float:
+def _taken_s(network: TimedNetwork) -> float:
     blocks = (block["after"]["time_s"] - block["before"]["time_s"] for block in network["blocks"])
-    return float(network["load_s"] + network["warmup_taken_s"] + sum(blocks))
+    return network["load_s"] + network["warmup_taken_s"] + max(0.0, sum(blocks))
 
 
 def checked(jobs: Sequence[Job]) -> list[Artifact]:
@@ -115,7 +127,7 @@ def _checked(job: Job) -> Artifact:
     return artifact
 
 
-def own_target(seen: Mapping[str, Any]) -> Target:
+def own_target(seen: Seen) -> Target:
     """What to compile for, of a host's facts. Raises DeviceUnfit where there is no target."""
     try:
         files = seen["files"]
@@ -125,7 +137,7 @@ def own_target(seen: Mapping[str, Any]) -> Target:
 
 
 def identity(
-    seen: Mapping[str, Any], threads: int, cores: Collection[int], versions: Mapping[str, str]
+    seen: Seen, threads: int, cores: Collection[int], versions: Mapping[str, str]
 ) -> dict[str, str]:
     """What a latency on the CPUs of a host depends on. versions: of the runtime."""
     files = seen["files"]
@@ -141,11 +153,11 @@ def identity(
         "cores": linux.format_cpu_list(cores),
         **versions,
     }
-    return {name: value for name, value in known.items() if value is not None}
+    return {name: plain(value) for name, value in known.items() if value is not None}
 
 
-def info(seen: Mapping[str, Any]) -> dict[str, str]:
+def info(seen: Seen) -> dict[str, str]:
     """What is worth knowing of a host."""
     memory = linux.memory_bytes(seen["files"])
     known = {"python": seen["python"], "memory_bytes": memory}
-    return {name: str(value) for name, value in known.items() if value is not None}
+    return {name: plain(str(value)) for name, value in known.items() if value is not None}

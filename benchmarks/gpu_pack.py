@@ -78,8 +78,8 @@ def _built(folder: Path, network: Network, number: int, arch: str) -> dict[str, 
     library = f"networks/{arch}/{number:02}.so"
     (folder / library).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(artifact.library, folder / library)
-    program = artifact.program.to_json()
-    return {"network": network.id, "arch": arch, "library": library, "program": program}
+    found = {"library": library, "sha256": artifact.sha256, "program": artifact.program.to_json()}
+    return {"network": network.id, "arch": arch, **found}
 
 
 def _runtime(folder: Path) -> dict[str, str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from functools import cache
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
 from agents import linux, runner_protocol
+from agents.answers import Seen
 from agents.cpu import CpuOptions, choose_cores, own_cores
 from agents.emulated.qemu_pi_guest import QEMU, Guest
 from agents.emulated.qemu_pi_image import USER, Image, image
@@ -103,7 +104,7 @@ class QemuPiAgent(RemoteAgent):
     def _chosen(self, available: Collection[int]) -> tuple[int, ...]:
         return tuple(sorted(available))
 
-    def _described(self, seen: Mapping[str, Any]) -> DeviceFacts:
+    def _described(self, seen: Seen) -> DeviceFacts:
         here = read_files(list(linux.FACT_FILES))
         versions = bundle_versions(self._device.bundle)
         own = {

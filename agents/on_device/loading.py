@@ -202,8 +202,25 @@ class LoadedNetwork:
 
 
 def loaded(given: Json, request: Json) -> LoadedNetwork:
-    """A network of a request, on the device that the request names."""
+    """A network of a request, on the device that the request names.
+
+    Raises `Refused` for a library that is not what was built: its code is never run.
+    """
+    must_be(given["library"], given["sha256"])
     return LoadedNetwork(given["library"], given["program"], request["seed"], request.get("gpu"))
+
+
+def must_be(library: str, sha256: str) -> None:
+    """Raises `Refused` unless the library is a file with this digest."""
+    if not Path(library).is_file():
+        raise Refused("artifact", f"{library} does not load: there is no such file")
+    digest = hashlib.sha256()
+    with Path(library).open("rb") as file:
+        for piece in iter(lambda: file.read(1 << 20), b""):
+            digest.update(piece)
+    if digest.hexdigest() != sha256:
+        said = f"its SHA-256 is {digest.hexdigest()[:16]}, built was {str(sha256)[:16]}"
+        raise Refused("artifact", f"{library} does not load: {said}")
 
 
 COMPARED = 16

@@ -7,19 +7,22 @@ forked child does the work of each request. A network that crashes or hangs take
 child with it.
 
 Requests and replies are JSON objects, one a line, on stdin and stdout. `program` and `spec` are
-those of `farm.core.values`, `read` names files whose text is wanted, `kind` is one of
-`ERROR_KINDS`; `network` is the number of the one that it happened to, where that is known:
+those of `farm.core.values`, `read` names files whose text is wanted, of those that
+`agents.on_device.timing.READABLE` has, `kind` is one of `ERROR_KINDS`; `network` is the number of
+the one that it happened to, where that is known:
 
     {"id": 1, "op": "facts", "read": ["/proc/cpuinfo"]}
-    {"id": 2, "op": "run", "networks": [{"library": "a.so", "program": {...}}], "threads": 1,
-     "cores": [1], "seed": 0, "timeout_s": 60}
-    {"id": 3, "op": "session", "spec": {...}, "order": 7, "read": ["/proc/stat"], ... as run}
+    {"id": 2, "op": "run", "networks": [{"library": "a.so", "sha256": "...", "program": {...}}],
+     "threads": 1, "cores": [1], "seed": 0, "timeout_s": 60}
+    {"id": 3, "op": "session", "spec": {...}, "order": 7, "read": ["/proc/loadavg"], ... as run}
 
     {"id": 1, "result": {...}}
     {"id": 2, "error": {"kind": "crash", "message": "died of SIGSEGV", "network": 0}}
 
 Each network has `timeout_s` (60 if not given) for what it does at a stretch, to load or to be
 timed for a block, and all of them together as many times more.
+
+A line that is no request, or has more than `LONGEST_BYTES`, is answered with an error.
 
 The runner ends when its stdin ends, or when the process that started it does.
 """
@@ -36,6 +39,7 @@ import selectors
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -50,8 +54,13 @@ else:  # on a device, where there is no package
 
 ERROR_KINDS = ("artifact", "bad_request", "crash", "timeout", "unfit", "wrong_output")
 
+LONGEST_BYTES = 1 << 26
+"""Of a request: 50 networks have less than a tenth of it."""
+
+LONGEST_S = 1e6
+"""Eleven days: a timeout beyond is a mistake."""
+
 Json = dict[str, Any]
-Lines = list[bytes]
 
 
 def _detach(parent: int) -> None:
@@ -80,7 +89,7 @@ def _reply(request: Json, bundle: Path, begin: Callable[[int], Any]) -> Json:
         return {"result": OPERATIONS[request["op"]](request, bundle, begin)}
     except Refused as e:
         return error_reply(e.kind, str(e))
-    except (KeyError, TypeError, ValueError) as e:
+    except (ArithmeticError, LookupError, TypeError, ValueError) as e:
         return error_reply("bad_request", f"the request does not fit: {one_line(e)}")
     except BaseException as e:  # noqa: BLE001 - whatever a network raises is its own end
         return error_reply("crash", f"the network raised {one_line(e)}")
@@ -96,8 +105,42 @@ def _end(child: int) -> str:
         os.killpg(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1]
     if os.WIFSIGNALED(status):
-        return f"died of {signal.Signals(os.WTERMSIG(status)).name}"
+        return f"died of {_signal_name(os.WTERMSIG(status))}"
     return f"ended its process with status {os.WEXITSTATUS(status)}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # one of the real-time signals between the first and the last
+        return f"signal {number}"
+
+
+class Lines:
+    """Puts what is read together to lines. One that is too long counts as empty."""
+
+    def __init__(self) -> None:
+        self._whole: deque[bytes] = deque()
+        self._begun = bytearray()
+        self._skipping = False
+
+    def feed(self, data: bytes) -> None:
+        first, *rest = data.split(b"\n")
+        self._add(first)
+        for part in rest:
+            self._whole.append(bytes(self._begun))
+            self._begun, self._skipping = bytearray(), False
+            self._add(part)
+
+    def _add(self, part: bytes) -> None:
+        self._skipping = self._skipping or len(self._begun) + len(part) > LONGEST_BYTES
+        if self._skipping:
+            self._begun.clear()
+        else:
+            self._begun += part
+
+    def next(self) -> bytes | None:
+        return self._whole.popleft() if self._whole else None
 
 
 class Server:
@@ -107,7 +150,7 @@ class Server:
         """replies: the descriptor that replies are written to."""
         self._bundle = bundle
         self._replies = os.fdopen(replies, "w", buffering=1)
-        self._unread = b""
+        self._lines = Lines()
         self._selector = selectors.PollSelector()
         self._selector.register(0, selectors.EVENT_READ, "requests")
         # Before Linux 5.3 the end of stdin has to do.
@@ -117,9 +160,8 @@ class Server:
     def serve(self) -> None:
         with contextlib.suppress(EOFError, BrokenPipeError):
             while True:
-                while b"\n" not in self._unread:
+                while (line := self._lines.next()) is None:
                     self._wait(None)
-                line, _, self._unread = self._unread.partition(b"\n")
                 self._replies.write(json.dumps(self._answer(line)) + "\n")
 
     def _wait(self, timeout_s: float | None) -> bool:
@@ -127,7 +169,7 @@ class Server:
         ready = {key.data for key, _ in self._selector.select(timeout_s)}
         if "requests" in ready:
             data = os.read(0, 1 << 16)
-            self._unread += data
+            self._lines.feed(data)
             ready |= set() if data else {"farm"}
         if "farm" in ready:
             raise EOFError("nobody is left to answer to")
@@ -136,14 +178,17 @@ class Server:
     def _answer(self, line: bytes) -> Json:
         number = None
         try:
-            request = json.loads(line)
+            request = parsed(line)
             number = request["id"]
-            timeout_s = float(request.get("timeout_s", 60))
-            return {"id": number, **self._in_child(request, timeout_s)}
-        except (KeyError, TypeError, ValueError) as e:
+            limits_s = _limits_s(request)
+        except (ArithmeticError, KeyError, TypeError, ValueError, RecursionError) as e:
             return {"id": number, **error_reply("bad_request", f"no request: {one_line(e)}")}
+        try:
+            return {"id": number, **self._in_child(request, *limits_s)}
+        except OSError as e:
+            return {"id": number, **error_reply("unfit", f"the host is full: {one_line(e)}")}
 
-    def _in_child(self, request: Json, timeout_s: float) -> Json:
+    def _in_child(self, request: Json, timeout_s: float, total_s: float) -> Json:
         """The reply of a child, or why there is none, with the network that it was busy with."""
         result, child_result = os.pipe()
         parent, child = os.getpid(), os.fork()
@@ -154,7 +199,6 @@ class Server:
         with contextlib.suppress(OSError):  # whoever comes first, the group is there to be killed
             os.setpgid(child, child)
         self._selector.register(result, selectors.EVENT_READ, "child")
-        total_s = timeout_s * max(1, len(request.get("networks", ())))
         late, lines = None, [b""]
         try:
             late, lines = self._collect(result, timeout_s, total_s)
@@ -164,18 +208,23 @@ class Server:
             os.close(result)
         return _read(lines, late or error_reply("crash", f"the network {ending}"))
 
-    def _collect(self, result: int, timeout_s: float, total_s: float) -> tuple[Json | None, Lines]:
+    def _collect(
+        self, result: int, timeout_s: float, total_s: float
+    ) -> tuple[Json | None, list[bytes]]:
         """What a child writes to the descriptor `result`, until it is late with the next line."""
         end_s = time.monotonic() + total_s
-        text, chunk = b"", b"-"
+        text, chunk = bytearray(), b"-"
         while chunk:
             left_s = min(timeout_s, end_s - time.monotonic())
             if left_s <= 0 or not self._said_something(left_s):
                 reason = f"no result within {timeout_s:g} s"
-                return error_reply("timeout", reason), text.splitlines()
+                return error_reply("timeout", reason), bytes(text).splitlines()
             chunk = os.read(result, 1 << 16)
             text += chunk
-        return None, text.splitlines()
+            if len(text) > LONGEST_BYTES:
+                reason = f"the network wrote more than {LONGEST_BYTES} bytes for its reply"
+                return error_reply("crash", reason), []
+        return None, bytes(text).splitlines()
 
     def _said_something(self, timeout_s: float) -> bool:
         """Whether the child does within `timeout_s`; requests that come meanwhile only wait."""
@@ -186,18 +235,42 @@ class Server:
         return False
 
 
-def _read(lines: Lines, otherwise: Json) -> Json:
+def parsed(line: bytes) -> Json:
+    """The request in a line. Raises ValueError, or RecursionError, for one that is none."""
+    request = json.loads(line)
+    if not isinstance(request, dict):
+        raise ValueError(f"a request is a JSON object, got {line[:80]!r}")
+    if type(request.get("id", 0)) is not int:
+        raise ValueError("a request's `id` is an integer")
+    return request
+
+
+def _limits_s(request: Json) -> tuple[float, float]:
+    """For what a network does at a stretch, and for all of them."""
+    timeout_s, networks = float(request.get("timeout_s", 60)), request.get("networks", [])
+    if not 0 <= timeout_s <= LONGEST_S:
+        raise ValueError(f"`timeout_s` must be from 0 to {LONGEST_S:g}, got {timeout_s:g}")
+    if not isinstance(networks, list):
+        raise ValueError("`networks` must be a list")
+    return timeout_s, timeout_s * max(1, len(networks))
+
+
+def _read(lines: list[bytes], otherwise: Json) -> Json:
     """The reply in the last of a child's lines; else `otherwise`. The line before, or the last,
     names the network that an error happened to."""
     reply = otherwise
-    with contextlib.suppress(ValueError, IndexError):
+    with contextlib.suppress(ValueError, IndexError, RecursionError):
         last = json.loads(lines[-1])
-        if isinstance(last, dict):
+        if isinstance(last, dict) and isinstance(last.get("error", last.get("result")), dict):
             reply = last
-    begun = [int(line) for line in lines if line.isdigit()]
+    begun = [int(line) for line in lines if len(line) < _DIGITS and line.isdigit()]
     if "error" in reply and begun:
         reply["error"]["network"] = begun[-1]
     return reply
+
+
+_DIGITS = 10
+"""The number of a network has fewer."""
 
 
 _LARGE_PAGES = (

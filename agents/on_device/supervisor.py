@@ -15,7 +15,8 @@ the farm chose (what comes before is the login shell's), and then answers as
     {"id": 6, "op": "ping"}
     {"id": 7, "op": "purge"}
 
-Every other request goes to the runner, once it is started. `hold` takes the folder's lock, which
+A line that is no request is answered with an error. Every other request goes to the runner, once
+it is started. `hold` takes the folder's lock, which
 the runner inherits: the folder is free only when both are gone. All that is sent stays in
 FOLDER/content under its digest until its room is needed; a name that ends in `.zip` is unpacked.
 The supervisor ends, and ends the runner, when its stdin ends, when the runner does, and when it
@@ -30,6 +31,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import selectors
 import shutil
 import signal
@@ -43,6 +45,15 @@ from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
+
+_LONGEST_BYTES = 1 << 26
+"""Of a request; a piece of a payload has 64 kB."""
+
+_LONGEST_S = 86400.0
+"""Of a lease, and of patience."""
+
+_NAME = re.compile(r"[0-9a-f]{64}\.(so|zip)")
+"""Of a payload: its digest, and what it is."""
 
 
 class Refused(Exception):
@@ -83,7 +94,7 @@ class Folder:
         self._owner = owner
         self._limit_bytes = limit_bytes
         self._used: set[str] = set()
-        self.lock = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+        self.lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
     def take(self, patience_s: float) -> None:
         """Takes the lock, from a lost connection of the same owner by force."""
@@ -114,7 +125,7 @@ class Folder:
         return False
 
     def _holder(self) -> Json:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, TypeError):
             return dict(json.loads(os.pread(self.lock, 4096, 0)))
         return {}
 
@@ -122,7 +133,7 @@ class Folder:
         """`path` where it is complete, else how many `bytes` of it have arrived."""
         path, part = self._path(name), self._part(name)
         with contextlib.suppress(FileNotFoundError):
-            if path.is_dir() or path.stat().st_size == size_bytes:
+            if path.is_dir() or _is_whole(path, size_bytes, name):
                 os.utime(path)
                 self._used.add(path.name)
                 return {"path": str(path)}
@@ -131,6 +142,8 @@ class Folder:
     def put(self, request: Json) -> Json:
         """Appends to what has arrived; the last piece completes it. As `have`."""
         part, data = self._part(request["name"]), base64.b64decode(request["data"])
+        _must_be_number("offset", request["offset"], 1 << 50)
+        _must_be_number("room_bytes", request["room_bytes"], 1 << 60)
         if not request["offset"]:
             self._make_room(request["room_bytes"])
         try:
@@ -139,7 +152,7 @@ class Folder:
                     raise Refused("bad_request", f"{part} has {file.tell()} bytes")
                 file.write(data)
         except OSError:
-            part.unlink()
+            part.unlink(missing_ok=True)
             raise
         if request["offset"] + len(data) == request["size_bytes"]:
             self._complete(request["name"])
@@ -150,10 +163,10 @@ class Folder:
         shutil.rmtree(self.path)
 
     def _path(self, name: str) -> Path:
-        return self.path / "content" / Path(name).name.replace(".zip", "")
+        return self.path / "content" / _checked(name).replace(".zip", "")
 
     def _part(self, name: str) -> Path:
-        return self.path / "parts" / Path(name).name
+        return self.path / "parts" / _checked(name)
 
     def _complete(self, name: str) -> None:
         path, part = self._path(name), self._part(name)
@@ -180,6 +193,25 @@ class Folder:
             free = f"{_free_bytes(self.path) / 1e6:.1f} MB are free"
             todo = "free some, or name a folder on another disk with `folder:`"
             raise Refused("unfit", f"{self.path} needs {size_bytes / 1e6:.1f} MB, {free}; {todo}")
+
+
+def _checked(name: str) -> str:
+    """Of a payload: no path leads out of the folder."""
+    if not _NAME.fullmatch(name):
+        raise Refused("bad_request", f"a payload is named SHA-256.so or .zip, got {name[:80]!r}")
+    return name
+
+
+def _is_whole(path: Path, size_bytes: int, name: str) -> bool:
+    """Whether a file is as it was sent: a card forgets, and a power cut takes the end."""
+    if path.stat().st_size != size_bytes:
+        return False
+    return hashlib.sha256(path.read_bytes()).hexdigest() == name.partition(".")[0]
+
+
+def _must_be_number(name: str, value: Any, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+        raise Refused("bad_request", f"`{name}` must be from 0 to {most:g}, got {value!r:.80}")
 
 
 def _move(part: Path, path: Path, zipped: bool) -> None:
@@ -213,8 +245,13 @@ def _delete(path: Path) -> None:
 def _kill(holder: Json) -> None:
     """Ends a supervisor and its runner; they hold the lock, so the numbers are theirs."""
     for key, kill in (("runner", os.killpg), ("supervisor", os.kill)):
-        with contextlib.suppress(OSError, KeyError, TypeError):
-            kill(holder[key], signal.SIGKILL)
+        with contextlib.suppress(OSError, KeyError, TypeError, OverflowError):
+            if holder[key] > 1:
+                kill(holder[key], signal.SIGKILL)
+
+
+_NO_REQUEST = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a line raises that is none, or that lacks what its `op` needs."""
 
 
 class Server:
@@ -225,7 +262,7 @@ class Server:
         self._runner: subprocess.Popen[bytes] | None = None
         self._lease_s: float | None = None
         self._heard_s = time.monotonic()
-        self._unread = self._unsent = b""
+        self._unread, self._unsent = bytearray(), b""
         self._selector = selectors.DefaultSelector()
         self._selector.register(0, selectors.EVENT_READ, self._receive)
 
@@ -248,30 +285,40 @@ class Server:
         if not chunk:
             raise EOFError
         self._heard_s = time.monotonic()
-        *lines, self._unread = (self._unread + chunk).split(b"\n")
-        for line in lines:
+        first, *rest = chunk.split(b"\n")
+        self._unread += first
+        for part in rest:
+            line, self._unread = bytes(self._unread), bytearray(part)
             self._answer(line)
+        if len(self._unread) > _LONGEST_BYTES:
+            sys.exit(f"a request has more than {_LONGEST_BYTES} bytes")
 
     def _answer(self, line: bytes) -> None:
-        request = json.loads(line)
-        operation = getattr(self, f"do_{request['op']}", None)
-        if operation is None:
-            self._pass_on(line, request)
-            return
+        number: Any = None
         try:
+            request = json.loads(line)
+            number = request["id"]
+            if type(number) is not int:
+                raise ValueError("a request's `id` is an integer")
+            operation = getattr(self, f"do_{request['op']}", None)
+            if operation is None:
+                self._pass_on(line, request)
+                return
             reply = {"result": operation(request)}
         except Refused as e:
             reply = e.reply
         except OSError as e:
             where = e.filename or (self._folder.path if self._folder else "the device")
             reply = Refused("unfit", f"{e.strerror}: {where}").reply
-        _write(json.dumps({"id": request["id"], **reply}).encode() + b"\n")
+        except _NO_REQUEST as e:
+            words = " ".join(f"{type(e).__name__}: {e}".split())[:500]
+            reply = Refused("bad_request", f"no request: {words}").reply
+        numbered = number if type(number) is int else None
+        _write(json.dumps({"id": numbered, **reply}).encode() + b"\n")
 
     def _pass_on(self, line: bytes, request: Json) -> None:
         if self._runner is None or self._runner.stdin is None:
-            reply = Refused("bad_request", f"there is no runner for {request['op']!r}").reply
-            _write(json.dumps({"id": request["id"], **reply}).encode() + b"\n")
-            return
+            raise Refused("bad_request", f"there is no runner for {request['op']!r:.80}")
         with contextlib.suppress(BrokenPipeError):  # its stdout says how it ended
             self._runner.stdin.write(line + b"\n")
             self._runner.stdin.flush()
@@ -304,6 +351,11 @@ class Server:
         return probe(_absolute(request["folder"]))
 
     def do_hold(self, request: Json) -> Json:
+        for name in ("lease_s", "patience_s"):
+            _must_be_number(name, request[name], _LONGEST_S)
+        _must_be_number("limit_bytes", request["limit_bytes"], 1 << 60)
+        if self._folder is not None:
+            raise Refused("bad_request", f"{self._folder.path} is held already")
         folder = Folder(_absolute(request["folder"]), request["owner"], request["limit_bytes"])
         folder.take(request["patience_s"])
         folder.sign(None)
@@ -318,6 +370,8 @@ class Server:
 
     def do_start(self, request: Json) -> Json:
         folder = self._held()
+        if self._runner is not None:
+            raise Refused("bad_request", "the runner is started already")
         argv = [sys.executable, "-I", "-S", request["runner"], "--runtime", request["runtime"]]
         pipe, lock = subprocess.PIPE, (folder.lock,)
         self._runner = subprocess.Popen(

@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __package__:
@@ -62,8 +62,14 @@ def find_gpu(request: Json, bundle: Path) -> nvidia.Gpu | None:
     return gpu
 
 
+_MOST_THREADS = 1024
+"""TVM starts as many as it is told."""
+
+
 def prepare_threads(threads: int, cores: list[int]) -> None:
     """Must come before TVM's pool starts, which would bind itself over the caller's cores."""
+    if not 1 <= threads <= _MOST_THREADS:
+        raise ValueError(f"`threads` must be from 1 to {_MOST_THREADS}, got {threads!r}")
     os.environ["TVM_BIND_THREADS"] = "0"
     os.environ["TVM_NUM_THREADS"] = str(threads)
     with contextlib.suppress(OSError):  # where none of them is there; what is given says it
@@ -146,20 +152,49 @@ def clock_probe_s() -> float:
     return min(times)
 
 
+READABLE = (
+    "/proc/cpuinfo",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/device-tree/model",
+    "/proc/sys/kernel/random/boot_id",
+    "/sys/class/thermal/thermal_zone[0-9]*/temp",
+    "/sys/devices/platform/soc/soc:firmware/get_throttled",
+    "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq",
+    "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor",
+    "/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/core_throttle_count",
+    "/sys/devices/system/cpu/cpu[0-9]*/topology/thread_siblings_list",
+    "/sys/kernel/mm/transparent_hugepage/enabled",
+)
+"""Patterns of the files that are read when the farm asks for them. No other is."""
+
+_FILE_BYTES = 1 << 20
+"""So much of a file is read; /proc/cpuinfo of 256 cores has half of it."""
+
+
 def _paths(patterns: list[str]) -> list[Path]:
+    """The files that patterns match. Raises `Refused` for a pattern that is not one of `READABLE`,
+    or a file that one of them matches."""
+    for pattern in patterns:
+        plain = not any(sign in pattern for sign in "*?[")
+        fits = plain and any(PurePosixPath(pattern).match(own) for own in READABLE)
+        if not fits and pattern not in READABLE:
+            raise Refused("bad_request", f"the runner does not read {pattern[:80]!r}")
     return [path for pattern in patterns for path in Path("/").glob(pattern[1:])]
 
 
 def _texts(paths: list[Path]) -> dict[str, str]:
     texts = {}
     for path in paths:
-        with contextlib.suppress(OSError):
-            texts[str(path)] = path.read_text(errors="replace").strip("\0\n ")
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            text = file.read(_FILE_BYTES).decode(errors="replace")
+            texts[str(path)] = text.strip("\0\n ")
     return texts
 
 
 def read_files(patterns: list[str]) -> dict[str, str]:
-    """The text of every file that an absolute pattern matches; the unreadable are left out."""
+    """The text of every file that a pattern matches, of those that may be read (`READABLE`); the
+    unreadable are left out."""
     return _texts(_paths(patterns))
 
 

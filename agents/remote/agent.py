@@ -12,11 +12,13 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 
 from agents import linux, runner_protocol
+from agents.answers import Seen
 from agents.cpu import CpuOptions, choose_cores
 from agents.pipes import result_of
 from agents.remote.device import SshDevice, SshOptions
 from agents.runtime.bundle import bundle_versions
 from agents.started import StartedAgent
+from farm.core.checks import plain
 from farm.core.errors import DeviceLost
 from farm.core.hosts import host_name
 from farm.core.values import DeviceFacts
@@ -54,7 +56,7 @@ class RemoteAgent(StartedAgent, ABC):
         """The device's cores to use. Raises DeviceUnfit."""
 
     @abstractmethod
-    def _described(self, seen: Mapping[str, Any]) -> DeviceFacts:
+    def _described(self, seen: Seen) -> DeviceFacts:
         """seen: what the runner says of its host."""
 
     def _stop(self) -> None:
@@ -63,7 +65,8 @@ class RemoteAgent(StartedAgent, ABC):
     def facts(self) -> DeviceFacts:
         """See `farm.measurement.agent.Agent.facts`."""
         read = [*linux.FACT_FILES, _BOOT_ID]
-        seen = self._ask({"op": "facts", "read": read}, runner_protocol.FACTS_TIMEOUT_S)
+        result = self._ask({"op": "facts", "read": read}, runner_protocol.FACTS_TIMEOUT_S)
+        seen = runner_protocol.seen(result, self._name)
         self._cores = self._chosen(seen["affinity"])
         return self._described(seen)
 
@@ -81,7 +84,7 @@ class RemoteAgent(StartedAgent, ABC):
         started_s = time.monotonic()
         limit_s = runner_protocol.session_timeout_s(jobs, spec) - runner_protocol.MARGIN_S
         result = self._ask(request, limit_s)
-        return runner_protocol.sessions(result, time.monotonic() - started_s)
+        return runner_protocol.sessions(result, time.monotonic() - started_s, self._name)
 
     def purge(self) -> None:
         """See `agents.KeepsFolder.purge`."""
@@ -125,7 +128,7 @@ class SshAgent(RemoteAgent):
     def _chosen(self, available: Collection[int]) -> tuple[int, ...]:
         return choose_cores(self._ssh, available)
 
-    def _described(self, seen: Mapping[str, Any]) -> DeviceFacts:
+    def _described(self, seen: Seen) -> DeviceFacts:
         options, versions = self._ssh, bundle_versions(self._device.bundle)
         return DeviceFacts(
             device=self._name,
@@ -137,10 +140,10 @@ class SshAgent(RemoteAgent):
         )
 
 
-def _host(seen: Mapping[str, Any], address: str) -> str:
+def _host(seen: Seen, address: str) -> str:
     """This computer's name where the device is this computer, else a name of its own."""
     with_boot_id = Path(_BOOT_ID)
     here = with_boot_id.read_text().strip() if with_boot_id.exists() else None
     if here == seen["files"].get(_BOOT_ID):
         return host_name()
-    return f"{seen['uname'][1]} ({address})"
+    return plain(f"{seen['uname'][1]} ({address})")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import getpass
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from pydantic import Field, field_validator
 
+from agents.answers import PROBED, Probed, fitting
 from agents.cpu import CpuOptions
 from agents.pipes import result_of
 from agents.remote import upload
@@ -97,7 +98,7 @@ class SshDevice:
             self._was_there = True
         return self._pipe
 
-    def probe(self) -> dict[str, Any]:
+    def probe(self) -> Probed:
         """What the supervisor sees of the device; writes nothing there. Raises as `pipe`."""
         options = self._reach()
         with self._open(options) as pipe:
@@ -142,8 +143,8 @@ class SshDevice:
         key = Path(options.key).expanduser()
         return SshPipe(address, key, pinned, options.python, self._beat_s)
 
-    def _probed(self, pipe: SshPipe, options: SshOptions) -> dict[str, Any]:
-        return _ask(pipe, "probe", folder=options.folder)
+    def _probed(self, pipe: SshPipe, options: SshOptions) -> Probed:
+        return fitting(PROBED, _ask(pipe, "probe", folder=options.folder), options.host)
 
     def _hold(self, pipe: SshPipe, options: SshOptions) -> None:
         owner = {"token": self._token, "name": f"{getpass.getuser()}@{host_name()}"}
@@ -162,7 +163,7 @@ class SshDevice:
         _ask(pipe, "start", runtime=folders[0], runner=f"{folders[1]}/runner.py")
 
 
-def must_fit(seen: Mapping[str, Any], now_s: float, host: str) -> None:
+def must_fit(seen: Probed, now_s: float, host: str) -> None:
     """Raises DeviceUnfit for a device that cannot run networks, and says what to do.
 
     seen: what the supervisor's probe says. now_s: our clock.

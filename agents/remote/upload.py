@@ -15,7 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from agents.answers import KEPT, Kept, fitting
 from agents.pipes import DEVICE_FILES, Pipe, result_of
+from farm.core.errors import DeviceError
 
 _PIECE_BYTES = 48 * 1024
 """A link of 5 kB/s takes one within the time that a device may be silent."""
@@ -57,16 +59,22 @@ def runtime(bundle: Path) -> Payload:
 def send(pipe: Pipe, payload: Payload) -> str:
     """The path of a payload on the device; what is not there yet is sent.
 
-    Raises DeviceUnfit where there is no room, DeviceLost where the link breaks.
+    Raises DeviceUnfit where there is no room, DeviceLost where the link breaks, and DeviceError
+    where the device takes piece after piece and comes no further.
     """
     size_bytes = len(payload.data)
     about = {"name": payload.name, "size_bytes": size_bytes, "room_bytes": payload.room_bytes}
     state = _ask(pipe, {"op": "have", **about})
-    while "path" not in state:
-        offset = state["bytes"] if state["bytes"] < size_bytes else 0
+    for _ in range(2 + size_bytes // _PIECE_BYTES):
+        if "path" in state:
+            return state["path"]
+        arrived = state.get("bytes", 0)
+        offset = arrived if arrived < size_bytes else 0
         piece = b64encode(payload.data[offset : offset + _PIECE_BYTES]).decode()
         state = _ask(pipe, {"op": "put", **about, "offset": offset, "data": piece})
-    return str(state["path"])
+    if "path" in state:
+        return state["path"]
+    raise DeviceError(f"the device was sent all {size_bytes} bytes of {payload.name}, it has not")
 
 
 def unpack(payload: Payload, content: Path) -> None:
@@ -76,8 +84,8 @@ def unpack(payload: Payload, content: Path) -> None:
         archive.extractall(folder)
 
 
-def _ask(pipe: Pipe, message: Mapping[str, Any]) -> dict[str, Any]:
-    return result_of(pipe.request(message, _PIECE_S))
+def _ask(pipe: Pipe, message: Mapping[str, Any]) -> Kept:
+    return fitting(KEPT, result_of(pipe.request(message, _PIECE_S)), "the device")
 
 
 def _archive(files: Mapping[str, Path]) -> Payload:

@@ -86,7 +86,7 @@ class Campaign:
         self._evidence = Evidence(store, name, self.plan.devices)
         self._facts = executor.facts
         self._kernels_asked = not self.plan.kernels
-        self._started_s = time.monotonic()
+        self._started_s = self._tell_at_s = time.monotonic()
         self._tried = {request.id for request in again}
         self._repeated = Counter(request.device for request in again)
         self._given_up: set[str] = set()
@@ -124,8 +124,19 @@ class Campaign:
                 self._work.close()
         else:
             self._work.start_no_more()
-        self._watch(self._progress())
+        self._tell()
         return not self._work.idle
+
+    def _tell(self) -> None:
+        """Tell who watches. Of many devices that takes longer than a step: for a tenth of the time,
+        and at the end."""
+        began_s = time.monotonic()
+        many = len(self.plan.devices) > ALONE
+        if many and began_s < self._tell_at_s and not self._work.idle:
+            return
+        self._watch(self._progress())
+        ended_s = time.monotonic()
+        self._tell_at_s = ended_s + 9 * (ended_s - began_s)
 
     def _repeat(self) -> bool:
         """Ask again for what was disturbed, on devices that are left alone now: a group at a time,
@@ -163,6 +174,8 @@ class Campaign:
     @property
     def _exhausted(self) -> bool:
         """Whether the plan's device seconds are spent."""
+        if self.plan.device_seconds is None:
+            return False
         return self.plan.exhausted(self._store.device_seconds(self.name))
 
     def _choose(self) -> None:
@@ -295,10 +308,14 @@ class Campaign:
         self._asked[purpose][device].update(dict.fromkeys(networks))
 
     def _progress(self) -> Progress:
-        counts = self._store.counts(self.name)
-        elapsed_s = time.monotonic() - self._started_s
+        counts, kernel_counts = self._store.counts(self.name), self._store.kernel_counts(self.name)
+        elapsed_s, exhausted = time.monotonic() - self._started_s, self._exhausted
         devices = {
-            device: self._device_progress(device, *counts[device], elapsed_s) for device in counts
+            device: replace(
+                self._device_progress(device, *counts[device], elapsed_s, exhausted=exhausted),
+                kernels=kernel_counts.get(device),
+            )
+            for device in counts
         }
         left = sum(d.wanted - d.ended + d.again for d in devices.values())
         left_s = eta_s(elapsed_s, self._work.ended, left)
@@ -308,10 +325,10 @@ class Campaign:
         return Progress(self.name, devices, building, elapsed_s, left_s, events)
 
     def _device_progress(
-        self, device: str, measured: int, failed: int, elapsed_s: float
+        self, device: str, measured: int, failed: int, elapsed_s: float, *, exhausted: bool
     ) -> DeviceProgress:
         asked = sum(len(own[device]) for own in self._asked.values())
-        settled = self._exhausted or device in self._stopped
+        settled = exhausted or device in self._stopped
         wanted = asked if settled else self.plan.budget + self.plan.holdout
         requests = self._work.measuring.get(device, ())
         doing = self._doing(device, measured + failed >= wanted)
@@ -322,7 +339,6 @@ class Campaign:
             found,
             again=found.again + self._repeated[device] - repeated,
             group=sum(request.purpose != "control" for request in requests),
-            kernels=self._store.kernel_counts(self.name).get(device),
             verdicts=self._evidence.verdicts[device],
             curve=self._evidence.curves[device],
             decision=self._decisions.get(device),

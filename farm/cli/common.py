@@ -15,8 +15,8 @@ import typer
 
 from farm.cli import ending, show
 from farm.core.errors import UsageError
+from farm.core.values import share
 from farm.farm import EXECUTORS, Farm
-from farm.measurement.record import share
 
 CONFIG = Path("cluster.yaml")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import hashlib
 import math
 import sys
 import tempfile
@@ -36,9 +37,11 @@ def check(library: bytes, program: Program) -> None:
 
 def outputs(library: Path, program: Program, runner: Pipe) -> list[list[float]]:
     """The compared values of each output of a library on `runner`. BuildError, DeviceLost."""
+    sha256 = hashlib.sha256(library.read_bytes()).hexdigest()
+    network = {"library": str(library), "sha256": sha256, "program": program.to_json()}
     request = {
         "op": "run",
-        "networks": [{"library": str(library), "program": program.to_json()}],
+        "networks": [network],
         "threads": 1,
         "cores": [],
         "seed": program.seed,

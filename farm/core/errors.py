@@ -34,6 +34,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
+from farm.core.checks import plain
+
 
 class FarmError(Exception):
     """Base of all. Its message is one line: the rule, the value, the next step."""
@@ -105,11 +107,17 @@ class CompilerLost(BuildError):
 
 
 class DeviceError(FarmError):
-    """network: the number of the one in the session that it happened to, where that is known."""
+    """network: the number of the one in the session that it happened to, where that is known.
+
+    What a device says may be in its message: it is on one line, and cut.
+    """
 
     kind = "device"
     retryable = False
     network: int | None = None
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(plain(message))
 
 
 @contextmanager

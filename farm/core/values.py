@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from farm.core.checks import must_be_count, must_be_text
+
 Target = str | Mapping[str, Any]
 """What TVM takes as a target: a tag such as `raspberry-pi/4b-aarch64`, or a target dict."""
 
@@ -20,6 +22,9 @@ def digest(value: Any) -> str:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=dict)
     return hashlib.sha256(text.encode()).hexdigest()
 
+
+MOST_CPUS = 8192
+"""Logical CPUs that a Linux kernel may have (NR_CPUS)."""
 
 KERNEL = "kernel"
 """In place of a search space, of networks that are one kernel (`farm.compile.alone`)."""
@@ -68,6 +73,18 @@ class DeviceFacts:
     info: Mapping[str, str] = field(default_factory=dict)
     exact: bool = False
     space: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("device", "host"):
+            must_be_text(name, getattr(self, name))
+        for core in self.cores:
+            must_be_count("cores", core, 0, MOST_CPUS - 1)
+        if not isinstance(self.target, (str, Mapping, type(None))):
+            raise ValueError(f"`target` must be a text or a mapping, got {self.target!r}")
+        for values in (self.identity, self.info):
+            for key, value in values.items():
+                must_be_text("identity", key)
+                must_be_text(key, value)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -183,3 +200,12 @@ def percent(share: float) -> str:
     """A share for a person, to two digits: `0.48 %`, `12 %`, `240 %`."""
     number = 100 * share
     return f"{number:.0f} %" if abs(number) >= 10 else f"{number:.2g} %"
+
+
+def share(text: str) -> float:
+    """A relative number, written as `5%` or `0.05`. Raises ValueError for what is none."""
+    number = text.strip().removesuffix("%").strip()
+    try:
+        return float(number) / (100 if text.strip().endswith("%") else 1)
+    except ValueError:
+        raise ValueError(f"a share is written as 5% or 0.05, got {text!r}") from None

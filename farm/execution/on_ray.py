@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import tempfile
 import threading
@@ -80,9 +81,9 @@ START_TIMEOUT_S = 120.0
 DECISION_TIMEOUT_S = 600.0
 """A decision takes a second, but the first one may plan hundreds of networks."""
 
-_LONGEST_FOLDER = 36
-"""Of the 107 characters that the path of a socket may have; Ray's part of it has 71 at most:
-/ray/session_2026-11-27_09-25-31_123456_1234567/sockets/plasma_store.1"""
+_LONGEST_FOLDER = 25
+"""Of the 107 characters that the path of a socket may have; the rest of it has 82 at most:
+/ray-a1b2c3d4/r/session_2026-11-27_09-25-31_123456_1234567/sockets/plasma_store.1"""
 
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 
@@ -224,6 +225,7 @@ class RayExecutor:
         self._workers = compile_workers
         self._make_decider = make_decider
         self._predictor: Any = None
+        self._folder: str | None = None
         self._own_cores = frozenset(os.sched_getaffinity(0))
         self._agents: dict[str, Any] = {}
         self._builders: dict[Place, _BuilderOn] = {}
@@ -365,7 +367,11 @@ class RayExecutor:
         if self._address is None:
             options |= {"address": "local", "include_dashboard": False}
             options |= {"_node_ip_address": "127.0.0.1", "num_cpus": len(self._own_cores)}
-            options |= {"object_store_memory": _OBJECT_STORE_BYTES, **_short_folder()}
+            self._folder = tempfile.mkdtemp(prefix="ray-", dir=_short_folder())
+            options |= {
+                "object_store_memory": _OBJECT_STORE_BYTES,
+                "_temp_dir": f"{self._folder}/r",
+            }
             options |= {"resources": {f"device:{device.name}": 1 for device in self._devices}}
         else:
             options |= {"address": self._address}
@@ -484,20 +490,20 @@ class RayExecutor:
             with suppress(RayError):
                 ray.get(actor.stop.remote(), timeout=10)
         ray.shutdown()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
         set_affinity(self._own_cores)
 
 
-def _short_folder() -> dict[str, str]:
-    """The option that puts Ray's sockets into another folder than it would choose, where their
-    paths would be longer than the system allows."""
-    folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    if len(os.fsencode(folder)) <= _LONGEST_FOLDER:
-        return {}
-    for short in _SHORT_FOLDERS:
-        if os.access(short, os.W_OK | os.X_OK):
-            return {"_temp_dir": f"{short}/ray"}
+def _short_folder() -> str:
+    """Where a folder of our own is made around Ray's, which Ray lets every user write to: where
+    the paths of its sockets are no longer than the system allows."""
+    asked = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    for folder in (asked, *_SHORT_FOLDERS):
+        if len(os.fsencode(folder)) <= _LONGEST_FOLDER and os.access(folder, os.W_OK | os.X_OK):
+            return folder
     raise UsageError(
-        f"Ray's sockets need a folder of at most {_LONGEST_FOLDER} characters, got {folder}; "
+        f"Ray's sockets need a folder of at most {_LONGEST_FOLDER} characters, got {asked}; "
         "name one in the environment variable RAY_TMPDIR"
     )
 

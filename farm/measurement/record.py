@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from farm.core.checks import must_be_count, must_be_finite, must_not_be_negative
 from farm.core.values import Artifact, Network
 from farm.measurement import estimator
 from farm.measurement.verdict import RULES, Rejection, verdict
@@ -84,6 +85,12 @@ class MeasureSpec:
         """What of it says which latency is measured; the rest says how well."""
         return self.batch, self.flush_bytes
 
+    @property
+    def most_samples(self) -> int:
+        """In a block: as many of the shortest as fill `block_s`, one more for rounding."""
+        shortest_s = self.sample_s if self.flush_bytes == 0 else _SHORTEST_RUN_S
+        return max(self.min_samples, math.ceil(self.block_s / shortest_s) + 1)
+
     def at_precision(self, half_width: float) -> MeasureSpec:
         """The same for another half-width, with as little work as that takes: from 2 % on, two
         short sessions tell enough where the host is left alone.
@@ -130,15 +137,6 @@ class MeasureSpec:
         )
 
 
-def share(text: str) -> float:
-    """A relative number, written as `5%` or `0.05`. Raises ValueError for what is none."""
-    number = text.strip().removesuffix("%").strip()
-    try:
-        return float(number) / (100 if text.strip().endswith("%") else 1)
-    except ValueError:
-        raise ValueError(f"a share is written as 5% or 0.05, got {text!r}") from None
-
-
 COARSE = 0.02
 """Half-widths from which on `MeasureSpec.at_precision` measures in short sessions."""
 
@@ -146,7 +144,14 @@ SHORTEST_SAMPLE_S = 1e-4
 """The runner's timer is read twice a sample, for a tenth of a microsecond on any device."""
 
 
+_SHORTEST_RUN_S = 1e-7
+"""Calling a network takes as long."""
+
 _LEAST = {"min_sessions": 1, "rounds": 1, "min_samples": 1, "batch": 1, "flush_bytes": 0}
+
+
+MOST_RUNS = 10**9
+"""Of a network in a sample: a nanosecond each in a second; and sessions of a measurement."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,14 @@ class Block:
     session: int = 0
     rejected: Rejection | None = None
 
+    def __post_init__(self) -> None:
+        if not self.samples_s:
+            raise ValueError("`samples_s` must have at least one sample, got none")
+        must_be_finite("samples_s", self.samples_s, above=0)
+        must_be_count("runs_per_sample", self.runs_per_sample, 1, MOST_RUNS)
+        must_be_count("session", self.session, 0, MOST_RUNS)
+        must_be_finite("telemetry", self.telemetry.values())
+
     @property
     def counts(self) -> bool:
         """Whether it counts, whatever speaks against it."""
@@ -209,6 +222,11 @@ class Session:
     device_s: float
     warmup_taken_s: float = 0.0
 
+    def __post_init__(self) -> None:
+        must_be_finite("warmup_s", self.warmup_s, above=0)
+        must_not_be_negative("device_s", self.device_s)
+        must_not_be_negative("warmup_taken_s", self.warmup_taken_s)
+
 
 Series = tuple[str, str | None]
 """Of a control network, its network id and build key: what is built otherwise is another one."""
@@ -225,6 +243,11 @@ class Control:
     series: Series
     blocks_s: tuple[tuple[float, ...], ...]
     level_s: float
+
+    def __post_init__(self) -> None:
+        for row in self.blocks_s:
+            must_be_finite("blocks_s", row or (math.nan,), above=0)
+        must_be_finite("level_s", (self.level_s,), above=0)
 
 
 @dataclass(frozen=True)
@@ -262,6 +285,19 @@ class Measurement:
     group_spread: float | None = None
     rules: int = RULES
     given_verdict: str | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.blocks:
+            raise ValueError("a measurement must have `blocks`, got none")
+        must_not_be_negative("device_s", self.device_s)
+        must_not_be_negative("warmup_taken_s", self.warmup_taken_s)
+        must_not_be_negative("group_spread", self.group_spread or 0.0)
+        if self.clock_probe_s is not None:
+            must_be_finite("clock_probe_s", (self.clock_probe_s,), above=0)
+        sessions = 1 + max(block.session for block in self.blocks)
+        for control in self.controls:
+            if len(control.blocks_s) < sessions:
+                raise ValueError(f"a control network must be in all {sessions} sessions")
 
     @cached_property
     def latency_s(self) -> float:

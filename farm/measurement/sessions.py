@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import compress
 from types import MappingProxyType
 
-from farm.core.errors import DeviceChanged, DeviceError
+from farm.core.errors import DeviceChanged, DeviceError, blaming
 from farm.core.values import DeviceFacts
 from farm.measurement import verdict
 from farm.measurement.agent import Agent
@@ -107,7 +107,7 @@ def _group(agent: Agent, jobs: Sequence[Job], terms: _Terms) -> list[Measurement
     courses = [_Course(job) for job in jobs]
     left = list(range(len(courses)))
     for number in range(1 if terms.facts.exact else terms.spec.max_sessions):
-        _hold_session(agent, [courses[i] for i in left], terms.spec, number)
+        _hold_session(agent, [courses[i] for i in left], terms, number)
         outcomes = _outcomes(courses, terms)
         left = [i for i in left if not _settled(courses[i], outcomes[i], terms.spec)]
         if all(courses[i].job.control for i in left):
@@ -118,23 +118,50 @@ def _group(agent: Agent, jobs: Sequence[Job], terms: _Terms) -> list[Measurement
     return outcomes
 
 
-def _hold_session(agent: Agent, courses: Sequence[_Course], spec: MeasureSpec, number: int) -> None:
+def _hold_session(agent: Agent, courses: Sequence[_Course], terms: _Terms, number: int) -> None:
     """One session of all; a network that fails in it is taken out, and the session held again."""
     left = list(courses)
     while left:
+        jobs = [course.job for course in left]
         try:
-            sessions = agent.session([course.job for course in left], spec, number)
+            sessions = agent.session(jobs, terms.spec, number)
+            must_be_asked_for(sessions, len(jobs), terms.spec, terms.facts.device)
         except DeviceError as e:
             _blame(left, e)
+            continue
+        except ValueError as e:  # of a value that no measurement has
+            _blame(left, DeviceError(f"{terms.facts.device} says what cannot be: {e}"))
             continue
         for course, session in zip(left, sessions, strict=True):
             course.sessions.append(session)
         return
 
 
+def must_be_asked_for(
+    sessions: Sequence[Session], networks: int, spec: MeasureSpec, device: str
+) -> None:
+    """Raises DeviceError, which names the device, where there is another number of sessions, blocks
+    or samples than the spec asks for."""
+    if len(sessions) != networks:
+        raise DeviceError(f"{device} was asked for {networks} networks, got {len(sessions)}")
+    for number, session in enumerate(sessions):
+        with blaming(number):
+            if len(session.blocks) != spec.rounds:
+                found = len(session.blocks)
+                raise DeviceError(f"{device} was asked for {spec.rounds} blocks, got {found}")
+            samples = max(len(block.samples_s) for block in session.blocks)
+            if samples > spec.most_samples:
+                raise DeviceError(
+                    f"{device} was asked for at most {spec.most_samples} samples in a block, "
+                    f"got {samples}"
+                )
+
+
 def _blame(left: list[_Course], error: DeviceError) -> None:
-    """Ends the courses that an error is about: one, or all where it is not said which."""
-    guilty = left if error.network is None else [left[error.network]]
+    """Ends the courses that an error is about: one, or all where it is not said which, or one that
+    was not asked for."""
+    known = error.network is not None and 0 <= error.network < len(left)
+    guilty = [left[error.network or 0]] if known else left
     for course in list(guilty):
         course.error = error
         left.remove(course)

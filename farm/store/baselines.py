@@ -7,11 +7,20 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from farm.core.checks import must_be_finite
 from farm.measurement.drift_correction import Baseline
 from farm.measurement.record import Measurement, Series
 from farm.store import rows
 from farm.store.connection import Connected
+from farm.store.edge import Row, readable
 from farm.store.values import Stretch
+
+
+def _rounds_s(row: Row) -> tuple[float, ...]:
+    rounds_s = tuple(json.loads(row["rounds_s"]))
+    must_be_finite("rounds_s", rounds_s, above=0)
+    return rounds_s
+
 
 _CLOCK = "clock"
 """In place of a network, which has its search space's name in front."""
@@ -25,9 +34,8 @@ class BaselineStore(Connected):
         sql = """SELECT baselines.* FROM baselines JOIN facts USING (fingerprint)
                  WHERE device = ? ORDER BY baselines.rowid"""
         found: dict[str, dict[str, Any]] = {}
-        for row in self._rows(sql, device):
+        for row, rounds_s in readable(self._rows(sql, device), "baseline of", _rounds_s):
             own = found.setdefault(row["fingerprint"], {"controls": {}})
-            rounds_s = tuple(json.loads(row["rounds_s"]))
             if row["network"] == _CLOCK:
                 own["clock_probes_s"] = rounds_s
             else:

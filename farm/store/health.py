@@ -12,6 +12,7 @@ from farm.measurement.drift_correction import Baseline, change
 from farm.measurement.record import Measurement, MeasureSpec
 from farm.store import rows
 from farm.store.baselines import BaselineStore
+from farm.store.edge import Row, readable
 from farm.store.values import ControlRound, Quarantine, Revision, factor
 
 _CONTROLS = f"""SELECT {rows.MEASURED}, requested_at FROM {rows.WITH_SAMPLES}
@@ -41,9 +42,9 @@ class HealthStore(BaselineStore):
 
     def facts(self, device: str) -> list[DeviceFacts]:
         """Every set of facts that the device ever had; the last is how it was seen last."""
-        sql = "SELECT facts FROM facts WHERE device = ? ORDER BY last_seen_at, rowid"
-        values = [json.loads(row["facts"]) for row in self._rows(sql, device)]
-        return [DeviceFacts(**{**value, "cores": tuple(value["cores"])}) for value in values]
+        sql = "SELECT fingerprint, facts FROM facts WHERE device = ? ORDER BY last_seen_at, rowid"
+        found = readable(self._rows(sql, device), "what was seen of a device:", _facts)
+        return [facts for _, facts in found]
 
     def add_revision(self, revision: Revision) -> None:
         """Keep what was decided of a fingerprint; what was decided before stays."""
@@ -53,7 +54,8 @@ class HealthStore(BaselineStore):
     def revisions(self, device: str) -> list[Revision]:
         """What was decided of the device's fingerprints, oldest first."""
         sql = "SELECT * FROM revisions WHERE device = ? ORDER BY rowid"
-        return [Revision(**row) for row in self._rows(sql, device)]
+        found = readable(self._rows(sql, device), "revision", lambda row: Revision(**row))
+        return [revision for _, revision in found]
 
     def as_now(self, measurements: Sequence[Measurement]) -> list[Measurement]:
         """Those that still hold on their devices as these were seen last, rebased to that."""
@@ -178,10 +180,18 @@ class HealthStore(BaselineStore):
     def certificate(self, device: str) -> dict[str, Any] | None:
         """The newest of a device, with `checked_at` and `fingerprint`; None where there is none."""
         sql = "SELECT * FROM certificates WHERE device = ? ORDER BY id DESC LIMIT 1"
-        for row in self._rows(sql, device):
-            said = {"checked_at": row["checked_at"], "fingerprint": row["fingerprint"]}
-            return {**said, **json.loads(row["certificate"])}
+        for row, said in readable(self._rows(sql, device), "certificate", _certificate):
+            return {"checked_at": row["checked_at"], "fingerprint": row["fingerprint"], **said}
         return None
+
+
+def _facts(row: Row) -> DeviceFacts:
+    value = json.loads(row["facts"])
+    return DeviceFacts(**{**value, "cores": tuple(value["cores"])})
+
+
+def _certificate(row: Row) -> dict[str, Any]:
+    return dict(json.loads(row["certificate"]))
 
 
 def _quarantine(row: dict[str, Any]) -> Quarantine:
@@ -191,18 +201,18 @@ def _quarantine(row: dict[str, Any]) -> Quarantine:
 
 def _rounds(found: Sequence[dict[str, Any]]) -> list[ControlRound]:
     """Control networks that were requested at once are a round."""
-    rounds: dict[str, list[dict[str, Any]]] = {}
-    for row in found:
-        rounds.setdefault(row["requested_at"], []).append(row)
+    rounds: dict[str, list[tuple[Row, float]]] = {}
+    for row, latency_s in readable(
+        found, "measurement", lambda row: rows.measurement(row).latency_s
+    ):
+        rounds.setdefault(row["requested_at"], []).append((row, latency_s))
     return [
         ControlRound(
-            at=of_it[-1]["measured_at"],
-            last_id=of_it[-1]["id"],
-            fingerprint=of_it[-1]["fingerprint"],
-            latency_s={
-                (row["network"], row["build_key"]): rows.measurement(row).latency_s for row in of_it
-            },
-            invalidated=of_it[-1]["invalidated"],
+            at=of_it[-1][0]["measured_at"],
+            last_id=of_it[-1][0]["id"],
+            fingerprint=of_it[-1][0]["fingerprint"],
+            latency_s={(row["network"], row["build_key"]): s for row, s in of_it},
+            invalidated=of_it[-1][0]["invalidated"],
         )
         for of_it in rounds.values()
     ]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from farm.core.errors import StoreError
 from farm.core.values import Network
+from farm.store.edge import Row, readable
 from farm.store.health import HealthStore
 from farm.store.values import KernelCounts
 
@@ -66,11 +67,15 @@ class KernelStore(HealthStore):
             part = names[start : start + _AT_ONCE]
             sql = f"""SELECT network, kernels FROM calls WHERE planner = ? AND batch = ?
                       AND network IN ({", ".join("?" * len(part))})"""
-            for row in self._rows(sql, planner, batch, *part):
+
+            def counts(row: Row) -> dict[str, int]:
                 text = row["kernels"]
                 if text not in read:
-                    read[text] = {codes[int(id)]: n for id, n in json.loads(text).items()}
-                found[wanted[row["network"]]] = read[text]
+                    read[text] = {codes[int(id)]: int(n) for id, n in json.loads(text).items()}
+                return read[text]
+
+            for row, own in readable(self._rows(sql, planner, batch, *part), "calls of", counts):
+                found[wanted[row["network"]]] = own
         return found
 
     def kernel_counts(self, campaign: str) -> dict[str, KernelCounts]:

@@ -9,6 +9,7 @@ from farm.core.values import KERNEL
 from farm.measurement.drift_correction import Baseline
 from farm.measurement.record import Measurement
 from farm.store import rows
+from farm.store.edge import readable
 from farm.store.kernels import KernelStore
 from farm.store.reference_sets import ReferenceStore
 from farm.store.values import Request
@@ -42,9 +43,10 @@ class KnowledgeStore(KernelStore, ReferenceStore):
             *_match(device, space, since, until),
         )
         known: dict[str, dict[str, Baseline]] = {}
-        told = [self._told(row, known) for row in found]
+        read = readable(found, "measurement", lambda row: self._told(row, known))
+        told = [m for _, m in read]
         holding = self.holding(told, None if until is None else told[-1:])
-        return [(row["id"], m) for row, m in zip(found, holding, strict=True) if m is not None]
+        return [(row["id"], m) for (row, _), m in zip(read, holding, strict=True) if m is not None]
 
     def observed_ids(self, device: str, space: str, until: int | None = None) -> list[int]:
         """The ids of `observed`, and of those that do not hold."""

@@ -27,7 +27,7 @@ class StoredModels(Mapping[str, bytes]):
         """Write models; one that is there is replaced, which mends a damaged one."""
         for code, model in models.items():
             with translated(self._path(code)):
-                self._folder.mkdir(parents=True, exist_ok=True)
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 with TemporaryDirectory(prefix="new-", dir=self._folder) as scratch:
                     new = Path(scratch) / code
                     with new.open("wb") as file:

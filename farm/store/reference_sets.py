@@ -11,6 +11,7 @@ from typing import Any
 from farm.core.values import digest
 from farm.store import rows
 from farm.store.connection import Connected
+from farm.store.edge import readable
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,12 @@ class ReferenceStore(Connected):
         sql = f"""SELECT {_COLUMNS} FROM reference_sets
                   JOIN (SELECT version, max(id) AS used FROM reference_uses GROUP BY version)
                   USING (version) WHERE ifnull(space = ?, 1) ORDER BY used DESC"""
-        return [_reference_set(row) for row in self._rows(sql, space)]
+        found = readable(self._rows(sql, space), "reference set", _reference_set)
+        return [references for _, references in found]
 
 
 _LISTS = ("devices", "batches", "flush_bytes", "revisions", "unit_s", "mean", "scale")
-_COLUMNS = f"space, json_array_length(networks) AS fitted_on, {', '.join(_LISTS)}"
+_COLUMNS = f"version, space, json_array_length(networks) AS fitted_on, {', '.join(_LISTS)}"
 
 
 def _reference_set(row: dict[str, Any]) -> ReferenceSet:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from farm.core.checks import plain
 from farm.core.values import Network
 from farm.measurement.record import Block, Control, Failure, Measurement, MeasureSpec
 from farm.measurement.verdict import Rejection
@@ -97,4 +98,4 @@ def _block(value: dict[str, Any]) -> Block:
 def failure(row: dict[str, Any]) -> Failure:
     """A final failure: from a row that joins its request."""
     network = Network.from_id(row["network"])
-    return Failure(network, row["device"], row["kind"], row["message"], retryable=False)
+    return Failure(network, row["device"], row["kind"], plain(row["message"]), retryable=False)

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from farm.core.checks import plain
 from farm.core.errors import StoreError, StoreNewer, UnknownName
 from farm.core.values import Artifact, Network, Target
 from farm.measurement.drift_correction import Baseline
 from farm.measurement.record import Failure, Measurement
 from farm.store import rows
 from farm.store.connection import connect, connect_to_read, writable
-from farm.store.edge import translated
+from farm.store.edge import UNREADABLE, Row, readable, translated
 from farm.store.knowledge import KnowledgeStore
 from farm.store.lease import campaign_thing
 from farm.store.leases import LeaseStore
@@ -44,6 +45,8 @@ class Store(KnowledgeStore, LeaseStore):
         self.path = folder / "farm.db"
         self.models = StoredModels(folder)
         self.held = {}
+        if self.path.is_symlink():
+            raise StoreError(f"{self.path} must be a file, not a link; name another --store")
         if not create and not self.path.exists():
             raise StoreError(
                 f"no store in {folder}; `farm launch` makes one, --store names another"
@@ -98,12 +101,18 @@ class Store(KnowledgeStore, LeaseStore):
             name = ids[-1]
         if name not in ids:
             raise UnknownName("campaign", name, ids, f"the store is {self.folder}")
-        return self._campaign(name)
+        try:
+            return self._campaign(name)
+        except UNREADABLE as e:
+            raise StoreError(
+                f"campaign {name} in {self.path} is damaged: {plain(str(e))}; launch another, what "
+                "was measured is used again"
+            ) from e
 
     def campaigns(self) -> list[StoredCampaign]:
         """All campaigns, oldest first."""
         found = self._rows("SELECT id FROM campaigns ORDER BY rowid")
-        return [self._campaign(row["id"]) for row in found]
+        return [c for _, c in readable(found, "campaign", lambda row: self._campaign(row["id"]))]
 
     def cancel(self, campaign: str) -> None:
         """Ask a campaign to end; a running one sees it before it starts anything more."""
@@ -173,12 +182,12 @@ class Store(KnowledgeStore, LeaseStore):
     def requests(self, campaign: str, purpose: str | None = None) -> list[Request]:
         """The campaign's requests in the order in which they were chosen."""
         sql = "SELECT * FROM requests WHERE campaign = ? AND ifnull(purpose = ?, 1) ORDER BY id"
-        return [rows.request(row) for row in self._rows(sql, campaign, purpose)]
+        return _requests(self._rows(sql, campaign, purpose))
 
     def pending(self, campaign: str | None) -> list[Request]:
         """Requests without an outcome, oldest first; None: those of queries."""
         sql = "SELECT * FROM pending WHERE campaign IS ? ORDER BY id"
-        return [rows.request(row) for row in self._rows(sql, campaign)]
+        return _requests(self._rows(sql, campaign))
 
     def failed_attempts(self, request: int) -> int:
         return int(self._value("SELECT count(*) FROM failures WHERE request = ?", request))
@@ -244,7 +253,8 @@ class Store(KnowledgeStore, LeaseStore):
                       SELECT id FROM measurements WHERE request = ? AND invalidated IS NULL
                       UNION ALL SELECT measurement FROM reuses WHERE request = ?)"""
         found = self._rows(sql, request.id, request.id)
-        return next((self._told(row, {}) for row in found), None)
+        told = readable(found, "measurement", lambda row: self._told(row, {}))
+        return told[0][1] if told else None
 
     def outcome(self, request: Request) -> Measurement | Failure:
         """What came of a request that has ended; raises LookupError for one that has not."""
@@ -270,7 +280,8 @@ class Store(KnowledgeStore, LeaseStore):
         sql = """SELECT requests.*, kind, message FROM failures
                  JOIN requests ON requests.id = request
                  WHERE campaign = ? AND final AND purpose != 'kernel' ORDER BY failures.id"""
-        return [(rows.request(row), rows.failure(row)) for row in self._rows(sql, campaign)]
+        found = readable(self._rows(sql, campaign), "request", rows.request)
+        return [(request, rows.failure(row)) for row, request in found]
 
     # Measurements
 
@@ -307,9 +318,11 @@ class Store(KnowledgeStore, LeaseStore):
             first = {row["id"]: row for row in shared if row["id"] not in own}
             found = [*reversed(first.values()), *found]
         known: dict[str, dict[str, Baseline]] = {}
-        return [
-            (rows.request({**row, "id": row["wanted"]}), self._told(row, known)) for row in found
-        ]
+
+        def read(row: Row) -> tuple[Request, Measurement]:
+            return rows.request({**row, "id": row["wanted"]}), self._told(row, known)
+
+        return [pair for _, pair in readable(found, "measurement", read)]
 
     def measurements(
         self,
@@ -409,7 +422,7 @@ class Store(KnowledgeStore, LeaseStore):
 
     def device_seconds(self, campaign: str) -> float:
         """How long all devices of a campaign were busy."""
-        return float(sum(row["device_s"] for row in self._totals(campaign)))
+        return float(self._value("SELECT total(device_s) FROM totals WHERE campaign = ?", campaign))
 
     def _totals(self, campaign: str) -> list[dict[str, Any]]:
         """A row for each device of a campaign, as the database keeps it: `requested`, `measured`,
@@ -426,16 +439,21 @@ class Store(KnowledgeStore, LeaseStore):
         return 86400 * float(self._value(sql, campaign) or 0.0)
 
 
+def _requests(found: list[Row]) -> list[Request]:
+    return [request for _, request in readable(found, "request", rows.request)]
+
+
 def _create(path: Path) -> None:
     """Make an empty store where there is none. It appears complete, as others may be reading."""
     if path.exists():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="new-", dir=path.parent) as folder:
         new = Path(folder) / path.name
         db = connect(new)
         db.enable_wal()
         migrations.apply(db)
         db.close()
+        new.chmod(0o600)  # SQLite gives the files beside it the same
         with suppress(FileExistsError):
             path.hardlink_to(new)

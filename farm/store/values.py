@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from farm.core.checks import must_be_finite
 from farm.core.values import KERNEL, Network
 from farm.measurement.record import MeasureSpec
 from farm.store.lease import Lease
@@ -220,6 +221,9 @@ class Revision:
     factor: float
     reason: str
     decided_at: str = ""
+
+    def __post_init__(self) -> None:
+        must_be_finite("factor", (self.factor,), above=0)
 
 
 def factor(revisions: Mapping[str, Revision], measured: str, now: str | None) -> float | None:

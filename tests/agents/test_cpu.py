@@ -99,6 +99,7 @@ class TestFacts:
 
     def test_ask_for_a_target_on_other_architectures(self, monkeypatch):
         seen = {"uname": ["Linux", "host", "6.1", "#1", "riscv64"], "files": {}, "python": "3.13"}
+        seen["affinity"] = [0]
         monkeypatch.setattr(CpuAgent, "_ask", lambda *_: seen)
         with CpuAgent("cpu", CpuOptions()) as agent, pytest.raises(DeviceUnfit, match="riscv64"):
             agent.facts()

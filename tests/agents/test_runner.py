@@ -53,7 +53,7 @@ def message(*artifacts: Artifact, **changes) -> dict:
 
 def given(artifact: Artifact, **changes) -> dict:
     library, program = str(artifact.library), artifact.program.to_json()
-    return {"library": library, "program": program, **changes}
+    return {"library": library, "sha256": artifact.sha256, "program": program, **changes}
 
 
 @pytest.mark.parametrize("own", [None, "glibc.malloc.arena_max=2"])
@@ -163,12 +163,6 @@ class TestProgram:
             "timing",
             "tvm_ffi",
         }
-
-    def test_maps_the_slim_runtime_and_nothing_more(self, runner, artifact, quick):
-        reply = runner.request(timing(artifact, spec=quick, read=["/proc/self/maps"]), 60)
-        maps = only(reply)["blocks"][0]["after"]["files"]["/proc/self/maps"]
-        assert f"{host_bundle()}/lib/libtvm_runtime.so" in maps
-        assert not [word for word in ("libtvm_compiler", "numpy", "site-packages") if word in maps]
 
     def test_the_parent_never_has_a_second_thread(self, runner, artifact):
         runner.request(message(artifact, threads=2, cores=[]), 60)
@@ -340,15 +334,29 @@ class TestMeasure:
         loose = runner.request(timing(artifact, spec=quick, cores=cores), 60)["result"]
         assert loose["affinity"] == [cores]
 
-    def test_reads_files_before_and_after(self, runner, artifact, quick, tmp_path):
-        (tmp_path / "zone0").mkdir()
-        (tmp_path / "zone0/temp").write_text("41000\n")
-        (tmp_path / "link").symlink_to("zone0")
-        patterns = [f"{tmp_path}/*/temp", f"{tmp_path}/nothing", f"{tmp_path}/zone0"]
+    def test_reads_files_before_and_after(self, runner, artifact, quick):
+        patterns = ["/proc/loadavg", "/proc/cpuinfo"]
         found = only(runner.request(timing(artifact, spec=quick, read=patterns), 60))
-        expected = {f"{tmp_path}/{name}/temp": "41000" for name in ("zone0", "link")}
-        block = found["blocks"][0]
-        assert block["before"]["files"] == block["after"]["files"] == expected
+        for reading in (found["blocks"][0]["before"], found["blocks"][0]["after"]):
+            assert set(reading["files"]) == {"/proc/loadavg", "/proc/cpuinfo"}
+            assert float(reading["files"]["/proc/loadavg"].split()[0]) >= 0
+
+    @pytest.mark.parametrize(
+        "pattern",
+        [
+            *("/dev/zero", "/etc/passwd", "/proc/[0-9]*/environ", "/**/*", "", "/proc/self/maps"),
+            *("/proc/../etc/passwd", "/proc/cpuinfo/../version"),
+            "/sys/devices/system/cpu/cpu0/../../../../../etc/passwd",
+        ],
+    )
+    def test_reads_no_file_but_its_own(self, runner, pattern):
+        reply = runner.request({"op": "facts", "read": [pattern]}, 60)
+        assert error_of(reply) == f"bad_request: the runner does not read {pattern!r}"
+
+    def test_loads_nothing_but_what_was_built(self, runner, misbehaving, artifact):
+        replaced = given(artifact, library=str(misbehaving("exit").library))
+        reply = runner.request(message(networks=[replaced]), 60)
+        assert "does not load: its SHA-256 is" in error_of(reply)
 
 
 def turns(reply: dict) -> list[int]:
@@ -386,6 +394,9 @@ class TestEnd:
         with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as farm:
             runner = psutil.Process(int(farm.stdout.readline()))
             family = [runner, eventually(lambda: child_in(runner, hanging.library))]
+            mapped = Path(f"/proc/{family[1].pid}/maps").read_text()
+            assert f"{host_bundle()}/lib/libtvm_runtime.so" in mapped
+            assert not [w for w in ("libtvm_compiler", "numpy", "site-packages") if w in mapped]
             os.kill(farm.pid if victim == "farm" else runner.pid, signal.SIGKILL)
             assert psutil.wait_procs(family, timeout=60)[1] == []
 

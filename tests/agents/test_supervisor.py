@@ -85,7 +85,7 @@ class TestHolding:
         hold(first, "a")
         with pytest.raises(DeviceBusy, match=r"is in use by a@farm since 20\d\d-.* UTC"):
             hold(second, "b")
-        assert ask(first, "have", name="x.so", size_bytes=1) == {"bytes": 0}
+        assert ask(first, "have", name=f"{0:064}.so", size_bytes=1) == {"bytes": 0}
         first.close()
         hold(second, "b", patience_s=10)
 
@@ -211,3 +211,41 @@ class TestContent:
 def test_without_a_runner_its_requests_are_refused(connect):
     with pytest.raises(DeviceError, match="there is no runner for 'session'"):
         ask(connect(), "session")
+
+
+class TestContentIsSafe:
+    @pytest.mark.parametrize(
+        "name", ["..", "../../x.so", "/etc/passwd", "x.so", f"{0:064}.so/../y", ""]
+    )
+    def test_no_name_leads_out_of_the_folder(self, connect, folder, name):
+        pipe = connect()
+        hold(pipe)
+        for op in ("have", "put"):
+            with pytest.raises(DeviceError, match="a payload is named SHA-256"):
+                ask(pipe, op, name=name, size_bytes=1, room_bytes=1, offset=0, data="eA==")
+        assert {path.name for path in folder.rglob("*")} == {"lock", "content", "parts"}
+
+    def test_a_file_that_a_card_forgot_is_sent_again(self, connect):
+        pipe, payload = connect(), library(b"network")
+        hold(pipe)
+        path = Path(send(pipe, payload))
+        path.write_bytes(b"notwork")
+        assert Path(send(pipe, payload)).read_bytes() == b"network"
+
+    def test_a_lock_is_no_link(self, connect, folder, tmp_path):
+        folder.mkdir()
+        (tmp_path / "elsewhere").touch()
+        (folder / "lock").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(DeviceError, match="lock"):
+            hold(connect())
+        assert (tmp_path / "elsewhere").read_text() == ""
+
+
+def test_a_line_that_is_no_request_is_answered_and_ends_nothing(connect):
+    pipe = connect()
+    for message in ({"op": "hold"}, {"op": "hold", "folder": 5}, {"op": "probe", "folder": "~x/y"}):
+        with pytest.raises(DeviceError):
+            result_of(pipe.request(message, 60))
+    with pytest.raises(DeviceError, match="`lease_s` must be from 0 to 86400, got inf"):
+        hold(pipe, lease_s=float("inf"))
+    assert ask(pipe, "ping") == {}

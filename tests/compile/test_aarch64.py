@@ -58,7 +58,8 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> KernelCache:
 def request(artifact: Artifact, pipe: LocalPipe, **message: Any) -> dict[str, Any]:
     """The runner's result for an artifact."""
     program = artifact.program
-    network = {"library": str(artifact.library), "program": program.to_json()}
+    network = {"library": str(artifact.library), "sha256": artifact.sha256}
+    network["program"] = program.to_json()
     what = {"networks": [network], "seed": program.seed}
     limits = {"threads": 1, "cores": [], "timeout_s": 240}
     return result_of(pipe.request({**what, **limits, **message}, timeout_s=250))

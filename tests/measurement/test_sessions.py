@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from farm.core.errors import DeviceLost, NetworkCrashed, WrongOutput, blaming
-from farm.core.values import Artifact, DeviceFacts, Network, Program, TensorSpec
+from farm.core.values import Artifact, DeviceFacts, Network, Program, TensorSpec, share
 from farm.measurement import verdict
 from farm.measurement.drift_correction import Baseline
-from farm.measurement.record import Block, Job, Measurement, MeasureSpec, Session, share
+from farm.measurement.record import Block, Job, Measurement, MeasureSpec, Session
 from farm.measurement.sessions import difference, groups, measure
 from farm.measurement.verdict import RULES, Rejection
 
@@ -71,6 +71,45 @@ def measured(script: Script, spec: MeasureSpec = SPEC) -> tuple[Measurement, Scr
     _, (outcome,) = measure(agent, JOBS[:1], spec)
     assert isinstance(outcome, Measurement)
     return outcome, agent
+
+
+class TestEdge:
+    """What an agent says is no measurement, where it cannot be one."""
+
+    @pytest.mark.parametrize("wrong", [0.0, -1e-3, math.nan, math.inf])
+    def test_a_latency_is_finite_and_positive(self, wrong):
+        agent = Scripted(lambda code, *_: block(wrong if code == "b" else 1e-3))
+        _, outcomes = measure(agent, JOBS[:2], SPEC)
+        for outcome in outcomes:  # the agent does not say which network it was
+            assert str(outcome).startswith("d says what cannot be: `samples_s` must be finite and ")
+
+    def test_there_are_no_more_samples_than_were_asked_for(self):
+        most = SPEC.most_samples
+        agent = Scripted(lambda code, *_: block(samples=most + (code == "b")))
+        _, (a, b) = measure(agent, JOBS[:2], SPEC)
+        assert isinstance(a, Measurement)
+        assert str(b) == (f"d was asked for at most {most} samples in a block, got {most + 1}")
+
+    def test_there_are_as_many_blocks_and_networks_as_were_asked_for(self):
+        class Short(Scripted):
+            def session(self, jobs, spec, number):
+                return super().session(jobs, replace(spec, rounds=3), number)[:2]
+
+        _, outcomes = measure(Short(lambda *_: block()), JOBS[:1], SPEC)
+        assert str(outcomes[0]) == "d was asked for 4 blocks, got 3"
+        _, outcomes = measure(Short(lambda *_: block()), JOBS[:3], SPEC)
+        assert {str(outcome) for outcome in outcomes} == {"d was asked for 3 networks, got 2"}
+
+    @pytest.mark.parametrize("number", [7, -1])
+    def test_a_network_that_was_not_asked_for_is_nobody(self, number):
+        class Wrong(Scripted):
+            def session(self, *_):
+                error = NetworkCrashed("died")
+                error.network = number
+                raise error
+
+        _, outcomes = measure(Wrong(lambda *_: block()), JOBS[:2], SPEC)
+        assert [str(outcome) for outcome in outcomes] == ["died"] * 2
 
 
 class TestSessions:

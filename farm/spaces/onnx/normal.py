@@ -81,7 +81,7 @@ def normalise(model: ModelProto) -> ModelProto:
 
 def _fold_batch_norms(draft: Draft) -> None:
     readers = Counter([name for node in draft.nodes for name in node.input] + draft.outputs)
-    makers = {node.output[0]: node for node in draft.nodes}
+    makers = {node.output[0]: node for node in draft.nodes if node.output}
     nodes = []
     for node in draft.nodes:
         known = all(name in draft.constants for name in node.input[1:])

@@ -1,0 +1,33 @@
+"""The Ray that the farm starts on this computer: nobody else's, and gone with it."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+
+from farm.compile.artifacts import ArtifactStore
+from farm.execution.on_ray import RayExecutor
+
+STRANGER = "import sys, ray; ray.init(address=sys.argv[1])"
+
+
+@pytest.mark.slow
+def test_is_for_its_owner_alone(tmp_path):
+    with RayExecutor([], ArtifactStore(tmp_path)):
+        session = Path(ray._private.worker.global_worker.node.get_session_dir_path())
+        own = session.parent.parent
+        assert stat.S_IMODE(own.stat().st_mode) == 0o700
+        assert own.stat().st_uid == os.getuid()
+        address = ray.get_runtime_context().gcs_address
+        environment = {**os.environ, "RAY_AUTH_TOKEN": "0" * 32}
+        argv = [sys.executable, "-c", STRANGER, address]
+        done = subprocess.run(argv, env=environment, capture_output=True, timeout=120)
+        assert done.returncode != 0
+        assert b"InvalidAuthToken" in done.stderr
+    assert not own.exists()

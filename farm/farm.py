@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from farm.prediction.prediction import Predictions
 
 EXECUTORS = ("ray", "inline")
+FAILED = "failed"
 MEASURE = ("never", "missing", "always")
 
 
@@ -102,17 +103,20 @@ class Farm:
         """Go on with a campaign that was killed or cancelled.
 
         again: the verdicts that are measured again, such as `contended`; of two measurements the
-            one with the narrower interval counts. Raises UsageError for what is no verdict.
+            one with the narrower interval counts; and `failed`, what finally failed. Raises UsageError for what is no verdict.
         """
-        if unknown := sorted(set(again) - set(VERDICTS)):
+        if unknown := sorted(set(again) - {*VERDICTS, FAILED}):
             raise UsageError(
-                f"no verdict is called {unknown[0]!r}; there are {', '.join(VERDICTS)}"
+                f"no verdict is called {unknown[0]!r}; there are {', '.join(VERDICTS)}, and "
+                f"{FAILED!r} for what failed"
             )
         _must_be_executor(executor)
         with self.store() as store:
             name = store.campaign(campaign).id
             with Holding(store, "farm campaign resume") as holding:
                 holding.run(name)
+                if FAILED in again:
+                    store.take_up_failures(name)
                 stored = store.campaign(name)
                 measured = store.measured(name) if again else []
                 repeated = [request for request, found in measured if found.verdict in again]

@@ -191,7 +191,7 @@ def campaign_resume(
         str,
         typer.Option(
             metavar="VERDICT[,...]",
-            help="Measure again what is noisy, unresolved, throttled or contended.",
+            help="Measure again what is noisy, unresolved, throttled or contended, or has failed.",
         ),
     ] = "",
     executor: Executor = "ray",

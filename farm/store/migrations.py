@@ -359,6 +359,20 @@ def m014_leases(db: Database) -> None:
     db.conn.execute("CREATE INDEX lease_claims ON leases (claim)")
 
 
+@migrations()
+def m018_failures_taken_up(db: Database) -> None:
+    """A failure that was final may be so no longer: its request is tried again."""
+    db.conn.execute(
+        f"""CREATE TRIGGER taken_up AFTER UPDATE OF final ON failures BEGIN
+            UPDATE totals SET
+                failed = failed + (NEW.final - OLD.final)
+                    * (SELECT purpose <> 'kernel' FROM requests WHERE id = NEW.request),
+                kernels_failed = kernels_failed + (NEW.final - OLD.final)
+                    * (SELECT purpose = 'kernel' FROM requests WHERE id = NEW.request)
+                {_OF_REQUEST}; END"""
+    )
+
+
 _OF_REUSES = """UPDATE totals SET measured = measured {sign} 1 WHERE (campaign, device) = (
     SELECT campaign, device FROM requests WHERE id = {row}.request)"""
 

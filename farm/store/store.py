@@ -275,6 +275,13 @@ class Store(KnowledgeStore, LeaseStore):
         devices = {device: found.get(device, none) for device in plan.devices}
         return {device: (row["measured"], row["failed"]) for device, row in devices.items()}
 
+    def take_up_failures(self, campaign: str) -> int:
+        """Let everything that finally failed in a campaign be tried again; how many that is."""
+        sql = """UPDATE failures SET final = 0 WHERE final
+                 AND request IN (SELECT id FROM requests WHERE campaign = ?)"""
+        with self._writing():
+            return self._db.conn.execute(sql, [campaign]).rowcount
+
     def failures(self, campaign: str) -> list[tuple[Request, Failure]]:
         """What networks finally failed in a campaign, oldest first."""
         sql = """SELECT requests.*, kind, message FROM failures

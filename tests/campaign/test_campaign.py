@@ -122,6 +122,15 @@ class TestEveryExecutor:
         assert "lost 3 times while it measured just this" in failure.message
         assert summary.counts == {"b": (9, 1)}
 
+    def test_tries_again_what_finally_failed_when_it_is_asked_to(self, tmp_path, executor):
+        asked = Launch(space="nb201", devices=["b"], budget=3, holdout=2)
+        farm = Farm.open(write(tmp_path, b="fault: wrong_output"))
+        assert farm.launch(asked, executor=executor).counts == {"b": (0, 5)}
+        well = Farm.open(write(tmp_path))
+        assert well.resume(executor=executor).counts == {"b": (0, 5)}
+        summary = well.resume(executor=executor, again=["failed"])
+        assert (summary.counts, summary.failures) == ({"b": (5, 0)}, ())
+
     def test_goes_on_later_with_what_a_lost_device_left(self, tmp_path, executor, monkeypatch):
         monkeypatch.setattr(causes, "BACK_OFF_S", 0.01)
         monkeypatch.setattr(causes, "PATIENCE_S", 0.05)

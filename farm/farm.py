@@ -15,11 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from farm.campaign.asking import Ask, Asking
 from farm.campaign.known import begin_repetition, repetition
 from farm.campaign.loop import Campaign, Watch
 from farm.campaign.model_check import ModelCheck
 from farm.campaign.planning import Launch, planned
-from farm.campaign.query import barred, measure_in_turn
+from farm.campaign.query import Outcomes, Wanted, measure_in_turn
 from farm.campaign.summary import Summary, summarise
 from farm.compile.artifacts import ArtifactStore
 from farm.core.errors import UnknownName, UsageError
@@ -31,24 +32,22 @@ from farm.devices.health import Health, health
 from farm.execution.inline import InlineExecutor
 from farm.execution.protocol import Executor
 from farm.inventory.config import Device, FarmConfig, load
-from farm.measurement.record import Failure, Measurement
 from farm.measurement.verdict import VERDICTS
 from farm.prediction.batch import Answers, Batch, chained
 from farm.prediction.encoding import Encoding, NetworkEncoding
 from farm.prediction.selection import Candidates
 from farm.spaces import space
 from farm.spaces.base import ONNX
-from farm.spaces.given import given_network
 from farm.spaces.sizes import Sizes
 from farm.store import Holding, Lease, Request, Store, StoredModels, device_thing
 
 if TYPE_CHECKING:
     from farm.prediction.decider import Decider
+    from farm.prediction.hwl import Asked as HWLAsked
     from farm.prediction.live import DevicePredictor, HWLEncoder
     from farm.prediction.prediction import Predictions
 
 EXECUTORS = ("ray", "inline")
-MEASURE = ("never", "missing", "always")
 
 
 @dataclass(frozen=True)
@@ -229,114 +228,99 @@ class Farm:
         return check_model(Network(ONNX, code), model, chosen, self._artifacts())
 
     @overload
-    def hwl(  # type: ignore[overload-overlap]  # a str is no list of networks
-        self,
-        networks: str,
-        measure: str = "missing",
-        executor: str = "inline",
-        shape: str | None = None,
-        batch: int | None = None,
-        max_error: float | None = None,
-    ) -> NetworkEncoding: ...
+    def hwl(self, networks: str, ask: Ask | None = None) -> NetworkEncoding: ...  # type: ignore[overload-overlap]  # a str is no list of networks
 
     @overload
-    def hwl(self, networks: Sequence[str]) -> Encoding: ...
+    def hwl(self, networks: Sequence[str], ask: Ask | None = None) -> Encoding: ...
 
     def hwl(
-        self,
-        networks: str | Sequence[str],
-        measure: str = "missing",
-        executor: str = "inline",
-        shape: str | None = None,
-        batch: int | None = None,
-        max_error: float | None = None,
+        self, networks: str | Sequence[str], ask: Ask | None = None
     ) -> NetworkEncoding | Encoding:
         """The HWL encoding of a network, as `SPACE/CODE` or the path of an .onnx file; of several
-        networks of one space, arrays of what is known without measuring.
+        networks of one space, arrays.
 
-        measure: `never`, only what is `missing` in the store, or `always` all references.
-        shape: of an .onnx file's inputs, such as `1,3,224,224` or `ids=1x128,mask=1x128`, or
-            of its axes, such as `seq=128`, where the file leaves them open.
-        batch: of a file's open first axes; without it each device measures its own.
-        max_error: of what is missing, measure only where the 95 % interval is wider than that to
-            either side, relative; and what is in the store, where its interval is.
+        ask: what may be measured for it; by default what is missing of one network, and nothing of
+        several. Raises UsageError for whatever is wrong with any network.
         """
-        from farm.prediction.hwl import encode, must_be_usable, to_measure
-        from farm.prediction.of_files import with_inputs
+        if isinstance(networks, str):
+            with self._encoding([networks], ask or Ask(measure="missing")) as (batch, about, came):
+                batch.must_be_read()
+                return next(about.each([batch.networks[0]], came))
+        with self._encoding(networks, ask or Ask()) as (batch, about, came):
+            batch.must_be_read()
+            spaces = [list(own.values()) for own in batch.by_space.values()]
+            return Encoding.together([about.encode(own, came) for own in spaces])
 
-        if not isinstance(networks, str):
-            with self.store() as store:
-                many = Batch.read(networks, store.models)
-                many.must_be_read()
-                held = chained(many.models, store.models)
-                spaces = [list(own.values()) for own in many.by_space.values()]
-                each = [encode(store, self.config, own, models=held) for own in spaces]
-                return Encoding.together(each)
-        sizes, stored = Sizes(shape, batch), StoredModels(self.config.store)
-        parsed, models = given_network(networks, sizes, stored)
-        if measure not in MEASURE:
-            raise UnknownName("way to measure", measure, MEASURE)
-        _must_be_executor(executor)
-        with Store(self.config.store, create=measure != "never") as store:
-            must_be_usable(store, self.config, parsed.space)
-            held = chained(models, store.models)
-            wanted = to_measure(store, self.config, parsed, measure, max_error, held)
-            fresh: dict[str, Measurement | Failure] = {
-                device: failure
-                for device in wanted
-                if (failure := barred(parsed, device, store)) is not None
-            }
-            free = [device for device in wanted if device not in fresh]
-            if free:
-                fresh |= self._measure(parsed, models, free, store, executor)
-            came = {device: {parsed: outcome} for device, outcome in fresh.items()}
-            found = encode(store, self.config, [parsed], came, models=held).of(0)
-            return with_inputs(found, held, self.config)
-
-    def hwl_each(
-        self,
-        networks: Sequence[str],
-        measure: str = "never",
-        executor: str = "inline",
-        shape: str | None = None,
-        batch: int | None = None,
-        max_error: float | None = None,
-    ) -> Answers[NetworkEncoding]:
+    def hwl_each(self, networks: Sequence[str], ask: Ask | None = None) -> Answers[NetworkEncoding]:
         """The HWL encodings of many networks; one that has none says why, in its row. Raises
         UsageError where none has one."""
-        from farm.prediction.hwl import encode
-
-        sizes = Sizes(shape, batch)
-        if measure != "never":
-            asked = Batch.read(networks, StoredModels(self.config.store), sizes)
-            for row in asked.networks:
-                self.hwl(asked.asked[row], measure, executor, shape, batch, max_error)
-        with self.store() as store:
-            asked = Batch.read(networks, store.models, sizes)
-            held = chained(asked.models, store.models)
-            found = Answers.of(
-                asked, lambda own: encode(store, self.config, own, models=held).each()
-            )
+        with self._encoding(networks, ask or Ask()) as (batch, about, came):
+            found = Answers.of(batch, lambda own: about.each(own, came))
         found.must_have_any()
         return found
 
+    @contextmanager
+    def _encoding(
+        self, networks: Sequence[str], ask: Ask
+    ) -> Iterator[tuple[Batch, HWLAsked, Outcomes]]:
+        """What was asked, what is known of the references, and what came of measuring there."""
+        from farm.prediction.hwl import Asked
+
+        devices = [self.config.device(name) for name in self.config.references]
+        with self._asked(networks, ask) as (store, batch, models):
+            about = Asked(store, self.config, models)
+            measure = self._measuring(store, ask, "farm hwl")
+            yield batch, about, Asking(ask, devices, store, measure).measured(batch, about.errors)
+
     def predict(
-        self, networks: Sequence[str], device: str, explain: bool = False, strict: bool = True
+        self,
+        networks: Sequence[str],
+        device: str,
+        ask: Ask | None = None,
+        *,
+        explain: bool = False,
+        strict: bool = True,
     ) -> Predictions:
-        """What networks take on a device, as far as the store tells. Measures nothing.
+        """What networks take on a device, as far as the store tells, and as far as may be measured.
 
         networks: as `SPACE/CODE` or paths of .onnx files, which are kept in the store.
+        ask: what may be measured for it; by default nothing. explain: with the kernels' times.
         strict: raise what is wrong with any network; else its row says it, unless all are wrong.
         """
-        from farm.prediction.prediction import predict
+        from farm.prediction.prediction import Asked
 
-        chosen = self.config.device(device)
-        with self.store() as store:
-            batch = Batch.read(networks, store.models)
+        chosen, ask = self.config.device(device), ask or Ask()
+        with self._asked(networks, ask) as (store, batch, models):
             store.models.keep(batch.models)
-            found = predict(store, self.config, chosen, batch, explain)
+            about = Asked(store, self.config, chosen, models)
+            measure = self._measuring(store, ask, "farm predict")
+            came = Asking(ask, [chosen], store, measure).measured(batch, about.errors)
+            found = about.answers(batch, came.get(device, {}), explain)
         found.answers.must_have_all() if strict else found.answers.must_have_any()
         return found
+
+    @contextmanager
+    def _asked(
+        self, networks: Sequence[str], ask: Ask
+    ) -> Iterator[tuple[Store, Batch, Mapping[str, bytes]]]:
+        """The store, what was asked, and ONNX files by their codes, those of the store too."""
+        _must_be_executor(ask.executor)
+        asked = Batch.read(networks, StoredModels(self.config.store), ask.sizes)
+        if not asked.networks:
+            asked.must_be_read()  # before a store is made
+        with Store(self.config.store, create=ask.measure != "never") as store:
+            yield store, asked, chained(asked.models, store.models)
+
+    def _measuring(self, store: Store, ask: Ask, command: str) -> Callable[[Wanted], Outcomes]:
+        """What measures on devices that it waits for in turn. command: what others are told."""
+        start, artifacts = partial(self._executor, ask.executor), self._artifacts()
+
+        def measure(wanted: Wanted) -> Outcomes:
+            devices = [self.config.device(name) for name in wanted]
+            with Holding(store, command) as holding:
+                return measure_in_turn(wanted, devices, holding, start, artifacts)
+
+        return measure
 
     def predictor(self, device: str) -> DevicePredictor:
         """For search loops: networks -> their latencies on a device, as arrays."""
@@ -349,20 +333,6 @@ class Farm:
         from farm.prediction.live import HWLEncoder
 
         return HWLEncoder(self.config, self.store)
-
-    def _measure(
-        self,
-        network: Network,
-        models: Mapping[str, bytes],
-        devices: Sequence[str],
-        store: Store,
-        executor: str,
-    ) -> dict[str, Measurement | Failure]:
-        store.models.keep(models)
-        chosen = [self.config.device(device) for device in devices]
-        start = partial(self._executor, executor)
-        with Holding(store, "farm hwl") as holding:
-            return measure_in_turn(network, chosen, holding, start, self._artifacts())
 
     def _run(
         self,

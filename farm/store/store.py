@@ -152,13 +152,18 @@ class Store(KnowledgeStore, LeaseStore):
                 for device in devices:
                     self._ask(campaign, network, device, purpose, at, half_width)
 
-    def query_request(self, network: Network, device: str) -> Request:
-        """Ask for a network outside any campaign; what a killed query left behind is taken up."""
-        waiting = [r for r in self.pending(None) if (r.network, r.device) == (network, device)]
-        if waiting:
-            return waiting[0]
-        self.add_requests(None, [network], [device], "query")
-        return self.query_request(network, device)
+    def query_requests(self, networks: Sequence[Network], device: str) -> dict[Network, Request]:
+        """Ask for networks outside any campaign; what a killed query left behind is taken up."""
+        waiting = self._queried(networks, device)
+        new = [network for network in networks if network not in waiting]
+        self.add_requests(None, new, [device], "query")
+        return waiting | self._queried(new, device)
+
+    def _queried(self, networks: Sequence[Network], device: str) -> dict[Network, Request]:
+        """The oldest request of a query without an outcome, for each network that has one."""
+        wanted = set(networks)
+        found = [r for r in self.pending(None) if r.device == device and r.network in wanted]
+        return {request.network: request for request in reversed(found)}
 
     def control_requests(self, networks: Sequence[Network], device: str) -> list[Request]:
         """Ask for a round of control networks on a device, outside any campaign."""

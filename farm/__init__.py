@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from farm.campaign.asking import Ask
+    from farm.campaign.layouts import Export
     from farm.campaign.planning import Launch
     from farm.farm import Farm
 
-__all__ = ["Ask", "Farm", "Launch"]
+__all__ = ["Ask", "Export", "Farm", "Launch"]
 
 _WHERE = {
     "Ask": "farm.campaign.asking",
+    "Export": "farm.campaign.layouts",
     "Farm": "farm.farm",
     "Launch": "farm.campaign.planning",
 }

@@ -42,6 +42,7 @@ from farm.spaces.sizes import Sizes
 from farm.store import Holding, Lease, Request, Store, StoredModels, device_thing
 
 if TYPE_CHECKING:
+    from farm.campaign.layouts import Export, Exported
     from farm.prediction.decider import Decider
     from farm.prediction.hwl import Asked as HWLAsked
     from farm.prediction.live import DevicePredictor, HWLEncoder
@@ -321,6 +322,13 @@ class Farm:
                 return measure_in_turn(wanted, devices, holding, start, artifacts)
 
         return measure
+
+    def export(self, export: Export) -> Exported:
+        """Write a table of what the store knows, see `Export`."""
+        from farm.campaign import layouts
+
+        with self.store() as store:
+            return layouts.export(store, self.config, export)
 
     def predictor(self, device: str) -> DevicePredictor:
         """For search loops: networks -> their latencies on a device, as arrays."""

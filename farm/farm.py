@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from farm.prediction.hwl import Asked as HWLAsked
     from farm.prediction.live import DevicePredictor, HWLEncoder
     from farm.prediction.prediction import Predictions
+    from farm.prediction.proxies import Proxies
 
 EXECUTORS = ("ray", "inline")
 
@@ -306,11 +307,16 @@ class Farm:
     ) -> Iterator[tuple[Store, Batch, Mapping[str, bytes]]]:
         """The store, what was asked, and ONNX files by their codes, those of the store too."""
         _must_be_executor(ask.executor)
-        asked = Batch.read(networks, StoredModels(self.config.store), ask.sizes)
-        if not asked.networks:
-            asked.must_be_read()  # before a store is made
+        asked = self._read(networks, ask.sizes)
         with Store(self.config.store, create=ask.measure != "never") as store:
             yield store, asked, chained(asked.models, store.models)
+
+    def _read(self, networks: Sequence[str], sizes: Sizes) -> Batch:
+        """Raises UsageError where none can be read: before a store is made for them."""
+        asked = Batch.read(networks, StoredModels(self.config.store), sizes)
+        if not asked.networks:
+            asked.must_be_read()
+        return asked
 
     def _measuring(self, store: Store, ask: Ask, command: str) -> Callable[[Wanted], Outcomes]:
         """What measures on devices that it waits for in turn. command: what others are told."""
@@ -322,6 +328,30 @@ class Farm:
                 return measure_in_turn(wanted, devices, holding, start, artifacts)
 
         return measure
+
+    def zcp(
+        self,
+        networks: Sequence[str],
+        *,
+        seed: int = 0,
+        batch: int | None = None,
+        shape: str | None = None,
+        strict: bool = True,
+    ) -> Proxies:
+        """Zero-cost proxies of networks, as arrays; what is computed is kept in the store.
+
+        seed: draws weights, images and labels. batch: images. shape: see `Ask`. strict: see
+        `predict`. Raises UsageError.
+        """
+        from farm.prediction.proxies import BATCH, current_pass, proxies
+
+        by = current_pass(seed, BATCH if batch is None else batch)
+        asked = self._read(networks, Sizes(shape))
+        with Store(self.config.store) as store:
+            store.models.keep(asked.models)
+            found = proxies(store, asked, by)
+        found.answers.must_have_all() if strict else found.answers.must_have_any()
+        return found
 
     def export(self, export: Export) -> Exported:
         """Write a table of what the store knows, see `Export`."""

@@ -359,6 +359,17 @@ def m014_leases(db: Database) -> None:
     db.conn.execute("CREATE INDEX lease_claims ON leases (claim)")
 
 
+@migrations()
+def m015_proxies(db: Database) -> None:
+    """Zero-cost proxies of networks, by what decides them."""
+    db.conn.execute(
+        """CREATE TABLE proxies (
+            version TEXT NOT NULL, network TEXT NOT NULL, seed INTEGER NOT NULL,
+            batch INTEGER NOT NULL, proxies TEXT NOT NULL, computed_at TEXT NOT NULL,
+            PRIMARY KEY (version, seed, batch, network)) STRICT, WITHOUT ROWID"""
+    )
+
+
 _OF_REUSES = """UPDATE totals SET measured = measured {sign} 1 WHERE (campaign, device) = (
     SELECT campaign, device FROM requests WHERE id = {row}.request)"""
 

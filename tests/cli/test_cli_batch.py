@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pyarrow.parquet as pq
 import pytest
 
@@ -16,6 +17,7 @@ from farm.farm import Farm
 from farm.spaces import space
 from farm.store import Store
 from tests.cli.test_cli_predict import CLUSTER
+from tests.onnx_models import REFUSED, cnn
 
 NB201 = space("nb201")
 LAUNCH = ("launch", "--executor", "inline", "--select", "random", "--holdout", "0")
@@ -144,6 +146,7 @@ def test_a_table_of_an_unknown_format_is_refused_before_anything_is_computed(mea
     assert not (tmp_path / "p.xlsx").exists()
 
 
+UNFIT = ("no input", "unknown operator", "unknown ONNX operator", "large weight")
 HOW = {"predict": ("predict", "--device", "a"), "hwl": ("hwl",)}
 
 
@@ -255,3 +258,28 @@ def test_data_frames_have_the_rows_of_tables(tmp_path):
     np.testing.assert_array_equal(frame["latency_s"].to_numpy(), predicted.latency_s)
     encoding = opened.hwl(asked)
     np.testing.assert_array_equal(encoding.to_pandas()[["a", "b"]].to_numpy(), encoding.values)
+
+
+@pytest.mark.parametrize("command", HOW)
+def test_files_that_are_no_networks_say_so_in_their_rows_and_are_not_kept(
+    measured, tmp_path, command
+):
+    for name in UNFIT:
+        onnx.save(REFUSED[name][0], tmp_path / f"{name}.onnx")
+    onnx.save(cnn(), tmp_path / "fit.onnx")
+    data = (tmp_path / "fit.onnx").read_bytes()
+    (tmp_path / "truncated.onnx").write_bytes(data[:-300])
+    files = [f"{name}.onnx" for name in (*UNFIT, "truncated", "missing", "fit")]
+    (tmp_path / "networks.txt").write_text("\n".join([MANY[0].id, *files]))
+    code, out, _ = measured(*HOW[command], "networks.txt", "--jsonl")
+    assert code == 0
+    good, *bad, fit = lines(out)
+    assert "error" not in good
+    assert [one["network"] for one in bad] == files[:-1]
+    for name, one in zip(UNFIT, bad, strict=False):
+        assert REFUSED[name][1] in one["error"]
+    assert "it is no valid ONNX model" in bad[-2]["error"]
+    assert all("\n" not in one["error"] for one in bad)
+    assert ("error" in fit) == (command == "predict")  # too little is known of its like
+    kept = list((tmp_path / "results" / "onnx").glob("*"))
+    assert len(kept) <= 1

@@ -75,9 +75,10 @@ def text(found: Predictions) -> RenderableType:
         row = (one.network.id, latency, interval, one.source, one.verdict or "")
         table.add_row(*row, style="yellow" if one.verdict in NOT_LEFT_ALONE else "")
     reasons = [Text(f"{one.network.id}: {one.reason}") for one in found.networks if one.reason]
-    note = (
-        f"On {found.device}, from {found.learnt} measured networks and {found.timed} timed kernels."
-    )
+    note = f"On {found.device}, where all of them were measured."
+    if not all(one.measured for one in found.networks):
+        told = f"{found.learnt} measured networks and {found.timed} timed kernels"
+        note = f"On {found.device}, from {told}."
     explained = [kernels(one) for one in found.networks if one.kernels]
     return Group(table, *reasons, *explained, Text(note, style="dim"))
 

@@ -90,7 +90,7 @@ class Predicted:
 @dataclass(frozen=True, eq=False)
 class Predictions:
     """In the order in which they were asked for. learnt: measured networks of the same search
-    spaces that they were predicted from; timed: kernels."""
+    spaces that they were predicted from; timed: kernels; 0 where nothing was predicted."""
 
     device: str
     answers: Answers[Predicted]
@@ -191,6 +191,8 @@ class Asked:
             return (found.get(n) or lacking[n] for n in networks)
 
         answers = Answers.of(batch, answer)
+        if all(one.measured for one in answers.found.values()):
+            return Predictions(self.device.name, answers, 0, 0)
         learnt = sum(self.predictor.learnt(name, self.device.name) for name in batch.by_space)
         kernels = sum(not code.endswith(alone.ONCE) for code in timed(self.store, facts[-1], {}))
         return Predictions(self.device.name, answers, learnt, kernels)
@@ -239,6 +241,8 @@ class _About:
 
     def _predicted(self, rest: Sequence[Network]) -> dict[Network, Predicted]:
         """Those of some networks that can be predicted."""
+        if not rest:
+            return {}
         found: dict[Network, Predicted] = {}
         planned = self._planned(rest)
         if planned:

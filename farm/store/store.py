@@ -292,21 +292,29 @@ class Store(KnowledgeStore, LeaseStore):
         purpose is given. One that is another request's outcome, too, is told where a campaign or a
         purpose is given.
         """
-        match = """ifnull(purpose = ?, purpose NOT IN ('control', 'kernel'))
-                 AND ifnull(measurements.device = ?, 1) AND ifnull(measurements.network = ?, 1)
-                 AND invalidated IS NULL"""
-        sql = f"""SELECT {rows.MEASURED}, requests.id AS wanted, campaign, purpose, half_width
-                 FROM {rows.WITH_SAMPLES} JOIN requests ON requests.id = request
-                 WHERE ifnull(campaign = ?, ? IS NULL) AND {match} ORDER BY measurements.id"""
-        matching = (purpose, device, network.id if network else None)
-        found = self._rows(sql, campaign, campaign, *matching)
+        given = {
+            "campaign": campaign,
+            "purpose": purpose,
+            "measurements.device": device,
+            "measurements.network": network.id if network else None,
+        }
+        # Only what is given is said, as SQLite uses no index for what may be anything.
+        told = {column: value for column, value in given.items() if value is not None}
+        match = " AND ".join(["invalidated IS NULL", *(f"{column} = ?" for column in told)])
+        if purpose is None:
+            match += " AND purpose NOT IN ('control', 'kernel')"
+        columns = f"{rows.MEASURED}, requests.id AS wanted, campaign, purpose, half_width"
+        found = self._rows(
+            f"""SELECT {columns} FROM {rows.WITH_SAMPLES} JOIN requests ON requests.id = request
+                WHERE {match} ORDER BY measurements.id""",
+            *told.values(),
+        )
         if campaign is not None or purpose is not None:
-            sql = f"""SELECT {rows.MEASURED}, requests.id AS wanted, campaign, purpose, half_width
-                     FROM reuses JOIN requests ON requests.id = reuses.request
+            sql = f"""SELECT {columns} FROM reuses JOIN requests ON requests.id = reuses.request
                      JOIN measurements ON measurements.id = reuses.measurement
                      JOIN samples ON samples.measurement = measurements.id
-                     WHERE ifnull(campaign = ?, 1) AND {match} ORDER BY requests.id DESC"""
-            shared = self._rows(sql, campaign, *matching)
+                     WHERE {match} ORDER BY requests.id DESC"""
+            shared = self._rows(sql, *told.values())
             # Where several requests share a measurement, it is told once, of the first of them.
             own = {row["id"] for row in found}
             first = {row["id"]: row for row in shared if row["id"] not in own}

@@ -8,55 +8,40 @@ summary = Farm.open("cluster.yaml").launch(asked)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
-from farm.campaign.asking import Ask, Asking
 from farm.campaign.known import begin_repetition, repetition
 from farm.campaign.loop import Campaign, Watch
 from farm.campaign.model_check import ModelCheck
 from farm.campaign.planning import Launch, planned
-from farm.campaign.query import Outcomes, Wanted, measure_in_turn
 from farm.campaign.summary import Summary, summarise
-from farm.compile.artifacts import ArtifactStore
-from farm.core.errors import UnknownName, UsageError
-from farm.core.hosts import use_ray_token
+from farm.core.errors import UsageError
 from farm.core.values import DeviceFacts, Network
 from farm.devices.certificate import LOAD_S
 from farm.devices.examination import examine
 from farm.devices.health import Health, health
 from farm.execution.inline import InlineExecutor
 from farm.execution.protocol import Executor
-from farm.inventory.config import Device, FarmConfig, load
+from farm.inventory.config import load
 from farm.measurement.verdict import VERDICTS
-from farm.prediction.batch import Answers, Batch, chained
-from farm.prediction.encoding import Encoding, NetworkEncoding
+from farm.opened import must_be_executor
 from farm.prediction.selection import Candidates
+from farm.questions import Questions
 from farm.spaces import space
 from farm.spaces.base import ONNX
 from farm.spaces.sizes import Sizes
-from farm.store import Holding, Lease, Request, Store, StoredModels, device_thing
+from farm.store import Holding, Lease, Request, Store, device_thing
 
 if TYPE_CHECKING:
     from farm.campaign.layouts import Export, Exported
-    from farm.prediction.decider import Decider
-    from farm.prediction.hwl import Asked as HWLAsked
-    from farm.prediction.live import DevicePredictor, HWLEncoder
-    from farm.prediction.prediction import Predictions
-    from farm.prediction.proxies import Proxies
-
-EXECUTORS = ("ray", "inline")
 
 
 @dataclass(frozen=True)
-class Farm:
+class Farm(Questions):
     """A cluster.yaml and its store. Methods raise what `farm.core.errors` draws."""
-
-    config: FarmConfig
 
     @classmethod
     def open(cls, path: str | Path = "cluster.yaml", store: str | Path | None = None) -> Farm:
@@ -79,7 +64,7 @@ class Farm:
         """
         new = planned(launch, self.config)
         left_out(new.refused)
-        _must_be_executor(executor)
+        must_be_executor(executor)
         with Store(self.config.store) as store:
             with Holding(store, "farm launch") as holding:
                 holding.wait_for_devices(new.plan.devices)
@@ -109,7 +94,7 @@ class Farm:
             raise UsageError(
                 f"no verdict is called {unknown[0]!r}; there are {', '.join(VERDICTS)}"
             )
-        _must_be_executor(executor)
+        must_be_executor(executor)
         with self.store() as store:
             name = store.campaign(campaign).id
             with Holding(store, "farm campaign resume") as holding:
@@ -136,7 +121,7 @@ class Farm:
 
         begun: told the new campaign's name. Raises UnknownName.
         """
-        _must_be_executor(executor)
+        must_be_executor(executor)
         with self.store() as store:
             repeated = store.campaign(campaign)
             with Holding(store, "farm campaign repeat") as holding:
@@ -156,12 +141,6 @@ class Farm:
             name = store.campaign(campaign).id
             store.cancel(name)
             return name
-
-    @contextmanager
-    def store(self) -> Iterator[Store]:
-        """The store, for reading. Raises StoreError where there is none yet."""
-        with Store(self.config.store, create=False) as store:
-            yield store
 
     def held(self, devices: Sequence[str] | None = None) -> dict[str, Lease]:
         """The lease that a process of the farm has on each device that is held; devices: of these,
@@ -205,6 +184,13 @@ class Farm:
             device = self.config.device(facts.device)
             return health(store, facts, device.spec, device.controls.tolerated)
 
+    def export(self, export: Export) -> Exported:
+        """Write a table of what the store knows, see `Export`."""
+        from farm.campaign import layouts
+
+        with self.store() as store:
+            return layouts.export(store, self.config, export)
+
     def check_model(
         self,
         path: str | Path,
@@ -229,149 +215,6 @@ class Farm:
         model = onnx.load_from_string(data)
         return check_model(Network(ONNX, code), model, chosen, self._artifacts())
 
-    @overload
-    def hwl(self, networks: str, ask: Ask | None = None) -> NetworkEncoding: ...  # type: ignore[overload-overlap]  # a str is no list of networks
-
-    @overload
-    def hwl(self, networks: Sequence[str], ask: Ask | None = None) -> Encoding: ...
-
-    def hwl(
-        self, networks: str | Sequence[str], ask: Ask | None = None
-    ) -> NetworkEncoding | Encoding:
-        """The HWL encoding of a network, as `SPACE/CODE` or the path of an .onnx file; of several
-        networks of one space, arrays.
-
-        ask: what may be measured for it; by default what is missing of one network, and nothing of
-        several. Raises UsageError for whatever is wrong with any network.
-        """
-        if isinstance(networks, str):
-            with self._encoding([networks], ask or Ask(measure="missing")) as (batch, about, came):
-                batch.must_be_read()
-                return next(about.each([batch.networks[0]], came))
-        with self._encoding(networks, ask or Ask()) as (batch, about, came):
-            batch.must_be_read()
-            spaces = [list(own.values()) for own in batch.by_space.values()]
-            return Encoding.together([about.encode(own, came) for own in spaces])
-
-    def hwl_each(self, networks: Sequence[str], ask: Ask | None = None) -> Answers[NetworkEncoding]:
-        """The HWL encodings of many networks; one that has none says why, in its row. Raises
-        UsageError where none has one."""
-        with self._encoding(networks, ask or Ask()) as (batch, about, came):
-            found = Answers.of(batch, lambda own: about.each(own, came))
-        found.must_have_any()
-        return found
-
-    @contextmanager
-    def _encoding(
-        self, networks: Sequence[str], ask: Ask
-    ) -> Iterator[tuple[Batch, HWLAsked, Outcomes]]:
-        """What was asked, what is known of the references, and what came of measuring there."""
-        from farm.prediction.hwl import Asked
-
-        devices = [self.config.device(name) for name in self.config.references]
-        with self._asked(networks, ask) as (store, batch, models):
-            about = Asked(store, self.config, models)
-            measure = self._measuring(store, ask, "farm hwl")
-            yield batch, about, Asking(ask, devices, store, measure).measured(batch, about.errors)
-
-    def predict(
-        self,
-        networks: Sequence[str],
-        device: str,
-        ask: Ask | None = None,
-        *,
-        explain: bool = False,
-        strict: bool = True,
-    ) -> Predictions:
-        """What networks take on a device, as far as the store tells, and as far as may be measured.
-
-        networks: as `SPACE/CODE` or paths of .onnx files, which are kept in the store.
-        ask: what may be measured for it; by default nothing. explain: with the kernels' times.
-        strict: raise what is wrong with any network; else its row says it, unless all are wrong.
-        """
-        from farm.prediction.prediction import Asked
-
-        chosen, ask = self.config.device(device), ask or Ask()
-        with self._asked(networks, ask) as (store, batch, models):
-            store.models.keep(batch.models)
-            about = Asked(store, self.config, chosen, models)
-            measure = self._measuring(store, ask, "farm predict")
-            came = Asking(ask, [chosen], store, measure).measured(batch, about.errors)
-            found = about.answers(batch, came.get(device, {}), explain)
-        found.answers.must_have_all() if strict else found.answers.must_have_any()
-        return found
-
-    @contextmanager
-    def _asked(
-        self, networks: Sequence[str], ask: Ask
-    ) -> Iterator[tuple[Store, Batch, Mapping[str, bytes]]]:
-        """The store, what was asked, and ONNX files by their codes, those of the store too."""
-        _must_be_executor(ask.executor)
-        asked = self._read(networks, ask.sizes)
-        with Store(self.config.store, create=ask.measure != "never") as store:
-            yield store, asked, chained(asked.models, store.models)
-
-    def _read(self, networks: Sequence[str], sizes: Sizes) -> Batch:
-        """Raises UsageError where none can be read: before a store is made for them."""
-        asked = Batch.read(networks, StoredModels(self.config.store), sizes)
-        if not asked.networks:
-            asked.must_be_read()
-        return asked
-
-    def _measuring(self, store: Store, ask: Ask, command: str) -> Callable[[Wanted], Outcomes]:
-        """What measures on devices that it waits for in turn. command: what others are told."""
-        start, artifacts = partial(self._executor, ask.executor), self._artifacts()
-
-        def measure(wanted: Wanted) -> Outcomes:
-            devices = [self.config.device(name) for name in wanted]
-            with Holding(store, command) as holding:
-                return measure_in_turn(wanted, devices, holding, start, artifacts)
-
-        return measure
-
-    def zcp(
-        self,
-        networks: Sequence[str],
-        *,
-        seed: int = 0,
-        batch: int | None = None,
-        shape: str | None = None,
-        strict: bool = True,
-    ) -> Proxies:
-        """Zero-cost proxies of networks, as arrays; what is computed is kept in the store.
-
-        seed: draws weights, images and labels. batch: images. shape: see `Ask`. strict: see
-        `predict`. Raises UsageError.
-        """
-        from farm.prediction.proxies import BATCH, current_pass, proxies
-
-        by = current_pass(seed, BATCH if batch is None else batch)
-        asked = self._read(networks, Sizes(shape))
-        with Store(self.config.store) as store:
-            store.models.keep(asked.models)
-            found = proxies(store, asked, by)
-        found.answers.must_have_all() if strict else found.answers.must_have_any()
-        return found
-
-    def export(self, export: Export) -> Exported:
-        """Write a table of what the store knows, see `Export`."""
-        from farm.campaign import layouts
-
-        with self.store() as store:
-            return layouts.export(store, self.config, export)
-
-    def predictor(self, device: str) -> DevicePredictor:
-        """For search loops: networks -> their latencies on a device, as arrays."""
-        from farm.prediction.live import DevicePredictor
-
-        return DevicePredictor(self.config, device, self.store)
-
-    def encoder(self) -> HWLEncoder:
-        """For search loops: networks -> their HWL encoding, as arrays."""
-        from farm.prediction.live import HWLEncoder
-
-        return HWLEncoder(self.config, self.store)
-
     def _run(
         self,
         name: str,
@@ -384,40 +227,3 @@ class Farm:
         policies = {device.name: device.controls for device in self.config.devices.values()}
         artifacts = self._artifacts()
         Campaign(name, about, holding, executor, artifacts, watch, policies, again).run()
-
-    @contextmanager
-    def _executor(self, kind: str, devices: Sequence[str]) -> Iterator[Executor]:
-        """The executor, started, with all targets known to the compiler."""
-        chosen = [self.config.device(name) for name in devices]
-        with self._make_executor(kind, chosen) as executor:
-            targets = [facts.target for facts in executor.facts.values()]
-            for target in targets:
-                if target is not None:
-                    executor.check_target(target)
-            yield executor
-
-    def _make_executor(self, kind: str, devices: Sequence[Device]) -> Executor:
-        decider = partial(_decider, self.config)
-        if kind == "inline":
-            return InlineExecutor(devices, self._artifacts(), decider)
-        use_ray_token()
-        from farm.execution.on_ray import RayExecutor
-
-        config = self.config
-        return RayExecutor(devices, self._artifacts(), config.ray, config.compile_workers, decider)
-
-    def _artifacts(self) -> ArtifactStore:
-        return ArtifactStore(self.config.store / "artifacts")
-
-
-def _decider(config: FarmConfig) -> Decider:
-    """The central predictor over the farm's store."""
-    from farm.prediction.decider import Decider
-
-    return Decider.at(config.store, config)
-
-
-def _must_be_executor(kind: str) -> None:
-    """Raises UnknownName; asked before anything is made on the disk."""
-    if kind not in EXECUTORS:
-        raise UnknownName("executor", kind, EXECUTORS)

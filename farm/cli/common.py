@@ -15,8 +15,9 @@ import typer
 
 from farm.cli import ending, show
 from farm.core.errors import UsageError
-from farm.farm import EXECUTORS, Farm
+from farm.farm import Farm
 from farm.measurement.record import share
+from farm.opened import EXECUTORS
 
 CONFIG = Path("cluster.yaml")
 

@@ -39,30 +39,31 @@ def measure_in_turn(
     A device that another process holds is waited for in turn; a campaign that holds it measures
     the networks among its own, and that is waited for, too.
     """
-    claims = {device: holding.ask(device_thing(device.name)) for device in devices}
-    asked: dict[Device, Mapping[Network, Request]] = {}
-    found: Outcomes = {device.name: {} for device in devices}
+    named = {device.name: device for device in devices}
+    claims = {name: holding.ask(device_thing(name)) for name in named}
+    asked: dict[str, Mapping[Network, Request]] = {}
+    found: Outcomes = {name: {} for name in named}
 
-    def left(device: Device) -> list[Network]:
-        return [n for n in wanted[device.name] if n not in found[device.name]]
+    def left(name: str) -> list[Network]:
+        return [network for network in wanted[name] if network not in found[name]]
 
     while claims:
-        for device, requests in asked.items():
-            found[device.name] |= _came(requests, device, holding.store)
-        free = [device for device in claims if left(device) and holding.has(claims[device])]
+        for name, requests in asked.items():
+            found[name] |= _came(requests, named[name], holding.store)
+        free = {name: left(name) for name in claims if left(name) and holding.has(claims[name])}
         if free:
-            rest = {device.name: left(device) for device in free}
-            with start(list(rest)) as executor:
-                came = measure_networks(rest, free, holding, executor, artifacts)
+            held = [named[name] for name in free]
+            with start(list(free)) as executor:
+                came = measure_networks(free, held, holding, executor, artifacts)
             for name, outcomes in came.items():
                 found[name] |= outcomes
-        elif all(left(device) for device in claims):
-            for device in claims.keys() - asked.keys():
-                asked[device] = holding.store.query_requests(left(device), device.name)
+        elif all(left(name) for name in claims):
+            for name in claims.keys() - asked.keys():
+                asked[name] = holding.store.query_requests(left(name), name)
             holding.wait(*claims.values())
-        for device in [device for device in claims if not left(device)]:
-            asked.pop(device, None)
-            holding.give_back(claims.pop(device))
+        for name in [name for name in claims if not left(name)]:
+            asked.pop(name, None)
+            holding.give_back(claims.pop(name))
     return found
 
 

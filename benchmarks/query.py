@@ -10,6 +10,10 @@ with 64 networks measured (`--measured`). On one core.
 was made for this question; `batch_again_s`: by one that knows the references already. `cached_ms`:
 HWL of one network that all of them measured, in the process; `cached_latency_ms`: its latency on
 one device. `cold_cpu_s`: CPU seconds of `farm hwl` for it as a new process.
+
+`stored_hwl_ms`, `stored_predict_ms`: the same question by `Farm.hwl` and `Farm.predict`, which open
+the store and ask it. `full_hwl_ms`, `full_predict_ms`: in a store that has a million measurements
+(`--stored`) of the same space and devices besides; and the ratios of the two.
 """
 
 from __future__ import annotations
@@ -17,11 +21,15 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -29,7 +37,7 @@ import numpy as np
 
 from benchmarks import published
 from benchmarks.report import finish
-from farm import Farm, Launch
+from farm import Ask, Farm, Launch
 from farm.core.values import Network
 from farm.prediction.central import CentralPredictor
 from farm.prediction.hwl import encode
@@ -48,7 +56,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         farm = _farm(Path(folder), options.measured, options.seed)
         networks = space("nb201").sample(ASKED, np.random.default_rng(options.seed + 1))
         rows = [*_batch(farm, networks), *_cached(farm), _cold(farm)]
-    finish("query", rows, {row["name"]: row["median"] for row in rows}, options.json)
+        rows += _stored(farm, "stored")
+        _fill(farm, options.stored, options.seed)
+        rows += _stored(farm, "full")
+    found = {str(row["name"]): row["median"] for row in rows}
+    ratios = {
+        f"{what}_ratio": found[f"full_{what}_ms"] / found[f"stored_{what}_ms"] for what in ASKS
+    }
+    finish("query", rows, {**found, **ratios}, options.json)
 
 
 def _farm(folder: Path, measured: int, seed: int) -> Farm:
@@ -117,6 +132,62 @@ def _cold(farm: Farm) -> dict[str, object]:
     return _row("cold_cpu_s", each)
 
 
+ASKS: dict[str, Callable[[Farm, str], object]] = {
+    "hwl": lambda farm, network: farm.hwl(network, Ask()),
+    "predict": lambda farm, network: farm.predict([network], farm.config.references[0]),
+}
+
+
+def _stored(farm: Farm, state: str) -> list[dict[str, object]]:
+    """Questions whose answers are known, asked of the store."""
+    network = _known(farm).id
+    rows = []
+    for what, ask in ASKS.items():
+        ask(farm, network)
+        rows.append(_timed(f"{state}_{what}_ms", 1e3, partial(ask, farm, network), 3 * REPEATS))
+    return rows
+
+
+def _fill(farm: Farm, count: int, seed: int) -> None:
+    """Copies of what was measured, under the names of other networks of the space."""
+    known, columns = _known(farm).id, farm.config.references
+    names = [n.id for n in space("nb201").all_networks() if n.id != known]  # type: ignore[attr-defined]
+    drawn = np.random.default_rng(seed).integers(0, len(names), count)
+    with closing(sqlite3.connect(farm.config.store / "farm.db")) as db, db:
+        last = max(
+            db.execute(f"SELECT max(id) FROM {t}").fetchone()[0]
+            for t in ("requests", "measurements")
+        )
+        copied = [
+            db.execute("SELECT max(id) FROM measurements WHERE device = ?", [name]).fetchone()[0]
+            for name in columns
+        ]
+        each = [
+            {"id": last + 1 + row, "network": names[drawn[row]], "of": copied[row % len(copied)]}
+            for row in range(count)
+        ]
+        for table, renamed in _COPIED.items():
+            own = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+            values = ", ".join(renamed.get(column, f"{table}.{column}") for column in own)
+            join = "" if table == "measurements" else _JOINED[table]
+            db.executemany(
+                f"INSERT INTO {table} SELECT {values} FROM measurements {join} "
+                "WHERE measurements.id = :of",
+                each,
+            )
+
+
+_COPIED = {
+    "requests": {"id": ":id", "network": ":network", "campaign": "NULL", "purpose": "'query'"},
+    "measurements": {"id": ":id", "request": ":id", "network": ":network"},
+    "samples": {"measurement": ":id"},
+}
+_JOINED = {
+    "requests": "JOIN requests ON requests.id = request",
+    "samples": "JOIN samples ON samples.measurement = measurements.id",
+}
+
+
 def _children_s() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
@@ -125,15 +196,16 @@ def _children_s() -> float:
 def _known(farm: Farm) -> Network:
     """A network that all references measured."""
     with farm.store() as store:
-        each = [
-            {m.network for m in store.measurements(device=name)} for name in farm.config.references
-        ]
-    return min(set.intersection(*each))
+        first = [m.network for m in store.measurements(campaign="c1")]
+    count = Counter(first)
+    return min(network for network, n in count.items() if n == len(farm.config.references))
 
 
-def _timed(name: str, unit: float, ask: Callable[[], object]) -> dict[str, object]:
+def _timed(
+    name: str, unit: float, ask: Callable[[], object], repeats: int | None = None
+) -> dict[str, object]:
     each = []
-    for _ in range(REPEATS):
+    for _ in range(repeats or REPEATS):
         started_s = time.perf_counter()
         ask()
         each.append((time.perf_counter() - started_s) * unit)
@@ -148,6 +220,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.query", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--measured", type=int, default=64, help="networks on each reference (64)")
+    parser.add_argument(
+        "--stored", type=int, default=1_000_000, help="measurements in the full store (a million)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="draws the networks (0)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     return parser.parse_args(argv)

@@ -6,12 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from farm.campaign.asking import Ask
+    from farm.campaign.layouts import Export
     from farm.campaign.planning import Launch
     from farm.farm import Farm
 
-__all__ = ["Farm", "Launch"]
+__all__ = ["Ask", "Export", "Farm", "Launch"]
 
-_WHERE = {"Farm": "farm.farm", "Launch": "farm.campaign.planning"}
+_WHERE = {
+    "Ask": "farm.campaign.asking",
+    "Export": "farm.campaign.layouts",
+    "Farm": "farm.farm",
+    "Launch": "farm.campaign.planning",
+}
 
 
 def __getattr__(name: str) -> Any:

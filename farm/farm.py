@@ -8,55 +8,43 @@ summary = Farm.open("cluster.yaml").launch(asked)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 from farm.campaign.known import begin_repetition, repetition
 from farm.campaign.loop import Campaign, Watch
 from farm.campaign.model_check import ModelCheck
 from farm.campaign.planning import Launch, planned
-from farm.campaign.query import barred, measure_in_turn
 from farm.campaign.summary import Summary, summarise
-from farm.compile.artifacts import ArtifactStore
-from farm.core.errors import UnknownName, UsageError
-from farm.core.hosts import use_ray_token
+from farm.core.errors import UsageError
 from farm.core.values import DeviceFacts, Network
 from farm.devices.certificate import LOAD_S
 from farm.devices.examination import examine
 from farm.devices.health import Health, health
 from farm.execution.inline import InlineExecutor
 from farm.execution.protocol import Executor
-from farm.inventory.config import Device, FarmConfig, load
-from farm.measurement.record import Failure, Measurement
+from farm.inventory.config import load
 from farm.measurement.verdict import VERDICTS
-from farm.prediction.batch import Answers, Batch, chained
-from farm.prediction.encoding import Encoding, NetworkEncoding
+from farm.opened import must_be_executor
 from farm.prediction.selection import Candidates
+from farm.questions import Questions
 from farm.spaces import space
 from farm.spaces.base import ONNX
-from farm.spaces.given import given_network
 from farm.spaces.sizes import Sizes
-from farm.store import Holding, Lease, Request, Store, StoredModels, device_thing
+from farm.store import Holding, Lease, Request, Store, device_thing
 
 if TYPE_CHECKING:
-    from farm.prediction.decider import Decider
-    from farm.prediction.live import DevicePredictor, HWLEncoder
-    from farm.prediction.prediction import Predictions
+    from farm.campaign.layouts import Export, Exported
 
-EXECUTORS = ("ray", "inline")
 FAILED = "failed"
-MEASURE = ("never", "missing", "always")
+"""Beside verdicts: what finally failed, and may be tried again."""
 
 
 @dataclass(frozen=True)
-class Farm:
+class Farm(Questions):
     """A cluster.yaml and its store. Methods raise what `farm.core.errors` draws."""
-
-    config: FarmConfig
 
     @classmethod
     def open(cls, path: str | Path = "cluster.yaml", store: str | Path | None = None) -> Farm:
@@ -79,7 +67,7 @@ class Farm:
         """
         new = planned(launch, self.config)
         left_out(new.refused)
-        _must_be_executor(executor)
+        must_be_executor(executor)
         with Store(self.config.store) as store:
             with Holding(store, "farm launch") as holding:
                 holding.wait_for_devices(new.plan.devices)
@@ -103,14 +91,15 @@ class Farm:
         """Go on with a campaign that was killed or cancelled.
 
         again: the verdicts that are measured again, such as `contended`; of two measurements the
-            one with the narrower interval counts; and `failed`, what finally failed. Raises UsageError for what is no verdict.
+            one with the narrower interval counts; and `failed`, what finally failed.
+            Raises UsageError for what is no verdict.
         """
         if unknown := sorted(set(again) - {*VERDICTS, FAILED}):
             raise UsageError(
                 f"no verdict is called {unknown[0]!r}; there are {', '.join(VERDICTS)}, and "
                 f"{FAILED!r} for what failed"
             )
-        _must_be_executor(executor)
+        must_be_executor(executor)
         with self.store() as store:
             name = store.campaign(campaign).id
             with Holding(store, "farm campaign resume") as holding:
@@ -139,7 +128,7 @@ class Farm:
 
         begun: told the new campaign's name. Raises UnknownName.
         """
-        _must_be_executor(executor)
+        must_be_executor(executor)
         with self.store() as store:
             repeated = store.campaign(campaign)
             with Holding(store, "farm campaign repeat") as holding:
@@ -159,12 +148,6 @@ class Farm:
             name = store.campaign(campaign).id
             store.cancel(name)
             return name
-
-    @contextmanager
-    def store(self) -> Iterator[Store]:
-        """The store, for reading. Raises StoreError where there is none yet."""
-        with Store(self.config.store, create=False) as store:
-            yield store
 
     def held(self, devices: Sequence[str] | None = None) -> dict[str, Lease]:
         """The lease that a process of the farm has on each device that is held; devices: of these,
@@ -208,6 +191,13 @@ class Farm:
             device = self.config.device(facts.device)
             return health(store, facts, device.spec, device.controls.tolerated)
 
+    def export(self, export: Export) -> Exported:
+        """Write a table of what the store knows, see `Export`."""
+        from farm.campaign import layouts
+
+        with self.store() as store:
+            return layouts.export(store, self.config, export)
+
     def check_model(
         self,
         path: str | Path,
@@ -232,142 +222,6 @@ class Farm:
         model = onnx.load_from_string(data)
         return check_model(Network(ONNX, code), model, chosen, self._artifacts())
 
-    @overload
-    def hwl(  # type: ignore[overload-overlap]  # a str is no list of networks
-        self,
-        networks: str,
-        measure: str = "missing",
-        executor: str = "inline",
-        shape: str | None = None,
-        batch: int | None = None,
-        max_error: float | None = None,
-    ) -> NetworkEncoding: ...
-
-    @overload
-    def hwl(self, networks: Sequence[str]) -> Encoding: ...
-
-    def hwl(
-        self,
-        networks: str | Sequence[str],
-        measure: str = "missing",
-        executor: str = "inline",
-        shape: str | None = None,
-        batch: int | None = None,
-        max_error: float | None = None,
-    ) -> NetworkEncoding | Encoding:
-        """The HWL encoding of a network, as `SPACE/CODE` or the path of an .onnx file; of several
-        networks of one space, arrays of what is known without measuring.
-
-        measure: `never`, only what is `missing` in the store, or `always` all references.
-        shape: of an .onnx file's inputs, such as `1,3,224,224` or `ids=1x128,mask=1x128`, or
-            of its axes, such as `seq=128`, where the file leaves them open.
-        batch: of a file's open first axes; without it each device measures its own.
-        max_error: of what is missing, measure only where the 95 % interval is wider than that to
-            either side, relative; and what is in the store, where its interval is.
-        """
-        from farm.prediction.hwl import encode, must_be_usable, to_measure
-        from farm.prediction.of_files import with_inputs
-
-        if not isinstance(networks, str):
-            with self.store() as store:
-                many = Batch.read(networks, store.models)
-                many.must_be_read()
-                held = chained(many.models, store.models)
-                spaces = [list(own.values()) for own in many.by_space.values()]
-                each = [encode(store, self.config, own, models=held) for own in spaces]
-                return Encoding.together(each)
-        sizes, stored = Sizes(shape, batch), StoredModels(self.config.store)
-        parsed, models = given_network(networks, sizes, stored)
-        if measure not in MEASURE:
-            raise UnknownName("way to measure", measure, MEASURE)
-        _must_be_executor(executor)
-        with Store(self.config.store, create=measure != "never") as store:
-            must_be_usable(store, self.config, parsed.space)
-            held = chained(models, store.models)
-            wanted = to_measure(store, self.config, parsed, measure, max_error, held)
-            fresh: dict[str, Measurement | Failure] = {
-                device: failure
-                for device in wanted
-                if (failure := barred(parsed, device, store)) is not None
-            }
-            free = [device for device in wanted if device not in fresh]
-            if free:
-                fresh |= self._measure(parsed, models, free, store, executor)
-            came = {device: {parsed: outcome} for device, outcome in fresh.items()}
-            found = encode(store, self.config, [parsed], came, models=held).of(0)
-            return with_inputs(found, held, self.config)
-
-    def hwl_each(
-        self,
-        networks: Sequence[str],
-        measure: str = "never",
-        executor: str = "inline",
-        shape: str | None = None,
-        batch: int | None = None,
-        max_error: float | None = None,
-    ) -> Answers[NetworkEncoding]:
-        """The HWL encodings of many networks; one that has none says why, in its row. Raises
-        UsageError where none has one."""
-        from farm.prediction.hwl import encode
-
-        sizes = Sizes(shape, batch)
-        if measure != "never":
-            asked = Batch.read(networks, StoredModels(self.config.store), sizes)
-            for row in asked.networks:
-                self.hwl(asked.asked[row], measure, executor, shape, batch, max_error)
-        with self.store() as store:
-            asked = Batch.read(networks, store.models, sizes)
-            held = chained(asked.models, store.models)
-            found = Answers.of(
-                asked, lambda own: encode(store, self.config, own, models=held).each()
-            )
-        found.must_have_any()
-        return found
-
-    def predict(
-        self, networks: Sequence[str], device: str, explain: bool = False, strict: bool = True
-    ) -> Predictions:
-        """What networks take on a device, as far as the store tells. Measures nothing.
-
-        networks: as `SPACE/CODE` or paths of .onnx files, which are kept in the store.
-        strict: raise what is wrong with any network; else its row says it, unless all are wrong.
-        """
-        from farm.prediction.prediction import predict
-
-        chosen = self.config.device(device)
-        with self.store() as store:
-            batch = Batch.read(networks, store.models)
-            store.models.keep(batch.models)
-            found = predict(store, self.config, chosen, batch, explain)
-        found.answers.must_have_all() if strict else found.answers.must_have_any()
-        return found
-
-    def predictor(self, device: str) -> DevicePredictor:
-        """For search loops: networks -> their latencies on a device, as arrays."""
-        from farm.prediction.live import DevicePredictor
-
-        return DevicePredictor(self.config, device, self.store)
-
-    def encoder(self) -> HWLEncoder:
-        """For search loops: networks -> their HWL encoding, as arrays."""
-        from farm.prediction.live import HWLEncoder
-
-        return HWLEncoder(self.config, self.store)
-
-    def _measure(
-        self,
-        network: Network,
-        models: Mapping[str, bytes],
-        devices: Sequence[str],
-        store: Store,
-        executor: str,
-    ) -> dict[str, Measurement | Failure]:
-        store.models.keep(models)
-        chosen = [self.config.device(device) for device in devices]
-        start = partial(self._executor, executor)
-        with Holding(store, "farm hwl") as holding:
-            return measure_in_turn(network, chosen, holding, start, self._artifacts())
-
     def _run(
         self,
         name: str,
@@ -380,40 +234,3 @@ class Farm:
         policies = {device.name: device.controls for device in self.config.devices.values()}
         artifacts = self._artifacts()
         Campaign(name, about, holding, executor, artifacts, watch, policies, again).run()
-
-    @contextmanager
-    def _executor(self, kind: str, devices: Sequence[str]) -> Iterator[Executor]:
-        """The executor, started, with all targets known to the compiler."""
-        chosen = [self.config.device(name) for name in devices]
-        with self._make_executor(kind, chosen) as executor:
-            targets = [facts.target for facts in executor.facts.values()]
-            for target in targets:
-                if target is not None:
-                    executor.check_target(target)
-            yield executor
-
-    def _make_executor(self, kind: str, devices: Sequence[Device]) -> Executor:
-        decider = partial(_decider, self.config)
-        if kind == "inline":
-            return InlineExecutor(devices, self._artifacts(), decider)
-        use_ray_token()
-        from farm.execution.on_ray import RayExecutor
-
-        config = self.config
-        return RayExecutor(devices, self._artifacts(), config.ray, config.compile_workers, decider)
-
-    def _artifacts(self) -> ArtifactStore:
-        return ArtifactStore(self.config.store / "artifacts")
-
-
-def _decider(config: FarmConfig) -> Decider:
-    """The central predictor over the farm's store."""
-    from farm.prediction.decider import Decider
-
-    return Decider.at(config.store, config)
-
-
-def _must_be_executor(kind: str) -> None:
-    """Raises UnknownName; asked before anything is made on the disk."""
-    if kind not in EXECUTORS:
-        raise UnknownName("executor", kind, EXECUTORS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -22,46 +22,51 @@ from farm.store import Request, Store
 _WRITERS = {"csv": pyarrow.csv.write_csv, "parquet": pyarrow.parquet.write_table}
 
 
-def write(store: Store, path: Path, format: str, campaign: str | None = None) -> int:
+def write(store: Store, path: Path, format: str | None = None, campaign: str | None = None) -> int:
     """Write one row for each measurement to `path`, and return how many.
 
-    A file that is there is replaced once the new one is complete. Raises UnknownName for a format
-    or campaign that does not exist, UsageError for a path that cannot be written, StoreFull where
-    there is no room.
+    format: of a file whose name does not say it. A file that is there is replaced once the new one
+    is complete. Raises UnknownName for a format or campaign that does not exist, UsageError for a
+    path that cannot be written, StoreFull where there is no room.
     """
-    if format not in _WRITERS:
-        raise UnknownName("format", format, _WRITERS)
+    format = format_of(path, format)
     name = store.campaign(campaign).id if campaign else None
     rows = [_row(request, m) for request, m in store.measured(campaign=name)]
     _save(pa.Table.from_pylist(rows, schema=_SCHEMA), path, format)
     return len(rows)
 
 
-def format_of(path: Path) -> str:
-    """The format that a file's name ends in. Raises UnknownName."""
-    format = path.suffix.removeprefix(".")
+def format_of(path: Path, told: str | None = None) -> str:
+    """The format of a file: as told, or what its name ends in. Raises UnknownName."""
+    format = told or path.suffix.removeprefix(".")
     if format not in _WRITERS:
-        hint = "a file's name ends in its format"
+        hint = "--format tells it" if told else "a file's name ends in its format"
         raise UnknownName("format", format or path.name, _WRITERS, hint)
     return format
 
 
-def write_rows(rows: Iterable[Mapping[str, object]], path: Path) -> int:
+def write_rows(rows: Iterable[Mapping[str, object]], path: Path, format: str | None = None) -> int:
     """Write rows, which may have different columns, to a .parquet or .csv file; how many.
 
     Raises as `write` does.
     """
+    format = format_of(path, format)
     found = list(rows)
     columns = dict.fromkeys(name for row in found for name in row)
     table = pa.table({name: [row.get(name) for row in found] for name in columns})
-    _save(table, path, format_of(path))
+    _save(table, path, format)
     return len(found)
 
 
 def _save(table: pa.Table, path: Path, format: str) -> None:
+    saved(path, lambda part: _WRITERS[format](table, part))
+
+
+def saved(path: Path, write_to: Callable[[Path], object]) -> None:
+    """Let something write a file, which appears once it is complete. Raises as `write` does."""
     part = path.with_name(f"{path.name}.part")
     try:
-        _WRITERS[format](table, part)
+        write_to(part)
         part.replace(path)
     except OSError as e:
         with suppress(OSError):

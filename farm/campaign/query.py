@@ -1,4 +1,4 @@
-"""Measures one network on some devices, outside any campaign."""
+"""Measures networks on some devices, outside any campaign."""
 
 from __future__ import annotations
 
@@ -20,71 +20,85 @@ PATIENCE_S = 10.0
 Start = Callable[[Sequence[str]], AbstractContextManager[Executor]]
 """Starts an executor with these devices."""
 
+Wanted = Mapping[str, Sequence[Network]]
+"""Networks to measure, by device."""
+
+Outcomes = dict[str, dict[Network, Measurement | Failure]]
+"""What came of measuring networks, by device."""
+
 
 def measure_in_turn(
-    network: Network,
+    wanted: Wanted,
     devices: Sequence[Device],
     holding: Holding,
     start: Start,
     artifacts: ArtifactStore,
-) -> dict[str, Measurement | Failure]:
-    """Build `network` for each device, measure it there, and store what came of it.
+) -> Outcomes:
+    """Build networks for each device, measure them there, and store what came of it.
 
     A device that another process holds is waited for in turn; a campaign that holds it measures
-    the network among its own, and that is waited for, too.
+    the networks among its own, and that is waited for, too.
     """
-    claims = {device: holding.ask(device_thing(device.name)) for device in devices}
-    asked: dict[Device, Request] = {}
-    found: dict[str, Measurement | Failure] = {}
+    named = {device.name: device for device in devices}
+    claims = {name: holding.ask(device_thing(name)) for name in named}
+    asked: dict[str, Mapping[Network, Request]] = {}
+    found: Outcomes = {name: {} for name in named}
+
+    def left(name: str) -> list[Network]:
+        return [network for network in wanted[name] if network not in found[name]]
+
     while claims:
-        came = _came(network, asked, holding.store)
-        free = [device for device in claims if device not in came and holding.has(claims[device])]
+        for name, requests in asked.items():
+            found[name] |= _came(requests, named[name], holding.store)
+        free = {name: left(name) for name in claims if left(name) and holding.has(claims[name])}
         if free:
-            with start([device.name for device in free]) as executor:
-                came |= measure_network(network, free, holding, executor, artifacts)
-        elif not came:
-            for device in claims.keys() - asked.keys():
-                asked[device] = holding.store.query_request(network, device.name)
+            held = [named[name] for name in free]
+            with start(list(free)) as executor:
+                came = measure_networks(free, held, holding, executor, artifacts)
+            for name, outcomes in came.items():
+                found[name] |= outcomes
+        elif all(left(name) for name in claims):
+            for name in claims.keys() - asked.keys():
+                asked[name] = holding.store.query_requests(left(name), name)
             holding.wait(*claims.values())
-        for device in came:
-            asked.pop(device, None)
-            holding.give_back(claims.pop(device))
-            found[device.name] = came[device]
-    return {device.name: found[device.name] for device in devices}
+        for name in [name for name in claims if not left(name)]:
+            asked.pop(name, None)
+            holding.give_back(claims.pop(name))
+    return found
 
 
 def _came(
-    network: Network, asked: Mapping[Device, Request], store: Store
-) -> dict[Device, Measurement | Failure]:
+    requests: Mapping[Network, Request], device: Device, store: Store
+) -> dict[Network, Measurement | Failure]:
     """What came of requests that another process may have carried out: what counts of it here."""
-    came: dict[Device, Measurement | Failure] = {}
-    for device, request in asked.items():
+    came: dict[Network, Measurement | Failure] = {}
+    for network, request in requests.items():
         with suppress(LookupError):
-            outcome = _found(store, network, device.name, {device.name: request})
+            outcome = _found(store, network, device.name, request)
             if isinstance(outcome, Failure) or is_as_asked(outcome, device.spec):
-                came[device] = outcome
+                came[network] = outcome
     return came
 
 
-def measure_network(
-    network: Network,
+def measure_networks(
+    wanted: Wanted,
     devices: Sequence[Device],
     holding: Holding,
     executor: Executor,
     artifacts: ArtifactStore,
-) -> dict[Device, Measurement | Failure]:
-    """Measure `network` on devices that are held.
+) -> Outcomes:
+    """Measure networks on devices that are held.
 
     Nothing is measured on a device in quarantine, and nothing counts of one that its control
     networks send there: that is a Failure which is not stored. Neither is waited for;
     one that is lost is, for `PATIENCE_S`, and then is one, too.
     """
     store = holding.store
-    free = [device for device in devices if barred(network, device.name, store) is None]
+    free = [device for device in devices if store.quarantined(device.name) is None]
     specs = {device.name: device.spec for device in free}
     policies = {device.name: device.controls for device in free}
-    requests = {device: store.query_request(network, device) for device in specs}
-    ids = {request.id for request in requests.values()}
+    asked = {device: store.query_requests(wanted[device], device) for device in specs}
+    ids = {request.id for requests in asked.values() for request in requests.values()}
 
     def pending() -> list[Request]:
         return [r for r in store.pending(None) if r.id in ids]
@@ -94,22 +108,36 @@ def measure_network(
     while not work.idle and any(not work.quarantined(request.device) for request in pending()):
         work.work()
         work.start()
-    return {device: _found_or_lost(store, network, device.name, requests) for device in devices}
+    return {
+        device.name: {
+            network: _found_or_lost(
+                store, network, device.name, asked.get(device.name, {}).get(network)
+            )
+            for network in wanted[device.name]
+        }
+        for device in devices
+    }
 
 
 def _found_or_lost(
-    store: Store, network: Network, device: str, requests: Mapping[str, Request]
+    store: Store, network: Network, device: str, request: Request | None
 ) -> Measurement | Failure:
     try:
-        return _found(store, network, device, requests)
+        return _found(store, network, device, request)
     except LookupError:
         return Failure(network, device, "lost", f"{device} was lost, and did not come back", True)
 
 
 def _found(
-    store: Store, network: Network, device: str, requests: Mapping[str, Request]
+    store: Store, network: Network, device: str, request: Request | None
 ) -> Measurement | Failure:
-    return barred(network, device, store) or store.outcome(requests[device])
+    """request: None on a device that was in quarantine."""
+    refused = barred(network, device, store)
+    if refused is not None:
+        return refused
+    if request is None:
+        raise LookupError(f"{network.id} was not asked for on {device}")
+    return store.outcome(request)
 
 
 def barred(network: Network, device: str, store: Store) -> Failure | None:

@@ -16,7 +16,8 @@ import typer
 from farm.cli import ending, show
 from farm.core.errors import UsageError
 from farm.core.values import share
-from farm.farm import EXECUTORS, Farm
+from farm.farm import Farm
+from farm.opened import EXECUTORS
 
 CONFIG = Path("cluster.yaml")
 

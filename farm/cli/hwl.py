@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from math import isnan
-from typing import Annotated
 
 import typer
 from rich.console import Group, RenderableType
@@ -21,11 +21,22 @@ from farm.cli.common import (
     Shape,
     StoreFolder,
     print_result,
-    relative,
 )
-from farm.cli.rows import JsonLines, Networks, Output, is_list, must_be_table, named, report
+from farm.cli.rows import (
+    JsonLines,
+    MaxError,
+    Measure,
+    Networks,
+    Output,
+    ask_of,
+    is_list,
+    must_be_table,
+    named,
+    report,
+    say_kept,
+)
 from farm.core.errors import FarmError
-from farm.farm import MEASURE, Farm
+from farm.farm import Farm
 from farm.measurement.verdict import NOT_LEFT_ALONE
 from farm.prediction.encoding import NetworkEncoding
 
@@ -35,17 +46,8 @@ hwl_app = typer.Typer()
 @hwl_app.command()
 def hwl(
     networks: Networks,
-    measure: Annotated[
-        str | None,
-        typer.Option(
-            help=f"What to measure: {', '.join(MEASURE)}; by default what is missing of one "
-            "network, and never of several."
-        ),
-    ] = None,
-    max_error: Annotated[
-        str | None,
-        typer.Option(help="Measure only where the 95 % interval is wider than that, such as 5%."),
-    ] = None,
+    measure: Measure = None,
+    max_error: MaxError = None,
     shape: Shape = None,
     batch: Batch = None,
     executor: Executor = "inline",
@@ -58,11 +60,13 @@ def hwl(
     """The HWL encoding of networks: their latencies on the reference devices. Exit code 1 if a
     single one has none on any of them."""
     must_be_table(output)
-    error = None if max_error is None else relative("--max-error", max_error)
-    measure = measure or (None if error is None else "missing")
+    many = as_lines or output is not None or len(networks) > 1 or is_list(networks[0])
+    told = {"executor": executor, "shape": shape, "batch": batch}
+    ask = ask_of(measure, max_error, "never" if many else "missing", **told)
     farm = Farm.open(config, store)
-    if as_lines or output is not None or len(networks) > 1 or is_list(networks[0]):
-        found = farm.hwl_each(named(networks), measure or "never", executor, shape, batch, error)
+    if many:
+        ending.say(say_kept)
+        found = farm.hwl_each(named(networks), ask)
         shown = partial(
             print_result,
             as_json,
@@ -71,17 +75,16 @@ def hwl(
         )
         report(found, output, as_lines, shown)
         return
-    network, measure = networks[0], measure or "missing"
 
     def known() -> str:
-        mask = farm.hwl(network, "never", executor, shape, batch).mask
+        mask = farm.hwl(networks[0], replace(ask, measure="never", max_error=None)).mask
         return (
             f"{sum(mask)} of {len(mask)} references have a latency in {farm.config.store}; "
             f"`{ending.command_line()}` goes on"
         )
 
-    ending.say(lambda: f"what was measured is kept; `{ending.command_line()}` goes on", known)
-    encoding = farm.hwl(network, measure, executor, shape, batch, error)
+    ending.say(say_kept, known)
+    encoding = farm.hwl(networks[0], ask)
     print_result(as_json, encoding.to_json, lambda: text(encoding))
     if not any(encoding.mask):
         why = "; ".join(f"{device}: {reason}" for device, reason in encoding.missing.items())

@@ -32,12 +32,14 @@ from farm.cli.common import (
 )
 from farm.cli.demo import demo_app
 from farm.cli.device import device_app
+from farm.cli.export import export_app
 from farm.cli.hwl import hwl_app
 from farm.cli.model import model_app
 from farm.cli.predict import predict_app
 from farm.cli.progress import watching
 from farm.cli.references import references_app
 from farm.cli.tuning import tune_app
+from farm.cli.zcp import zcp_app
 from farm.core.errors import FarmError
 from farm.farm import Farm
 
@@ -53,9 +55,11 @@ app.add_typer(device_app, name="device")
 app.add_typer(tune_app)
 app.add_typer(model_app)
 app.add_typer(demo_app)
+app.add_typer(export_app)
 app.add_typer(predict_app)
 app.add_typer(hwl_app)
 app.add_typer(references_app, name="references")
+app.add_typer(zcp_app)
 
 CampaignName = Annotated[str, typer.Argument(help="A campaign, such as c1, or `latest`.")]
 
@@ -261,28 +265,6 @@ def compare(
     print_result(as_json, lambda: comparison.to_json(found), lambda: comparison.text(found, margin))
     if any(change.verdict == SLOWER for change in found.changes):
         raise typer.Exit(1)
-
-
-@app.command()
-def export(
-    output: Annotated[Path | None, typer.Option(help="The file to write.")] = None,
-    format: Annotated[str, typer.Option(help="parquet or csv.")] = "csv",
-    campaign: Annotated[str | None, typer.Option(help="Only this campaign.")] = None,
-    config: Config = CONFIG,
-    store: StoreFolder = None,
-    as_json: Json = False,
-) -> None:
-    """Write measurements to a table, one row each, raw samples included."""
-    from farm.campaign.export import write
-
-    path = output or Path(f"measurements.{format}")
-    with Farm.open(config, store).store() as opened:
-        rows = write(opened, path, format, campaign)
-    print_result(
-        as_json,
-        lambda: {"path": str(path), "rows": rows},
-        lambda: f"{rows} measurements written to {path}",
-    )
 
 
 @app.command()

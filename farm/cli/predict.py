@@ -9,10 +9,22 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from farm.cli import show
-from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result
-from farm.cli.rows import JsonLines, Networks, Output, must_be_table, named, report
+from farm.cli import ending, show
+from farm.cli.common import CONFIG, Batch, Config, Executor, Json, Shape, StoreFolder, print_result
+from farm.cli.rows import (
+    JsonLines,
+    MaxError,
+    Measure,
+    Networks,
+    Output,
+    ask_of,
+    must_be_table,
+    named,
+    report,
+    say_kept,
+)
 from farm.farm import Farm
+from farm.measurement.verdict import NOT_LEFT_ALONE
 
 if TYPE_CHECKING:
     from farm.prediction.prediction import KernelShare, Predicted, Predictions
@@ -30,31 +42,45 @@ def predict(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show the kernels that the time goes into.")
     ] = False,
+    measure: Measure = None,
+    max_error: MaxError = None,
+    shape: Shape = None,
+    batch: Batch = None,
+    executor: Executor = "inline",
     config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
     as_lines: JsonLines = False,
     output: Output = None,
 ) -> None:
-    """Predict latencies on a device from what was measured there, with 95 % intervals. A network
-    that cannot be read or predicted says why in its row; exit code 2 where none can be."""
+    """Predict latencies on a device from what was measured there, with 95 % intervals; measure what
+    is to be. A network that cannot be read or predicted says why in its row; exit code 2 where none
+    can be."""
     must_be_table(output)
-    found = Farm.open(config, store).predict(named(networks), device, explain, strict=False)
+    told = {"executor": executor, "shape": shape, "batch": batch}
+    ask, asked = ask_of(measure, max_error, "never", **told), named(networks)
+    farm = Farm.open(config, store)
+    ending.say(say_kept)
+    found = farm.predict(asked, device, ask, explain=explain, strict=False)
     shown = partial(print_result, as_json, found.to_json, lambda: text(found))
     report(found.answers, output, as_lines, shown)
 
 
 def text(found: Predictions) -> RenderableType:
     """A row for each network, and a table of kernels for each that has one."""
-    table = show.table_of("network", "latency", "95 % interval", "source")
+    table = show.table_of("network", "latency", "95 % interval", "source", "verdict")
     for one in found.networks:
         interval = f"{show.ms(one.low_s)} to {show.ms(one.high_s)} ms"
-        table.add_row(one.network.id, f"{show.ms(one.latency_s)} ms", interval, one.source)
-    note = (
-        f"On {found.device}, from {found.learnt} measured networks and {found.timed} timed kernels."
-    )
+        latency = f"{show.ms(one.latency_s)} ms"
+        row = (one.network.id, latency, interval, one.source, one.verdict or "")
+        table.add_row(*row, style="yellow" if one.verdict in NOT_LEFT_ALONE else "")
+    reasons = [Text(f"{one.network.id}: {one.reason}") for one in found.networks if one.reason]
+    note = f"On {found.device}, where all of them were measured."
+    if not all(one.measured for one in found.networks):
+        told = f"{found.learnt} measured networks and {found.timed} timed kernels"
+        note = f"On {found.device}, from {told}."
     explained = [kernels(one) for one in found.networks if one.kernels]
-    return Group(table, *explained, Text(note, style="dim"))
+    return Group(table, *reasons, *explained, Text(note, style="dim"))
 
 
 def kernels(one: Predicted) -> RenderableType:

@@ -10,6 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from farm.campaign.asking import MEASURE, Ask
+from farm.cli import ending
+from farm.cli.common import relative
 from farm.core.errors import UsageError
 from farm.prediction.batch import Answers, words_of
 
@@ -32,8 +35,32 @@ Output = Annotated[
     ),
 ]
 
+Measure = Annotated[
+    str | None,
+    typer.Option(
+        help=f"What to measure: {', '.join(MEASURE)}; by default `missing` with --max-error, else "
+        "never, but of a single network's references what is missing."
+    ),
+]
+
+MaxError = Annotated[
+    str | None,
+    typer.Option(
+        help="Measure only where the 95 % interval is wider than that to either side, such as 5%: "
+        "widest first, as others narrow with each that is measured."
+    ),
+]
+
 _SAID = 5
 """Errors of single rows that are printed; all are among the results."""
+
+
+def ask_of(measure: str | None, max_error: str | None, otherwise: str, **rest: Any) -> Ask:
+    """What a command was told of how to answer. otherwise: what is measured where neither of the
+    two says it. rest: of `Ask`. Raises UsageError."""
+    error = None if max_error is None else relative("--max-error", max_error)
+    untold = otherwise if error is None else "missing"
+    return Ask(measure=measure or untold, max_error=error, **rest)
 
 
 def named(words: Sequence[str]) -> list[str]:
@@ -83,6 +110,11 @@ def print_lines(answers: Answers[Any]) -> None:
     """JSON lines, in the order in which the networks were asked for."""
     for line in answers.lines():
         sys.stdout.write(json.dumps(line, allow_nan=False) + "\n")
+
+
+def say_kept() -> str:
+    """What an interrupted question has come to."""
+    return f"what was measured is kept; `{ending.command_line()}` goes on"
 
 
 def must_be_table(path: Path | None) -> None:

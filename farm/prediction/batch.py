@@ -83,14 +83,19 @@ class Answers(Generic[Found]):
 
     @classmethod
     def of(
-        cls, batch: Batch, answer: Callable[[Sequence[Network]], Iterable[Found]]
+        cls, batch: Batch, answer: Callable[[Sequence[Network]], Iterable[Found | str]]
     ) -> Answers[Found]:
-        """answer: of networks of one space; a FarmError is that of all of them."""
+        """answer: of networks of one space, a sentence in place of one that there is not; a
+        FarmError is that of all of them."""
         found: dict[int, Found] = {}
         errors = dict(batch.errors)
         for own in batch.by_space.values():
             try:
-                found.update(zip(own, answer(list(own.values())), strict=True))
+                for row, said in zip(own, answer(list(own.values())), strict=True):
+                    if isinstance(said, str):
+                        errors[row] = said
+                    else:
+                        found[row] = said
             except FarmError as e:
                 errors.update(dict.fromkeys(own, str(e)))
         return cls(batch.asked, found, errors)

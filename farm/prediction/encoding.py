@@ -54,7 +54,7 @@ def _in_common(inputs: Sequence[GivenInput]) -> GivenInput:
     return replace(first, shape=("batch", *first.shape[1:]))
 
 
-def _inputs_json(inputs: Sequence[GivenInput]) -> dict[str, Any]:
+def inputs_json(inputs: Sequence[GivenInput]) -> dict[str, Any]:
     """inputs: of a file; none for a network of a search space, which says its own."""
     return {"inputs": [one.to_json() for one in inputs]} if inputs else {}
 
@@ -64,17 +64,25 @@ class NetworkEncoding:
     """One network's HWL vector, R references in order. values, std: (R,), NaN where the mask is
     false.
 
-    version: of the reference set. fitted_on: networks that its normalisation was fitted on.
-    remarks: what a person should know of these latencies, in a sentence each.
+    by: what it was encoded by. remarks: what a person should know of these latencies, in a sentence
+    each.
     """
 
     network: Network
     references: tuple[ReferenceLatency, ...]
     values: tuple[float, ...]
     std: tuple[float, ...]
-    version: str
-    fitted_on: int
+    by: ReferenceSet
     remarks: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> str:
+        return self.by.version
+
+    @property
+    def fitted_on(self) -> int:
+        """Networks that the normalisation was fitted on."""
+        return self.by.fitted_on
 
     @property
     def mask(self) -> tuple[bool, ...]:
@@ -94,7 +102,7 @@ class NetworkEncoding:
     def to_json(self) -> dict[str, Any]:
         return {
             "network": self.network.id,
-            **_inputs_json(self.inputs),
+            **inputs_json(self.inputs),
             **({"remarks": list(self.remarks)} if self.remarks else {}),
             "references": [
                 {
@@ -105,10 +113,15 @@ class NetworkEncoding:
                     "source": r.source,
                     "samples": r.samples,
                     "verdict": r.verdict,
+                    "revision": revision or None,
+                    "batch": batch,
+                    "flush_bytes": flush_bytes,
                     **({"reason": r.reason} if r.reason else {}),
-                    **_inputs_json(r.inputs),
+                    **inputs_json(r.inputs),
                 }
-                for r in self.references
+                for r, revision, (batch, flush_bytes) in zip(
+                    self.references, self.by.revisions, self.by.quantities, strict=True
+                )
             ],
             "values": [_or_none(value) for value in self.values],
             "std": [_or_none(value) for value in self.std],
@@ -170,8 +183,7 @@ class Encoding:
         """One network, with all that is known of it."""
         references = tuple(self._entry(row, i) for i in range(len(self.references.devices)))
         values, std = (tuple(map(float, part[row])) for part in (self.values, self.std))
-        fitted_on = self.references.fitted_on
-        return NetworkEncoding(self.networks[row], references, values, std, self.version, fitted_on)
+        return NetworkEncoding(self.networks[row], references, values, std, self.references)
 
     def each(self) -> Iterator[NetworkEncoding]:
         """One network after the other."""

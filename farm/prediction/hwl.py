@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,12 +15,14 @@ from farm.inventory.config import Device, FarmConfig
 from farm.measurement.estimator import Z_95
 from farm.measurement.record import Measurement
 from farm.prediction.central import CentralPredictor
-from farm.prediction.encoding import Encoding
+from farm.prediction.encoding import Encoding, NetworkEncoding
 from farm.prediction.known_references import Fresh, KnownReferences
 from farm.prediction.measured import known
+from farm.prediction.of_files import with_inputs
 from farm.prediction.references import chosen, must_hold, revision
 from farm.spaces import space as searched_space
 from farm.store import ReferenceSet, Store
+from predictors import FloatArray
 
 if TYPE_CHECKING:
     from predictors.encodings.hwl import Normalisation
@@ -130,23 +133,15 @@ def look_up(
     return {network: m for network, m in each if network in wanted}
 
 
-def to_measure(
+def stored_errors(
     store: Store,
-    config: FarmConfig,
-    network: Network,
-    measure: str,
-    max_error: float | None,
-    models: Mapping[str, bytes],
-) -> list[str]:
-    """The references that a network is to be measured on, see `Farm.hwl`."""
-    if measure != "missing":
-        return list(config.references) if measure == "always" else []
-    if max_error is None:
-        each = [config.device(name) for name in config.references]
-        return [device.name for device in each if known(store, network, device) is None]
-    log_std = encode(store, config, [network], models=models).log_std[0]
-    sure = np.expm1(Z_95 * log_std) <= max_error  # of nothing known it is NaN, and false
-    return [name for name, is_sure in zip(config.references, sure, strict=True) if not is_sure]
+    predictor: CentralPredictor,
+    networks: Sequence[Network],
+    devices: Sequence[Device],
+) -> FloatArray:
+    """(N, D): 0 for what was measured, else infinite."""
+    each = [look_up(store, predictor, networks, device) for device in devices]
+    return np.array([[0.0 if n in known else np.inf for known in each] for n in networks])
 
 
 def encode(
@@ -179,3 +174,39 @@ def prepared(store: Store, config: FarmConfig, space: str) -> KnownReferences:
     cached = [dict(zip(one.networks, one.measurements, strict=True)) for one in columns]
     predicted = predictor.references(searched_space(space, store.models), found.devices)
     return KnownReferences(found, cached, lambda: predicted)
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What is known of the references when networks are asked about.
+
+    models: ONNX files by their codes.
+    """
+
+    store: Store
+    config: FarmConfig
+    models: Mapping[str, bytes]
+
+    @cached_property
+    def predictor(self) -> CentralPredictor:
+        """It learns of outcomes as they come."""
+        return CentralPredictor.of(self.store, self.config)
+
+    def errors(self, networks: Sequence[Network], limit: float | None) -> FloatArray:
+        """(N, R), as `farm.campaign.asking.Errors`; infinite for a measurement of a single session,
+        too, which does not tell. Raises UsageError as `encode`."""
+        must_be_usable(self.store, self.config, networks[0].space)
+        if limit is None:
+            devices = [self.config.device(name) for name in self.config.references]
+            return stored_errors(self.store, self.predictor, networks, devices)
+        errors = np.expm1(Z_95 * self.encode(networks).log_std)
+        return np.where(np.isfinite(errors), errors, np.inf)
+
+    def encode(self, networks: Sequence[Network], fresh: Fresh | None = None) -> Encoding:
+        """HWL of networks of one space. fresh: what came of measuring some of them now."""
+        return encode(self.store, self.config, networks, fresh, self.predictor, self.models)
+
+    def each(self, networks: Sequence[Network], fresh: Fresh) -> Iterator[NetworkEncoding]:
+        """The same one by one, with what a person should know of each."""
+        for one in self.encode(networks, fresh).each():
+            yield with_inputs(one, self.models, self.config)

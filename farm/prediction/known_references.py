@@ -33,7 +33,8 @@ class KnownReferences:
     predicted: Callable[[], Predicted]
 
     def encode(self, networks: Sequence[Network], fresh: Fresh | None = None) -> Encoding:
-        """HWL of networks of the set's space: measured where that is known, else predicted."""
+        """HWL of networks of the set's space: measured where that is known, else predicted. fresh:
+        of these networks or more."""
         shape = (len(networks), len(self.references.devices))
         latency_s, log_std = np.full(shape, np.nan), np.full(shape, np.nan)
         known: dict[tuple[int, int], ReferenceLatency] = {}
@@ -43,7 +44,7 @@ class KnownReferences:
         each = zip(self.references.devices, self.cached, strict=True)
         for column, (name, cached) in enumerate(each):
             own = (fresh or {}).get(name, {})
-            for network in (rows.keys() & cached.keys()) | own.keys():
+            for network in rows.keys() & (cached.keys() | own.keys()):
                 found, old = own.get(network), cached.get(network)
                 said = entry(name, found, old)
                 known.update(((row, column), said) for row in rows[network])

@@ -3,25 +3,30 @@ kernels that they are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from farm.core.errors import UsageError
-from farm.core.values import Network
+from farm.core.values import GivenInput, Network
 from farm.inventory.config import Device, FarmConfig
-from farm.measurement.record import Measurement
+from farm.measurement.record import Failure, Measurement
 from farm.prediction.batch import Answers, Batch
 from farm.prediction.central import CentralPredictor, DeviceModel
-from farm.prediction.hwl import look_up
+from farm.prediction.encoding import inputs_json
+from farm.prediction.hwl import look_up, stored_errors
+from farm.prediction.references import Meant
 from farm.prediction.selection import Candidates
 from farm.spaces import space
 from farm.spaces.base import ONNX, SearchSpace
 from farm.store import Store
 from predictors import FloatArray, metrics
+
+if TYPE_CHECKING:
+    from farm.spaces.onnx.files import OnnxFiles
 
 ENTRY = "entry"
 """In place of a kernel: what a network takes once, besides its kernels."""
@@ -46,36 +51,46 @@ class KernelShare:
 class Predicted:
     """A network on the device, in seconds, with its 95 % interval.
 
-    source: `cached`, it was measured before; `kernels`, predicted from their times and from
-    measured networks; `networks`, from measured networks alone.
+    source: `measured` for this question; `cached`, it was measured before; `kernels`, predicted
+    from their times and from measured networks; `networks`, from measured networks alone.
+    verdict: what a measurement is worth, see `farm.measurement.verdict`.
+    reason: why it was not measured, where it was to be.
+    inputs: what it is measured with, where a file and not a search space says it.
     """
 
     network: Network
+    meant: Meant
     latency_s: float
     low_s: float
     high_s: float
     source: str
+    verdict: str | None = None
+    reason: str | None = None
+    inputs: tuple[GivenInput, ...] = ()
     kernels: tuple[KernelShare, ...] = ()
 
     @property
     def measured(self) -> bool:
-        return self.source == "cached"
+        return self.source in ("measured", "cached")
 
     def to_json(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("latency_s", "low_s", "high_s", "source")}
+        own = self.to_row()
         own["high_s"] = self.high_s if self.high_s != np.inf else None  # of a single session
+        reason = {"reason": self.reason} if self.reason else {}
         kernels = {"kernels": [vars(kernel) for kernel in self.kernels]} if self.kernels else {}
-        return {"network": self.network.id, **own, "measured": self.measured, **kernels}
+        inputs = inputs_json(self.inputs)
+        return {**own, "measured": self.measured, **reason, **inputs, **kernels}
 
     def to_row(self) -> dict[str, Any]:
-        names = ("latency_s", "low_s", "high_s", "source")
-        return {"network": self.network.id, **{name: getattr(self, name) for name in names}}
+        names = ("latency_s", "low_s", "high_s", "source", "verdict")
+        own = {name: getattr(self, name) for name in names}
+        return {"network": self.network.id, **own, **vars(self.meant)}
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
     """In the order in which they were asked for. learnt: measured networks of the same search
-    spaces that they were predicted from; timed: kernels."""
+    spaces that they were predicted from; timed: kernels; 0 where nothing was predicted."""
 
     device: str
     answers: Answers[Predicted]
@@ -118,36 +133,73 @@ class Predictions:
         }
 
 
-def predict(
-    store: Store, config: FarmConfig, device: Device, batch: Batch, explain: bool = False
-) -> Predictions:
-    """What networks take on a device, as far as the store and published tables tell. Measures
-    nothing. One that cannot be predicted says why, in its row.
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What is known of a device when networks are asked about.
 
-    Raises UsageError where nothing was measured on the device.
+    models: ONNX files by their codes.
     """
-    facts = store.facts(device.name)
-    if not facts:
-        spaces = [*batch.by_space, "nb201"]
-        raise UsageError(
-            f"nothing was measured on {device.name} yet; {_next_step(device, spaces[0])}"
-        )
-    from farm.compile import alone
-    from farm.prediction.kernel_times import timed
 
-    predictor = CentralPredictor.of(store, config)
+    store: Store
+    config: FarmConfig
+    device: Device
+    models: Mapping[str, bytes]
 
-    def answer(networks: Sequence[Network]) -> Iterator[Predicted]:
-        about = _About(store, predictor, device, space(networks[0].space, store.models))
-        found = about.predicted(list(dict.fromkeys(networks)))
-        if explain:
-            found = {n: replace(p, kernels=shares(store, device, n)) for n, p in found.items()}
-        return (found[n] for n in networks)
+    @cached_property
+    def predictor(self) -> CentralPredictor:
+        """It learns of outcomes as they come."""
+        return CentralPredictor.of(self.store, self.config)
 
-    answers = Answers.of(batch, answer)
-    learnt = sum(predictor.learnt(name, device.name) for name in batch.by_space)
-    kernels = sum(not code.endswith(alone.ONCE) for code in timed(store, facts[-1], {}))
-    return Predictions(device.name, answers, learnt, kernels)
+    def errors(self, networks: Sequence[Network], limit: float | None) -> FloatArray:
+        """(N, 1), as `farm.campaign.asking.Errors`."""
+        if limit is None:
+            return stored_errors(self.store, self.predictor, networks, [self.device])
+        found, _ = self._about(networks).predicted(networks)
+        each = [
+            found[n].high_s / found[n].latency_s - 1 if n in found else np.inf for n in networks
+        ]
+        return np.array(each)[:, None]
+
+    def answers(
+        self, batch: Batch, fresh: Mapping[Network, Measurement | Failure], explain: bool = False
+    ) -> Predictions:
+        """What networks take, as far as the store and published tables tell. One that cannot be
+        predicted says why, in its row.
+
+        fresh: what came of measuring some of them now.
+        Raises UsageError where nothing was measured on the device.
+        """
+        from farm.compile import alone
+        from farm.prediction.kernel_times import timed
+
+        facts = self.store.facts(self.device.name)
+        if not facts:
+            space = next(iter(batch.by_space), "nb201")
+            raise UsageError(
+                next((_reason(one) for one in fresh.values() if isinstance(one, Failure)), "")
+                or f"nothing was measured on {self.device.name} yet; "
+                + _next_step(self.device, space)
+            )
+
+        def answer(networks: Sequence[Network]) -> Iterator[Predicted | str]:
+            found, lacking = self._about(networks).predicted(networks, fresh)
+            if explain:
+                found = {
+                    n: replace(p, kernels=shares(self.store, self.device, n))
+                    for n, p in found.items()
+                }
+            return (found.get(n) or lacking[n] for n in networks)
+
+        answers = Answers.of(batch, answer)
+        if all(one.measured for one in answers.found.values()):
+            return Predictions(self.device.name, answers, 0, 0)
+        learnt = sum(self.predictor.learnt(name, self.device.name) for name in batch.by_space)
+        kernels = sum(not code.endswith(alone.ONCE) for code in timed(self.store, facts[-1], {}))
+        return Predictions(self.device.name, answers, learnt, kernels)
+
+    def _about(self, networks: Sequence[Network]) -> _About:
+        searched = space(networks[0].space, self.models)
+        return _About(self.store, self.predictor, self.device, searched)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,28 +211,81 @@ class _About:
     device: Device
     searched: SearchSpace
 
-    def predicted(self, networks: Sequence[Network]) -> dict[Network, Predicted]:
-        cached = look_up(self.store, self.predictor, networks, self.device)
-        rest = [n for n in networks if n not in cached]
+    def predicted(
+        self,
+        networks: Iterable[Network],
+        fresh: Mapping[Network, Measurement | Failure] | None = None,
+    ) -> tuple[dict[Network, Predicted], dict[Network, str]]:
+        """What there is to say of networks, and why there is nothing of the others."""
+        asked = list(dict.fromkeys(networks))
+        came = {n: (fresh or {}).get(n) for n in asked}
+        cached = look_up(self.store, self.predictor, asked, self.device)
+        known = {n: self._told(m, "cached") for n, m in cached.items()}
+        known |= {
+            n: self._told(m, "measured") for n, m in came.items() if isinstance(m, Measurement)
+        }
+        rest = [n for n in asked if n not in known]
+        found = known | self._predicted(rest)
+        reasons = {n: _reason(m) for n, m in came.items() if isinstance(m, Failure)}
+        said = {
+            n: replace(p, reason=reasons.get(n), inputs=self._inputs(n)) for n, p in found.items()
+        }
+        lacking = [n for n in rest if n not in found]
+        why = self._too_little() if lacking else ""
+        return said, {n: "; ".join(filter(None, (reasons.get(n), why))) for n in lacking}
+
+    def _inputs(self, network: Network) -> tuple[GivenInput, ...]:
+        if network.space != ONNX:
+            return ()
+        return cast("OnnxFiles", self.searched).inputs(network, self.device.spec.batch)
+
+    def _predicted(self, rest: Sequence[Network]) -> dict[Network, Predicted]:
+        """Those of some networks that can be predicted."""
+        if not rest:
+            return {}
+        found: dict[Network, Predicted] = {}
         planned = self._planned(rest)
-        found = {n: _cached(m) for n, m in cached.items()}
         if planned:
             none = Candidates(self.searched, (), (), frozenset())
             batch = self.device.spec.batch
             model = self.predictor.model(none, self.device.name, batch, planned)
-            found |= _told(model, planned)
+            found |= self._believed(model, planned)
         rest = [n for n in rest if n not in found]
         if rest:
             about = self.predictor.whole(self.searched)
             model = self.predictor.model(about, self.device.name, None, rest)
-            if len(model.seen) < (1 if model.references else metrics.FEWEST):
-                raise UsageError(
-                    f"{len(model.seen)} networks of {self.searched.name} were measured on "
-                    f"{self.device.name}, and none of its kernels: too little to predict from; "
-                    + _next_step(self.device, self.searched.name)
-                )
-            found |= _told(model, rest)
+            if len(model.seen) >= (1 if model.references else metrics.FEWEST):
+                found |= self._believed(model, rest)
         return found
+
+    def _too_little(self) -> str:
+        learnt = self.predictor.learnt(self.searched.name, self.device.name)
+        return (
+            f"{learnt} networks of {self.searched.name} were measured on {self.device.name}, and "
+            "none of its kernels: too little to predict from; "
+            + _next_step(self.device, self.searched.name)
+        )
+
+    @cached_property
+    def _meant(self) -> Meant:
+        return Meant.now(self.store, self.device)
+
+    def _told(self, m: Measurement, source: str) -> Predicted:
+        return Predicted(m.network, self._meant, m.latency_s, *m.interval_s, source, m.verdict)
+
+    def _believed(
+        self, model: DeviceModel, networks: Sequence[Network]
+    ) -> dict[Network, Predicted]:
+        posterior = model.posterior(model.rows(networks))
+        low_s, high_s = posterior.interval_s()
+        return {
+            network: Predicted(
+                network, self._meant, float(latency_s), float(low), float(high), model.source
+            )
+            for network, latency_s, low, high in zip(
+                networks, posterior.latency_s, low_s, high_s, strict=True
+            )
+        }
 
     def _planned(self, rest: Sequence[Network]) -> list[Network]:
         """Those whose kernels' times are known."""
@@ -219,16 +324,8 @@ def shares(store: Store, device: Device, network: Network) -> tuple[KernelShare,
     return tuple(sorted([*each, last], key=lambda kernel: -kernel.share))
 
 
-def _cached(m: Measurement) -> Predicted:
-    return Predicted(m.network, m.latency_s, *m.interval_s, "cached")
-
-
-def _told(model: DeviceModel, networks: Sequence[Network]) -> dict[Network, Predicted]:
-    posterior = model.posterior(model.rows(networks))
-    low_s, high_s = posterior.interval_s()
-    rows = zip(networks, posterior.latency_s, low_s, high_s, strict=True)
-    source = model.source
-    return {n: Predicted(n, float(p), float(low), float(high), source) for n, p, low, high in rows}
+def _reason(failure: Failure) -> str:
+    return f"{failure.kind}: {failure.message}"
 
 
 def _next_step(device: Device, searched: str) -> str:

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from farm.core.errors import UsageError
-from farm.inventory.config import FarmConfig
+from farm.inventory.config import Device, FarmConfig
 from farm.store import ReferenceSet, Store
 
 if TYPE_CHECKING:
     from predictors.encodings.hwl import Normalisation
+
+
+@dataclass(frozen=True)
+class Meant:
+    """Which latency an answer is of: on a device in a revision (the fingerprint whose results
+    count, empty where it was never seen), of `batch` inputs, after caches were flushed by
+    `flush_bytes` (0: left warm)."""
+
+    device: str
+    revision: str
+    batch: int
+    flush_bytes: int
+
+    @classmethod
+    def now(cls, store: Store, device: Device) -> Meant:
+        """What a device measures."""
+        return cls(device.name, revision(store, device.name), *device.spec.quantity)
 
 
 def chosen(store: Store, config: FarmConfig, space: str) -> ReferenceSet | None:

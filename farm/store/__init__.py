@@ -3,6 +3,7 @@
 from farm.store.holding import Holding
 from farm.store.lease import Lease, campaign_thing, core_thing, cores_thing, device_thing
 from farm.store.onnx_models import StoredModels
+from farm.store.proxies import ProxyPass
 from farm.store.reference_sets import ReferenceSet
 from farm.store.store import Store
 from farm.store.values import (
@@ -22,6 +23,7 @@ __all__ = [
     "KernelCounts",
     "Lease",
     "Plan",
+    "ProxyPass",
     "Quarantine",
     "ReferenceSet",
     "Request",

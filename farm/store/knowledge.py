@@ -11,6 +11,7 @@ from farm.measurement.record import Measurement
 from farm.store import rows
 from farm.store.edge import readable
 from farm.store.kernels import KernelStore
+from farm.store.proxies import ProxyStore
 from farm.store.reference_sets import ReferenceStore
 from farm.store.values import Request
 
@@ -26,7 +27,7 @@ def _match(device: str, space: str, since: int, until: int | None) -> tuple[Any,
     return (device, f"{space}/", f"{space}0", since, until)
 
 
-class KnowledgeStore(KernelStore, ReferenceStore):
+class KnowledgeStore(KernelStore, ReferenceStore, ProxyStore):
     """The part of `farm.store.Store` that campaigns share."""
 
     def observed(

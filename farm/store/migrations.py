@@ -360,6 +360,17 @@ def m014_leases(db: Database) -> None:
 
 
 @migrations()
+def m015_proxies(db: Database) -> None:
+    """Zero-cost proxies of networks, by what decides them."""
+    db.conn.execute(
+        """CREATE TABLE proxies (
+            version TEXT NOT NULL, network TEXT NOT NULL, seed INTEGER NOT NULL,
+            batch INTEGER NOT NULL, proxies TEXT NOT NULL, computed_at TEXT NOT NULL,
+            PRIMARY KEY (version, seed, batch, network)) STRICT, WITHOUT ROWID"""
+    )
+
+
+@migrations()
 def m018_failures_taken_up(db: Database) -> None:
     """A failure that was final may be so no longer: its request is tried again."""
     db.conn.execute(

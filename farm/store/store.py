@@ -161,13 +161,18 @@ class Store(KnowledgeStore, LeaseStore):
                 for device in devices:
                     self._ask(campaign, network, device, purpose, at, half_width)
 
-    def query_request(self, network: Network, device: str) -> Request:
-        """Ask for a network outside any campaign; what a killed query left behind is taken up."""
-        waiting = [r for r in self.pending(None) if (r.network, r.device) == (network, device)]
-        if waiting:
-            return waiting[0]
-        self.add_requests(None, [network], [device], "query")
-        return self.query_request(network, device)
+    def query_requests(self, networks: Sequence[Network], device: str) -> dict[Network, Request]:
+        """Ask for networks outside any campaign; what a killed query left behind is taken up."""
+        waiting = self._queried(networks, device)
+        new = [network for network in networks if network not in waiting]
+        self.add_requests(None, new, [device], "query")
+        return waiting | self._queried(new, device)
+
+    def _queried(self, networks: Sequence[Network], device: str) -> dict[Network, Request]:
+        """The oldest request of a query without an outcome, for each network that has one."""
+        wanted = set(networks)
+        found = [r for r in self.pending(None) if r.device == device and r.network in wanted]
+        return {request.network: request for request in reversed(found)}
 
     def control_requests(self, networks: Sequence[Network], device: str) -> list[Request]:
         """Ask for a round of control networks on a device, outside any campaign."""
@@ -305,21 +310,29 @@ class Store(KnowledgeStore, LeaseStore):
         purpose is given. One that is another request's outcome, too, is told where a campaign or a
         purpose is given.
         """
-        match = """ifnull(purpose = ?, purpose NOT IN ('control', 'kernel'))
-                 AND ifnull(measurements.device = ?, 1) AND ifnull(measurements.network = ?, 1)
-                 AND invalidated IS NULL"""
-        sql = f"""SELECT {rows.MEASURED}, requests.id AS wanted, campaign, purpose, half_width
-                 FROM {rows.WITH_SAMPLES} JOIN requests ON requests.id = request
-                 WHERE ifnull(campaign = ?, ? IS NULL) AND {match} ORDER BY measurements.id"""
-        matching = (purpose, device, network.id if network else None)
-        found = self._rows(sql, campaign, campaign, *matching)
+        given = {
+            "campaign": campaign,
+            "purpose": purpose,
+            "measurements.device": device,
+            "measurements.network": network.id if network else None,
+        }
+        # Only what is given is said, as SQLite uses no index for what may be anything.
+        told = {column: value for column, value in given.items() if value is not None}
+        match = " AND ".join(["invalidated IS NULL", *(f"{column} = ?" for column in told)])
+        if purpose is None:
+            match += " AND purpose NOT IN ('control', 'kernel')"
+        columns = f"{rows.MEASURED}, requests.id AS wanted, campaign, purpose, half_width"
+        found = self._rows(
+            f"""SELECT {columns} FROM {rows.WITH_SAMPLES} JOIN requests ON requests.id = request
+                WHERE {match} ORDER BY measurements.id""",
+            *told.values(),
+        )
         if campaign is not None or purpose is not None:
-            sql = f"""SELECT {rows.MEASURED}, requests.id AS wanted, campaign, purpose, half_width
-                     FROM reuses JOIN requests ON requests.id = reuses.request
+            sql = f"""SELECT {columns} FROM reuses JOIN requests ON requests.id = reuses.request
                      JOIN measurements ON measurements.id = reuses.measurement
                      JOIN samples ON samples.measurement = measurements.id
-                     WHERE ifnull(campaign = ?, 1) AND {match} ORDER BY requests.id DESC"""
-            shared = self._rows(sql, campaign, *matching)
+                     WHERE {match} ORDER BY requests.id DESC"""
+            shared = self._rows(sql, *told.values())
             # Where several requests share a measurement, it is told once, of the first of them.
             own = {row["id"] for row in found}
             first = {row["id"]: row for row in shared if row["id"] not in own}

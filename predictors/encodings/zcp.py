@@ -25,6 +25,10 @@ NAMES = (
 )
 """The proxies of Table 6."""
 
+PASS = 1
+"""The version of `zcp_pass`, and of how modules and inputs are drawn for it. Whoever changes what
+it computes takes it up by one: proxies are stored with it."""
+
 
 def encoded(values: FloatArray, structure: FloatArray, rows: TrainingRows) -> FloatArray:
     """Proxies (N, Z), NaN where unknown -> (N, Z), standardised on the rows that are known.

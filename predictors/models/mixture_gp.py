@@ -495,7 +495,9 @@ def _relevance(structure: FloatArray, real: FloatArray) -> FloatArray:
     gram = structure.T @ structure + RELEVANCE_RIDGE * len(structure) * np.eye(s)
     squares = (np.linalg.solve(gram, structure.T @ real) ** 2).mean(1)
     squares += 0.3 * squares.mean()
-    return np.asarray(squares / squares.sum())
+    total = squares.sum()
+    # Where all networks are alike nothing tells which column matters.
+    return np.asarray(squares / total) if total > 0 else np.full(s, 1 / s)
 
 
 def _log_std(roots: FloatArray, std: FloatArray | float) -> FloatArray:

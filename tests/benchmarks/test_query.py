@@ -23,11 +23,13 @@ def test_every_figure_is_there(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(query, name, small)
     cores = os.sched_getaffinity(0)
     try:
-        query.main(["--measured", "12", "--json"])
+        query.main(["--measured", "12", "--stored", "300", "--json"])
     finally:
         os.sched_setaffinity(0, cores)
     said = json.loads(capsys.readouterr().out)
     figures = ("batch_10k_s", "batch_again_s", "cached_ms", "cached_latency_ms", "cold_cpu_s")
+    figures += ("stored_hwl_ms", "stored_predict_ms", "full_hwl_ms", "full_predict_ms")
+    figures += ("hwl_ratio", "predict_ratio")
     assert tuple(said["summary"]) == figures
     assert all(row["fastest"] <= row["median"] <= row["slowest"] for row in said["rows"])
     assert said["summary"]["cold_cpu_s"] > 0

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from farm import Ask
 from farm.core.values import GivenInput
 from farm.farm import Farm
 from tests.onnx_models import cnn, model
@@ -59,7 +60,7 @@ def test_each_has_a_build_of_its_own(farm):
 )
 def test_a_file_is_measured_at_what_it_says(farm, tmp_path, declared, given, said, expected):
     onnx.save(cnn(input_shape=declared), tmp_path / "net.onnx")
-    encoding = farm.hwl(str(tmp_path / "net.onnx"), shape=given)
+    encoding = farm.hwl(str(tmp_path / "net.onnx"), Ask(measure="missing", shape=given))
     shapes = [r.inputs[0].shape for r in encoding.references]
     assert (encoding.inputs[0].shape, shapes) == (said, expected)
     assert measured_shapes(farm) == dict(zip(("one", "four"), expected, strict=True))

@@ -85,9 +85,9 @@ def test_what_export_cannot_write_is_named_with_its_option(farm, tmp_path):
     assert code == 2
     assert f"nowhere/x.csv cannot be written: there is no folder {tmp_path / 'nowhere'}" in err
     assert "--output names another file" in err
-    (tmp_path / "folder").mkdir()
-    code, _, err = farm("export", "--output", "folder")
-    assert (code, "folder cannot be written: Is a directory; --output" in err) == (2, True)
+    (tmp_path / "folder.csv").mkdir()
+    code, _, err = farm("export", "--output", "folder.csv")
+    assert (code, "folder.csv cannot be written: Is a directory; --output" in err) == (2, True)
     assert not list(tmp_path.glob("*.part"))
     code, _, err = farm("export", "--output", "/proc/x.csv")
     assert (code, "/proc/x.csv cannot be written: " in err) == (2, True)

@@ -63,6 +63,7 @@ def test_the_design_names_these_commands():
         "compare",
         "tune",
         "export",
+        "zcp",
         "doctor",
         "demo",
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from farm import Launch
+from farm import Ask, Launch
 from farm.core.errors import UsageError
 from farm.devices import controls
 from farm.farm import Farm
@@ -18,6 +18,8 @@ from farm.prediction import selection
 from farm.store import Store
 from tests import database
 from tests.fakes import FakeAgent, FakeOptions, fake_latency_s
+
+ALWAYS = Ask(measure="always")
 
 CLUSTER = """\
 store: results
@@ -320,7 +322,7 @@ class TestDisturbed:
         summary = launch(farm, 4, ("a", "b"))
         assert summary.counts == {"a": (0, 0), "b": (8, 0)}
         assert summary.quarantined == {"a": "its fan is broken"}
-        (entry,) = farm.hwl("nb201/" + controls.NETWORKS[0].code, "always").references
+        (entry,) = farm.hwl("nb201/" + controls.NETWORKS[0].code, ALWAYS).references
         assert entry.reason.startswith("quarantined: its fan is broken")
 
 
@@ -401,7 +403,7 @@ class TestRevisions:
 class TestQuery:
     def test_a_network_that_is_asked_for_is_measured_beside_controls(self, tmp_path):
         farm = farm_of(tmp_path)
-        (entry,) = farm.hwl("nb201/" + controls.NETWORKS[0].code, "always").references
+        (entry,) = farm.hwl("nb201/" + controls.NETWORKS[0].code, ALWAYS).references
         assert entry.source == "measured"
         with farm.store() as store:
             assert len(store.measurements(purpose="control")) == 2
@@ -411,7 +413,7 @@ class TestQuery:
     def test_on_a_device_that_drifted_it_is_told_at_the_baseline(self, tmp_path):
         launch(farm_of(tmp_path), 12)
         ill = farm_of(tmp_path, "disturb: throttle")
-        (entry,) = ill.hwl("nb201/" + controls.NETWORKS[0].code, "always").references
+        (entry,) = ill.hwl("nb201/" + controls.NETWORKS[0].code, ALWAYS).references
         assert entry.verdict == "throttled"
         with ill.store() as store:
             (found,) = store.measurements(purpose="query")

@@ -179,3 +179,30 @@ def test_another_batch_size_is_another_set(measured, tmp_path):
     assert json.loads(out)["version"] != before["version"]
     (tmp_path / "cluster.yaml").write_text(CLUSTER)
     assert printed(measured, NEW[0])["version"] == before["version"]
+
+
+def test_a_reference_that_is_the_target_does_not_predict_itself(opened):
+    config, store = opened
+    predictor = CentralPredictor.of(store, config)
+    model = predictor.model(predictor.whole(NB201), "a")
+    assert model.references == 2  # b and c
+    only = predictor.model(predictor.whole(NB201), "a", only=[])
+    store_of_a = {m.network: m.latency_s for m in store.measurements(device="a")}
+    guessed = only.posterior(only.rows(list(store_of_a)[:5])).latency_s
+    assert not np.allclose(guessed, list(store_of_a.values())[:5], rtol=1e-3)
+
+
+def test_a_device_that_is_gone_is_named_and_its_set_is_still_listed(measured, tmp_path):
+    version = printed(measured, NEW[0])["version"]
+    gone = CLUSTER.replace("  a: {", "  z: {")
+    (tmp_path / "cluster.yaml").write_text(gone)
+    code, _, err = measured("hwl", NEW[0].id)
+    assert (code, "references.1: no device 'a'" in err) == (2, True)
+    (tmp_path / "cluster.yaml").write_text(gone.replace("[b, a]", "[b]"))
+    code, out, err = measured("references", "list", "--json")
+    assert code == 0, err
+    (kept,) = json.loads(out)["sets"]
+    assert (kept["version"], kept["devices"], kept["used"]) == (version, ["b", "a"], False)
+    assert printed(measured, NEW[0])["version"] != version
+    code, _, err = measured("references", "use", version)
+    assert (code, "no device 'a'" in err) == (2, True)

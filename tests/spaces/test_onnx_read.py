@@ -178,6 +178,20 @@ def test_weights_of_2_gb_beside_the_file_are_refused_unread(tmp_path) -> None:
         import_file(path)
 
 
+def test_a_constant_of_gigabytes_beside_the_file_is_refused_unread(tmp_path) -> None:
+    path, made = tmp_path / "model.onnx", cnn()
+    weight = made.graph.initializer[0]
+    made.graph.node.insert(0, helper.make_node("Constant", [], [weight.name], value=weight))
+    del made.graph.initializer[0]
+    constant = made.graph.node[0].attribute[0].t
+    onnx.external_data_helper.set_external_data(constant, "weights", length=1 << 40)
+    constant.dims[:] = [1 << 38]
+    constant.ClearField("raw_data")
+    path.write_bytes(made.SerializeToString())
+    with pytest.raises(NetworkSyntaxError, match="elements; a tensor has"):
+        import_file(path)
+
+
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(places=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1))
 def test_a_damaged_file_is_a_network_or_refused_in_one_line(tmp_path, places) -> None:
@@ -207,15 +221,30 @@ def test_values_that_do_not_fill_their_shape_are_refused(normal) -> None:
         normal(made)
 
 
-def test_external_data_out_of_the_folder_is_refused(tmp_path) -> None:
-    (tmp_path / "inner").mkdir()
-    path, made = tmp_path / "inner" / "model.onnx", cnn()
-    (tmp_path / "weights").write_bytes(made.graph.initializer[0].raw_data)
-    onnx.external_data_helper.set_external_data(made.graph.initializer[0], "../weights")
-    made.graph.initializer[0].ClearField("raw_data")
+@pytest.mark.parametrize("place", ["weight", "constant"])
+@pytest.mark.parametrize(
+    "named", ["../weights", "{}/weights", "sub/../../weights", "link", "/dev/zero", ""]
+)
+def test_external_data_out_of_the_folder_is_refused(tmp_path, named, place) -> None:
+    folder = tmp_path / "inner"
+    (folder / "sub").mkdir(parents=True)
+    path, made = folder / "model.onnx", cnn()
+    weight = made.graph.initializer[0]
+    (tmp_path / "weights").write_bytes(weight.raw_data)
+    (folder / "link").symlink_to(tmp_path / "weights")
+    if place == "constant":
+        made.graph.node.insert(0, helper.make_node("Constant", [], [weight.name], value=weight))
+        del made.graph.initializer[0]
+        weight = made.graph.node[0].attribute[0].t
+    external = {"location": named.format(tmp_path), "length": len(weight.raw_data)}
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in external.items():
+        weight.external_data.add(key=key, value=str(value))
     path.write_bytes(made.SerializeToString())
-    with pytest.raises(NetworkSyntaxError, match="it is no valid ONNX model"):
+    with pytest.raises(NetworkSyntaxError, match="it is no valid ONNX model") as caught:
         import_file(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_weights_need_no_values(normal) -> None:

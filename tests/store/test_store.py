@@ -155,8 +155,8 @@ def test_the_latency_matrix_says_what_is_known(store):
 
 def test_what_a_query_measured_belongs_to_no_campaign(store):
     name, _ = asked(store)
-    request = store.query_request(A, "cpu1")
-    assert store.query_request(A, "cpu1") == request
+    request = store.query_requests([A], "cpu1")[A]
+    assert store.query_requests([A], "cpu1")[A] == request
     store.record(request, measurement())
     assert store.outcome(request) == measurement()
     assert store.measurements(campaign=name) == []
@@ -165,7 +165,7 @@ def test_what_a_query_measured_belongs_to_no_campaign(store):
 
 def test_an_outcome_that_is_not_there_is_an_error(store):
     with pytest.raises(LookupError, match="no outcome yet"):
-        store.outcome(store.query_request(A, "cpu1"))
+        store.outcome(store.query_requests([A], "cpu1")[A])
 
 
 def test_facts_come_back_once_for_each_fingerprint(store):

@@ -71,6 +71,6 @@ def test_control_networks_and_queries_are_no_part_of_them(tmp_path):
         name, _ = asked(store, (A,), ("cpu1",))
         (control,) = store.control_requests([A], "cpu1")
         store.record(control, measurement())
-        store.record(store.query_request(B, "cpu1"), measurement(B))
+        store.record(store.query_requests([B], "cpu1")[B], measurement(B))
         assert store.counts(name) == {"cpu1": (0, 0), "pi": (0, 0)}
         assert store.device_seconds(name) == 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from math import prod
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def _load(path: Path) -> ModelProto:
                     "it is a Git LFS pointer, not the file itself; run `git lfs pull`"
                 )
         model = onnx.load(path, load_external_data=False)
-        _refuse_size(sum(map(_declared_bytes, model.graph.initializer)))
+        _refuse_size(sum(map(_declared_bytes, _tensors(model.graph.initializer, model.graph.node))))
         onnx.load_external_data_for_model(model, str(path.parent))
     except OSError as e:
         raise NetworkSyntaxError(f"it cannot be read: {e.strerror}") from e
@@ -100,6 +101,17 @@ def _refuse_size(size_bytes: int) -> None:
             f"it has {size_bytes} bytes, but a model with its weights has less than "
             f"{_MODEL_BYTES}, as onnx reads no more; export a smaller part of it"
         )
+
+
+def _tensors(weights: Iterable[TensorProto], nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
+    """All values of a graph: its weights, its constants, and those of the graphs within it."""
+    yield from weights
+    for attribute in (attribute for node in nodes for attribute in node.attribute):
+        yield from attribute.tensors
+        if attribute.HasField("t"):
+            yield attribute.t
+        for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+            yield from _tensors(graph.initializer, graph.node)
 
 
 def _declared_bytes(tensor: TensorProto) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from farm.core.checks import plain
@@ -64,7 +65,7 @@ def measurement(row: dict[str, Any]) -> Measurement:
         device=row["device"],
         fingerprint=row["fingerprint"],
         build_key=row["build_key"],
-        spec=MeasureSpec(**json.loads(row["spec"])),
+        spec=_spec(row["spec"]),
         blocks=tuple(_block(block) for block in json.loads(row["blocks"])),
         warmup_s=tuple(map(tuple, json.loads(row["warmup_s"]))),
         exact=bool(row["exact"]),
@@ -77,6 +78,12 @@ def measurement(row: dict[str, Any]) -> Measurement:
         rules=row["rules"],
         given_verdict=row["verdict"],
     )
+
+
+@lru_cache
+def _spec(text: str) -> MeasureSpec:
+    """Rows by the thousand have the same."""
+    return MeasureSpec(**json.loads(text))
 
 
 def _control(value: dict[str, Any]) -> Control:

@@ -10,14 +10,16 @@ if TYPE_CHECKING:
     from farm.campaign.layouts import Export
     from farm.campaign.planning import Launch
     from farm.farm import Farm
+    from farm.search.setting import Search
 
-__all__ = ["Ask", "Export", "Farm", "Launch"]
+__all__ = ["Ask", "Export", "Farm", "Launch", "Search"]
 
 _WHERE = {
     "Ask": "farm.campaign.asking",
     "Export": "farm.campaign.layouts",
     "Farm": "farm.farm",
     "Launch": "farm.campaign.planning",
+    "Search": "farm.search.setting",
 }
 
 

@@ -33,10 +33,13 @@ from farm.questions import Questions
 from farm.spaces import space
 from farm.spaces.base import ONNX
 from farm.spaces.sizes import Sizes
-from farm.store import Holding, Lease, Request, Store, device_thing
+from farm.store import Holding, Lease, Request, Store, StoredCampaign, device_thing
 
 if TYPE_CHECKING:
     from farm.campaign.layouts import Export, Exported
+    from farm.search.found import Found
+    from farm.search.laboratory import Step
+    from farm.search.setting import Search
 
 FAILED = "failed"
 """Beside verdicts: what finally failed, and may be tried again."""
@@ -102,6 +105,7 @@ class Farm(Questions):
         must_be_executor(executor)
         with self.store() as store:
             name = store.campaign(campaign).id
+            _must_be_no_search(store.campaign(name))
             with Holding(store, "farm campaign resume") as holding:
                 holding.run(name)
                 if FAILED in again:
@@ -141,6 +145,24 @@ class Farm(Questions):
                     begun(name)
                     self._run(name, about, holding, running, watch)
             return summarise(store, name, self.config)
+
+    def search(
+        self,
+        asked: Search,
+        executor: str = "ray",
+        watch: Callable[[Step], None] = lambda _: None,
+        begun: Callable[[str], None] = lambda _: None,
+    ) -> Found:
+        """Choose the best networks on some devices, verified by measuring what the choice needs; go
+        on where the same search was cut short. begun: told its campaign's name."""
+        from farm.search.on_farm import Prepared
+
+        must_be_executor(executor)
+        prepared = Prepared.of(asked, self.config)
+        with Store(self.config.store) as store, Holding(store, "farm search") as holding:
+            holding.wait_for_devices(prepared.plan.devices)
+            with self._executor(executor, prepared.plan.devices) as running:
+                return prepared.run(holding, running, self._artifacts(), watch, begun)
 
     def cancel(self, campaign: str) -> str:
         """Ask a campaign to end, here or in another process; its name."""
@@ -234,3 +256,11 @@ class Farm(Questions):
         policies = {device.name: device.controls for device in self.config.devices.values()}
         artifacts = self._artifacts()
         Campaign(name, about, holding, executor, artifacts, watch, policies, again).run()
+
+
+def _must_be_no_search(stored: StoredCampaign) -> None:
+    """Raises UsageError."""
+    if stored.plan.search is not None:
+        raise UsageError(
+            f"{stored.id} is a search; the same `farm search` goes on where it was cut short"
+        )

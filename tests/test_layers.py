@@ -40,8 +40,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "farm.execution": (*STORED, "agents", "farm.prediction"),
     "farm.devices": (*RUN, "agents.remote"),
     "farm.campaign": (*RUN, "farm.prediction", "farm.devices"),
-    "farm": (*RUN, "farm.prediction", "farm.devices", "farm.campaign"),
-    "farm.cli": (*RUN, "farm.prediction", "farm.devices", "farm.campaign", "agents.remote", "farm"),
+    "farm.search": (*RUN, "predictors", "farm.prediction", "farm.campaign"),
+    "farm": (*RUN, "farm.prediction", "farm.devices", "farm.campaign", "farm.search"),
+    "farm.cli": (
+        *(*RUN, "farm.prediction", "farm.devices", "farm.campaign", "farm.search"),
+        *("agents.remote", "farm"),
+    ),
 }
 
 ONLY_IN = {"ray": "farm.execution", "sqlite_utils": "farm.store", "paramiko": "agents.remote"}

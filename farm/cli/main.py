@@ -38,6 +38,7 @@ from farm.cli.model import model_app
 from farm.cli.predict import predict_app
 from farm.cli.progress import watching
 from farm.cli.references import references_app
+from farm.cli.search import search_app
 from farm.cli.tuning import tune_app
 from farm.cli.zcp import zcp_app
 from farm.core.errors import FarmError
@@ -58,6 +59,7 @@ app.add_typer(demo_app)
 app.add_typer(export_app)
 app.add_typer(predict_app)
 app.add_typer(hwl_app)
+app.add_typer(search_app)
 app.add_typer(references_app, name="references")
 app.add_typer(zcp_app)
 

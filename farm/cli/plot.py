@@ -21,19 +21,19 @@ _FORMATS = (".png", ".svg", ".pdf")
 
 def plot_predictions(summary: Summary, path: Path) -> None:
     """Write a panel for each device. Raises UsageError for a file of another kind."""
-    _must_be_plot(path)
+    must_be_plot(path)
     judged = {name: j for name, j in summary.judgements.items() if j.predictions}
     figure = Figure(figsize=(4.5 * max(1, len(judged)), 4.5), layout="constrained")
     for panel, (device, judgement) in enumerate(judged.items(), 1):
         _panel(figure.add_subplot(1, len(judged), panel), device, judgement)
     figure.suptitle(f"Campaign {summary.campaign.id}: held-out networks, 95 % intervals")
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_health(device: str, health: Health, path: Path) -> None:
     """Write the control chart of a device's control networks. Raises UsageError as
     `plot_predictions`."""
-    _must_be_plot(path)
+    must_be_plot(path)
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.add_subplot()
     rounds = list(enumerate(health.rounds))
@@ -54,13 +54,13 @@ def plot_health(device: str, health: Health, path: Path) -> None:
     )
     if seen:
         axes.legend()
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_choice(chosen: Sequence[Choice], path: Path) -> None:
     """Write what reference devices explain of the others, one after the other. Raises UsageError as
     `plot_predictions`."""
-    _must_be_plot(path)
+    must_be_plot(path)
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
     at = range(1, len(chosen) + 1)
@@ -74,15 +74,17 @@ def plot_choice(chosen: Sequence[Choice], path: Path) -> None:
         label.set(rotation=30, horizontalalignment="right")
     axes.set(xlabel="reference devices, as chosen", ylabel="explained variance (%)", ylim=(0, 102))
     axes.legend(loc="lower right")
-    _save(figure, path)
+    save(figure, path)
 
 
-def _must_be_plot(path: Path) -> None:
+def must_be_plot(path: Path) -> None:
+    """Raises UsageError for a file of another kind than pictures are."""
     if path.suffix not in _FORMATS:
         raise UsageError(f"a plot is {', '.join(_FORMATS)}, got {str(path)!r}")
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Raises UsageError for a file that cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150)

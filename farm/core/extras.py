@@ -12,6 +12,7 @@ EXTRAS = {
     "zigzag": "devices of kind zigzag: accelerators with arrays of multipliers, estimated",
     "baselines": "forests and boosted trees, which benchmarks compare the predictor with",
     "pandas": "predictions and encodings as data frames, `.to_pandas()`",
+    "search": "NSGA-II among the strategies of `farm search`",
     "docs": "building the pages of docs/ as a site",
     "dev": "working on the farm: its tests, lint and types",
 }

@@ -29,6 +29,7 @@ class Plan:
     fresh: whether what is known already is measured anew.
     coarser: whether networks to learn from may be measured less precisely than `specs` say, where
         that teaches more for each device second.
+    search: what a search is asked for (`farm.search`), which chooses the networks then; JSON.
     """
 
     space: str
@@ -46,6 +47,7 @@ class Plan:
     decide: str | None = None
     fresh: bool = False
     coarser: bool = False
+    search: str | None = None
 
     @property
     def spec_of(self) -> dict[str, MeasureSpec]:

@@ -59,6 +59,7 @@ def test_the_design_names_these_commands():
         "references choose",
         "references list",
         "references use",
+        "search",
         "check-model",
         "compare",
         "tune",

@@ -1,0 +1,98 @@
+"""What a search came to, as plain data: the object that `--json` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from farm.core.values import Network
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds with the 95 % interval; measured, or else predicted."""
+
+    latency_s: float
+    low_s: float
+    high_s: float
+    measured: bool
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network with its latency on each device."""
+
+    network: Network
+    accuracy: float
+    on: Mapping[str, Latency]
+
+    def to_json(self) -> dict[str, Any]:
+        devices = {name: vars(one) for name, one in self.on.items()}
+        return {"network": self.network.id, "accuracy": self.accuracy, "devices": devices}
+
+    def to_row(self) -> dict[str, Any]:
+        """One row of a table; of several devices, columns for each."""
+        row: dict[str, Any] = {"network": self.network.id, "accuracy": self.accuracy}
+        for name, one in self.on.items():
+            row |= {f"{name}_{key}": value for key, value in vars(one).items()}
+        return row
+
+
+@dataclass(frozen=True)
+class Alone:
+    """What prediction alone would have chosen, and what is known of that now.
+
+    networks: as they are known in the end, measured or not. over_limit: of them, those that do not
+    hold the limit. lost: of the goal's value, relative to what the search came to; negative where
+    it would have been better, which only what was not measured can be.
+    """
+
+    networks: tuple[Candidate, ...]
+    over_limit: int
+    lost: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """front: the networks that the search chose, all measured, cheapest first.
+
+    candidates: how many networks it chose among. measured: how many it measured.
+    missed: the share of the goal's value that may be missed, at `confidence`. stable: whether that
+    is little enough. nearest: where no network holds the limit, the one that is nearest to it.
+    limit_s: by device; empty without a limit.
+    """
+
+    campaign: str
+    space: str
+    pareto: bool
+    limit_s: Mapping[str, float]
+    candidates: int
+    measured: int
+    budget: int
+    confidence: float
+    missed: float
+    stable: bool
+    front: tuple[Candidate, ...]
+    alone: Alone
+    nearest: Candidate | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        own = {
+            name: getattr(self, name)
+            for name in ("campaign", "space", "pareto", "candidates", "measured", "budget")
+        }
+        return {
+            **own,
+            "limit_s": dict(self.limit_s),
+            "confidence": self.confidence,
+            "missed": self.missed,
+            "stable": self.stable,
+            "front": [one.to_json() for one in self.front],
+            "predicted_alone": {
+                "networks": [one.to_json() for one in self.alone.networks],
+                "over_limit": self.alone.over_limit,
+                "lost": self.alone.lost,
+            },
+            "nearest": self.nearest and self.nearest.to_json(),
+        }

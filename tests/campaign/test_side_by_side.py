@@ -88,7 +88,7 @@ def run(tmp_path, published) -> Iterator[Callable[..., Started]]:
 
 def launch(device: str, executor: str = "inline") -> tuple[str, ...]:
     """Of a campaign that goes on until it is cancelled."""
-    asked = ("--devices", device, "--budget", "2000", "--holdout", "2", "--select", "random")
+    asked = ("--devices", device, "--budget", "600", "--holdout", "2", "--select", "random")
     return ("launch", *asked, "--executor", executor)
 
 

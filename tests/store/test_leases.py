@@ -68,11 +68,15 @@ class Processes(RuleBasedStateMachine):
         claim = self.stores[owner].ask(self.owners[owner], things, self.now_s + LASTS_S)
         assert claim not in self.expires_s
         self.expires_s[claim], self.waiting[claim] = self.now_s + LASTS_S, (owner, things)
+        self.taken(claim)
 
     @precondition(takers)
     @rule(data=st.data())
     def take(self, data: st.DataObject) -> None:
-        claim = data.draw(st.sampled_from(self.takers()))
+        self.taken(data.draw(st.sampled_from(self.takers())))
+
+    def taken(self, claim: int) -> None:
+        """Whether a claim is granted just when it is to be."""
         owner, things = self.waiting[claim]
         gone = lambda one: one.pid in self.dead  # noqa: E731
         if claim in self.lost:

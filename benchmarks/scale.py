@@ -40,10 +40,15 @@ from farm.measurement.record import Block, Job, Measurement, MeasureSpec
 from farm.measurement.sessions import measure
 from farm.prediction.decider import Decider
 from farm.prediction.decisions import Question
+from farm.prediction.selection import Candidates
 from farm.spaces import space
 from farm.store import Plan, Store, rows
 
 DEVICES, FEW = 64, 1000
+SPACE = "fbnet32"
+"""The space with more networks than a device has measurements here."""
+
+HELD = 100
 DECISIONS = 7
 SHOWN = 10_000
 
@@ -107,36 +112,33 @@ def driver(devices: int, seed: int) -> Row:
     }
 
 
-def fill(store: Store, total: int, devices: int, seed: int) -> list[Network]:
-    """So many measurements, as many of each device, in a campaign of their own; their networks."""
-    networks = space("nb201").sample(-(-total // devices), random_generator(seed))
-    names = [f"d{i}" for i in range(devices)]
-    campaign = store.add_campaign(
-        Plan("nb201", tuple(names), len(networks), 0, seed, (SPEC,) * devices)
-    )
-    rng = random.Random(seed)
-    found = [DeviceFacts(name, name, (), None, {"name": name}) for name in names]
-    for facts in found:
+def fill(store: Store, total: int, devices: int, seed: int) -> None:
+    """So many measurements, as many of each device, in campaigns of one device each."""
+    rng, each = random.Random(seed), -(-total // devices)
+    for number in range(devices):
+        facts = DeviceFacts(f"d{number}", f"d{number}", (), None, {"name": f"d{number}"})
         store.see(facts)
-    with store._writing():
-        for facts in found:
-            _fill_device(store, campaign, facts, networks, rng)
-    return networks
+        held = min(each // 2, HELD)
+        plan = Plan(SPACE, (facts.device,), each - held, held, seed, (SPEC,))
+        about = Candidates.of(plan, space(SPACE))
+        campaign = store.add_campaign(plan)
+        with store._writing():
+            learnt = [n for n in about.pool if n not in about.withheld][: each - held]
+            for networks, purpose in ((learnt, "learn"), (about.holdout, "holdout")):
+                _fill_campaign(store, campaign, purpose, facts, networks, rng)
 
 
-def random_generator(seed: int) -> Any:
-    import numpy as np
-
-    return np.random.default_rng(seed)
-
-
-def _fill_device(
-    store: Store, campaign: str, facts: DeviceFacts, networks: Sequence[Network], rng: random.Random
+def _fill_campaign(
+    store: Store,
+    campaign: str,
+    purpose: str,
+    facts: DeviceFacts,
+    networks: Sequence[Network],
+    rng: random.Random,
 ) -> None:
-    speed = rng.lognormvariate(0, 1)
-    at = rows.now()
+    speed, at = rng.lognormvariate(0, 1), rows.now()
     for network in networks:
-        request = store._ask(campaign, network, facts.device, "learn", at)
+        request = store._ask(campaign, network, facts.device, purpose, at)
         made = _measured(facts, network, speed, rng)
         number = store._insert("measurements", rows.measurement_row(request, made))
         store._insert("samples", rows.samples_row(number, made))
@@ -145,9 +147,9 @@ def _fill_device(
 def _measured(
     facts: DeviceFacts, network: Network, speed: float, rng: random.Random
 ) -> Measurement:
-    """Heavy operations take longer; some noise."""
-    work = 1 + network.code.count("3x3") + 0.3 * network.code.count("1x1")
-    latency_s = 1e-3 * speed * work * rng.lognormvariate(0, 0.02)
+    """Operations with higher numbers take longer; some noise."""
+    work = 1 + sum(map(int, filter(str.isdigit, network.code)))
+    latency_s = 1e-4 * speed * work * rng.lognormvariate(0, 0.02)
     samples_s = tuple(latency_s * rng.lognormvariate(0, 0.005) for _ in range(4))
     return Measurement(
         network=network,
@@ -195,7 +197,7 @@ def decisions(store: Store, config: Any, seed: int) -> tuple[float, list[float]]
     a measurement more."""
     facts = DeviceFacts("new", "new", (), None, {"name": "new"})
     store.see(facts)
-    plan = Plan("nb201", ("new",), 100, 0, seed, (SPEC,))
+    plan = Plan(SPACE, ("new",), 100, 0, seed, (SPEC,))
     campaign = store.add_campaign(plan)
     decider, rng = Decider(store, config), random.Random(seed)
     each_s: list[float] = []
@@ -212,31 +214,30 @@ def decisions(store: Store, config: Any, seed: int) -> tuple[float, list[float]]
     return each_s[0], each_s[-DECISIONS:]
 
 
-_SHOW = """\
-import json, resource, sys, time
+_BEFORE = """\
+import json, re, sys, time
+from pathlib import Path
 from farm import Farm
-from farm.campaign.summary import summarise
+def most_mb():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 farm = Farm.open(sys.argv[1])
-before = resource.getrusage(resource.RUSAGE_SELF)
 with farm.store() as store:
-    made = summarise(store, "c1", farm.config)
-after = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps({"cpu_s": after.ru_utime - before.ru_utime, "peak_rss_mb": after.ru_maxrss / 1024,
-                  "measured": made.campaign.measured}))
+    before_s, before_mb = time.process_time(), most_mb()
+"""
+
+_AFTER = """\
+used = {"cpu_s": time.process_time() - before_s, "grew_mb": most_mb() - before_mb}
+print(json.dumps({**used, "measured": measured}))
+"""
+
+_SHOW = """\
+from farm.campaign.summary import summarise
+measured = summarise(store, "c1", farm.config).campaign.measured
 """
 
 _EXPORT = """\
-import json, resource, sys
-from pathlib import Path
-from farm import Farm
 from farm.campaign import export
-farm = Farm.open(sys.argv[1])
-before = resource.getrusage(resource.RUSAGE_SELF)
-with farm.store() as store:
-    written = export.write(store, Path(sys.argv[1]).with_name("all.csv"), "csv")
-after = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps({"cpu_s": after.ru_utime - before.ru_utime, "written": written,
-                  "grew_mb": (after.ru_maxrss - before.ru_maxrss) / 1024}))
+measured = export.write(store, Path(sys.argv[1]).with_name("all.csv"), "csv")
 """
 
 
@@ -248,8 +249,9 @@ def large_campaign(networks: int, seed: int) -> Iterator[Row]:
         with Store(Farm.open(path).config.store) as store:
             fill(store, networks, 1, seed)
         for name, script in (("show", _SHOW), ("export", _EXPORT)):
-            argv = [sys.executable, "-c", script, str(path)]
-            done = subprocess.run(argv, check=True, capture_output=True, text=True)
+            lines = "".join(f"    {line}\n" for line in script.splitlines())
+            argv = [sys.executable, "-c", _BEFORE + lines + _AFTER, str(path)]
+            done = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True)
             yield {"name": name, "networks": networks, **json.loads(done.stdout)}
 
 

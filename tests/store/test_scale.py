@@ -116,7 +116,7 @@ def test_what_is_known_is_not_read_again(store):
     first = observed.of("cpu1", "nb201")
     assert [m.network for m in first] == [A, B]
     assert observed.of("cpu1", "nb201") is first
-    other = store.query_request(Network("nb201", "c"), "cpu1")
+    (other,) = store.query_requests([Network("nb201", "c")], "cpu1").values()
     store.record(other, measurement(other.network))
     more = observed.of("cpu1", "nb201")
     assert more[:2] == first
@@ -130,7 +130,7 @@ def test_a_column_is_the_same_while_there_is_no_news(store):
     predictor = CentralPredictor.of(store)
     before = predictor.measured("nb201", "cpu1")
     assert predictor.measured("nb201", "cpu1") is before
-    other = store.query_request(Network("nb201", "c"), "cpu1")
+    (other,) = store.query_requests([Network("nb201", "c")], "cpu1").values()
     store.record(other, measurement(other.network))
     assert len(predictor.measured("nb201", "cpu1").networks) == 3
 

@@ -19,6 +19,7 @@ from farm.cli import show
 from farm.core.errors import Leased
 from farm.farm import Farm
 from tests.campaign.test_campaign import outcomes
+from tests.store.test_leases import stop
 
 ROOT = Path(__file__).parents[2]
 CELL = "nb201/|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"
@@ -161,7 +162,8 @@ def test_a_campaign_that_was_stopped_and_comes_back_late_writes_nothing(tmp_path
     farm = Farm.open(tmp_path / "cluster.yaml")
     late = run(*launch("raspi4"), lease_s=1)
     until_it_measured(late, farm, "raspi4")
-    late.send(signal.SIGSTOP)
+    with farm.store() as store:
+        stop(store, late.pid)
     until(late, lambda: farm.held() == {})
     before = outcomes(tmp_path / "cluster.yaml")
     resumed = run(*resume("c1"))

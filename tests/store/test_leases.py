@@ -184,6 +184,14 @@ def process(folder: Path, lease_s: float = 60.0):
             started.kill()
 
 
+def stop(store: Store, pid: int) -> None:
+    """Stop a process outside of a write, in which nobody else could write."""
+    with store._transaction():
+        os.kill(pid, signal.SIGSTOP)
+        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            time.sleep(0.01)
+
+
 def told(started: subprocess.Popen) -> str:
     started.stdin.write("write\n")
     started.stdin.flush()
@@ -218,7 +226,7 @@ def test_who_was_stopped_for_too_long_writes_nothing_any_more(tmp_path):
     with Store(tmp_path) as store, process(tmp_path, lease_s=0.5) as frozen:
         assert frozen.stdout.readline() == "held\n"
         assert told(frozen) == "c1"
-        os.kill(frozen.pid, signal.SIGSTOP)
+        stop(store, frozen.pid)
         with Holding(store, "farm hwl") as mine:
             mine.wait_for_devices(["a"])
             os.kill(frozen.pid, signal.SIGCONT)

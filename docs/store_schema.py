@@ -37,6 +37,8 @@ TABLES = {
     "measurements": "What a request came to: one row each time that it was measured.",
     "samples": "The raw samples of a measurement, apart from what is scanned.",
     "failures": "A try that failed. A final one ends its request.",
+    "news": "What is new of each device, for whoever knows its measurements; kept by triggers, in "
+    "one transaction with what it tells of.",
     "totals": "What a campaign has come to on each device; kept by triggers, in one transaction "
     "with the rows that it sums up.",
     "facts": "What a device said of itself, one row for each fingerprint.",
@@ -145,6 +147,10 @@ COLUMNS = {
     "proxies.batch": "images",
     "proxies.proxies": "JSON: the proxies by name",
     "proxies.computed_at": "when",
+    "news.device": "the device",
+    "news.added": "the id of its last measurement",
+    "news.dropped": "how often one of its measurements was invalidated",
+    "news.told": "how often something changed by which all are told: a revision, a baseline",
     "totals.campaign": "the campaign",
     "totals.requested": "requests for networks",
     "totals.measured": "measurements of networks that count",

@@ -12,11 +12,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
 from farm.core.values import Network
 from farm.inventory.config import FarmConfig
+from farm.measurement.record import Measurement
 from farm.prediction.across_spaces import carried
 from farm.prediction.columns import Column, column, published
 from farm.prediction.features import Encoder, Reference
@@ -150,6 +152,9 @@ class CentralPredictor:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._worlds: dict[Candidates, World] = {}
+        # Of what is the same as at the last question nothing is computed anew.
+        self._seen: dict[Candidates, WeakSet[Column]] = {}
+        self._learnt_from: dict[Candidates, WeakKeyDictionary[Column, Column]] = {}
         self._whole: dict[str, Candidates] = {}
 
     @classmethod
@@ -194,8 +199,11 @@ class CentralPredictor:
             if by_kernels is not None:
                 return by_kernels
         columns = [self._source.measured(space, name) for name in self._others(space, device)]
-        measured = [network for one in (*columns, mine) for network in one.networks]
+        here = self._seen.setdefault(about, WeakSet())
+        new = [one for one in columns if one not in here]
+        measured = [network for one in (*new, mine) for network in one.networks]
         world = self._world(about, [*measured, *others])
+        here.update(new)
         hwl = self._hwl(about, device, world, columns)
         model = world.encoder.predictor(hwl.values, hwl.spread, world.described)
         seen = np.array([world.row[network] for network in mine.networks], np.intp)
@@ -242,11 +250,18 @@ class CentralPredictor:
     def _hwl(self, about: Candidates, device: str, world: World, columns: Sequence[Column]) -> HWL:
         """Of all networks of a world, on all devices but one."""
         space = about.searched.name
-        own = [_as_refitted(_allowed(one, about)) for one in columns]
+        own = [self._refitted(one, about) for one in columns]
         found = [(one.key, world.reference(one)) for one in (*own, *self._source.published(space))]
         found += self._carried(about, device, world)
         known = [(key, reference) for key, reference in found if reference is not None]
         return HWL.of(world, known, self._source.normalisations(space))
+
+    def _refitted(self, found: Column, about: Candidates) -> Column:
+        """A reference as it is predicted from, of the networks that a question may learn from."""
+        known = self._learnt_from.setdefault(about, WeakKeyDictionary())
+        if found not in known:
+            known[found] = _as_refitted(_allowed(found, about))
+        return known[found]
 
     def _carried(
         self, about: Candidates, device: str, world: World
@@ -305,13 +320,19 @@ class _Stored:
         self._config = config
         self._observed = Observed(store, until)
         self._published: dict[str, list[Column]] = {}
+        self._columns: dict[tuple[str, str], tuple[Sequence[Measurement], Column]] = {}
 
     def devices(self, space: str) -> Sequence[str]:
         return self._store.devices_of(space)
 
     def measured(self, space: str, device: str) -> Column:
-        devices = {} if self._config is None else self._config.devices
-        return column(device, self._observed.of(device, space), devices.get(device))
+        found = self._observed.of(device, space)
+        known = self._columns.get((device, space))
+        if known is None or known[0] is not found:
+            devices = {} if self._config is None else self._config.devices
+            known = found, column(device, found, devices.get(device))
+            self._columns[device, space] = known
+        return known[1]
 
     def published(self, space: str) -> Sequence[Column]:
         if self._config is None:

@@ -4,19 +4,18 @@ told differently since."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from farm.measurement.record import Measurement
-from farm.store import Store
+from farm.store import News, Store
 
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """state: of the device, which decides how its rows are told. by_id: None for one that does not
-    hold."""
+    """What was read of a device, and the news until then. by_id: those that hold."""
 
-    state: Any
-    by_id: dict[int, Measurement | None]
+    news: News
+    by_id: dict[int, Measurement]
+    found: tuple[Measurement, ...]
 
 
 class Observed:
@@ -30,17 +29,25 @@ class Observed:
         self._until = until
         self._read: dict[tuple[str, str], _Read] = {}
 
-    def of(self, device: str, space: str) -> list[Measurement]:
+    def of(self, device: str, space: str) -> tuple[Measurement, ...]:
         """All measurements of networks of a space that hold on a device as it is now, oldest
-        first. Those without an id of their own here are read, the others are known."""
-        state = self._store.told_by(device)
+        first; the same object while there is no news of the device."""
+        news = self._store.news(device)
         known = self._read.get((device, space))
-        if known is None or known.state != state:
-            known = self._read[device, space] = _Read(state, {})
-        ids = self._store.observed_ids(device, space, self._until)
-        missing = [id for id in ids if id not in known.by_id]
-        if missing:
-            read = self._store.observed(device, space, since=missing[0], until=self._until)
-            known.by_id.update({**dict.fromkeys(missing), **dict(read)})
-        found = (known.by_id[id] for id in ids)
-        return [measurement for measurement in found if measurement is not None]
+        if known is None or known.news.told != news.told:
+            known = _Read(News(), {}, ())
+        if known.news != news:
+            known = self._read[device, space] = self._with_news(known, device, space, news)
+        return known.found
+
+    def _with_news(self, known: _Read, device: str, space: str, news: News) -> _Read:
+        by_id = known.by_id
+        if news.dropped != known.news.dropped:
+            still = self._store.observed_ids(device, space, self._until)
+            by_id = {id: by_id[id] for id in still if id in by_id}
+        since = known.news.added + 1
+        fresh = dict(self._store.observed(device, space, since=since, until=self._until))
+        if not fresh and by_id is known.by_id:
+            return _Read(news, by_id, known.found)
+        by_id = {**by_id, **fresh}
+        return _Read(news, by_id, tuple(by_id.values()))

@@ -9,6 +9,7 @@ from farm.store.store import Store
 from farm.store.values import (
     ControlRound,
     KernelCounts,
+    News,
     Plan,
     Quarantine,
     Request,
@@ -22,6 +23,7 @@ __all__ = [
     "Holding",
     "KernelCounts",
     "Lease",
+    "News",
     "Plan",
     "ProxyPass",
     "Quarantine",

@@ -13,7 +13,7 @@ from farm.store.edge import readable
 from farm.store.kernels import KernelStore
 from farm.store.proxies import ProxyStore
 from farm.store.reference_sets import ReferenceStore
-from farm.store.values import Request
+from farm.store.values import News, Request
 
 _OBSERVED = """JOIN requests ON requests.id = request AND purpose <> 'control'
     WHERE invalidated IS NULL AND measurements.device = ?
@@ -54,9 +54,10 @@ class KnowledgeStore(KernelStore, ReferenceStore, ProxyStore):
         sql = f"SELECT measurements.id FROM measurements {_OBSERVED}"
         return [row["id"] for row in self._rows(sql, *_match(device, space, 0, until))]
 
-    def told_by(self, device: str) -> tuple[Any, ...]:
-        """What decides how a device's rows are told: while it is the same, so are they."""
-        return (self._seen_last(device), self.revisions(device), self.baselines(device))
+    def news(self, device: str) -> News:
+        """What is new of a device: one row, however much it measured."""
+        sql = "SELECT added, dropped, told FROM news WHERE device = ?"
+        return next((News(**row) for row in self._rows(sql, device)), News())
 
     def verdicts(self, campaign: str, device: str) -> dict[str, int]:
         """How many outcomes of a campaign on a device were stored with each verdict."""
@@ -82,7 +83,7 @@ class KnowledgeStore(KernelStore, ReferenceStore, ProxyStore):
 
     def devices_of(self, space: str) -> list[str]:
         """The devices that networks of a space were measured on."""
-        sql = """SELECT device FROM (SELECT DISTINCT device FROM measurements) AS known
+        sql = """SELECT device FROM news AS known
                  WHERE EXISTS (SELECT 1 FROM measurements WHERE device = known.device
                                AND network >= ? AND network < ?) ORDER BY device"""
         return [row["device"] for row in self._rows(sql, f"{space}/", f"{space}0")]

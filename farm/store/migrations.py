@@ -371,6 +371,50 @@ def m015_proxies(db: Database) -> None:
 
 
 @migrations()
+def m016_news(db: Database) -> None:
+    """What is new of each device, so that whoever knows its rows need not look at them again."""
+    for sql in _NEWS:
+        db.conn.execute(sql)
+
+
+_SEEN_LAST = """(SELECT fingerprint FROM facts WHERE device = OLD.device
+    ORDER BY last_seen_at DESC, rowid DESC LIMIT 1)"""
+
+_TOLD_ANEW = """INSERT INTO news (device) SELECT {device} WHERE {device} IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM news WHERE device = {device});
+    UPDATE news SET told = told + 1 WHERE device = {device}"""
+_OF_FINGERPRINT = "(SELECT device FROM facts WHERE fingerprint = {row}.fingerprint)"
+
+_NEWS = (
+    """CREATE TABLE news (
+        device TEXT PRIMARY KEY, added INTEGER NOT NULL DEFAULT 0,
+        dropped INTEGER NOT NULL DEFAULT 0, told INTEGER NOT NULL DEFAULT 0)
+        STRICT, WITHOUT ROWID""",
+    """INSERT INTO news (device, added)
+        SELECT device, max(id) FROM measurements GROUP BY device""",
+    """CREATE TRIGGER added_news AFTER INSERT ON measurements BEGIN
+        INSERT INTO news (device) SELECT NEW.device
+            WHERE NOT EXISTS (SELECT 1 FROM news WHERE device = NEW.device);
+        UPDATE news SET added = NEW.id WHERE device = NEW.device; END""",
+    """CREATE TRIGGER dropped_news AFTER UPDATE OF invalidated ON measurements BEGIN
+        UPDATE news SET dropped = dropped + 1 WHERE device = NEW.device; END""",
+    # Latencies are told as the device was seen last: it is news when that is another one.
+    f"""CREATE TRIGGER seen_news BEFORE UPDATE OF last_seen_at ON facts
+        WHEN OLD.fingerprint IS NOT {_SEEN_LAST} BEGIN
+        {_TOLD_ANEW.format(device="NEW.device")}; END""",
+    f"""CREATE TRIGGER found_news AFTER INSERT ON facts BEGIN
+        {_TOLD_ANEW.format(device="NEW.device")}; END""",
+    f"""CREATE TRIGGER revised_news AFTER INSERT ON revisions BEGIN
+        {_TOLD_ANEW.format(device="NEW.device")}; END""",
+    *(
+        f"""CREATE TRIGGER baseline_{event.lower()}_news AFTER {event} ON baselines BEGIN
+        {_TOLD_ANEW.format(device=_OF_FINGERPRINT.format(row=row))}; END"""
+        for event, row in (("INSERT", "NEW"), ("DELETE", "OLD"))
+    ),
+)
+
+
+@migrations()
 def m018_failures_taken_up(db: Database) -> None:
     """A failure that was final may be so no longer: its request is tried again."""
     db.conn.execute(

@@ -44,6 +44,7 @@ class Store(KnowledgeStore, LeaseStore):
         self.folder = folder
         self.path = folder / "farm.db"
         self.models = StoredModels(folder)
+        self._pending: dict[str | None, tuple[tuple[int, int], list[Request]]] = {}
         self.held = {}
         if self.path.is_symlink():
             raise StoreError(f"{self.path} must be a file, not a link; name another --store")
@@ -191,8 +192,13 @@ class Store(KnowledgeStore, LeaseStore):
 
     def pending(self, campaign: str | None) -> list[Request]:
         """Requests without an outcome, oldest first; None: those of queries."""
-        sql = "SELECT * FROM pending WHERE campaign IS ? ORDER BY id"
-        return _requests(self._rows(sql, campaign))
+        # A campaign asks several times a step: the database changes with each change of a row.
+        now = self._db.conn.total_changes, self._value("PRAGMA data_version")
+        known = self._pending.get(campaign)
+        if known is None or known[0] != now:
+            sql = "SELECT * FROM pending WHERE campaign IS ? ORDER BY id"
+            known = self._pending[campaign] = now, _requests(self._rows(sql, campaign))
+        return list(known[1])
 
     def failed_attempts(self, request: int) -> int:
         return int(self._value("SELECT count(*) FROM failures WHERE request = ?", request))

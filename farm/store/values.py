@@ -161,6 +161,19 @@ class KernelCounts:
 
 
 @dataclass(frozen=True)
+class News:
+    """How far a device has come, so that whoever knows its measurements can tell what is new.
+
+    added: the id of its last measurement. dropped: how often one was invalidated. told: how often
+    something changed that decides how all are told: its revision, a baseline.
+    """
+
+    added: int = 0
+    dropped: int = 0
+    told: int = 0
+
+
+@dataclass(frozen=True)
 class Stretch:
     """A part of a control chart with a level of its own, under one fingerprint.
 

@@ -1,0 +1,146 @@
+"""What is asked often costs what it needs, and not what is stored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from farm.core.values import Network
+from farm.measurement.drift_correction import Baseline
+from farm.prediction.central import CentralPredictor
+from farm.prediction.observed import Observed
+from farm.store import News, Store
+from farm.store.values import Revision
+from tests.store.test_store import FACTS, A, B, asked, measurement
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path) as opened:
+        opened.see(FACTS)
+        yield opened
+
+
+@pytest.fixture
+def measured(store):
+    """A campaign with two measurements."""
+    name, requests = asked(store, devices=("cpu1",))
+    for request in requests:
+        store.record(request, measurement(request.network))
+    return name
+
+
+def plan_of(store, sql, *values):
+    """How SQLite goes about a query."""
+    return [row["detail"] for row in store._rows(f"EXPLAIN QUERY PLAN {sql}", *values)]
+
+
+class _Recorded:
+    """Keeps the queries of a store, and passes them on."""
+
+    def __init__(self, store):
+        self.asked = []
+        rows = store._rows
+        store._rows = lambda sql, *values: self.asked.append((sql, values)) or rows(sql, *values)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda store, name: store.measurements(name),
+        lambda store, name: store.measurements(name, "holdout", "cpu1"),
+        lambda store, _: store.measurements(device="cpu1", network=A),
+        lambda store, _: store.observed("cpu1", "nb201", since=2),
+        lambda store, _: store.news("cpu1"),
+        lambda store, _: store.devices_of("nb201"),
+        lambda store, name: store.verdicts(name, "cpu1"),
+        lambda store, name: store.pending(name),
+        lambda store, name: store.failures(name),
+    ],
+)
+def test_no_query_of_a_step_looks_at_all_measurements(store, measured, ask):
+    recorded = _Recorded(store)
+    ask(store, measured)
+    del store._rows
+    for sql, values in recorded.asked:
+        if sql.lstrip().startswith("SELECT"):
+            scans = [one for one in plan_of(store, sql, *values) if one.startswith("SCAN")]
+            assert not {"measurements", "samples", "requests"} & {s.split()[1] for s in scans}, sql
+
+
+class TestNews:
+    @pytest.mark.usefixtures("measured")
+    def test_is_what_was_added_dropped_or_told_anew(self, store):
+        before = store.news("cpu1")
+        assert (before.added, before.dropped) == (2, 0)
+        assert store.news("pi") == News()
+        store.see(FACTS)
+        assert store.news("cpu1") == before
+        own = FACTS.fingerprint
+        store.add_revision(Revision(own, "cpu1", own, "first", 1.0, "by a test"))
+        assert store.news("cpu1").told == before.told + 1
+        store.invalidate("cpu1", "by a test")
+        assert store.news("cpu1").dropped == 2
+
+    def test_is_that_a_device_was_seen_otherwise(self, store):
+        other = replace(FACTS, identity={"cpu": "another"})
+        store.see(other)
+        before = store.news("cpu1").told
+        store.see(other)
+        assert store.news("cpu1").told == before
+        store.see(FACTS)
+        assert store.news("cpu1").told == before + 1
+
+    def test_is_a_baseline(self, store):
+        before = store.news("cpu1").told
+        with store._writing():
+            store._set_baseline(FACTS.fingerprint, Baseline({("x", None): (1.0,)}))
+        assert store.news("cpu1").told == before + 1
+
+    @pytest.mark.usefixtures("measured")
+    def test_of_an_older_store_is_as_if_it_had_been_kept(self, store):
+        store._db.conn.execute("DROP TABLE news")
+        triggers = store._rows("SELECT name FROM sqlite_schema WHERE name LIKE '%_news'")
+        for row in triggers:
+            store._db.conn.execute(f"DROP TRIGGER {row['name']}")
+        store._db.conn.execute("DELETE FROM _sqlite_migrations WHERE name = 'm016_news'")
+        store._db.conn.commit()
+        with Store(store.folder) as again:
+            assert again.news("cpu1") == News(added=2)
+
+
+@pytest.mark.usefixtures("measured")
+def test_what_is_known_is_not_read_again(store):
+    observed = Observed(store)
+    first = observed.of("cpu1", "nb201")
+    assert [m.network for m in first] == [A, B]
+    assert observed.of("cpu1", "nb201") is first
+    (other,) = store.query_requests([Network("nb201", "c")], "cpu1").values()
+    store.record(other, measurement(other.network))
+    more = observed.of("cpu1", "nb201")
+    assert more[:2] == first
+    assert more[0] is first[0]
+    store.invalidate("cpu1", "by a test")
+    assert observed.of("cpu1", "nb201") == ()
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_column_is_the_same_while_there_is_no_news(store):
+    predictor = CentralPredictor.of(store)
+    before = predictor.measured("nb201", "cpu1")
+    assert predictor.measured("nb201", "cpu1") is before
+    (other,) = store.query_requests([Network("nb201", "c")], "cpu1").values()
+    store.record(other, measurement(other.network))
+    assert len(predictor.measured("nb201", "cpu1").networks) == 3
+
+
+def test_pending_requests_follow_every_change_by_whomever(store, measured):
+    assert store.pending(measured) == []
+    with Store(store.folder) as other:
+        other.add_requests(measured, [Network("nb201", "c")], ["cpu1"], "learn")
+        (request,) = store.pending(measured)
+        other.record(request, measurement(request.network))
+    assert store.pending(measured) == []
+    store.invalidate("cpu1", "by a test")
+    assert len(store.pending(measured)) == 3

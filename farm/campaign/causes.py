@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from farm.measurement.record import Failure, Measurement
@@ -72,7 +72,7 @@ class Causes:
         """Whether a device was lost and is not to be tried yet, or not any more."""
         found = self._devices.get(device)
         early = found is not None and found.losses > 0 and self._clock() < found.retry_s
-        return early or device in self._given_up
+        return early or self.given_up(device)
 
     def returning(self, device: str) -> bool:
         """Whether a device was lost, and has not measured anything since."""
@@ -83,14 +83,15 @@ class Causes:
         """How often something died while it measured this: it is measured alone from then on."""
         return self._strikes[request.id]
 
-    def pause_s(self, devices: Iterable[str]) -> float | None:
-        """How long until one of some devices is tried again; None where none is to be."""
-        waiting = [
-            self._devices[name].retry_s
-            for name in devices
-            if self.returning(name) and name not in self._given_up
-        ]
-        return max(0.0, min(waiting) - self._clock()) if waiting else None
+    def given_up(self, device: str) -> bool:
+        """Whether a device was lost for so long that it is not tried again."""
+        return device in self._given_up
+
+    def pause_s(self, device: str) -> float | None:
+        """How long until a device that was lost is tried again; None for any other."""
+        if not self.returning(device) or self.given_up(device):
+            return None
+        return max(0.0, self._devices[device].retry_s - self._clock())
 
     def note(self, device: str, ended: Sequence[tuple[Request, Measurement | Failure]]) -> bool:
         """Take note of what came of one job, before `is_final` is asked of it. Whether the device

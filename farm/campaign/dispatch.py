@@ -117,8 +117,18 @@ class Dispatcher:
     def _pause_s(self) -> float | None:
         """How long until a device is looked at again that cannot work now; None for none."""
         wanted = {request.device for request in self._wanted()}
-        found = [self._monitor.pause_s, self._causes.pause_s(wanted)]
+        found = [self._pause_on(device, device in wanted) for device in self._specs]
         return min((pause_s for pause_s in found if pause_s is not None), default=None)
+
+    def _pause_on(self, device: str, wanted: bool) -> float | None:
+        """The same of one device."""
+        lost_s = self._causes.pause_s(device)
+        if not self.quarantined(device):
+            return lost_s if wanted else None
+        check_s = self._monitor.pause_s(device)
+        if check_s is None or self._causes.given_up(device):
+            return None
+        return max(check_s, lost_s or 0.0)
 
     @property
     def _resting(self) -> bool:

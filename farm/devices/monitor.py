@@ -115,11 +115,10 @@ class Monitor:
         known = self._store.baselines(device)[watch.facts.fingerprint]
         return abs(_off(known, watch.rounds[-1:])) <= watch.policy.tolerated
 
-    @property
-    def pause_s(self) -> float | None:
-        """How long until a device in quarantine is looked at again; None where none is to be."""
-        ready_s = [watch.retry_s for watch in self._watches.values() if watch.rechecking]
-        return max(0.0, min(ready_s) - self._clock()) if ready_s else None
+    def pause_s(self, device: str) -> float | None:
+        """How long until a device in quarantine is looked at again; None for one that is not."""
+        watch = self._watches[device]
+        return max(0.0, watch.retry_s - self._clock()) if watch.rechecking else None
 
     def expect(self, device: str, coming: Sequence[str]) -> None:
         """Take note of what a device measures next; ask for the control networks due with it.

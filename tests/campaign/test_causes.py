@@ -64,7 +64,7 @@ def test_the_pause_doubles_up_to_a_bound_and_ends_with_the_first_result(causes, 
     pauses = []
     for _ in range(12):
         end(causes, A, kind="lost")
-        pauses.append(causes.pause_s(["pi"]))
+        pauses.append(causes.pause_s("pi"))
         assert causes.away("pi")
         clock.now_s = clock.now_s + (pauses[-1] or 0)
         if len(pauses) < 9:
@@ -79,9 +79,9 @@ def test_the_pause_doubles_up_to_a_bound_and_ends_with_the_first_result(causes, 
 
 
 def test_it_is_given_up_once_the_patience_is_over_and_that_is_said(causes, clock):
-    while causes.pause_s(["pi"]) is not None or not causes.events:
+    while causes.pause_s("pi") is not None or not causes.events:
         end(causes, A, kind="lost")
-        clock.now_s += causes.pause_s(["pi"]) or 0
+        clock.now_s += causes.pause_s("pi") or 0
     assert causes.away("pi")
     assert clock.now_s <= 100.0 + 900.0
     assert "`farm campaign resume`" in causes.events[-1]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from farm import Ask, Launch
+from farm.campaign import causes
 from farm.core.errors import UsageError
 from farm.devices import controls
 from farm.farm import Farm
@@ -144,6 +145,18 @@ class TestCalm:
 
 
 @pytest.mark.slow
+def test_a_device_that_is_lost_in_quarantine_is_left_there_in_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(causes, "BACK_OFF_S", 0.001)
+    farm = farm_of(tmp_path)
+    launch(farm, budget=4)
+    with Store(farm.config.store) as store:
+        store.quarantine("a", "by a test")
+    summary = launch(farm_of(tmp_path, "fault: lost"), budget=8)
+    assert summary.campaign.state == "unfinished"
+    assert summary.quarantined == {"a": "by a test"}
+    assert not summary.failures
+
+
 class TestDisturbed:
     """Whatever comes over a device that answers: each request has an outcome whose interval holds
     the undisturbed latency, and nothing goes backwards."""

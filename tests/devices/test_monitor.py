@@ -148,10 +148,11 @@ class TestCalm:
 def test_a_device_that_is_lost_in_quarantine_is_left_there_in_the_end(tmp_path, monkeypatch):
     monkeypatch.setattr(causes, "BACK_OFF_S", 0.001)
     farm = farm_of(tmp_path)
-    launch(farm, budget=4)
+    launch(farm, watch=lambda progress: progress.devices["a"].ended and farm.cancel("c1"))
     with Store(farm.config.store) as store:
+        assert store.pending("c1")
         store.quarantine("a", "by a test")
-    summary = launch(farm_of(tmp_path, "fault: lost"), budget=8)
+    summary = farm_of(tmp_path, "fault: lost").resume(executor="inline")
     assert summary.campaign.state == "unfinished"
     assert summary.quarantined == {"a": "by a test"}
     assert not summary.failures

@@ -1,17 +1,12 @@
-"""The farm on Ray: compile actors, and one actor for each device. Nothing else imports ray."""
+"""The farm on Ray: compile actors, and one actor for each device. Only this and
+`farm.execution.ray_session` import ray."""
 
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
-import signal
-import tempfile
-import threading
 import time
-import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,26 +17,17 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskErro
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from farm.compile.artifacts import ArtifactStore
-from farm.compile.compiler import compiler
-from farm.compile.kernel_cache import kernel_cache
 from farm.core.errors import (
     BuildError,
     CompilerLost,
-    DeviceError,
     DeviceLost,
     DeviceUnfit,
     FarmError,
-    UsageError,
 )
-from farm.core.hosts import cache_folder, host_name, set_affinity
+from farm.core.hosts import host_name, set_affinity
 from farm.core.values import Artifact, DeviceFacts, Target
-from farm.execution.attempts import (
-    all_failed,
-    attempt_build,
-    attempt_decision,
-    attempt_measure,
-    make_agent,
-)
+from farm.execution.actors import Builder, DeviceActor, PredictorActor
+from farm.execution.attempts import all_failed
 from farm.execution.protocol import (
     BuildJob,
     Built,
@@ -51,13 +37,13 @@ from farm.execution.protocol import (
     Measured,
     MeasureJob,
 )
+from farm.execution.ray_session import Session
 from farm.execution.schedule import Place, housekeeping_cores
 from farm.inventory.config import Device
-from farm.measurement.agent import Agent
 from farm.prediction.decisions import Question
 
 if TYPE_CHECKING:
-    from farm.prediction.decider import Decider
+    pass
 
 BUILD_TIMEOUT_S = 600.0
 """A network builds in seconds; a compiler that is silent for so long has lost itself."""
@@ -81,99 +67,8 @@ START_TIMEOUT_S = 120.0
 DECISION_TIMEOUT_S = 600.0
 """A decision takes a second, but the first one may plan hundreds of networks."""
 
-_LONGEST_FOLDER = 25
-"""Of the 107 characters that the path of a socket may have; the rest of it has 82 at most:
-/ray-a1b2c3d4/r/session_2026-11-27_09-25-31_123456_1234567/sockets/plasma_store.1"""
-
-_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
-
-_LOOK_S = 0.2
-"""How often the thread that takes SIGTERM looks whether it is still needed."""
-
-_OBJECT_STORE_BYTES = 256 * 1024 * 1024
-"""Artifacts are under a megabyte and few travel at a time."""
-
 # One thread for each compile actor, and no pinning by TVM: the schedule gives out the cores.
 _BUILDER_ENV = {"TVM_NUM_THREADS": "1", "TVM_BIND_THREADS": "0", "OMP_NUM_THREADS": "1"}
-
-
-class Builder:
-    """A compile actor: builds on the cores that it is told."""
-
-    def __init__(self, root: Path | None) -> None:
-        """root: of the farm's own artifacts, or None on a computer that does not have them."""
-        self._artifacts = ArtifactStore(root or cache_folder() / "artifacts")
-        self._kernels = kernel_cache(self._artifacts)
-
-    def check_target(self, target: Target) -> None:
-        """Raises TargetError."""
-        compiler().target(target)
-
-    def build(self, job: BuildJob, cores: Collection[int]) -> tuple[Artifact | BuildError, bytes]:
-        """The artifact and its library's bytes: the disk may not be the farm's."""
-        set_affinity(cores)
-        built = attempt_build(job, self._artifacts, self._kernels)
-        return built, b"" if isinstance(built, BuildError) else built.library.read_bytes()
-
-
-class PredictorActor:
-    """The central predictor, made from the store; Ray makes it again if it dies."""
-
-    def __init__(self, make: MakeDecider, cores: Collection[int]) -> None:
-        set_affinity(cores)
-        self._make = make
-        self._decider: Decider | None = None
-
-    def decide(self, question: Question) -> Decided:
-        self._decider = self._decider or self._make()
-        return attempt_decision(self._decider, question)
-
-
-class DeviceActor:
-    """Holds the agent of one device."""
-
-    def __init__(self, device: Device, cores: Collection[int] | None) -> None:
-        if cores is not None:
-            set_affinity(cores)
-        self._device = device
-        self._agent: Agent | None = None
-
-    def lives(self) -> None:
-        """Answers at once, also while it measures."""
-
-    def facts(self) -> DeviceFacts:
-        """What the agent found. Raises DeviceError for one that cannot work."""
-        return self._started().facts()
-
-    def measure(self, job: MeasureJob, libraries: Sequence[bytes]) -> Measured:
-        """libraries: the bytes of each artifact's, for a computer that does not have them."""
-        try:
-            agent = self._started()
-        except DeviceError as e:
-            return all_failed(job, e)
-        pairs = zip(job.artifacts, libraries, strict=True)
-        here = tuple(artifact and _localised(artifact, library) for artifact, library in pairs)
-        return replace(attempt_measure(agent, replace(job, artifacts=here)), job=job)
-
-    def _started(self) -> Agent:
-        """The agent; started here and not before, as Ray may have started this actor again."""
-        if self._agent is None:
-            agent = make_agent(self._device)
-            agent.__enter__()
-            self._agent = agent
-        return self._agent
-
-    def stop(self) -> None:
-        if self._agent is not None:
-            self._agent.__exit__(None, None, None)
-
-
-def _localised(artifact: Artifact, library: bytes) -> Artifact:
-    """The artifact, with its library on this computer."""
-    if artifact.library.exists():
-        return artifact
-    cache = ArtifactStore(cache_folder() / "artifacts")
-    return cache.put(artifact.build_key, library, artifact.program, artifact.build_s)
 
 
 @dataclass(frozen=True)
@@ -225,7 +120,7 @@ class RayExecutor:
         self._workers = compile_workers
         self._make_decider = make_decider
         self._predictor: Any = None
-        self._folder: str | None = None
+        self._session: Session | None = None
         self._own_cores = frozenset(os.sched_getaffinity(0))
         self._agents: dict[str, Any] = {}
         self._builders: dict[Place, _BuilderOn] = {}
@@ -240,7 +135,8 @@ class RayExecutor:
 
     def __enter__(self) -> RayExecutor:
         try:
-            self._connect()
+            resources = {f"device:{device.name}": 1 for device in self._devices}
+            self._session = Session(self._address, len(self._own_cores), resources)
             self._find_nodes()
             self._start_agents()
             self._keep_off()
@@ -357,39 +253,6 @@ class RayExecutor:
 
     # Starting and stopping
 
-    def _connect(self) -> None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        if self._address is None and not os.environ.get("RAY_AUTH_TOKEN_PATH"):
-            # Else Ray makes one and keeps it in a home that there may not be.
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        if self._address is None:
-            options |= {"address": "local", "include_dashboard": False}
-            options |= {"_node_ip_address": "127.0.0.1", "num_cpus": len(self._own_cores)}
-            self._folder = tempfile.mkdtemp(prefix="ray-", dir=_short_folder())
-            options |= {
-                "object_store_memory": _OBJECT_STORE_BYTES,
-                "_temp_dir": f"{self._folder}/r",
-            }
-            options |= {"resources": {f"device:{device.name}": 1 for device in self._devices}}
-        else:
-            options |= {"address": self._address}
-        try:
-            with warnings.catch_warnings(), _own_sigterm():
-                warnings.simplefilter("ignore")
-                ray.init(**options)
-        except (RayError, OSError, ValueError, RuntimeError) as e:
-            reason = (str(e) or type(e).__name__).splitlines()[0]
-            if self._address is None:
-                raise UsageError(
-                    f"Ray does not start here: {reason}; --executor inline does without it"
-                ) from e
-            raise UsageError(
-                f"no Ray cluster at {self._address!r}: {reason}; "
-                "look at `ray:` in cluster.yaml and at `ray status`"
-            ) from e
-
     def _find_nodes(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """One slot for each core of each machine that is alive, within `compile_workers`."""
         self._looked_s = time.monotonic()
@@ -489,59 +352,9 @@ class RayExecutor:
         for actor in self._agents.values():
             with suppress(RayError):
                 ray.get(actor.stop.remote(), timeout=10)
-        ray.shutdown()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._session is not None:
+            self._session.close()
         set_affinity(self._own_cores)
-
-
-def _short_folder() -> str:
-    """Where a folder of our own is made around Ray's, which Ray lets every user write to: where
-    the paths of its sockets are no longer than the system allows."""
-    asked = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    for folder in (asked, *_SHORT_FOLDERS):
-        if len(os.fsencode(folder)) <= _LONGEST_FOLDER and os.access(folder, os.W_OK | os.X_OK):
-            return folder
-    raise UsageError(
-        f"Ray's sockets need a folder of at most {_LONGEST_FOLDER} characters, got {asked}; "
-        "name one in the environment variable RAY_TMPDIR"
-    )
-
-
-@contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Lets SIGTERM do what it did before, at once: Ray takes it for itself while it starts, its
-    library in C++ prints a stack, and a start whose processes were ended waits for a minute."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before, started = signal.getsignal(signal.SIGTERM), threading.Event()
-
-    def watch() -> None:
-        while not started.is_set():
-            if signal.sigtimedwait({signal.SIGTERM}, _LOOK_S) and callable(before):
-                before(signal.SIGTERM, None)
-
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    watching = threading.Thread(target=watch, daemon=True)
-    if callable(before):  # else it waits until Ray has started
-        watching.start()
-    try:
-        yield
-    finally:
-        started.set()
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
-        if watching.ident is not None:
-            watching.join()
-        _take_sigterm()
-
-
-def _take_sigterm() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-
-
-# Ray's processes are forked meanwhile, and are themselves ended by SIGTERM.
-os.register_at_fork(after_in_child=_take_sigterm)
 
 
 def _probe() -> tuple[str, list[int]]:

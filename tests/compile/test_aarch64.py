@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 PI4 = "raspberry-pi/4b-aarch64"
 NETWORKS = [
     network
-    for name, count in (("nb201", 14), ("fbnet32", 6))
+    for name, count in (("nb201", 8), ("fbnet32", 3))
     for network in space(name).sample(count, np.random.default_rng(3))
 ]
 ARM = {"kind": "llvm", "mtriple": "aarch64-linux-gnu"}

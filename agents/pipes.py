@@ -29,6 +29,7 @@ from farm.core.errors import (
 
 _CHUNK_BYTES = 1 << 16
 _ERRORS_BYTES = 2000
+_SAID = 300
 """How much of the end of stderr is kept for messages."""
 
 _END_S = 2.0
@@ -196,7 +197,7 @@ class LocalPipe:
         with contextlib.suppress(BlockingIOError, KeyError):
             while self._stderr in self._readers:
                 self._receive_errors()
-        last = self._errors.decode(errors="replace").strip().rpartition("\n")[2]
+        last = self._errors.decode(errors="replace").strip().rpartition("\n")[2][-_SAID:]
         return DeviceLost(f"the runner ended with {self._process.returncode}: {last or 'silent'}")
 
     def close(self) -> None:

@@ -31,6 +31,7 @@ _NOISE_BYTES = 1 << 16
 """What a login shell may say before the supervisor does."""
 
 _ERRORS_BYTES = 2000
+_SAID = 300
 _END_S = 2.0
 _NO_COMMAND = 127
 """What a shell says of a command that it does not find."""
@@ -184,7 +185,8 @@ class SshPipe:
         """The status that the supervisor ended with, if any, and the last that was said of it."""
         self._channel.status_event.wait(_END_S)
         self._read_errors()
-        last = "; ".join(self._errors.decode(errors="replace").splitlines()[-2:])
+        lines = self._errors.decode(errors="replace").splitlines()[-2:]
+        last = "; ".join(line[-_SAID:] for line in lines)  # the end says why, and a message is cut
         status = self._channel.exit_status
         return (None, "the connection is cut") if status < 0 else (status, last)
 

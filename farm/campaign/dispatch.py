@@ -176,6 +176,10 @@ class Dispatcher:
         """Whether a device was lost, and has not measured anything since."""
         return self._causes.returning(device)
 
+    def given_up(self, device: str) -> bool:
+        """Whether a device was lost for so long that it is not tried again."""
+        return self._causes.given_up(device)
+
     def calm(self, device: str) -> bool:
         """Whether a device was left alone when it was looked at last."""
         return not self.barred(device) and self._monitor.calm(device)

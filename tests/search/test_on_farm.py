@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from farm.campaign import causes
 from farm.core.errors import FarmError, UsageError
 from farm.farm import Farm
 from farm.search.setting import Search
@@ -101,6 +102,20 @@ def test_a_search_finds_the_best_network_that_holds_on_all_devices_and_goes_on(c
     front = asked(cluster, pareto=True, devices=["raspi4"], seed=2)
     with pytest.raises(FarmError, match="c3 was cancelled"):
         farm.search(front, "inline", lambda _: farm.cancel("c3"))
+
+
+@pytest.mark.slow
+def test_a_search_ends_where_its_device_does_not_come_back(cluster, monkeypatch):
+    monkeypatch.setattr(causes, "BACK_OFF_S", 0.001)
+    monkeypatch.setattr(causes, "PATIENCE_S", 0.1)
+    fake = 'a: {kind: "tests.fakes:FakeAgent", fault: lost}'
+    (cluster / "cluster.yaml").write_text(f"store: results\ndevices:\n  {fake}\n")
+    farm = Farm.open(cluster / "cluster.yaml")
+    with pytest.raises(FarmError, match="a did not come back; the same `farm search` goes on"):
+        farm.search(asked(cluster, devices=["a"], max_latency_s=1.0), "inline")
+    with farm.store() as store:
+        assert store.campaign("c1").state == "unfinished"
+        assert store.pending("c1")
 
 
 @pytest.mark.slow

@@ -97,7 +97,11 @@ class Search:
             "soft": Soft,
             "weighted": lambda: Weighted(self.weight),
         }
-        return Best(rewards[self.reward](), float(accuracy.min()))
+        reward = rewards[self.reward]()
+        worth = accuracy if self.reward == "hard" else reward(cost, accuracy)
+        # The worst network that will do is worth more than none.
+        least, most = float(worth.min()), float(worth.max())
+        return Best(reward, least - (0.01 * (most - least) or 1.0))
 
     def to_json(self) -> str:
         """What tells one search from another."""

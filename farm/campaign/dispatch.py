@@ -423,7 +423,7 @@ class Dispatcher:
             return
         final = True
         if isinstance(outcome, Failure) and not _is_control(request):
-            before = self._store.failed_attempts(request.id)
+            before = self._store.failed_attempts(request.id, AWAY)
             final = self._causes.is_final(request, outcome, before)
             if final and outcome.kind in AWAY:
                 outcome = poisoned(outcome)

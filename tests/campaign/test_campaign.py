@@ -142,6 +142,16 @@ class TestEveryExecutor:
         resumed = Farm.open(write(tmp_path)).resume(executor=executor)
         assert resumed.counts == {"a": (10, 0), "b": (10, 0)}
 
+    def test_a_crash_after_a_device_was_lost_is_tried_once_more(
+        self, tmp_path, executor, monkeypatch
+    ):
+        monkeypatch.setattr(causes, "BACK_OFF_S", 0.01)
+        monkeypatch.setattr(causes, "PATIENCE_S", 0.05)
+        asked = Launch(space="nb201", devices=["b"], budget=3, holdout=2)
+        Farm.open(write(tmp_path, b="fault: lost")).launch(asked, executor=executor)
+        shaky = Farm.open(write(tmp_path, b="fault: crash, fault_times: 1"))
+        assert shaky.resume(executor=executor).counts == {"b": (5, 0)}
+
     @pytest.mark.slow
     def test_a_hung_network_becomes_a_failure(self, tmp_path, executor):
         config = write(tmp_path, b="fault: hang")

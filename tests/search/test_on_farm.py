@@ -24,6 +24,8 @@ devices:
 
 NB201 = space("nb201")
 
+CELL = "|none~0|+|none~0|none~1|+|none~0|none~1|nor_conv_3x3~2|"
+
 
 @pytest.fixture(scope="module")
 def networks(published):
@@ -164,6 +166,10 @@ def test_the_command_writes_a_front_a_plot_and_models(cluster, networks, monkeyp
         (("--pareto", "--accuracy", "x"), "--accuracy is table:FILE.npz:DATASET"),
         (("--pareto", "--accuracy", "proxy:vote", "--strategy", "rea"), "take random"),
         (("--pareto", "--output", "front.txt"), "no format 'txt'"),
+        (("--pareto", "--plot", "front.txt"), "a plot is .png, .svg, .pdf, got 'front.txt'"),
+        (("--pareto", "--floor", "nan"), "--floor must be a finite number, got nan"),
+        (("--pareto", "--weight", "nan"), "--weight must be a number from 0 on, got nan"),
+        (("--pareto", "--weight", "-1"), "--weight must be a number from 0 on, got -1"),
         (("--pareto", "--device", "c"), "no device 'c'"),
     ],
 )
@@ -172,6 +178,15 @@ def test_bad_words_are_refused_before_anything_is_begun(farm, tmp_path, words, s
     assert (code, out) == (2, "")
     assert said in err
     assert err.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_soft_limit_is_for_no_negative_accuracies(farm, tmp_path):
+    (tmp_path / "own.csv").write_text(f'network,accuracy\n"{NB201.parse(CELL).code}",-3\n')
+    words = ("--accuracy", str(tmp_path / "own.csv"), "--max-latency", "1ms", "--reward", "soft")
+    code, out, err = farm("search", "--device", "a", *words)
+    assert (code, out) == (2, "")
+    assert "--reward soft is of accuracies that are not negative, got -3" in err
     assert not (tmp_path / "results").exists()
 
 

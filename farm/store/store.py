@@ -129,7 +129,6 @@ class Store(KnowledgeStore, LeaseStore):
 
     def begin_run(self, campaign: str) -> int:
         with self._writing():
-            self._db.conn.execute("DELETE FROM cancellations WHERE campaign = ?", [campaign])
             return self._insert("runs", {"campaign": campaign, "started_at": rows.now()})
 
     def end_run(self, run: int) -> None:

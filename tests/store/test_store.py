@@ -122,7 +122,7 @@ def test_state_follows_the_outcomes_and_the_wish_to_cancel(store):
     assert store.campaign(name).state == "done"
     store.cancel(name)
     assert store.campaign(name).state == "cancelled"
-    store.begin_run(name)
+    store.run_by("somebody", name)
     assert store.campaign(name).state == "done"
 
 

@@ -109,7 +109,8 @@ class Causes:
         return bool(lost)
 
     def is_final(self, request: Request, failure: Failure, before: int) -> bool:
-        """Whether a failure ends its request. before: how many the request had earlier."""
+        """Whether a failure ends its request. before: how many the request had earlier,
+        those left out that are the device's."""
         if failure.kind in _SUSPECT:
             return before + 1 >= REPEATED
         if failure.kind in AWAY:

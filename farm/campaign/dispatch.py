@@ -99,6 +99,7 @@ class Dispatcher:
         self._again: dict[int, Request] = {}
         self._spaces: dict[str, str] = {}
         self.improved: list[tuple[Request, bool]] = []
+        self._ending = False
         self._causes = Causes(patience_s)
         self._monitor = Monitor(store, executor.facts, specs, policies or {})
 
@@ -116,6 +117,8 @@ class Dispatcher:
     @property
     def _pause_s(self) -> float | None:
         """How long until a device is looked at again that cannot work now; None for none."""
+        if self._ending:
+            return None
         wanted = {request.device for request in self._wanted()}
         found = [self._pause_on(device, device in wanted) for device in self._specs]
         return min((pause_s for pause_s in found if pause_s is not None), default=None)
@@ -173,6 +176,10 @@ class Dispatcher:
         """Whether a device was lost, and has not measured anything since."""
         return self._causes.returning(device)
 
+    def given_up(self, device: str) -> bool:
+        """Whether a device was lost for so long that it is not tried again."""
+        return self._causes.given_up(device)
+
     def calm(self, device: str) -> bool:
         """Whether a device was left alone when it was looked at last."""
         return not self.barred(device) and self._monitor.calm(device)
@@ -188,10 +195,12 @@ class Dispatcher:
 
     def start_no_more(self) -> None:
         """Wait for nothing but what goes on."""
+        self._ending = True
         self._turns.want(self._running())
 
     def start(self) -> None:
         """Start all that the schedule allows now."""
+        self._ending = False
         wanted = self._wanted()
         self._expect(wanted)
         self._carry_out(self._decide(wanted))
@@ -414,7 +423,7 @@ class Dispatcher:
             return
         final = True
         if isinstance(outcome, Failure) and not _is_control(request):
-            before = self._store.failed_attempts(request.id)
+            before = self._store.failed_attempts(request.id, AWAY)
             final = self._causes.is_final(request, outcome, before)
             if final and outcome.kind in AWAY:
                 outcome = poisoned(outcome)

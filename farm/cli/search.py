@@ -96,6 +96,10 @@ def search(
     from farm.search.setting import Search, seconds
 
     must_be_table(output)
+    if plot is not None:
+        from farm.cli.plot import must_be_plot
+
+        must_be_plot(plot)
     asked = Search(
         space=space,
         devices=words(device),

@@ -66,7 +66,7 @@ class Measuring:
 
     def measure(self, networks: Sequence[Network], told: Callable[[], None]) -> None:
         """Measure what is not known yet, on all devices. Raises FarmError where a device is in
-        quarantine, or the campaign is cancelled."""
+        quarantine or does not come back, or the campaign is cancelled."""
         self.store.add_requests(self.campaign, networks, self.plan.devices, "learn")
         for device, spec in self.plan.spec_of.items():
             found = known.observed(self.store, self.plan.space, device, spec)
@@ -107,13 +107,17 @@ class Measuring:
         if self.store.is_cancelled(self.campaign):
             raise FarmError(f"{self.campaign} was cancelled; {goes_on}")
         barred = sorted({r.device for r in pending if self._work.quarantined(r.device)})
-        if barred and all(self._work.quarantined(r.device) for r in pending):
-            quarantine = self.store.quarantined(barred[0])
-            reason = f": {quarantine.reason}" if quarantine else ""
-            raise FarmError(
-                f"{barred[0]} is in quarantine{reason}; `farm device release {barred[0]}` trusts "
-                f"it again, then {goes_on} ({self.campaign})"
-            )
+        gone = sorted({r.device for r in pending if self._work.given_up(r.device)})
+        if any(r.device not in {*barred, *gone} for r in pending):
+            return
+        if not barred:
+            raise FarmError(f"{', '.join(gone)} did not come back; {goes_on} ({self.campaign})")
+        quarantine = self.store.quarantined(barred[0])
+        reason = f": {quarantine.reason}" if quarantine else ""
+        raise FarmError(
+            f"{barred[0]} is in quarantine{reason}; `farm device release {barred[0]}` trusts "
+            f"it again, then {goes_on} ({self.campaign})"
+        )
 
 
 class Models:

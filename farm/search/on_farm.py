@@ -61,6 +61,8 @@ class Prepared:
                 f"{asked.accuracy} ranks networks among each other, which --strategy "
                 f"{asked.strategy} cannot use; take random, or a single proxy"
             )
+        if accuracy.listed:
+            asked.must_suit(accuracy(accuracy.listed))
         plan = replace(plan, coarser=False, search=asked.to_json())
         return cls(asked, plan, searched, accuracy, config)
 

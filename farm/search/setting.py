@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -70,6 +71,10 @@ class Search:
             raise UsageError(f"--seed must be at least 0, got {self.seed}")
         if not 0 < self.confidence < 1:
             raise UsageError(f"--confidence must be between 0 and 1, got {self.confidence:g}")
+        if not self.weight >= 0 or math.isinf(self.weight):
+            raise UsageError(f"--weight must be a number from 0 on, got {self.weight:g}")
+        if self.floor is not None and not math.isfinite(self.floor):
+            raise UsageError(f"--floor must be a finite number, got {self.floor:g}")
         self.limit_s  # noqa: B018  # refuses
 
     @property
@@ -92,12 +97,25 @@ class Search:
         if self.pareto:
             corner = pareto_corner(cost, accuracy, self.floor)
             return Pareto(replace(corner, cost=1.0) if self.max_latency_s is not None else corner)
+        self.must_suit(accuracy)
         rewards: dict[str, Callable[[], Reward]] = {
             "hard": Hard,
             "soft": Soft,
             "weighted": lambda: Weighted(self.weight),
         }
-        return Best(rewards[self.reward](), float(accuracy.min()))
+        reward = rewards[self.reward]()
+        worth = accuracy if self.reward == "hard" else reward(cost, accuracy)
+        # The worst network that will do is worth more than none.
+        least, most = float(worth.min()), float(worth.max())
+        return Best(reward, least - (0.01 * (most - least) or 1.0))
+
+    def must_suit(self, accuracy: FloatArray) -> None:
+        """Raises UsageError for accuracies that the reward cannot weigh."""
+        if self.reward == "soft" and (accuracy < 0).any():
+            raise UsageError(
+                f"--reward soft is of accuracies that are not negative, got {accuracy.min():g}; "
+                "take --reward weighted"
+            )
 
     def to_json(self) -> str:
         """What tells one search from another."""

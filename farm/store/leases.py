@@ -70,10 +70,11 @@ class LeaseStore(Connected):
                 del self.held[row["thing"]]
 
     def run_by(self, holder: str, campaign: str) -> None:
-        """Keep which campaign a holder runs."""
+        """Keep which campaign a holder runs; an earlier wish that it ends is over."""
         sql = "UPDATE leases SET campaign = ? WHERE holder = ? AND ended_at IS NULL"
         with self._transaction():
             self._db.conn.execute(sql, [campaign, holder])
+            self._db.conn.execute("DELETE FROM cancellations WHERE campaign = ?", [campaign])
 
     def leases(self) -> list[Lease]:
         """All that have not ended, granted or waiting, the oldest claim first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -129,7 +129,6 @@ class Store(KnowledgeStore, LeaseStore):
 
     def begin_run(self, campaign: str) -> int:
         with self._writing():
-            self._db.conn.execute("DELETE FROM cancellations WHERE campaign = ?", [campaign])
             return self._insert("runs", {"campaign": campaign, "started_at": rows.now()})
 
     def end_run(self, run: int) -> None:
@@ -200,8 +199,11 @@ class Store(KnowledgeStore, LeaseStore):
             known = self._pending[campaign] = now, _requests(self._rows(sql, campaign))
         return list(known[1])
 
-    def failed_attempts(self, request: int) -> int:
-        return int(self._value("SELECT count(*) FROM failures WHERE request = ?", request))
+    def failed_attempts(self, request: int, but: Collection[str] = ()) -> int:
+        """How often a request failed. but: kinds of failures that do not count."""
+        sql = f"""SELECT count(*) FROM failures WHERE request = ?
+                  AND kind NOT IN ({", ".join("?" * len(but))})"""
+        return int(self._value(sql, request, *but))
 
     def record(self, request: Request, outcome: Measurement | Failure, final: bool = True) -> int:
         """Store what came of a request, before anything else happens; the id of its row.

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ from farm.core.values import Network
 from farm.farm import Farm
 from farm.inventory.config import load
 from farm.measurement.record import Failure, MeasureSpec
+from farm.store import Holding, Store
 
 EXECUTORS = ["inline", pytest.param("ray", marks=pytest.mark.slow)]
 
@@ -141,6 +143,16 @@ class TestEveryExecutor:
         assert not summary.succeeded
         resumed = Farm.open(write(tmp_path)).resume(executor=executor)
         assert resumed.counts == {"a": (10, 0), "b": (10, 0)}
+
+    def test_a_crash_after_a_device_was_lost_is_tried_once_more(
+        self, tmp_path, executor, monkeypatch
+    ):
+        monkeypatch.setattr(causes, "BACK_OFF_S", 0.01)
+        monkeypatch.setattr(causes, "PATIENCE_S", 0.05)
+        asked = Launch(space="nb201", devices=["b"], budget=3, holdout=2)
+        Farm.open(write(tmp_path, b="fault: lost")).launch(asked, executor=executor)
+        shaky = Farm.open(write(tmp_path, b="fault: crash, fault_times: 1"))
+        assert shaky.resume(executor=executor).counts == {"b": (5, 0)}
 
     @pytest.mark.slow
     def test_a_hung_network_becomes_a_failure(self, tmp_path, executor):
@@ -299,3 +311,18 @@ def test_what_judges_is_measured_early_and_as_precisely_as_the_device_does(confi
     for request, m in ended:
         assert m.spec == request.spec(own)
         assert (m.spec == own) == (request.purpose == "holdout")
+
+
+def test_a_cancellation_while_it_waits_for_its_devices_is_heard(config):
+    farm = Farm.open(config)
+    asked = Launch(space="nb201", devices=["a"], budget=20, holdout=10)
+    farm.launch(asked, "inline", watch=lambda progress: farm.cancel(progress.campaign))
+    with Store(farm.config.store) as store, Holding(store, "a test") as other:
+        other.wait_for_devices(["a"])
+        with ThreadPoolExecutor() as pool:
+            resumed = pool.submit(Farm.open(config).resume, "c1", "inline")
+            while not store.campaign("c1").run_by or store.is_cancelled("c1"):
+                time.sleep(0.01)
+            farm.cancel("c1")
+            other.__exit__(None, None, None)
+    assert resumed.result().campaign.state == "cancelled"

@@ -158,6 +158,17 @@ def test_a_device_that_is_lost_in_quarantine_is_left_there_in_the_end(tmp_path, 
     assert not summary.failures
 
 
+@pytest.mark.slow
+def test_a_campaign_that_is_cancelled_waits_for_no_device_that_was_lost(tmp_path):
+    farm = farm_of(tmp_path, "fault: lost")
+
+    def cancel_once_it_is(progress):
+        if any("a is lost" in event for event in progress.events):
+            farm.cancel("c1")
+
+    assert launch(farm, watch=cancel_once_it_is).campaign.state == "cancelled"
+
+
 class TestDisturbed:
     """Whatever comes over a device that answers: each request has an outcome whose interval holds
     the undisturbed latency, and nothing goes backwards."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from farm.campaign import causes
 from farm.core.errors import FarmError, UsageError
 from farm.farm import Farm
 from farm.search.setting import Search
@@ -22,6 +23,8 @@ devices:
 """
 
 NB201 = space("nb201")
+
+CELL = "|none~0|+|none~0|none~1|+|none~0|none~1|nor_conv_3x3~2|"
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +107,20 @@ def test_a_search_finds_the_best_network_that_holds_on_all_devices_and_goes_on(c
 
 
 @pytest.mark.slow
+def test_a_search_ends_where_its_device_does_not_come_back(cluster, monkeypatch):
+    monkeypatch.setattr(causes, "BACK_OFF_S", 0.001)
+    monkeypatch.setattr(causes, "PATIENCE_S", 0.1)
+    fake = 'a: {kind: "tests.fakes:FakeAgent", fault: lost}'
+    (cluster / "cluster.yaml").write_text(f"store: results\ndevices:\n  {fake}\n")
+    farm = Farm.open(cluster / "cluster.yaml")
+    with pytest.raises(FarmError, match="a did not come back; the same `farm search` goes on"):
+        farm.search(asked(cluster, devices=["a"], max_latency_s=1.0), "inline")
+    with farm.store() as store:
+        assert store.campaign("c1").state == "unfinished"
+        assert store.pending("c1")
+
+
+@pytest.mark.slow
 def test_the_command_writes_a_front_a_plot_and_models(cluster, networks, monkeypatch, capsys):
     from farm.cli.main import main
 
@@ -149,6 +166,10 @@ def test_the_command_writes_a_front_a_plot_and_models(cluster, networks, monkeyp
         (("--pareto", "--accuracy", "x"), "--accuracy is table:FILE.npz:DATASET"),
         (("--pareto", "--accuracy", "proxy:vote", "--strategy", "rea"), "take random"),
         (("--pareto", "--output", "front.txt"), "no format 'txt'"),
+        (("--pareto", "--plot", "front.txt"), "a plot is .png, .svg, .pdf, got 'front.txt'"),
+        (("--pareto", "--floor", "nan"), "--floor must be a finite number, got nan"),
+        (("--pareto", "--weight", "nan"), "--weight must be a number from 0 on, got nan"),
+        (("--pareto", "--weight", "-1"), "--weight must be a number from 0 on, got -1"),
         (("--pareto", "--device", "c"), "no device 'c'"),
     ],
 )
@@ -157,6 +178,15 @@ def test_bad_words_are_refused_before_anything_is_begun(farm, tmp_path, words, s
     assert (code, out) == (2, "")
     assert said in err
     assert err.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_soft_limit_is_for_no_negative_accuracies(farm, tmp_path):
+    (tmp_path / "own.csv").write_text(f'network,accuracy\n"{NB201.parse(CELL).code}",-3\n')
+    words = ("--accuracy", str(tmp_path / "own.csv"), "--max-latency", "1ms", "--reward", "soft")
+    code, out, err = farm("search", "--device", "a", *words)
+    assert (code, out) == (2, "")
+    assert "--reward soft is of accuracies that are not negative, got -3" in err
     assert not (tmp_path / "results").exists()
 
 

@@ -10,6 +10,7 @@ import pytest
 from farm.search.front import Corner
 from farm.search.goals import Best, Hard, Pareto, Soft, Weighted
 from farm.search.rounds import Terms, search
+from farm.search.setting import Search
 from farm.search.verify import Costs
 
 N = 200
@@ -120,6 +121,29 @@ def test_a_limit_that_none_holds_ends_the_search_soon():
     assert len(found.chosen) == 0
     assert len(made.rows) == 3
     assert found.stable
+
+
+@pytest.mark.parametrize("words", [{}, {"reward": "soft"}, {"reward": "weighted", "weight": 50.0}])
+@pytest.mark.parametrize("alike", [False, True])
+def test_a_search_goes_on_until_no_other_network_is_better(words, alike):
+    """Though no reward is as large as an accuracy, or the one that will do is the worst."""
+    latency_s = world()[0]
+    order = np.argsort(np.argsort(latency_s[0]))
+    accuracy = np.full(N, 90.0) if alike else 90 + order / N
+    limit_s = np.sort(latency_s[0])[0] * (1.01 if not words else 0.1)
+    search_for = Search(
+        space="nb201", devices=["a"], accuracy="x.csv", max_latency_s=limit_s, **words
+    )
+    costs = Costs(search_for.limit_s)
+
+    def goal_of(cost):
+        return search_for.goal(cost, accuracy)
+
+    found = search(Made(latency_s, 0.1), accuracy, costs, goal_of, Terms(60))
+    reward = goal_of(np.ones(N)).reward(latency_s[0] / limit_s, accuracy)
+    (row,) = found.chosen
+    sane = reward[np.isfinite(reward)]
+    assert reward[row] >= reward.max() - 0.01 * (sane.max() - sane.min())
 
 
 def test_what_fails_is_not_asked_for_again_and_the_budget_ends_it():

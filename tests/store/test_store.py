@@ -89,6 +89,7 @@ def test_progress_is_requests_minus_outcomes(store):
     store.record(requests[2], Failure(B, "cpu1", "crash", "signal 11", False))
     assert store.pending(name) == [requests[1], requests[3]]
     assert store.failed_attempts(requests[1].id) == 1
+    assert store.failed_attempts(requests[1].id, ("lost", "busy")) == 0
     assert store.counts(name) == {"cpu1": (1, 1), "pi": (0, 0)}
     campaign = store.campaign(name)
     assert (campaign.requested, campaign.measured, campaign.failed) == (4, 1, 1)
@@ -121,7 +122,7 @@ def test_state_follows_the_outcomes_and_the_wish_to_cancel(store):
     assert store.campaign(name).state == "done"
     store.cancel(name)
     assert store.campaign(name).state == "cancelled"
-    store.begin_run(name)
+    store.run_by("somebody", name)
     assert store.campaign(name).state == "done"
 
 

@@ -140,13 +140,13 @@ class Causes:
             self._given_up.add(device)
             self.events.append(
                 f"{device} did not come back within {self._patience_s:g} s; what it was asked for "
-                "waits in the store: `farm campaign resume` goes on with it"
+                "waits in the store"
             )
 
 
 def poisoned(failure: Failure) -> Failure:
     """A failure of a network that the device died of, over and over, named as such."""
-    why = f"set aside, as {failure.device} was lost {POISON} times while it measured just this"
+    why = f"set aside, as {POISON} times something died on {failure.device} while it measured this"
     return Failure(
         failure.network, failure.device, "poison", f"{why}: {failure.message}", retryable=False
     )

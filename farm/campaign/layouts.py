@@ -131,11 +131,15 @@ def export(store: Store, config: FarmConfig, asked: Export) -> Exported:
     """
     path = asked.path
     if asked.layout == "long":
+        if asked.devices or asked.networks:
+            raise UsageError("--layout long has all devices and networks of --campaign, or all")
         return Exported(path, write(store, path, asked.format, asked.campaign))
     if asked.campaign is not None:
         raise UsageError(f"--campaign goes with --layout long, not with {asked.layout}")
     networks = _networks(store, config, asked)
     columns = [_column(store, config, name, networks) for name in _devices(store, config, asked)]
+    if not networks:
+        raise UsageError(f"there is no network of {asked.space} to export")
     return _WRITERS[asked.layout](asked, networks, columns)
 
 

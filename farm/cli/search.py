@@ -165,8 +165,10 @@ def text(found: Found) -> RenderableType:
 
 def nobody(found: Found) -> str:
     """That no network will do, and which is nearest."""
+    if not found.limit_s:
+        return "No network is above the floor of accuracies that --floor names."
     limits = ", ".join(f"{show.ms(s)} ms on {name}" for name, s in found.limit_s.items())
-    said = f"No network holds {limits or 'the limit'}"
+    said = f"No network holds {limits}"
     if found.nearest is None:
         return f"{said}: none could be measured."
     told = ", ".join(f"{show.ms(one.latency_s)} ms on {n}" for n, one in found.nearest.on.items())

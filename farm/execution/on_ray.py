@@ -124,6 +124,7 @@ class RayExecutor:
         self._own_cores = frozenset(os.sched_getaffinity(0))
         self._agents: dict[str, Any] = {}
         self._builders: dict[Place, _BuilderOn] = {}
+        self._probes: dict[str, Any] = {}
         self._known: dict[str, _Node] = {}
         self._nodes: dict[str, _Node] = {}
         self._looked_s = 0.0
@@ -137,7 +138,9 @@ class RayExecutor:
         try:
             resources = {f"device:{device.name}": 1 for device in self._devices}
             self._session = Session(self._address, len(self._own_cores), resources)
-            self._find_nodes()
+            self._find_nodes(START_TIMEOUT_S)
+            if not self._slots:
+                raise DeviceLost(f"no node of the Ray cluster answers in {START_TIMEOUT_S:g} s")
             self._start_agents()
             self._keep_off()
         except BaseException:
@@ -203,8 +206,8 @@ class RayExecutor:
         """Of a cluster that others started: drop what died and take in what joined."""
         if self._address is None or time.monotonic() < self._looked_s + NODES_S:
             return
-        with suppress(RayError, DeviceLost):  # the next look may find more
-            self._find_nodes(NODES_S)
+        self._find_nodes(0.0)
+        self._looked_s = time.monotonic()
 
     # Landing
 
@@ -253,31 +256,37 @@ class RayExecutor:
 
     # Starting and stopping
 
-    def _find_nodes(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """One slot for each core of each machine that is alive, within `compile_workers`."""
-        self._looked_s = time.monotonic()
+    def _find_nodes(self, timeout_s: float) -> None:
+        """One slot for each core of each machine that is alive, within `compile_workers`.
+
+        timeout_s: for how long each new one is waited for; the next look has what comes later.
+        """
         alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
         self._known = {id: node for id, node in self._known.items() if id in alive}
         self._builders = {s: b for s, b in self._builders.items() if b.node in alive}
-        try:
-            for id in alive:
-                if id not in self._known:
-                    self._known[id] = self._probed(id, timeout_s)
-        finally:
-            # Two raylets of one machine have the same cores: one serves.
-            self._nodes = {node.host: node for node in reversed(self._known.values())}
-            self._slots = [
-                Place(node.host, frozenset({core}))
-                for node in self._nodes.values()
-                for core in node.cores[: self._workers]
-            ]
+        for id in alive:
+            if id not in self._known:
+                self._probe(id, timeout_s)
+        # Two raylets of one machine have the same cores: one serves.
+        self._nodes = {node.host: node for node in reversed(self._known.values())}
+        self._slots = [
+            Place(node.host, frozenset({core}))
+            for node in self._nodes.values()
+            for core in node.cores[: self._workers]
+        ]
 
-    def _probed(self, id: str, timeout_s: float) -> _Node:
-        """A node that was not known."""
-        where = NodeAffinitySchedulingStrategy(id, soft=False)
-        probe = ray.remote(num_cpus=0, max_retries=0)(_probe)
-        host, cores = _unwrapped(probe.options(scheduling_strategy=where).remote(), timeout_s)
-        return _Node(id, host, tuple(sorted(self._own_cores) if self._address is None else cores))
+    def _probe(self, id: str, timeout_s: float) -> None:
+        """Ask a node what it is, unless it was asked already, and take it in once it answers."""
+        if id not in self._probes:
+            where = NodeAffinitySchedulingStrategy(id, soft=False)
+            probe = ray.remote(num_cpus=0, max_retries=0)(_where)
+            self._probes[id] = probe.options(scheduling_strategy=where).remote()
+        if not ray.wait([self._probes[id]], timeout=timeout_s)[0]:
+            return
+        with suppress(RayError):  # it is asked again
+            host, cores = ray.get(self._probes.pop(id))
+            cores = sorted(self._own_cores) if self._address is None else cores
+            self._known[id] = _Node(id, host, tuple(cores))
 
     def _start_agents(self) -> None:
         attached = ray.cluster_resources()
@@ -357,7 +366,7 @@ class RayExecutor:
         set_affinity(self._own_cores)
 
 
-def _probe() -> tuple[str, list[int]]:
+def _where() -> tuple[str, list[int]]:
     return host_name(), sorted(os.sched_getaffinity(0))
 
 

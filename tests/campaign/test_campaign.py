@@ -121,7 +121,7 @@ class TestEveryExecutor:
         summary = Farm.open(config).launch(asked, executor=executor)
         ((request, failure),) = summary.failures
         assert (request.network, failure.kind) == (deadly, "poison")
-        assert "lost 3 times while it measured just this" in failure.message
+        assert "3 times something died on b while it measured this" in failure.message
         assert summary.counts == {"b": (9, 1)}
 
     def test_tries_again_what_finally_failed_when_it_is_asked_to(self, tmp_path, executor):

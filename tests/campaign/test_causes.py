@@ -84,7 +84,7 @@ def test_it_is_given_up_once_the_patience_is_over_and_that_is_said(causes, clock
         clock.now_s += causes.pause_s("pi") or 0
     assert causes.away("pi")
     assert clock.now_s <= 100.0 + 900.0
-    assert "`farm campaign resume`" in causes.events[-1]
+    assert "did not come back within 900 s" in causes.events[-1]
     assert sum("lost" in event for event in causes.events) == 1
 
 

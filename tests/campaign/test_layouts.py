@@ -141,6 +141,8 @@ def test_cells_are_in_the_published_order(published):
         ({"layout": "wide", "devices": ["d"]}, UnknownName, "no device 'd'"),
         ({"layout": "wide", "devices": ["c"]}, UsageError, "nothing was measured on c yet"),
         ({"layout": "wide", "space": "fbnet"}, UsageError, "has measured networks of fbnet;"),
+        ({"layout": "wide", "space": "fbnet", "devices": ["a"]}, UsageError, "no network of fbnet"),
+        ({"layout": "long", "devices": ["a"]}, UsageError, "--layout long has all devices"),
         ({"layout": "wide", "campaign": "c1"}, UsageError, "--campaign goes with --layout long"),
         (
             {"layout": "wide", "networks": ["fbnet/" + 22 * "0"]},

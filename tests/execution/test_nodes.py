@@ -36,14 +36,21 @@ import sys, time
 import ray
 from farm import Farm, Launch
 
-ray.init(f"127.0.0.1:{sys.argv[2]}", log_to_driver=False, logging_level="ERROR")
+for left in range(60, -1, -1):  # a head takes a while until it answers
+    try:
+        ray.init(f"127.0.0.1:{sys.argv[2]}", log_to_driver=False, logging_level="ERROR")
+        break
+    except Exception:
+        if not left:
+            raise
+        time.sleep(1)
 while "device:there" not in ray.cluster_resources():
     time.sleep(0.2)
 ray.shutdown()
 asked = Launch(space="nb201", devices=["here", "there"], budget=4, holdout=3, kernels=False)
 Farm.open(sys.argv[1]).launch(asked)
 """
-QUICK = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "5"}
+QUICK = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "15"}
 
 
 class Cluster:

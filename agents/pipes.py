@@ -28,9 +28,8 @@ from farm.core.errors import (
 )
 
 _CHUNK_BYTES = 1 << 16
-_ERRORS_BYTES = 2000
-_SAID = 300
-"""How much of the end of stderr is kept for messages."""
+ERRORS_BYTES, SAID = 2000, 300
+"""How much of the end of stderr is kept, and how many characters of a line go into a message."""
 
 _END_S = 2.0
 """How long a runner has to end by itself; it has nothing to do but to leave its loop."""
@@ -186,7 +185,7 @@ class LocalPipe:
 
     def _receive_errors(self) -> None:
         chunk = os.read(self._stderr, _CHUNK_BYTES)
-        self._errors = (self._errors + chunk)[-_ERRORS_BYTES:]
+        self._errors = (self._errors + chunk)[-ERRORS_BYTES:]
         if not chunk:
             del self._readers[self._stderr]
 
@@ -197,7 +196,7 @@ class LocalPipe:
         with contextlib.suppress(BlockingIOError, KeyError):
             while self._stderr in self._readers:
                 self._receive_errors()
-        last = self._errors.decode(errors="replace").strip().rpartition("\n")[2][-_SAID:]
+        last = self._errors.decode(errors="replace").strip().rpartition("\n")[2][-SAID:]
         return DeviceLost(f"the runner ended with {self._process.returncode}: {last or 'silent'}")
 
     def close(self) -> None:

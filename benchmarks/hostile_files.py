@@ -31,12 +31,7 @@ def clusters(count: int, rng: random.Random, folder: Path) -> Reader:
     ]
     made = [_edited(rng.choice(texts), rng) for _ in range(count)]
 
-    def read(text: bytes) -> None:
-        path = folder / "cluster.yaml"
-        path.write_bytes(text)
-        load(path)
-
-    return made, read
+    return made, _from_file(folder / "cluster.yaml", load)
 
 
 def _edited(text: bytes, rng: random.Random) -> bytes:
@@ -83,12 +78,15 @@ def models(count: int, rng: random.Random, folder: Path) -> Reader:
     files = [path.read_bytes() for path in sorted(paths)]
     made = [_wrong_model(rng.choice(files), rng) for _ in range(count)]
 
-    def read(text: bytes) -> None:
-        path = folder / "model.onnx"
-        path.write_bytes(text)
-        import_file(path)
+    return made, _from_file(folder / "model.onnx", import_file)
 
-    return made, read
+
+def _from_file(path: Path, reader: Callable[[Path], object]) -> Callable[[bytes], object]:
+    def read(text: bytes) -> None:
+        path.write_bytes(text)
+        reader(path)
+
+    return read
 
 
 def _wrong_model(data: bytes, rng: random.Random) -> bytes:

@@ -33,7 +33,7 @@ from farm.questions import Questions
 from farm.spaces import space
 from farm.spaces.base import ONNX
 from farm.spaces.sizes import Sizes
-from farm.store import Holding, Lease, Request, Store, StoredCampaign, device_thing
+from farm.store import Holding, Lease, Request, Store, StoredCampaign
 
 if TYPE_CHECKING:
     from farm.campaign.layouts import Export, Exported
@@ -178,9 +178,7 @@ class Farm(Questions):
         if not (self.config.store / "farm.db").exists():
             return {}
         with self.store() as store:
-            found = store.holders()
-        things = {device.name: device_thing(device.name) for device in chosen}
-        return {name: found[thing] for name, thing in things.items() if thing in found}
+            return store.holders_of(device.name for device in chosen)
 
     def facts(self, device: str) -> DeviceFacts:
         """Start the device's agent and ask what it finds; of a device that a process of the farm

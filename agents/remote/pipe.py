@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from agents.pipes import Replies
+from agents.pipes import ERRORS_BYTES, SAID, Replies
 from agents.remote.transport import Address, HostKey, connected, in_time, log_in
 from farm.core.errors import DeviceLost, DeviceUnfit
 
@@ -30,8 +30,6 @@ _CHUNK_BYTES = 1 << 16
 _NOISE_BYTES = 1 << 16
 """What a login shell may say before the supervisor does."""
 
-_ERRORS_BYTES = 2000
-_SAID = 300
 _END_S = 2.0
 _NO_COMMAND = 127
 """What a shell says of a command that it does not find."""
@@ -179,14 +177,14 @@ class SshPipe:
 
     def _read_errors(self) -> None:
         while self._channel.recv_stderr_ready():
-            self._errors = (self._errors + self._channel.recv_stderr(_CHUNK_BYTES))[-_ERRORS_BYTES:]
+            self._errors = (self._errors + self._channel.recv_stderr(_CHUNK_BYTES))[-ERRORS_BYTES:]
 
     def _ending(self) -> tuple[int | None, str]:
         """The status that the supervisor ended with, if any, and the last that was said of it."""
         self._channel.status_event.wait(_END_S)
         self._read_errors()
         lines = self._errors.decode(errors="replace").splitlines()[-2:]
-        last = "; ".join(line[-_SAID:] for line in lines)  # the end says why, and a message is cut
+        last = "; ".join(line[-SAID:] for line in lines)  # the end says why, and a message is cut
         status = self._channel.exit_status
         return (None, "the connection is cut") if status < 0 else (status, last)
 

@@ -119,14 +119,14 @@ class Dispatcher:
         """How long until a device is looked at again that cannot work now; None for none."""
         if self._ending:
             return None
-        wanted = {request.device for request in self._wanted()}
-        found = [self._pause_on(device, device in wanted) for device in self._specs]
+        found = (self._pause_on(device) for device in self._specs)
         return min((pause_s for pause_s in found if pause_s is not None), default=None)
 
-    def _pause_on(self, device: str, wanted: bool) -> float | None:
+    def _pause_on(self, device: str) -> float | None:
         """The same of one device."""
         lost_s = self._causes.pause_s(device)
         if not self.quarantined(device):
+            wanted = lost_s is not None and any(r.device == device for r in self._wanted())
             return lost_s if wanted else None
         check_s = self._monitor.pause_s(device)
         if check_s is None or self._causes.given_up(device):
@@ -166,7 +166,7 @@ class Dispatcher:
 
     def barred(self, device: str) -> bool:
         """Whether a device is in quarantine, or was lost and is not tried yet."""
-        return self._monitor.barred(device) or self._causes.away(device)
+        return self.quarantined(device) or self._causes.away(device)
 
     def quarantined(self, device: str) -> bool:
         """Whether a device is in quarantine."""
@@ -281,8 +281,7 @@ class Dispatcher:
         if self._resting and self._turns.awaited:
             self._turns.wait()
             return True
-        pause_s = self._pause_s
-        if self._resting and pause_s is not None:
+        if self._resting and (pause_s := self._pause_s) is not None:
             time.sleep(min(POLL_S, pause_s))
             return self._pause_s == 0
         all_ended = self._executor.wait(POLL_S)

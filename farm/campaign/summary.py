@@ -15,7 +15,7 @@ from farm.prediction.central import CentralPredictor
 from farm.prediction.evaluation import Judgement, Sums, judgement
 from farm.prediction.selection import Candidates
 from farm.spaces import space
-from farm.store import KernelCounts, Lease, Plan, Request, Store, StoredCampaign, device_thing
+from farm.store import KernelCounts, Lease, Plan, Request, Store, StoredCampaign
 
 if TYPE_CHECKING:
     from farm.prediction.kernel_times import KernelSum
@@ -175,11 +175,7 @@ def summarise(store: Store, name: str, config: FarmConfig | None = None) -> Summ
             for device in stored.plan.devices
             if (quarantine := store.quarantined(device)) is not None
         },
-        held={
-            device: lease
-            for device in stored.plan.devices
-            if (lease := store.holders().get(device_thing(device))) is not None
-        },
+        held=store.holders_of(stored.plan.devices),
     )
 
 

@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from farm.core.errors import FarmError
 from farm.core.extras import EXTRAS, install_command
 from farm.execution.attempts import make_agent
 from farm.inventory.config import Device, FarmConfig, load
-from farm.store import Lease, Store, device_thing
+from farm.store import Lease, Store
 
 _NAME = "latency-farm"
 
@@ -128,17 +128,15 @@ def _governor() -> Check:
 
 def _devices(config: FarmConfig, folder: Path) -> list[Check]:
     """A row for each; one that a process of the farm holds is left to it."""
-    held = _held(folder)
-    return [
-        _device(device, held.get(device_thing(name))) for name, device in config.devices.items()
-    ]
+    held = _held(folder, config.devices)
+    return [_device(device, held.get(name)) for name, device in config.devices.items()]
 
 
-def _held(folder: Path) -> Mapping[str, Lease]:
+def _held(folder: Path, devices: Iterable[str]) -> Mapping[str, Lease]:
     if not (folder / "farm.db").exists():
         return {}
     with suppress(FarmError), Store(folder, create=False) as store:  # `_store` says what is wrong
-        return store.holders()
+        return store.holders_of(devices)
     return {}
 
 

@@ -263,6 +263,7 @@ class RayExecutor:
         """
         alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
         self._known = {id: node for id, node in self._known.items() if id in alive}
+        self._probes = {id: probe for id, probe in self._probes.items() if id in alive}
         self._builders = {s: b for s, b in self._builders.items() if b.node in alive}
         for id in alive:
             if id not in self._known:

@@ -6,14 +6,14 @@ Who was late and lost one is refused by the `_fence`, within the transaction of 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
 from farm.core.errors import LeaseLost
 from farm.store.connection import Connected
-from farm.store.lease import Gone, Lease, Owner, in_the_way, is_stale, iso, named
+from farm.store.lease import Gone, Lease, Owner, device_thing, in_the_way, is_stale, iso, named
 from farm.store.sqlite import Database
 
 
@@ -83,18 +83,19 @@ class LeaseStore(Connected):
 
     def holders(self) -> dict[str, Lease]:
         """Who holds what, by thing."""
-        now_s = time.time()
-        return {
-            one.thing: one
-            for one in self.leases()
-            if one.token is not None and not is_stale(one, now_s, lambda owner: owner.gone)
-        }
+        granted = [one for one in self.leases() if one.token is not None]
+        return {one.thing: one for one in _live(granted)}
+
+    def holders_of(self, devices: Iterable[str]) -> dict[str, Lease]:
+        """Who holds which of some devices, by the device's name; those that nobody holds are left
+        out."""
+        found = self.holders()
+        things = {device: device_thing(device) for device in devices}
+        return {device: found[thing] for device, thing in things.items() if thing in found}
 
     def waited_for(self) -> set[str]:
         """The things that processes wait for."""
-        now_s = time.time()
-        waiting = (one for one in self.leases() if one.token is None)
-        return {w.thing for w in waiting if not is_stale(w, now_s, lambda owner: owner.gone)}
+        return {one.thing for one in _live([one for one in self.leases() if one.token is None])}
 
     def _end(self, match: str, *values: Any) -> None:
         sql = f"UPDATE leases SET ended_at = ? WHERE {match} AND ended_at IS NULL"
@@ -120,6 +121,12 @@ class LeaseStore(Connected):
             f"{named(thing)} was taken over by {taker or 'another process'}, as this process did "
             f"not renew its lease in time; nothing was stored since; {onwards}"
         )
+
+
+def _live(leases: Iterable[Lease]) -> list[Lease]:
+    """Those whose owner is not late, nor known to have ended."""
+    now_s = time.time()
+    return [one for one in leases if not is_stale(one, now_s, lambda owner: owner.gone)]
 
 
 def renew(db: Database, holder: str, expires_s: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import sys
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +22,10 @@ def host_name() -> str:
 
 def use_ray_token() -> None:
     """Let Ray show its token wherever there is one, as `ray start` does: a cluster that asks for it
-    answers nobody else, one that does not ignores it. To be called before Ray is imported."""
+    answers nobody else, one that does not ignores it. Where Ray was imported before, it has read
+    its settings, and another one would only confuse it."""
+    if "ray" in sys.modules:
+        return
     named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
     kept = os.path.expanduser("~/.ray/auth_token")  # noqa: PTH111 - there may be no home
     if named or os.access(kept, os.R_OK):

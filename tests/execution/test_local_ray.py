@@ -31,3 +31,27 @@ def test_is_for_its_owner_alone(tmp_path):
         assert done.returncode != 0
         assert b"InvalidAuthToken" in done.stderr
     assert not own.exists()
+
+
+IMPORTED = """
+import ray
+from farm import Farm, Launch
+
+asked = Launch(space="nb201", devices=["a"], budget=1, holdout=0)
+print(Farm.open("cluster.yaml").launch(asked).counts)
+"""
+
+
+@pytest.mark.slow
+def test_starts_where_ray_was_imported_before_and_a_token_is_kept(tmp_path):
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("1" * 32)
+    device = '{kind: "tests.fakes:FakeAgent"}'
+    (tmp_path / "cluster.yaml").write_text(f"store: results\ndevices:\n  a: {device}\n")
+    plain = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH_")}
+    environment = {**plain, "HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
+    argv = [sys.executable, "-W", "ignore", "-c", IMPORTED]
+    done = subprocess.run(
+        argv, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout == "{'a': (1, 0)}\n", done.stderr

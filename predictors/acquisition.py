@@ -12,13 +12,10 @@ is a prior, too, and chooses better from the third sample on:
 
     belief = mixture.fit(observations).belief("pi4")
     rows = choose(Pool(features, seed=0, measured=rows), (), n=1, prior=belief)
-
-Where several devices are free, `across_devices` chooses pairs of a network and a device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
@@ -206,64 +203,20 @@ def robust(pool: Pool, taken: ArrayLike, n: int, *, prior: Prior, cost_s: Cost =
     return known[len(before) :]
 
 
-def across_devices(
-    pool: Pool,
-    taken: Sequence[tuple[int, int]],
-    n: int,
-    *,
-    prior: Prior,
-    relation: FloatArray,
-    cost_s: FloatArray | None = None,
-) -> list[tuple[int, int]]:
-    """(row, device) pairs, greedily the one of largest posterior variance for each device second.
-
-    taken: pairs that were chosen before. relation: (D, D), covariance between devices of one
-    network's relative latency, such as 1 on the diagonal and a share beside it; with 0 beside it
-    nothing is learnt from one device about another. cost_s: (N, D) seconds of each pair.
-    Rows that are barred or measured are chosen on no device. Raises ValueError as `variance` does.
-    """
-    devices, count = len(relation), len(pool)
-    flat = [row * devices + device for row, device in taken]
-    seconds = np.ones((count, devices)) if cost_s is None else cost_s
-    if seconds.shape != (count, devices):
-        raise ValueError(f"`cost_s` must be ({count}, {devices}), got {seconds.shape}")
-    rows = pool.free(np.empty(0, np.intp), 0)[: max(POOL // devices, n)]
-    pairs = (rows[:, None] * devices + np.arange(devices)).ravel()
-    free = pairs[~np.isin(pairs, flat)]
-    if len(free) < n:
-        raise ValueError(f"{n} pairs were asked for, but only {len(free)} are free")
-    both = np.concatenate([np.array(flat, np.intp), free])
-    opens_at = np.where(np.arange(len(both)) < len(flat), np.inf, 0.0)
-    column = _Column(prior, pool.features[both // devices], both % devices, relation)
-    price = _price(seconds.ravel(), count * devices)[both]
-    chosen = both[_greedy(column, opens_at, n, price)]
-    return [(int(pair // devices), int(pair % devices)) for pair in chosen]
-
-
 class _Column:
-    """Prior covariance of points, column by column: (P, F), on devices (P,) that are related."""
+    """Prior covariance of points, (P, F), column by column."""
 
-    def __init__(
-        self,
-        prior: Prior,
-        points: FloatArray,
-        device: IntArray | None = None,
-        relation: FloatArray | None = None,
-    ) -> None:
+    def __init__(self, prior: Prior, points: FloatArray) -> None:
         self._prior, self._points = prior, points
-        self._device = np.zeros(len(points), np.intp) if device is None else device
-        self._relation = np.ones((1, 1)) if relation is None else relation
         self.noise_variance = prior.noise_variance
 
     def diagonal(self) -> FloatArray:
         """(P,)."""
-        return self._prior.variance(self._points) * np.diag(self._relation)[self._device]
+        return self._prior.variance(self._points)
 
     def __call__(self, point: int) -> FloatArray:
         """(P,), covariance of one point with all."""
-        related = self._relation[self._device[point], self._device]
-        between = self._prior.covariance(self._points[[point]], self._points)[0]
-        return np.asarray(between * related)
+        return np.asarray(self._prior.covariance(self._points[[point]], self._points)[0])
 
 
 def _greedy(column: _Column, opens_at: FloatArray, n: int, price: FloatArray) -> IntArray:

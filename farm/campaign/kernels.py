@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from farm.core.values import KERNEL, DeviceFacts, Network
 from farm.measurement.record import MeasureSpec
-from farm.prediction.selection import candidates
-from farm.spaces.base import SearchSpace
+from farm.prediction.selection import Candidates
 from farm.store import Plan, Store
 
 FOR_EACH_NETWORK = 12
@@ -37,16 +36,16 @@ def most(budget: int, holdout: int) -> int:
 
 
 def wanted(
-    store: Store, plan: Plan, searched: SearchSpace, facts: DeviceFacts, spec: MeasureSpec
+    store: Store, plan: Plan, about: Candidates, facts: DeviceFacts, spec: MeasureSpec
 ) -> Wanted:
     """What a campaign asks a device for, besides networks: what was timed there as it is now, and
     as it is compiled now, is not timed again."""
-    reason = none_on(facts, spec)
+    reason = none_on(facts, spec) or _nothing_to_predict(plan, about)
     if reason:
         return Wanted((), f"{facts.device} is asked for networks alone: {reason}")
     from farm.prediction.kernel_times import calls, chosen, entries, timed
 
-    networks = candidates(plan, searched)[:_PLANNED]
+    networks = about.pool[:_PLANNED]
     called = calls(store, plan.space, networks, spec.batch)
     if not called.definitions:
         return Wanted((), f"{facts.device} is asked for networks alone: none could be planned")
@@ -58,9 +57,17 @@ def wanted(
     ones = [Network(KERNEL, code) for code in codes]
     total = len(called.definitions)
     which = f"{len(codes)} kernels" if len(codes) == total else f"{len(codes)} of {total} kernels"
-    first = f"{facts.device} begins with {which}, which {searched.name}'s networks are made of"
+    first = f"{facts.device} begins with {which}, which {plan.space}'s networks are made of"
     once = [network for network in entries(called) if network.code not in known]
     return Wanted((*once, *ones), first)
+
+
+def _nothing_to_predict(plan: Plan, about: Candidates) -> str | None:
+    """Why kernels would teach nothing that a campaign asks for."""
+    free = len(about.pool) - len(about.withheld)
+    if free > plan.budget:
+        return None
+    return f"its budget of {plan.budget} covers all that there are"
 
 
 def none_on(facts: DeviceFacts, spec: MeasureSpec) -> str | None:

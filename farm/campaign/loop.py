@@ -292,7 +292,7 @@ class Campaign:
         self._kernels_asked = True
         for device, spec in self.plan.spec_of.items():
             facts = self._facts[device]
-            found = kernels.wanted(self._store, self.plan, self._about.searched, facts, spec)
+            found = kernels.wanted(self._store, self.plan, self._about, facts, spec)
             self._store.add_requests(self.name, found.networks, [device], KERNEL)
             self._events += [found.said] if found.said else []
 

@@ -194,7 +194,7 @@ devices:
 """
 
 RANDOM = (
-    *("launch", "--devices", "emu-pi", "--select", "random"),
+    *("launch", "--devices", "emu-pi", "--select", "random", "--budget", "1", "--holdout", "0"),
     *("--no-kernels", "--fresh", "--executor", "inline", "--json"),
 )
 
@@ -251,17 +251,17 @@ def test_its_life_by_commands(farm, tmp_path, standing_guest, own_cache, monkeyp
     shown = done("device", "show", "emu-pi")
     assert shown["health"]["certificate"] == added["certificate"]
 
-    assert done(*RANDOM, "--budget", "1", "--holdout", "0")["measured"] == 1
+    assert done(*RANDOM, "--seed", "12")["measured"] == 1
     first = rows(tmp_path / "results")
     pid, pressed = standing_guest.pid, request.getfixturevalue("reset_once")
-    said = done(*RANDOM, "--budget", "1", "--holdout", "0", "--seed", "1")
+    said = done(*RANDOM, "--seed", "1")
     assert (said["measured"], said["failed"], pressed) == (1, 0, [True])
     after = rows(tmp_path / "results")
     assert (after[:1], len(after), standing_guest.pid) == (first, 2, pid)
     assert {row["fingerprint"] for row in after} == {added["facts"]["fingerprint"]}
 
     done("device", "quarantine", "emu-pi", "--reason", "its fan is broken")
-    said = done(*RANDOM, "--budget", "1", "--holdout", "0", "--seed", "2", code=1)
+    said = done(*RANDOM, "--seed", "2", code=1)
     assert (said["measured"], said["quarantined"]) == (0, {"emu-pi": "its fan is broken"})
     done("device", "release", "emu-pi")
     assert done("campaign", "resume", "latest", "--executor", "inline")["measured"] == 1

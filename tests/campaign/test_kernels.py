@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from farm import Launch
@@ -16,7 +17,9 @@ from farm.farm import Farm
 from farm.measurement.record import MeasureSpec
 from farm.prediction import kernel_times
 from farm.prediction.evaluation import judge
+from farm.prediction.selection import Candidates
 from farm.spaces import space
+from farm.store import Plan, Store
 
 CLUSTER = """\
 store: results
@@ -112,11 +115,13 @@ def test_what_was_timed_is_not_timed_again_unless_it_is_compiled_otherwise(launc
     monkeypatch.setattr(kernels, "_PLANNED", 60)
     with farm.store() as store:
         facts = store.facts("cpu1")[-1]
-        wanted = kernels.wanted(store, summary.campaign.plan, space("nb201"), facts, SPEC)
+        plan = summary.campaign.plan
+        about = Candidates.of(plan, space("nb201"))
+        wanted = kernels.wanted(store, plan, about, facts, SPEC)
         counts = store.kernel_counts("c1")["cpu1"]
         assert len(wanted.networks) == counts.failed
         counted = replace(facts, exact=True, device="counted")
-        fewer = kernels.wanted(store, summary.campaign.plan, space("nb201"), counted, SPEC)
+        fewer = kernels.wanted(store, plan, about, counted, SPEC)
         assert sum(not alone.is_once(network) for network in fewer.networks) == 16 // 6
         timed = kernel_times.timed(store, facts, {})
         conv = next(code for code in timed if '"Conv"' in store.kernel(code.split("-")[0]))
@@ -139,6 +144,16 @@ def test_devices_without_kernels_say_why():
     }
     assert len(said) == 4
     assert None in said
+
+
+def test_where_all_networks_are_measured_no_kernel_is(tmp_path):
+    few = tuple(n.code for n in space("nb201").sample(5, np.random.default_rng(0)))
+    plan = Plan("nb201", ("cpu1",), 3, 2, 0, (SPEC,), networks=few, kernels=60)
+    facts = DeviceFacts("cpu1", "host", (0,), {"kind": "llvm"}, {})
+    with Store(tmp_path) as store:
+        wanted = kernels.wanted(store, plan, Candidates.of(plan, space("nb201")), facts, SPEC)
+    assert wanted.networks == ()
+    assert "its budget of 3 covers all that there are" in wanted.said
 
 
 def test_a_campaign_can_do_without(tmp_path):

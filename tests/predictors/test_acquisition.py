@@ -10,7 +10,6 @@ from predictors.acquisition import (
     ACQUISITIONS,
     Acquisition,
     Pool,
-    across_devices,
     alc,
     kmeans,
     variance,
@@ -216,47 +215,3 @@ def test_a_sure_and_wrong_model_does_not_stop_robust_choice_from_looking() -> No
 
     rows = ACQUISITIONS["robust"](Pool(grid, 0), (), 6, prior=FirstColumn())
     assert np.ptp(grid[rows, 1]) >= 4
-
-
-RELATED = 0.9 * np.ones((3, 3)) + 0.1 * np.eye(3)
-
-
-def test_pairs_are_new_and_continue_a_smaller_batch(
-    prior: GaussianProcess, pool: FloatArray
-) -> None:
-    whole = across_devices(Pool(pool, 3), (), 20, prior=prior, relation=RELATED)
-    first = across_devices(Pool(pool, 3), (), 20, prior=prior, relation=RELATED)[:8]
-    rest = across_devices(Pool(pool, 3), first, 12, prior=prior, relation=RELATED)
-    assert whole == first + rest
-    assert len(set(whole)) == 20
-    barred = [row for row, _ in whole]
-    assert not set(barred) & {
-        row
-        for row, _ in across_devices(
-            Pool(pool, 3, np.array(barred)), (), 9, prior=prior, relation=RELATED
-        )
-    }
-
-
-def test_a_related_device_is_not_asked_the_same_again(
-    prior: GaussianProcess, pool: FloatArray
-) -> None:
-    """Where devices are alike, a second one is asked about other networks; where not, the same."""
-    together = across_devices(Pool(pool, 0), (), 6, prior=prior, relation=RELATED)
-    apart = across_devices(Pool(pool, 0), (), 6, prior=prior, relation=np.eye(3))
-    assert len({row for row, _ in together}) > len({row for row, _ in apart})
-
-
-def test_slow_devices_are_asked_less(prior: GaussianProcess, pool: FloatArray) -> None:
-    cost_s = np.tile([1.0, 1.0, 50.0], (len(pool), 1))
-    pairs = across_devices(Pool(pool, 0), (), 20, prior=prior, relation=np.eye(3), cost_s=cost_s)
-    devices = [device for _, device in pairs]
-    assert devices.count(2) < devices.count(0)
-    assert min(devices.count(0), devices.count(1)) >= 5
-
-
-def test_prices_of_pairs_are_of_every_device(prior: GaussianProcess, pool: FloatArray) -> None:
-    with pytest.raises(ValueError, match=r"`cost_s` must be \(200, 3\)"):
-        across_devices(
-            Pool(pool, 0), (), 1, prior=prior, relation=np.eye(3), cost_s=np.ones((200, 2))
-        )

@@ -13,7 +13,7 @@ from benchmarks.accuracy_methods import Learner, standardised
 from predictors import FloatArray, IntArray
 from predictors.encodings import cells
 from predictors.encodings.zcp import masked
-from predictors.models.accuracies import Mixture
+from predictors.models.accuracies import Mixture, limited_scores
 from predictors.models.cell_gcn import BRP_NAS, CellNetwork, CellsFromScratch, trained
 from predictors.models.meta import LEARNERS, MetaLearned, Settings, Task
 from predictors.models.meta import Learner as Learning
@@ -91,13 +91,15 @@ class Case:
         from structure (N, S) and the half that was learnt from."""
         if not self._own:
             return np.empty((len(structure), 0))
-        own = [
-            self.file.accuracy[self.file.index(t)]
-            for f, t in self.others
-            if f.name == self.file.name
-        ]
-        values = standardised(np.array(own).T[self._half])
-        return standardised(predict_columns(structure, self._half, values))
+        own = [self._scores(task) for file, task in self.others if file.name == self.file.name]
+        return standardised(predict_columns(structure, self._half, np.column_stack(own)))
+
+    def _scores(self, task: str) -> FloatArray:
+        """(H,), of the half that is learnt from, NaN where unknown."""
+        values = self.file.accuracy[self.file.index(task)][self._half]
+        found, here = np.full(len(values), np.nan), np.isfinite(values)
+        found[here] = limited_scores(values[here])
+        return found
 
 
 def _random(case: Case) -> list[Learner]:

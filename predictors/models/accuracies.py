@@ -24,6 +24,9 @@ from predictors.models.training import Schedule, layers, predicted, repeatable, 
 
 TABLE_14 = TransferSettings()
 
+EQUAL = 1e-3
+"""Of their size: the standard deviation that equal samples are taken to have."""
+
 FURTHEST = 3.0
 """Standard deviations from the median; networks that learnt nothing are much further off."""
 
@@ -37,7 +40,7 @@ class Levels:
 
     @classmethod
     def of(cls, values: FloatArray) -> Levels:
-        """Mean and standard deviation of (n,) values; scale 1 where they are all equal."""
+        """Mean and standard deviation of (n,) values."""
         return cls(float(values.mean()), _scale(values))
 
     def z(self, values: FloatArray) -> FloatArray:
@@ -50,9 +53,14 @@ class Levels:
 
 
 def _scale(values: FloatArray) -> float:
-    """Standard deviation, 1 where it is no more than rounding."""
-    std = float(values.std())
-    return std if std > 1e-9 * float(np.abs(values).max()) else 1.0
+    """Standard deviation; next to nothing where all are equal, so that predictions stay there."""
+    std, size = float(values.std()), float(np.abs(values).max())
+    return std if std > 1e-9 * size else EQUAL * size or 1.0
+
+
+def limited_scores(values: FloatArray) -> FloatArray:
+    """(n,) standardised, no further than FURTHEST from the mean."""
+    return np.clip(Levels.of(values).z(values), -FURTHEST, FURTHEST)
 
 
 @dataclass(frozen=True, eq=False)

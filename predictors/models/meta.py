@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from predictors import FloatArray, metrics
-from predictors.models.accuracies import FURTHEST, Levels
+from predictors.models.accuracies import Levels, limited_scores
 from predictors.models.cell_gcn import PAPER, CellNetwork, Size
 from predictors.models.plain import FOLDS, Fitted
 from predictors.models.training import predicted, repeatable, tensor
@@ -64,8 +64,8 @@ class Task:
 
     @property
     def z(self) -> FloatArray:
-        """(n,), standardised, no further than FURTHEST from the mean."""
-        return np.clip(Levels.of(self.values).z(self.values), -FURTHEST, FURTHEST)
+        """(n,), what is learnt."""
+        return limited_scores(self.values)
 
 
 def adapts(learner: Learner, name: str) -> bool:
@@ -139,12 +139,12 @@ class MetaLearned:
 
     def __call__(self, x: FloatArray, values: FloatArray) -> Fitted:
         """x: (n, F), values: (n,). So many steps as rank samples best that were left out."""
-        levels, before = Levels.of(values), Levels.of(self.known(x))
-        z = before.values(levels.z(values))
+        levels = Levels.of(values)
+        z = levels.z(values)
         with repeatable(self.settings.seed):
             steps = _best_steps(self, x, z)
             network = list(_descent(self, x, z, (steps,)))[-1]
-        return lambda new: levels.values(before.z(predicted(network, new)))
+        return lambda new: levels.values(predicted(network, new))
 
 
 def _episode(

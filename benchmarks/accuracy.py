@@ -37,11 +37,13 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Options:
-    """methods: names of METHODS. seeds: each draws samples; the first one, what is learnt from."""
+    """methods: names of METHODS. tasks: to predict, all where none is named. seeds: each draws
+    samples; the first one, what is learnt from."""
 
     methods: tuple[str, ...]
     samples: tuple[int, ...] = SAMPLES
     seeds: range = range(SEEDS)
+    tasks: tuple[str, ...] = ()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +66,7 @@ def run(
     """A row for each task, method, task that it learnt from, and number of samples: Spearman, the
     mean over seeds. Raises UsageError where samples leave too few networks to judge by."""
     for file in files:
-        for task in file.tasks:
+        for task in file.named(options.tasks):
             case = Case.of(file, task, pretrain, options.seeds.start)
             _check(case, options)
             named = task if len(files) == 1 else f"{file.name}/{task}"
@@ -153,7 +155,7 @@ def _options(parsed: argparse.Namespace) -> Options:
         )
     kept = tuple(name for name in names if not (without and name in TRANSFER))
     seeds = range(parsed.seed, parsed.seed + parsed.seeds)
-    return Options(kept, parsed.samples, seeds)
+    return Options(kept, parsed.samples, seeds, tuple(parsed.task))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -164,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--pretrain", type=paths, default=[], help="tables whose tasks are learnt from")
     add("--samples", type=counts, default=SAMPLES, help="trained networks (5,10,25,50)")
     add("--method", type=words, help=f"of {', '.join(METHODS)}, or all ({', '.join(QUICK)})")
+    add("--task", type=words, default=[], help="tasks of the tables that are predicted (all)")
     add("--seeds", type=positive, default=SEEDS, help=f"draws of samples ({SEEDS})")
     add("--seed", type=natural, default=0, help="the first one, also of what is learnt from (0)")
     add("--json", action="store_true", help="one JSON object on stdout")

@@ -10,6 +10,7 @@ as `predictors.encodings.cells` has it, for graph networks on a space that is no
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,6 +74,12 @@ class AccuracyFile:
             if len(kinds) > 1:
                 found.append(one_hot(which[:, None], len(kinds)))
         return np.concatenate(found, axis=1)
+
+    def named(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """These of its tasks, or all where none is named. Raises UnknownName."""
+        for task in tasks:
+            self.index(task)
+        return tuple(tasks) or self.tasks
 
     def index(self, task: str) -> int:
         """Raises UnknownName."""

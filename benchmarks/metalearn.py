@@ -43,12 +43,14 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Options:
-    """methods: names of METHODS. seeds: each draws samples. settings: of the meta-learners."""
+    """methods: names of METHODS. seeds: each draws samples. settings: of the meta-learners. tasks:
+    to predict, all where none is named."""
 
     methods: tuple[str, ...]
     samples: tuple[int, ...]
     seeds: range
     settings: Settings
+    tasks: tuple[str, ...] = ()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,7 +72,7 @@ def run(file: AccuracyFile, pretrain: Sequence[AccuracyFile], options: Options) 
 
     Raises UsageError where no task is left to learn from, or too few networks to judge by.
     """
-    for task in file.tasks:
+    for task in file.named(options.tasks):
         case = Case.of(file, task, pretrain, options.settings)
         _check(case, options)
         for method in options.methods:
@@ -155,7 +157,7 @@ def _options(parsed: argparse.Namespace) -> Options:
         seed=parsed.seed,
     )
     seeds = range(parsed.seed, parsed.seed + parsed.seeds)
-    return Options(tuple(names), parsed.samples, seeds, settings)
+    return Options(tuple(names), parsed.samples, seeds, settings, tuple(parsed.task))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -168,6 +170,7 @@ def _parser() -> argparse.ArgumentParser:
         "--samples", type=counts, default=SAMPLES, help="trained networks of a task, 0 for none (5)"
     )
     add("--method", type=words, default=list(METHODS), help=f"of {', '.join(METHODS)}, or all")
+    add("--task", type=words, default=[], help="tasks of the table that are predicted (all)")
     add("--width", type=positive, default=WIDTH, help=f"of a graph convolution ({WIDTH})")
     add("--depth", type=positive, default=4, help="graph convolutions (4)")
     add("--iterations", type=natural, default=ITERATIONS, help=f"outer steps ({ITERATIONS})")

@@ -92,6 +92,7 @@ def test_a_table_in_which_nothing_ranks_is_refused(tmp_path: Path) -> None:
         (["--samples", "58"], "so at most 57, got 58"),
         (["--samples", "1"], "`--samples` must be 2 or more, got 1"),
         (["--method", "zcp_transfer"], "learn from other tasks: name them, `--pretrain`"),
+        (["--task", "lose"], "no task 'lose'; did you mean 'loss'?"),
         (["--method", "vac"], "no method 'vac'; did you mean 'vec'?"),
         (["--pretrain", "nowhere.npz"], "no table"),
     ],

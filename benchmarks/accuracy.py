@@ -16,6 +16,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         options = _options(parsed)
-        files = [find(path) for path in parsed.data]
-        rows = list(run(files, [find(path) for path in parsed.pretrain], options))
+        files = _tables([*parsed.data, *parsed.pretrain], parsed.without)
+        tested, pretrain = files[: len(parsed.data)], files[len(parsed.data) :]
+        rows = list(run(tested, pretrain, options))
     except FarmError as error:
         say(f"accuracy: {error}")
         return error.exit_code
@@ -139,6 +141,16 @@ def _check(case: Case, options: Options) -> None:
         )
 
 
+def _tables(named: Sequence[Path], without: Sequence[str]) -> list[AccuracyFile]:
+    """Raises UnknownName for a proxy to leave out that none of them has."""
+    files = [find(path) for path in named]
+    known = {name for file in files for name in file.zcp_names}
+    for name in without:
+        if name not in known:
+            raise UnknownName("proxy", name, known)
+    return [file.without(without) for file in files]
+
+
 def _options(parsed: argparse.Namespace) -> Options:
     asked = parsed.method or QUICK
     names = [*METHODS] if asked == ["all"] else asked
@@ -167,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--samples", type=counts, default=SAMPLES, help="trained networks (5,10,25,50)")
     add("--method", type=words, help=f"of {', '.join(METHODS)}, or all ({', '.join(QUICK)})")
     add("--task", type=words, default=[], help="tasks of the tables that are predicted (all)")
+    add("--without", type=words, default=[], help="proxies to leave out, A,B")
     add("--seeds", type=positive, default=SEEDS, help=f"draws of samples ({SEEDS})")
     add("--seed", type=natural, default=0, help="the first one, also of what is learnt from (0)")
     add("--json", action="store_true", help="one JSON object on stdout")

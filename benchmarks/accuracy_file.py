@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -80,6 +80,12 @@ class AccuracyFile:
         for task in tasks:
             self.index(task)
         return tuple(tasks) or self.tasks
+
+    def without(self, proxies: Sequence[str]) -> AccuracyFile:
+        """The same without some of its proxies, where it has them."""
+        kept = [i for i, name in enumerate(self.zcp_names) if name not in proxies]
+        names = tuple(self.zcp_names[i] for i in kept)
+        return replace(self, zcp=self.zcp[..., kept], zcp_names=names)
 
     def index(self, task: str) -> int:
         """Raises UnknownName."""

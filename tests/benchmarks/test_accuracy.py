@@ -57,6 +57,13 @@ def test_proxies_that_do_not_apply_are_missing(tmp_path: Path) -> None:
     assert np.isfinite(file.zcp[..., :2]).sum() == 2 * (2 * NETWORKS - 3)
 
 
+def test_proxies_can_be_left_out(tmp_path: Path) -> None:
+    file = read(Path(save(tmp_path / "own.npz", fields())))
+    fewer = file.without(["plain"])
+    assert fewer.zcp_names == ("synflow", "epe_nas")
+    np.testing.assert_array_equal(fewer.zcp, file.zcp[..., [0, 2]])
+
+
 BROKEN = {
     "accuracy": (lambda f: f["accuracy"].T, "`accuracy` must be (3, N)"),
     "zcp": (lambda f: f["zcp"][0], "`zcp` must be (3, 60, 3)"),
@@ -93,6 +100,7 @@ def test_a_table_in_which_nothing_ranks_is_refused(tmp_path: Path) -> None:
         (["--samples", "1"], "`--samples` must be 2 or more, got 1"),
         (["--method", "zcp_transfer"], "learn from other tasks: name them, `--pretrain`"),
         (["--task", "lose"], "no task 'lose'; did you mean 'loss'?"),
+        (["--without", "sinflow"], "no proxy 'sinflow'; did you mean 'synflow'?"),
         (["--method", "vac"], "no method 'vac'; did you mean 'vec'?"),
         (["--pretrain", "nowhere.npz"], "no table"),
     ],

@@ -163,8 +163,8 @@ QUICK_META = meta_learning.Settings(
     iterations=80,
     outer_rate=1e-2,
     inner_steps=2,
-    tuning_rate=0.02,
-    steps=(5, 20, 60),
+    tuning_rate=0.03,
+    steps=(30,),
 )
 
 

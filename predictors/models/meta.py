@@ -180,7 +180,7 @@ def _best_steps(model: MetaLearned, x: FloatArray, z: FloatArray) -> int:
     """By Spearman on samples left out, all folds together; the fewest where none can be said to
     be better."""
     steps, fold = model.settings.steps, np.arange(len(x)) % FOLDS
-    if len(x) <= FOLDS:
+    if len(x) <= FOLDS or len(steps) == 1:
         return steps[0]
     said = np.empty((len(steps), len(x)))
     for k in range(FOLDS):

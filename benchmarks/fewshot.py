@@ -24,10 +24,10 @@ import numpy as np
 
 from benchmarks import published, tasks
 from benchmarks.evaluate import SEEDS, Entry, Options, Outcome, rows, summary
-from benchmarks.fewshot_run import Done, Found, run, say
+from benchmarks.fewshot_run import Done, Found, run
 from benchmarks.methods import METHODS
 from benchmarks.published import Table
-from benchmarks.report import finish
+from benchmarks.report import finish, say
 from benchmarks.tasks import TASKS, Task
 from farm.core.errors import FarmError, UnknownName, UsageError
 from predictors import metrics

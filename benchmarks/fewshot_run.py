@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +21,7 @@ from benchmarks.evaluate import (
     mean_spearman,
 )
 from benchmarks.published import Table
+from benchmarks.report import say
 from benchmarks.tasks import Task
 from farm.core.errors import UsageError
 
@@ -143,8 +143,3 @@ def _one(prepared: Prepared, entry: Entry, select: str) -> list[Outcome]:
     spent_s = time.perf_counter() - start
     say(f"{prepared.task.name} {entry.name} {select}: {told} in {spent_s:.1f} s")
     return outcomes
-
-
-def say(line: str) -> None:
-    """Progress, for a person."""
-    print(line, file=sys.stderr, flush=True)

@@ -32,10 +32,9 @@ import numpy as np
 
 from benchmarks import idle, published
 from benchmarks.contract import Case, FewShot
-from benchmarks.fewshot_run import say
 from benchmarks.loop_report import CURVE, Campaign, Outlook, Point, plot, rows, summary
 from benchmarks.published import Table
-from benchmarks.report import finish
+from benchmarks.report import finish, say
 from farm.core.errors import FarmError, UnknownName
 from farm.measurement.record import MeasureSpec
 from farm.prediction.central import BLIND

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -54,6 +55,11 @@ def finish(
     console.print(_rows_table(rows))
     console.print_json(json.dumps(summary))
     console.print(f"{machine()}", style="dim")
+
+
+def say(line: str) -> None:
+    """Progress, for a person."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def _rows_table(rows: Sequence[Mapping[str, Any]]) -> Table:

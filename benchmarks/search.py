@@ -34,9 +34,8 @@ import numpy as np
 
 from benchmarks import published
 from benchmarks.contract import Case
-from benchmarks.fewshot_run import say
 from benchmarks.loop import Space
-from benchmarks.report import finish
+from benchmarks.report import finish, say
 from farm.core.errors import FarmError
 from farm.core.values import Network
 from farm.prediction.central import BLIND

@@ -49,9 +49,9 @@ class TableFile:
 
 def read(path: Path) -> TableFile:
     """Raises UsageError for a file that is missing, damaged, or whose fields do not fit."""
-    fields = _fields(path)
+    fields = fields_of(path)
     for name in ("devices", "latency_ms"):
-        _require(path, fields, name)
+        required(path, fields, name)
     devices, latency_s, unmeasured = _latencies(path, fields)
     ops, op_names, texts = _operations(path, fields, len(latency_s))
     costs, cost_names = _columns(path, fields, "features", "feature_names", len(latency_s))
@@ -73,9 +73,10 @@ def read(path: Path) -> TableFile:
     )
 
 
-def _fields(path: Path) -> Fields:
+def fields_of(path: Path) -> Fields:
+    """All arrays of a file. Raises UsageError if it is missing or damaged."""
     if not path.is_file():
-        raise UsageError(f"no table {path}; `--space` is the name of a .npz file in `--data`")
+        raise UsageError(f"no table {path}; name a .npz file that is there")
     try:
         with path.open("rb") as file, np.load(file) as data:
             return {name: data[name] for name in data.files}
@@ -85,7 +86,8 @@ def _fields(path: Path) -> Fields:
         ) from error
 
 
-def _require(path: Path, fields: Fields, name: str) -> NDArray[Any]:
+def required(path: Path, fields: Fields, name: str) -> NDArray[Any]:
+    """Raises UsageError for a field that is not there."""
     if name not in fields:
         raise UsageError(f"{path} has no `{name}`; it holds {', '.join(sorted(fields))}")
     return fields[name]
@@ -93,7 +95,7 @@ def _require(path: Path, fields: Fields, name: str) -> NDArray[Any]:
 
 def _latencies(path: Path, fields: Fields) -> tuple[tuple[str, ...], FloatArray, list[str]]:
     """(devices, (N, D) seconds, notes)."""
-    devices, values = _names(path, fields, "devices"), fields["latency_ms"]
+    devices, values = words_of(path, fields, "devices"), fields["latency_ms"]
     twice = [name for name, count in Counter(devices).items() if count > 1]
     if twice or not devices:
         raise UsageError(f"{path}: `devices` must be different names, got {twice or 'none'}")
@@ -103,7 +105,7 @@ def _latencies(path: Path, fields: Fields) -> tuple[tuple[str, ...], FloatArray,
             f"{path}: `latency_ms` must be ({len(devices)}, N), a row for each of `devices`, "
             f"got {values.shape}{hint}"
         )
-    latency_s = _numbers(path, "latency_ms", values).T * 1e-3
+    latency_s = numbers_of(path, "latency_ms", values).T * 1e-3
     never = ~(np.isfinite(latency_s) & (latency_s > 0))
     odd = (never & ~np.isnan(latency_s)).sum(0)
     notes = [
@@ -118,7 +120,7 @@ def _operations(
     path: Path, fields: Fields, count: int
 ) -> tuple[IntArray, tuple[str, ...], tuple[str, ...] | None]:
     """(operations (N, P), their names, texts)."""
-    texts = _names(path, fields, "arch_str") if "arch_str" in fields else None
+    texts = words_of(path, fields, "arch_str") if "arch_str" in fields else None
     if texts is not None and len(texts) != count:
         raise UsageError(f"{path}: `arch_str` must have {count} entries, got {len(texts)}")
     if "ops" in fields:
@@ -134,7 +136,7 @@ def _given(path: Path, fields: Fields, count: int) -> tuple[IntArray, tuple[str,
         raise UsageError(
             f"{path}: `ops` must be ({count}, P) whole numbers, got {ops.shape} {ops.dtype}"
         )
-    names = _names(path, fields, "op_names")
+    names = words_of(path, fields, "op_names")
     if ops.size and not (ops.min() >= 0 and ops.max() < len(names)):
         raise UsageError(
             f"{path}: `ops` must be 0 to {len(names) - 1}, the positions in `op_names`, "
@@ -161,7 +163,7 @@ def _columns(
     """A table of named columns, or none of them."""
     if values not in fields:
         return np.empty((count, 0)), ()
-    table, called = _numbers(path, values, fields[values]), _names(path, fields, names)
+    table, called = numbers_of(path, values, fields[values]), words_of(path, fields, names)
     if table.shape != (count, len(called)):
         raise UsageError(
             f"{path}: `{values}` must be ({count}, {len(called)}), a column for each of "
@@ -170,8 +172,9 @@ def _columns(
     return table, called
 
 
-def _names(path: Path, fields: Fields, name: str) -> tuple[str, ...]:
-    words = _require(path, fields, name)
+def words_of(path: Path, fields: Fields, name: str) -> tuple[str, ...]:
+    """A field that is a list of words. Raises UsageError."""
+    words = required(path, fields, name)
     if words.ndim != 1 or words.dtype.kind not in "US":
         raise UsageError(
             f"{path}: `{name}` must be a list of words, got {words.shape} {words.dtype}"
@@ -180,7 +183,8 @@ def _names(path: Path, fields: Fields, name: str) -> tuple[str, ...]:
     return tuple(map(str, decoded))
 
 
-def _numbers(path: Path, name: str, values: NDArray[Any]) -> FloatArray:
+def numbers_of(path: Path, name: str, values: NDArray[Any]) -> FloatArray:
+    """As float64. Raises UsageError for anything but numbers."""
     if values.dtype.kind not in "fiu":
         raise UsageError(f"{path}: `{name}` must be numbers, got {values.dtype}")
     return values.astype(np.float64)

@@ -10,13 +10,19 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from predictors import FloatArray, Predictor
+from predictors.encodings import cells
+from predictors.encodings.cells import VOCABULARY, CellGraph
 from predictors.encodings.graph import OperationGraph
 from predictors.encodings.hwl import References
 from predictors.encodings.normalisation import Standardisation, TrainingRows
 from predictors.encodings.vec import one_hot
-from predictors.models import brp_nas, help, multi_predict, nasflat
+from predictors.models import brp_nas, cell_gcn, help, multi_predict, nasflat
+from predictors.models import meta as meta_learning
+from predictors.models.accuracies import FromScratch, Transferred
 from predictors.models.brp_nas import BrpNas
+from predictors.models.cell_gcn import CellsFromScratch
 from predictors.models.help import Help
+from predictors.models.meta import MetaLearned, Task
 from predictors.models.multi_predict import MultiPredict, SpaceTransfer, TransferSettings
 from predictors.models.nasflat import Nasflat
 from predictors.models.plain import PlainModel, Rule
@@ -127,6 +133,58 @@ def flat(pool: FloatArray, settings: nasflat.Settings = QUICK_NASFLAT) -> Nasfla
     return Nasflat.pretrained(operations(pool), references(pool), chain(pool), settings)
 
 
+def bags(count: int) -> tuple[FloatArray, FloatArray]:
+    """Cells of a few operations beside each other: how many of three kinds (N, 3), and rows."""
+    numbers = np.random.default_rng(5).integers(0, 4, (count, 3)).astype(float)
+    return numbers, beside(numbers)
+
+
+def beside(numbers: FloatArray) -> FloatArray:
+    """(N, K) counts -> rows of cells that have so many of each operation, all from the input."""
+    kinds = VOCABULARY[2 : 2 + numbers.shape[1]]
+    found = []
+    for row in numbers.astype(int):
+        ops = [kind for kind, count in zip(kinds, row, strict=True) for _ in range(count)]
+        last = len(ops) + 1
+        edges = [(0, k) for k in range(1, last)] + [(k, last) for k in range(1, last)]
+        found.append(CellGraph(("input", *ops, "output"), tuple(edges)))
+    return cells.rows(found)
+
+
+def cells_of(pool: FloatArray) -> FloatArray:
+    return beside(pool[:, :SIZE])
+
+
+QUICK_CELLS = replace(cell_gcn.BRP_NAS, epochs=40, learning_rate=1e-2, batch=None)
+SMALL = cell_gcn.Size(width=24, depth=2, dropout=0.0)
+QUICK_META = meta_learning.Settings(
+    learner="maml",
+    size=SMALL,
+    iterations=80,
+    outer_rate=1e-2,
+    inner_steps=2,
+    tuning_rate=0.03,
+    steps=(30,),
+)
+
+
+@once
+def learnt(pool: FloatArray) -> MetaLearned:
+    x, latency_s = cells_of(pool), references(pool).latency_s
+    return MetaLearned.of([Task(x, np.log(column)) for column in latency_s.T], QUICK_META)
+
+
+QUICK_TRANSFER = TransferSettings(
+    width=32, pretraining=replace(multi_predict.TRANSFER_PRETRAINING, epochs=40)
+)
+
+
+@once
+def transferred(pool: FloatArray) -> Transferred:
+    values = np.log(references(pool).latency_s[:, 0])
+    return Transferred.pretrained(standardised(pool), values, QUICK_TRANSFER)
+
+
 def subject(
     pool: FloatArray, rule: Callable[[FloatArray], Rule], encode: Callable[[FloatArray], FloatArray]
 ) -> tuple[Predictor, FloatArray]:
@@ -152,5 +210,11 @@ NEURAL: dict[str, Callable[[FloatArray], tuple[Predictor, FloatArray]]] = {
     "help_graph": partial(subject, rule=partial(meta, with_graph=True), encode=operations),
     "brp_nas": partial(subject, rule=graph_alone, encode=operations),
     "nasflat": partial(subject, rule=flat, encode=operations),
+    "from_scratch": partial(
+        subject, rule=lambda _: FromScratch(QUICK_TRANSFER), encode=standardised
+    ),
+    "transferred": partial(subject, rule=transferred, encode=standardised),
+    "cells": partial(subject, rule=lambda _: CellsFromScratch(SMALL, QUICK_CELLS), encode=cells_of),
+    "meta": partial(subject, rule=learnt, encode=cells_of),
 }
 """By name, for `SUBJECTS` of the conformance suite."""

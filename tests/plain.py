@@ -8,6 +8,7 @@ import numpy as np
 
 from predictors import FloatArray, Predictor
 from predictors.encodings.normalisation import Standardisation, TrainingRows
+from predictors.models.accuracies import Mixture
 from predictors.models.plain import LookupTable, NearestColumn, PlainModel, Rule
 from predictors.models.regression import BoostedTrees, RandomForest, Ridge
 
@@ -47,10 +48,18 @@ def regression(rule: Rule) -> Callable[[FloatArray], tuple[Predictor, FloatArray
     return subject
 
 
+def of_any_sign(pool: FloatArray) -> tuple[Predictor, FloatArray]:
+    """The mixture as accuracies take it: no known task, the pool as proxies."""
+    features = standardised(pool)
+    mixture = Mixture.over(features[:, :0], features, features)
+    return PlainModel.over(mixture, mixture.features), mixture.features
+
+
 PLAIN: dict[str, Callable[[FloatArray], tuple[Predictor, FloatArray]]] = {
     "flops": by_flops,
     "nearest": nearest,
     "lookup": lookup,
+    "mixture_of_any_sign": of_any_sign,
     "ridge": regression(Ridge()),
     "forest": regression(RandomForest()),
     "xgboost": regression(BoostedTrees()),

@@ -41,7 +41,7 @@ class OperationGraph:
         pairs = [(i, i + 1) for i in range(count)] if edges is None else list(edges)
         if len(pairs) != count:
             raise ValueError(f"{count} operations need as many `edges`, got {len(pairs)}")
-        return cls(_line_graph(pairs), positions.shape[2])
+        return cls(line_graph(pairs), positions.shape[2])
 
     @property
     def width(self) -> int:
@@ -49,8 +49,9 @@ class OperationGraph:
         return (len(self.adjacency) - 2) * self.kinds
 
 
-def _line_graph(edges: Sequence[tuple[int, int]]) -> FloatArray:
-    """Edges of states as nodes: one reads another where it begins in the state where that ends."""
+def line_graph(edges: Sequence[tuple[int, int]]) -> FloatArray:
+    """Edges of states as nodes, (P + 2, P + 2) of 0 and 1, with an input and an output: one reads
+    another where it begins in the state where that ends."""
     last = max(end for _, end in edges)
     starts = np.array([-1, *(start for start, _ in edges), last])
     ends = np.array([0, *(end for _, end in edges), -2])

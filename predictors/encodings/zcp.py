@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from predictors import FloatArray
 from predictors.encodings.hwl import clipped
@@ -51,3 +52,26 @@ def _unit(values: FloatArray) -> FloatArray:
     """(Z,), a value below which a proxy counts as small: the tenth part of its median size."""
     sizes = np.nanmedian(np.abs(values), axis=0) / 10
     return np.where(sizes > 0, sizes, 1.0)
+
+
+def masked(values: FloatArray) -> FloatArray:
+    """Proxies (N, Z), NaN where missing -> (N, 2 Z): standardised as in `encoded`, and a mask.
+
+    For tables in which single proxies are missing. A missing one is 0, the mean of its column, and
+    -1 in the mask, which is 0 elsewhere. A column is scaled by its own known entries alone, so
+    that it is alike in size in every search space.
+    """
+    known = np.isfinite(values)
+    columns = [_standardised(column, here) for column, here in zip(values.T, known.T, strict=True)]
+    return np.column_stack([*columns, known.astype(np.float64) - 1])
+
+
+def _standardised(column: FloatArray, known: NDArray[np.bool_]) -> FloatArray:
+    """(N,), compressed and standardised where known, 0 elsewhere."""
+    found = np.zeros(len(column))
+    if known.any():
+        some = column[known][:, None]
+        compressed = np.arcsinh(some / _unit(some))
+        scaling = Standardisation.fit(compressed, TrainingRows.every(compressed))
+        found[known] = clipped(scaling.apply(compressed))[:, 0]
+    return found

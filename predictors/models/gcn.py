@@ -29,25 +29,35 @@ def nodes(graph: OperationGraph, features: Tensor) -> Tensor:
     return found
 
 
-class GraphConvolutions(nn.Module):
-    """Nodes (M, V, K) -> the global node's state (M, width), after `depth` layers.
+class Convolutions(nn.Module):
+    """Nodes (M, V, K) and what each reads, (V + 1, V + 1) or (M, V + 1, V + 1) -> the state of the
+    last reader, the global node, (M, width), after `depth` layers.
 
     A layer is Kipf & Welling's (ICLR 2017, equation 2) with LayerNorm in place of a normalised
     adjacency, as in BRP-NAS's published code.
     """
 
-    reads: Tensor
-
-    def __init__(self, graph: OperationGraph, width: int, depth: int, dropout: float) -> None:
+    def __init__(self, kinds: int, width: int, depth: int, dropout: float) -> None:
         super().__init__()
-        self.register_buffer("reads", with_global_node(graph))
-        kinds = graph.kinds + 2
         self.mixes = nn.ModuleList(nn.Linear(width if i else kinds, width) for i in range(depth))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, nodes: Tensor) -> Tensor:
+    def forward(self, nodes: Tensor, reads: Tensor) -> Tensor:
         x = nn.functional.pad(nodes, (0, 0, 0, 1))
         for mix, norm in zip(self.mixes, self.norms, strict=True):
-            x = self.dropout(torch.relu(norm(self.reads @ mix(x))))
+            x = self.dropout(torch.relu(norm(reads @ mix(x))))
         return x[:, -1]
+
+
+class GraphConvolutions(Convolutions):
+    """The same where every network has the same edges: nodes (M, V, K) -> (M, width)."""
+
+    reads: Tensor
+
+    def __init__(self, graph: OperationGraph, width: int, depth: int, dropout: float) -> None:
+        super().__init__(graph.kinds + 2, width, depth, dropout)
+        self.register_buffer("reads", with_global_node(graph))
+
+    def forward(self, nodes: Tensor, reads: Tensor | None = None) -> Tensor:
+        return super().forward(nodes, self.reads if reads is None else reads)

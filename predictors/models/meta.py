@@ -1,0 +1,190 @@
+"""Model-agnostic meta-learning of a graph network: MAML, ANIL and BOIL.
+
+Finn, Abbeel & Levine, Model-Agnostic Meta-Learning, ICML 2017 (equation 1 and section 5.2 for the
+first-order form); Raghu et al., Rapid Learning or Feature Reuse?, ICLR 2020 (ANIL: only the last
+layer is adapted); Oh et al., BOIL, ICLR 2021 (all but the last layer is). Put to predictors of
+accuracy by MP-NAS (Loya et al. 2023, section 3.2, equations 4 to 7, table 9).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from predictors import FloatArray, metrics
+from predictors.models.accuracies import Levels, limited_scores
+from predictors.models.cell_gcn import PAPER, CellNetwork, Size
+from predictors.models.plain import FOLDS, Fitted
+from predictors.models.training import predicted, repeatable, tensor
+
+Learner = Literal["maml", "anil", "boil"]
+LEARNERS: tuple[Learner, ...] = ("maml", "anil", "boil")
+
+Parameters = Mapping[str, Tensor]
+
+STEPS = (5, 10, 20, 50, 100)
+"""Of which cross-validation chooses, at meta-test (section 3.2)."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Table 9, but for what it leaves open. iterations: outer steps; the paper has 400 epochs of
+    2,048 networks, 64 at once. tasks: in each of them. samples, queries: networks that a task is
+    adapted to and judged by. tuning_rate: of adapting to a new task, lower than `inner_rate`.
+    """
+
+    learner: Learner = "boil"
+    second_order: bool = False
+    size: Size = PAPER
+    iterations: int = 12_800
+    tasks: int = 3
+    samples: int = 10
+    queries: int = 64
+    inner_steps: int = 6
+    inner_rate: float = 0.035
+    outer_rate: float = 8e-5
+    tuning_rate: float = 0.01
+    steps: tuple[int, ...] = STEPS
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One to learn from. x: (n, F), values: (n,), of any sign."""
+
+    x: FloatArray
+    values: FloatArray
+
+    @property
+    def z(self) -> FloatArray:
+        """(n,), what is learnt."""
+        return limited_scores(self.values)
+
+
+def adapts(learner: Learner, name: str) -> bool:
+    """Whether the inner loop changes the parameter `name`; `out` is the last layer."""
+    last = name.startswith("out.")
+    return learner == "maml" or last == (learner == "anil")
+
+
+def adapted(
+    network: nn.Module, start: Parameters, x: Tensor, z: Tensor, settings: Settings
+) -> dict[str, Tensor]:
+    """Parameters after the inner steps on samples x (n, F), z (n,): equations 4 and 6."""
+    found = dict(start)
+    names = [name for name in found if adapts(settings.learner, name)]
+    for _ in range(settings.inner_steps):
+        off = squared(network, found, x, z)
+        slopes = torch.autograd.grad(
+            off, [found[name] for name in names], create_graph=settings.second_order
+        )
+        for name, slope in zip(names, slopes, strict=True):
+            found[name] = found[name] - settings.inner_rate * slope
+    return found
+
+
+def squared(network: nn.Module, parameters: Parameters, x: Tensor, z: Tensor) -> Tensor:
+    """The mean squared error."""
+    off: Tensor = ((functional_call(network, dict(parameters), (x,)) - z) ** 2).mean()
+    return off
+
+
+Episode = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Samples x, z and queries x, z of one task."""
+
+
+def meta_loss(network: nn.Module, episodes: Sequence[Episode], settings: Settings) -> Tensor:
+    """What the outer loop descends, equations 5 and 7: the error of each adapted network on its
+    queries, the mean over tasks."""
+    start = dict(network.named_parameters())
+    losses = [
+        squared(network, adapted(network, start, x, z, settings), queries, wanted)
+        for x, z, queries, wanted in episodes
+    ]
+    return torch.stack(losses).mean()
+
+
+@dataclass(frozen=True, eq=False)
+class MetaLearned:
+    """A rule of `predictors.models.plain` on values of any sign, from a start that was learnt."""
+
+    network: CellNetwork
+    settings: Settings
+
+    @classmethod
+    def of(cls, tasks: Sequence[Task], settings: Settings) -> MetaLearned:
+        """Learn a start from tasks whose rows are of one width."""
+        with repeatable(settings.seed) as generator:
+            network = CellNetwork(settings.size)
+            known = [(tensor(task.x), tensor(task.z)) for task in tasks]
+            optimizer = torch.optim.AdamW(network.parameters(), lr=settings.outer_rate)
+            for _ in range(settings.iterations):
+                optimizer.zero_grad()
+                drawn = torch.randperm(len(known), generator=generator)[: settings.tasks]
+                episodes = [_episode(known[int(t)], settings, generator) for t in drawn]
+                meta_loss(network, episodes, settings).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+        return cls(network.double().eval(), settings)
+
+    def known(self, x: FloatArray) -> FloatArray:
+        """(M, F) -> (M,), what is said of a task without a sample of it: zero-shot."""
+        return predicted(self.network, x)
+
+    def __call__(self, x: FloatArray, values: FloatArray) -> Fitted:
+        """x: (n, F), values: (n,). So many steps as rank samples best that were left out."""
+        levels = Levels.of(values)
+        z = levels.z(values)
+        with repeatable(self.settings.seed):
+            steps = _best_steps(self, x, z)
+            network = list(_descent(self, x, z, (steps,)))[-1]
+        return lambda new: levels.values(predicted(network, new))
+
+
+def _episode(
+    task: tuple[Tensor, Tensor], settings: Settings, generator: torch.Generator
+) -> Episode:
+    """Samples and queries that have no network in common."""
+    x, z = task
+    order = torch.randperm(len(x), generator=generator)
+    samples = order[: min(settings.samples, len(x) // 2)]
+    queries = order[len(samples) : len(samples) + settings.queries]
+    return x[samples], z[samples], x[queries], z[queries]
+
+
+def _descent(
+    model: MetaLearned, x: FloatArray, z: FloatArray, steps: Sequence[int]
+) -> list[CellNetwork]:
+    """The network after each number of `steps`, which rise, of plain gradient descent."""
+    network = copy.deepcopy(model.network)
+    inputs, wanted = torch.tensor(x), torch.tensor(z)
+    learner = model.settings.learner
+    free = [p for name, p in network.named_parameters() if adapts(learner, name)]
+    optimizer, found = torch.optim.SGD(free, lr=model.settings.tuning_rate), []
+    for step in range(1, steps[-1] + 1):
+        optimizer.zero_grad()
+        ((network(inputs) - wanted) ** 2).mean().backward()
+        optimizer.step()
+        if step in steps:
+            found.append(copy.deepcopy(network))
+    return found
+
+
+def _best_steps(model: MetaLearned, x: FloatArray, z: FloatArray) -> int:
+    """By Spearman on samples left out, all folds together; the fewest where none can be said to
+    be better."""
+    steps, fold = model.settings.steps, np.arange(len(x)) % FOLDS
+    if len(x) <= FOLDS or len(steps) == 1:
+        return steps[0]
+    said = np.empty((len(steps), len(x)))
+    for k in range(FOLDS):
+        networks = _descent(model, x[fold != k], z[fold != k], steps)
+        said[:, fold == k] = [predicted(network, x[fold == k]) for network in networks]
+    ranks = [metrics.spearman(row, z) for row in said]
+    return steps[int(np.argmax([-1.0 if rho is None else rho for rho in ranks]))]

@@ -1,0 +1,71 @@
+"""Meta-learned predictors: one object for a program, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import metalearn
+from benchmarks.accuracy_file import read
+from benchmarks.meta_methods import METHODS, Case
+from predictors.models.meta import Settings
+from tests.benchmarks.accuracy_tables import NETWORKS, fields, save, with_graphs
+
+Capture = pytest.CaptureFixture[str]
+SMALL = ["--width", "16", "--depth", "2", "--iterations", "3", "--seeds", "1", "--json"]
+
+
+@pytest.mark.slow
+def test_every_method_on_a_table_with_graphs(tmp_path: Path, capsys: Capture) -> None:
+    path = save(tmp_path / "own.npz", with_graphs(fields()))
+    assert metalearn.main(["--data", path, "--samples", "0,5", *SMALL]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert {"machine", "versions", "rows", "summary"} <= set(whole)
+    assert whole["summary"]["train_s"] > 0
+    found = whole["summary"]["spearman"]
+    assert set(found) == set(METHODS)
+    assert all(set(found[method]) == {"class", "loss"} for method in found)
+    assert found["mixture"]["loss"] > 0.7
+    without = {row["method"] for row in whole["rows"] if row["samples"] == 0}
+    assert without == {"naive", "maml", "anil", "boil"}
+
+
+def test_nobody_is_judged_on_networks_that_were_learnt(tmp_path: Path) -> None:
+    own = read(Path(save(tmp_path / "own.npz", with_graphs(fields()))))
+    other = read(Path(save(tmp_path / "other.npz", with_graphs(fields(1)))))
+    inside = Case.of(own, "class", [], Settings())
+    learnt = inside.task_of(*inside.others[0])
+    assert [name for _, name in inside.others] == ["loss"]
+    assert len(inside.fresh) + len(learnt.values) == NETWORKS
+    assert not set(own.accuracy[1][inside.fresh]) & set(learnt.values)
+    outside = Case.of(own, "class", [other], Settings())
+    assert len(outside.fresh) == NETWORKS
+    assert len(outside.task_of(*outside.others[0]).values) == NETWORKS
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--samples", "28"], "that nothing was learnt on, so at most 27, got 28"),
+        (["--samples", "1"], "`--samples` must be 0, or 2 or more, got 1"),
+        (["--method", "mame"], "no method 'mame'; did you mean 'maml'?"),
+        (["--method", "random"], "a graph network needs graphs, and 'bare' is none of nb101"),
+    ],
+)
+def test_words_that_do_not_fit_are_refused(
+    tmp_path: Path, words: list[str], message: str, capsys: Capture
+) -> None:
+    path = save(tmp_path / "accuracy_bare.npz", fields())
+    assert metalearn.main(["--data", path, *words]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert not printed.out
+
+
+def test_one_task_alone_is_refused(tmp_path: Path, capsys: Capture) -> None:
+    found = fields()
+    alone = {**found, **{name: found[name][:1] for name in ("tasks", "accuracy", "zcp")}}
+    assert metalearn.main(["--data", save(tmp_path / "own.npz", alone)]) == 2
+    assert "needs another task than 'class'" in capsys.readouterr().err

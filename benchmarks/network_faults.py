@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.struck import END_S, MARK, Run, Setting, Tally, cleaned, judged, processes
-from benchmarks.wire import THERE, Wire
+from benchmarks.wire import Wire
 from tests.sshd import Sshd, sshd
 
 CLUSTER = """\
@@ -71,7 +71,7 @@ def struck_by_faults(setting: Setting) -> tuple[Tally, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name, Wire(f"farm{os.getpid()}", setting.seed) as wire:
         folder = Path(name)
         (folder / "there").mkdir()
-        with sshd(folder / "there", host=THERE, inside=wire.inside) as server:
+        with sshd(folder / "there", host=wire.there, inside=wire.inside) as server:
             with cleaned(f"{MARK}={folder}"):
                 tally = Faults(folder, _over(setting, server), wire).all()
                 time.sleep(END_S)

@@ -22,11 +22,10 @@ _TUNSETIFF, _TUN_WITHOUT_HEADER = 0x400454CA, 0x1001
 _TCP, _RST = 6, 4
 _LOOK_S = 0.1
 
-HERE, THERE = "10.99.8.1", "10.99.8.2"
-
 
 class Wire:
-    """A context manager; `inside` is the start of a command that runs on the other host.
+    """A context manager. here, there: the addresses of its ends. inside: the start of a command
+    that runs on the other host.
 
     up: whether packets are carried. frozen: they wait, and come later. loss: share of packets that
     are lost. delay_s: each way. reset: the next large packet becomes a reset of its connection.
@@ -34,6 +33,8 @@ class Wire:
 
     def __init__(self, name: str, seed: int) -> None:
         """name: of the host, at most ten characters, unlike any other on this computer."""
+        block = os.getpid() % (1 << 14)  # of four addresses: processes have wires of their own
+        self.here, self.there = (f"10.99.{block >> 6}.{4 * (block & 63) + end}" for end in (1, 2))
         self.inside = ("ip", "netns", "exec", name)
         self._name, self._rng = name, random.Random(seed)
         self._ended = threading.Event()
@@ -47,7 +48,7 @@ class Wire:
     def __enter__(self) -> Self:
         _ip("netns", "add", self._name)
         try:
-            ends = (f"{self._name}0", HERE), (f"{self._name}1", THERE)
+            ends = (f"{self._name}0", self.here), (f"{self._name}1", self.there)
             self._ends = [_tun(name) for name, _ in ends]
             _ip("link", "set", ends[1][0], "netns", self._name)
             for where, (name, address) in zip(((), ("-n", self._name)), ends, strict=True):

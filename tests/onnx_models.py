@@ -183,6 +183,17 @@ REFUSED = {
         of_opset(99, [helper.make_node("Relu", ["x"], ["y"])]),
         "its opset is 99, supported are 7 to 26, and onnx does not convert it to 26",
     ),
+    "sequence": (
+        model(
+            [
+                helper.make_node("SequenceEmpty", [], ["none"]),
+                helper.make_node("SequenceInsert", ["none", "x"], ["one"]),
+                helper.make_node("SequenceAt", ["one", "at"], ["y"]),
+            ],
+            {"at": np.array(0)},
+        ),
+        "the shape of what node 'none' (SequenceEmpty) makes is not known before it runs",
+    ),
     "strings": (
         model([helper.make_node("Identity", ["x"], ["y"])], inputs=[info("x", TensorProto.STRING)]),
         "input 'x' is object; a device can fill bool, float16, float32",

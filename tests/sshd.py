@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.system import need
 
 _CONFIG = """\
 Port {port}
-ListenAddress 127.0.0.1
+ListenAddress {host}
 HostKey {folder}/host_key
 AuthorizedKeysFile {folder}/key.pub
 PidFile none
@@ -50,10 +50,16 @@ class Sshd:
 
 
 @contextmanager
-def sshd(folder: Path, port: int | None = None) -> Iterator[Sshd]:
+def sshd(
+    folder: Path,
+    port: int | None = None,
+    host: str = "127.0.0.1",
+    inside: Sequence[str] = (),
+) -> Iterator[Sshd]:
     """Runs in a folder that is empty, or was a server's before.
 
-    port: to listen on; a free one if it is left out.
+    port: to listen on; a free one if it is left out. host: its address. inside: the start of a
+    command that runs it somewhere else, such as in a network namespace.
     """
     need(sshd="openssh-server", ssh_keygen="openssh-client")
     if not (folder / "home").exists():
@@ -65,11 +71,12 @@ def sshd(folder: Path, port: int | None = None) -> Iterator[Sshd]:
         Path("/run/sshd").mkdir(exist_ok=True)  # sshd insists, though nothing is kept there
     port = port or _free_port()
     config = folder / "sshd_config"
-    config.write_text(_CONFIG.format(port=port, folder=folder, path=os.environ["PATH"]))
+    config.write_text(_CONFIG.format(port=port, host=host, folder=folder, path=os.environ["PATH"]))
     program = shutil.which("sshd") or "/usr/sbin/sshd"
-    process = subprocess.Popen([program, "-D", "-e", "-f", config], stderr=subprocess.DEVNULL)
+    command = [*inside, program, "-D", "-e", "-f", str(config)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        address = Address(getpass.getuser(), "127.0.0.1", port)
+        address = Address(getpass.getuser(), host, port)
         yield Sshd(address, folder / "key", folder / "home", _host_key(address), process)
     finally:
         process.terminate()

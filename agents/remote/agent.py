@@ -15,7 +15,7 @@ from agents import linux, runner_protocol
 from agents.answers import Seen
 from agents.cpu import CpuOptions, choose_cores
 from agents.pipes import result_of
-from agents.remote.device import SshDevice, SshOptions
+from agents.remote.device import FIRST_S, SshDevice, SshOptions
 from agents.runtime.bundle import bundle_versions
 from agents.started import StartedAgent
 from farm.core.checks import plain
@@ -35,7 +35,7 @@ class RemoteAgent(StartedAgent, ABC):
         self,
         name: str,
         options: CpuOptions,
-        patience_s: float = 0.0,
+        patience_s: float = FIRST_S,
         slowest: float = 1.0,
         beat_s: float | None = None,
     ) -> None:

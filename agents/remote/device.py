@@ -32,6 +32,9 @@ CLOCK_S = 3600.0
 _PATIENCE_S = 5.0
 """For whoever held the device until now to let go of it."""
 
+FIRST_S = 2.0
+"""How long a device is tried that was never reached: its link may break while it is set up."""
+
 _REQUEST_S = 60.0
 """For the supervisor; unpacking a runtime on a slow card takes longest."""
 
@@ -70,7 +73,7 @@ class SshDevice:
     def __init__(
         self,
         reach: Callable[[], SshOptions],
-        patience_s: float = 0.0,
+        patience_s: float = FIRST_S,
         beat_s: float | None = None,
     ) -> None:
         """reach: makes sure that the device is on, and says how to reach it.

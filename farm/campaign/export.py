@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from farm.core.errors import StoreFull, UnknownName, UsageError
+from farm.core.errors import FarmError, StoreFull, UnknownName, UsageError
 from farm.measurement import estimator
 from farm.measurement.record import Measurement
 from farm.store import Request, Store
@@ -62,20 +62,40 @@ def _save(table: pa.Table, path: Path, format: str) -> None:
     saved(path, lambda part: _WRITERS[format](table, part))
 
 
+def must_be_writable(path: Path) -> None:
+    """Refuses the file of a table before anything is computed for it. Raises as `write` does."""
+    format_of(path)
+    part = _part(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        part.touch()
+        part.unlink()
+    except OSError as e:
+        raise _unwritable(path, e) from e
+
+
 def saved(path: Path, write_to: Callable[[Path], object]) -> None:
     """Let something write a file, which appears once it is complete. Raises as `write` does."""
-    part = path.with_name(f"{path.name}.part")
+    part = _part(path)
     try:
         write_to(part)
         part.replace(path)
     except OSError as e:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StoreFull(f"no room on the disk of {path}; --output names another file") from e
-        raise UsageError(
-            f"{path} cannot be written: {_reason(path, e)}; --output names another file"
-        ) from e
+        raise _unwritable(path, e) from e
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
+
+
+def _unwritable(path: Path, error: OSError) -> FarmError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return StoreFull(f"no room on the disk of {path}; --output names another file")
+    reason = _reason(path, error)
+    return UsageError(f"{path} cannot be written: {reason}; --output names another file")
 
 
 def _reason(path: Path, error: OSError) -> str:

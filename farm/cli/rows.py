@@ -118,11 +118,12 @@ def say_kept() -> str:
 
 
 def must_be_table(path: Path | None) -> None:
-    """Refuses a file in a format that is not known before anything is computed for it."""
+    """Refuses a file in a format that is not known, or that cannot be written, before anything is
+    computed for it."""
     if path is not None:
-        from farm.campaign.export import format_of
+        from farm.campaign.export import must_be_writable
 
-        format_of(path)
+        must_be_writable(path)
 
 
 def write(answers: Answers[Any], path: Path) -> None:

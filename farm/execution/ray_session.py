@@ -6,21 +6,27 @@ import os
 import secrets
 import shutil
 import signal
+import stat
 import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
 from farm.core.errors import UsageError
+from farm.core.hosts import host_name, is_gone, process_mark
 
 _LONGEST_FOLDER = 25
 """Of the 107 characters that the path of a socket may have; the rest of it has 82 at most:
 /ray-a1b2c3d4/r/session_2026-11-27_09-25-31_123456_1234567/sockets/plasma_store.1"""
+
+_OWNER = "owner"
+"""The file that says which process a folder is of."""
 
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 
@@ -37,7 +43,7 @@ class Session:
     def __init__(self, address: str | None, cores: int, resources: Mapping[str, int]) -> None:
         """address: of a running cluster, or None to start one here, with so many cores and these
         resources. Raises UsageError where that cannot be had."""
-        self._folder = None if address else tempfile.mkdtemp(prefix="ray-", dir=_short_folder())
+        self._folder = None if address else _own_folder(Path(_short_folder()))
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         if address is None and not os.environ.get("RAY_AUTH_TOKEN_PATH"):
@@ -70,6 +76,27 @@ class Session:
             "_node_ip_address": "127.0.0.1",
             "_temp_dir": f"{self._folder}/r",
         }
+
+
+def _own_folder(where: Path) -> str:
+    """A new folder, for this user alone. Those of processes that were killed are deleted."""
+    for owner in where.glob(f"ray-*/{_OWNER}"):
+        with suppress(OSError, ValueError):
+            if _is_ours(owner.parent) and _has_ended(owner.read_text()):
+                shutil.rmtree(owner.parent, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix="ray-", dir=where)
+    Path(folder, _OWNER).write_text(f"{os.getpid()} {process_mark()}")
+    return folder
+
+
+def _has_ended(owner: str) -> bool:
+    pid, mark = owner.split()
+    return is_gone(host_name(), int(pid), mark)
+
+
+def _is_ours(folder: Path) -> bool:
+    found = folder.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
 
 
 def _refused(address: str | None, error: Exception) -> UsageError:

@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 
 from benchmarks import faults
+from benchmarks.struck import Setting, Tally, judged
 from farm import Launch
 from farm.farm import Farm
 
@@ -16,8 +17,9 @@ WELL = {"lost": 0, "duplicated": 0, "torn": 0, "failed": 0, "unfinished": 0, "le
 
 @pytest.mark.slow
 def test_nothing_is_lost_by_a_few_kills():
-    setting = faults.Setting(kills=3, executor="inline", devices=["pixel", "raspi"], budget=4)
-    rows, summary = faults.run(setting)
+    few = {"executor": "inline", "budget": 4}
+    setting = Setting(faults=3, cluster=faults.CLUSTER, devices=["pixel", "raspi"], **few)
+    rows, summary = faults.run(setting, None)
     assert {name: summary[name] for name in WELL} == WELL
     assert summary["kills"] == 3 == sum(row["times"] for row in rows)
 
@@ -34,7 +36,7 @@ def test_it_sees_what_is_lost_torn_and_twice(tmp_path):
         into = "INSERT INTO failures (request, kind, message, final, failed_at)"
         db.execute(f"{into} VALUES (?, ?, ?, ?, ?)", failure)
         db.execute("UPDATE samples SET blocks = '[]' WHERE measurement = ?", [second])
-    tally = faults.Tally(seen={("measurement", first), ("measurement", 10**6)})
-    found = faults.judged(tmp_path, tally)
+    tally = Tally(seen={("measurement", first), ("measurement", 10**6)})
+    found = judged(tmp_path, tally)
     assert (found["lost"], found["duplicated"], found["torn"]) == (1, 1, 1)
     assert found["failed"] == 1

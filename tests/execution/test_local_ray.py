@@ -12,6 +12,8 @@ import pytest
 import ray
 
 from farm.compile.artifacts import ArtifactStore
+from farm.core.hosts import process_mark
+from farm.execution import ray_session
 from farm.execution.on_ray import RayExecutor
 
 STRANGER = "import sys, ray; ray.init(address=sys.argv[1])"
@@ -31,6 +33,23 @@ def test_is_for_its_owner_alone(tmp_path):
         assert done.returncode != 0
         assert b"InvalidAuthToken" in done.stderr
     assert not own.exists()
+
+
+def test_what_a_killed_process_left_is_deleted_by_the_next(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    (boot, pids, started), pid = process_mark().split(":"), ended.pid
+    ended.kill()
+    ended.wait()
+    owners = {"dead": f"{pid} {boot}:{pids}:1", "alive": f"{os.getpid()} {boot}:{pids}:{started}"}
+    for name, owner in {**owners, "odd": "what?", "others": None}.items():
+        (tmp_path / f"ray-{name}" / "r").mkdir(parents=True)
+        if owner is not None:
+            (tmp_path / f"ray-{name}" / "owner").write_text(owner)
+    (tmp_path / "ray-link").symlink_to(tmp_path / "ray-dead")
+    made = Path(ray_session._own_folder(tmp_path))
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"ray-alive", "ray-odd", "ray-others", "ray-link", made.name}
+    assert (made / "owner").read_text() == owners["alive"]
 
 
 IMPORTED = """

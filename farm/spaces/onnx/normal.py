@@ -84,9 +84,7 @@ def _fold_batch_norms(draft: Draft) -> None:
     makers = {node.output[0]: node for node in draft.nodes if node.output}
     nodes = []
     for node in draft.nodes:
-        known = all(name in draft.constants for name in node.input[1:])
-        known = known and draft.shape_of(node.input[0]) is not None
-        if node.op_type != "BatchNormalization" or not known:
+        if node.op_type != "BatchNormalization" or not _is_known(draft, node):
             nodes.append(node)
             continue
         maker = makers.get(node.input[0])
@@ -97,6 +95,11 @@ def _fold_batch_norms(draft: Draft) -> None:
         else:
             nodes += _scale_and_shift(draft, node)
     draft.nodes = nodes
+
+
+def _is_known(draft: Draft, node: NodeProto) -> bool:
+    known = all(name in draft.constants for name in node.input[1:])
+    return known and draft.shape_of(node.input[0]) is not None
 
 
 def _scale_and_shift(draft: Draft, node: NodeProto) -> Iterator[NodeProto]:

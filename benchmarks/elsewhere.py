@@ -26,8 +26,9 @@ from typing import Any
 import numpy as np
 
 from agents.published_table import load, table_path
+from benchmarks.arguments import words
 from benchmarks.fewshot_run import say
-from benchmarks.loop import SPACES, _list
+from benchmarks.loop import SPACES
 from benchmarks.report import finish
 from farm.core.errors import FarmError, UnknownName
 from farm.core.values import Network
@@ -163,8 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m benchmarks.elsewhere", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("--spaces", type=_list, default=SPACES, help=f"of {', '.join(SPACES)} (both)")
-    add("--devices", type=_list, help="new devices, A,B (all of the table)")
+    add("--spaces", type=words, default=SPACES, help=f"of {', '.join(SPACES)} (both)")
+    add("--devices", type=words, help="new devices, A,B (all of the table)")
     add("--seeds", type=int, default=1, help="campaigns of each kind on each device (1)")
     add("--seed", type=int, default=0, help="the first seed (0)")
     add("--json", action="store_true", help="one JSON object on stdout")

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import idle, published
+from benchmarks.arguments import words
 from benchmarks.contract import Case, FewShot
 from benchmarks.loop_report import CURVE, Campaign, Outlook, Point, plot, rows, summary
 from benchmarks.published import Table
@@ -299,8 +300,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks.loop", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("--spaces", type=_list, default=SPACES, help=f"of {', '.join(SPACES)} (both)")
-    add("--devices", type=_list, help="new devices, A,B (all of the table)")
+    add("--spaces", type=words, default=SPACES, help=f"of {', '.join(SPACES)} (both)")
+    add("--devices", type=words, help="new devices, A,B (all of the table)")
     add("--seeds", type=int, default=10, help="campaigns of each way on each device (10)")
     add("--seed", type=int, default=0, help="the first seed (0)")
     add("--acquisition", choices=ACQUISITIONS, default=ACQUISITION, help="of the loop")
@@ -315,10 +316,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--plot", type=Path, help="write learning curves as PNG")
     add("--json", action="store_true", help="one JSON object on stdout")
     return parser
-
-
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 if __name__ == "__main__":

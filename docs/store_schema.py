@@ -57,6 +57,7 @@ TABLES = {
     "campaign_builds": "Which campaign paid for which build.",
     "kernels": "What each kernel computes that was ever asked for.",
     "calls": "Which kernels a network calls, as it was planned without compiling it.",
+    "tokens": "Who may ask the service, and for what.",
     "leases": "Who holds or held a device, the cores of a computer or a campaign, and who waits.",
     "pending": "A view: requests that have neither a measurement that counts nor a final failure.",
 }
@@ -81,6 +82,12 @@ COLUMNS = {
     "runs.campaign": "the campaign",
     "runs.started_at": "when it began",
     "runs.ended_at": "when it came to its end; none if it was cut short",
+    "tokens.name": "what it is called",
+    "tokens.role": "`reader`, `user` or `admin`",
+    "tokens.digest": "SHA-256 of the token, which is not kept itself",
+    "tokens.created_at": "when it was made",
+    "tokens.expires_at": "from when on it opens nothing; none for never",
+    "tokens.revoked_at": "when somebody ended it; none for one that holds",
     "leases.claim": "number of the claim; what is asked for together shares it",
     "leases.thing": "`device/NAME`, `campaign/ID`, `cores/HOST` (to measure there) or "
     "`core/HOST/NUMBER`",

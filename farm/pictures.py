@@ -20,20 +20,29 @@ _FORMATS = (".png", ".svg", ".pdf")
 
 
 def plot_predictions(summary: Summary, path: Path) -> None:
-    """Write a panel for each device. Raises UsageError for a file of another kind."""
+    """Write `predictions`. Raises UsageError for a file of another kind."""
     must_be_plot(path)
+    save(predictions(summary), path)
+
+
+def predictions(summary: Summary) -> Figure:
+    """Predicted against measured latencies, a panel for each device."""
     judged = {name: j for name, j in summary.judgements.items() if j.predictions}
     figure = Figure(figsize=(4.5 * max(1, len(judged)), 4.5), layout="constrained")
     for panel, (device, judgement) in enumerate(judged.items(), 1):
         _panel(figure.add_subplot(1, len(judged), panel), device, judgement)
     figure.suptitle(f"Campaign {summary.campaign.id}: held-out networks, 95 % intervals")
-    save(figure, path)
+    return figure
 
 
 def plot_health(device: str, health: Health, path: Path) -> None:
-    """Write the control chart of a device's control networks. Raises UsageError as
-    `plot_predictions`."""
+    """Write `chart`. Raises UsageError as `plot_predictions`."""
     must_be_plot(path)
+    save(chart(device, health), path)
+
+
+def chart(device: str, health: Health) -> Figure:
+    """The control chart of a device's control networks."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.add_subplot()
     rounds = list(enumerate(health.rounds))
@@ -54,7 +63,7 @@ def plot_health(device: str, health: Health, path: Path) -> None:
     )
     if seen:
         axes.legend()
-    save(figure, path)
+    return figure
 
 
 def plot_choice(chosen: Sequence[Choice], path: Path) -> None:

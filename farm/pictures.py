@@ -3,13 +3,14 @@ what each reference device adds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from farm.campaign.learning import Curve
 from farm.campaign.summary import Summary
 from farm.core.errors import UsageError
 from farm.devices.health import Health
@@ -32,6 +33,25 @@ def predictions(summary: Summary) -> Figure:
     for panel, (device, judgement) in enumerate(judged.items(), 1):
         _panel(figure.add_subplot(1, len(judged), panel), device, judgement)
     figure.suptitle(f"Campaign {summary.campaign.id}: held-out networks, 95 % intervals")
+    return figure
+
+
+def learning(curves: Mapping[str, Curve]) -> Figure:
+    """How well each device was predicted after so many networks, and what is forecast."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for device, curve in curves.items():
+        points = [(p.networks, p.spearman) for p in curve.points if p.spearman is not None]
+        at, spearman = [n for n, _ in points], [rho for _, rho in points]
+        (line,) = axes.plot(at, spearman, "o-", label=device)
+        if curve.ahead:
+            begin = max(at, default=0)
+            ahead = [begin + more for more in curve.ahead]
+            low, high = ([getattr(f, end) for f in curve.ahead.values()] for end in ("low", "high"))
+            axes.fill_between(ahead, low, high, alpha=0.25, color=line.get_color(), linewidth=0)
+    axes.set(xlabel="networks learnt from", ylabel="rank correlation (Spearman)", ylim=(None, 1.02))
+    if curves:
+        axes.legend(loc="lower right")
     return figure
 
 

@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "farm.prediction": (*STORED, "agents", "predictors"),
     "farm.execution": (*STORED, "agents", "farm.prediction"),
     "farm.devices": (*RUN, "agents.remote"),
-    "farm.campaign": (*RUN, "farm.prediction", "farm.devices"),
+    "farm.campaign": (*RUN, "predictors", "farm.prediction", "farm.devices"),
     "farm.search": (*RUN, "predictors", "farm.prediction", "farm.campaign"),
     "farm": (*RUN, "farm.prediction", "farm.devices", "farm.campaign", "farm.search"),
     "farm.service": (

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from farm.campaign.compare import Comparison, compare
+from farm.campaign.learning import Curve, curves
 from farm.campaign.summary import Summary, summarise
 from farm.core.errors import UsageError
 from farm.core.values import DeviceFacts
@@ -23,11 +24,13 @@ from farm.inventory.config import Device
 from farm.prediction import hwl
 from farm.prediction.batch import Answers, Batch
 from farm.prediction.central import CentralPredictor
+from farm.prediction.correlation import Correlations, correlations
 from farm.prediction.encoding import NetworkEncoding
 from farm.prediction.hwl import ONE_BY_ONE
 from farm.prediction.measured import known
 from farm.prediction.prediction import Asked, Predictions
-from farm.store import Store
+from farm.spaces import space as searched_space
+from farm.store import Store, StoredCampaign
 from farm.store.overview import Event
 
 Found = TypeVar("Found")
@@ -169,12 +172,38 @@ class Answering:
             lambda: summarise(self.store, stored.id, self.farm.config),
         )
 
+    def curves(self, name: str) -> dict[str, Curve]:
+        """How well its devices were predicted as a campaign went on. Raises UnknownName."""
+        stored = self.store.campaign(name)
+        return self.remembered(
+            ("curves", stored.id),
+            (self.store.version(), stored.measured),
+            lambda: curves(self.store, stored, self.farm.config),
+        )
+
+    def verdicts(self, name: str) -> dict[str, dict[str, int]]:
+        """How many results of a campaign had each verdict, by device."""
+        stored = self.store.campaign(name)
+        return {d: self.store.verdicts(stored.id, d) for d in stored.plan.devices}
+
+    def stored(self, name: str) -> StoredCampaign:
+        """Raises UnknownName."""
+        return self.store.campaign(name)
+
     def events(self, name: str) -> list[Event]:
         """What happened to a campaign, newest first. Raises UnknownName."""
         return self.store.events(self.store.campaign(name).id, EVENTS)
 
     def comparison(self, first: str, second: str, as_measured: bool = False) -> Comparison:
         return compare(self.store, first, second, as_measured=as_measured)
+
+    def correlations(self, space: str) -> Correlations:
+        """How alike devices rank the networks of a space. Raises UnknownName."""
+        return self.remembered(
+            ("correlations", space),
+            self.store.version(),
+            lambda: correlations(self.predictor, searched_space(space, self.store.models)),
+        )
 
     def queue(self) -> list[dict[str, Any]]:
         """Who holds what, and who waits for it: claims in their turn."""

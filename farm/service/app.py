@@ -9,16 +9,17 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from farm.core.checks import plain
-from farm.core.errors import FarmError
+from farm.core.errors import FarmError, UnknownName
 from farm.farm import Farm
 from farm.service.answering import Memory
 from farm.service.api import Lanes, api
 from farm.service.guard import Guard
 from farm.service.lane import Lane
+from farm.service.pages import pages, problem_page
 from farm.service.problems import Problem, problem, status_of
 from farm.store import Store
 
@@ -63,20 +64,29 @@ def service(
     )
     app.state.lanes = lanes
     app.include_router(api)
+    app.include_router(pages)
     app.add_exception_handler(FarmError, _farm_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
-    return Guard(app, store, key or secrets.token_urlsafe(32), names)
+    guard = Guard(app, store, key or secrets.token_urlsafe(32), names)
+    app.state.guard = guard
+    return guard
 
 
 def _said(status: int, told: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
     return JSONResponse(told.model_dump(), status, dict(headers or {}))
 
 
-async def _farm_error(_: Request, e: Exception) -> JSONResponse:
+async def _farm_error(request: Request, e: Exception) -> Response:
     assert isinstance(e, FarmError)
+    if _is_page(request):
+        return problem_page(request, e)
     return _said(status_of(e), problem(e))
+
+
+def _is_page(request: Request) -> bool:
+    return not request.url.path.startswith(("/v1/", "/plots/", "/static/"))
 
 
 async def _invalid(_: Request, e: Exception) -> JSONResponse:
@@ -89,8 +99,10 @@ async def _invalid(_: Request, e: Exception) -> JSONResponse:
     return _said(422, Problem(error="UsageError", message=f"{plain(where)}: {first['msg']}{rest}"))
 
 
-async def _http_error(_: Request, e: Exception) -> JSONResponse:
+async def _http_error(request: Request, e: Exception) -> Response:
     assert isinstance(e, HTTPException)
+    if e.status_code == 404 and _is_page(request):
+        return problem_page(request, UnknownName("page", request.url.path, ("/",)))
     return _said(e.status_code, Problem(error="UsageError", message=str(e.detail)), e.headers)
 
 

@@ -42,7 +42,7 @@ WRONG_PER_S, WRONG_BURST = 0.5, 20.0
 """Requests of one address that have no token, or a wrong one."""
 
 _READING = ("GET", "HEAD")
-_OPEN = ("/login", "/static/style.css")
+_OPEN = ("/login", "/static/style.css", "/static/icon.svg")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _HEADERS = {
@@ -146,7 +146,8 @@ class Guard:
         if scope["method"] not in _READING and (by_cookie or not secret):
             _must_be_ours(headers)
         if scope["path"] in _OPEN:
-            self._must_not_guess(scope)
+            if scope["method"] not in _READING or scope["query_string"]:
+                self._must_not_guess(scope)
             return
         try:
             who = self.who(secret)

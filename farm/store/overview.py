@@ -47,6 +47,13 @@ class OverviewStore(BaselineStore):
         sql = "SELECT device, count(*) AS n FROM pending GROUP BY device"
         return {row["device"]: row["n"] for row in self._rows(sql)}
 
+    def learnt_from(self, campaign: str) -> list[int]:
+        """The ids of a campaign's own measurements that it learns from, oldest first."""
+        sql = """SELECT measurements.id FROM measurements JOIN requests ON requests.id = request
+                 WHERE campaign = ? AND purpose = 'learn' AND invalidated IS NULL
+                 ORDER BY measurements.id"""
+        return [row["id"] for row in self._rows(sql, campaign)]
+
     def events(self, campaign: str, most: int) -> list[Event]:
         """What happened to a campaign and, while it ran, to its devices; newest first."""
         found = self._rows(_EVENTS, *(campaign,) * _EVENTS.count("?"))

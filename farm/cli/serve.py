@@ -11,7 +11,7 @@ import typer
 from rich.console import RenderableType
 
 from farm.cli import ending, show
-from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result
+from farm.cli.common import CONFIG, Config, Executor, Json, StoreFolder, print_result
 from farm.core.errors import UsageError
 from farm.core.extras import of_extra
 from farm.farm import Farm
@@ -37,11 +37,13 @@ def serve(
     name: Annotated[
         list[str] | None, typer.Option(help="A host name that it is asked for by, as of a proxy.")
     ] = None,
+    executor: Executor = "ray",
     config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Serve the farm's pages and its API until it is interrupted."""
+    """Serve the farm's pages and its API until it is interrupted; run campaigns that are launched
+    there, and go on with those of before."""
     with of_extra("service"):
         from farm.service.serving import Where
         from farm.service.serving import serve as served
@@ -49,7 +51,7 @@ def serve(
     farm = Farm.open(config, store)
     ending.say(lambda: "the service has ended; `farm serve` starts it again")
     _log_requests()
-    served(farm, where, lambda started: _begun(started, as_json))
+    served(farm, where, lambda started: _begun(started, as_json), executor)
 
 
 def _log_requests() -> None:

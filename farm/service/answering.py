@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from farm.campaign.compare import Comparison, compare
 from farm.campaign.learning import Curve, curves
+from farm.campaign.planning import Launch, planned
 from farm.campaign.summary import Summary, summarise
 from farm.core.errors import UsageError
 from farm.core.values import DeviceFacts
@@ -29,9 +30,12 @@ from farm.prediction.encoding import NetworkEncoding
 from farm.prediction.hwl import ONE_BY_ONE
 from farm.prediction.measured import known
 from farm.prediction.prediction import Asked, Predictions
+from farm.service.running import last_words
+from farm.service.who import Who
 from farm.spaces import space as searched_space
 from farm.store import Store, StoredCampaign
 from farm.store.overview import Event
+from farm.store.tokens import ADMIN
 
 Found = TypeVar("Found")
 
@@ -171,6 +175,32 @@ class Answering:
             holds,
             lambda: summarise(self.store, stored.id, self.farm.config),
         )
+
+    def launch(self, asked: Launch, who: str) -> str:
+        """Store a campaign that the service is to run; its name. Raises UsageError."""
+        if ":" in asked.space:
+            raise UsageError(
+                f"the service reads no folders: name a search space, got {asked.space[:80]!r}; "
+                "`farm launch --space onnx:FOLDER` measures files"
+            )
+        plan = planned(asked, self.farm.config).plan
+        name = self.store.add_campaign(plan)
+        self.store.keep_served(name, who)
+        return name
+
+    def last_words(self, stored: StoredCampaign) -> str | None:
+        """What the process of a campaign that should go on, and does not, said last."""
+        waits = stored.state != "unfinished" or stored.run_by is not None
+        return None if waits else last_words(self.farm.config.store, stored.id)
+
+    def cancel(self, name: str, who: Who) -> str:
+        """End a campaign: one's own, or any for an admin. Its name. Raises UnknownName and
+        NotAllowed."""
+        stored = self.store.campaign(name)
+        if self.store.served().get(stored.id) != who.name:
+            who.must_be(ADMIN)
+        self.store.cancel(stored.id)
+        return stored.id
 
     def curves(self, name: str) -> dict[str, Curve]:
         """How well its devices were predicted as a campaign went on. Raises UnknownName."""

@@ -7,9 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Security
 from fastapi.security import HTTPBearer
 
+from farm.campaign.planning import Launch
 from farm.service import models
 from farm.service.lane import Lane
 from farm.service.problems import RESPONSES
+from farm.service.who import Who
+from farm.store.tokens import USER
 
 
 class Lanes:
@@ -57,6 +60,30 @@ async def campaigns(request: Request) -> models.Campaigns:
     """The campaigns of the store, oldest first."""
     found = await lanes(request).quick.ask(lambda own: own.campaigns())
     return models.Campaigns.model_validate({"campaigns": found})
+
+
+@api.post("/campaigns", status_code=201)
+async def launch(request: Request, asked: models.ToLaunch) -> models.Launched:
+    """Launch a campaign, which the service runs. Takes the role `user`."""
+    return models.Launched(campaign=await launched(request, Launch(**asked.model_dump())))
+
+
+async def launched(request: Request, asked: Launch) -> str:
+    """A new campaign that runs by now."""
+    who: Who = request.state.who
+    who.must_be(USER)
+    name = await lanes(request).thorough.ask(lambda own: own.launch(asked, who.name))
+    request.app.state.running.begin(name)
+    return name
+
+
+@api.post("/campaigns/{campaign}/cancel")
+async def cancel(request: Request, campaign: str) -> models.Launched:
+    """End a campaign. One's own takes the role `user`, others' `admin`."""
+    who: Who = request.state.who
+    who.must_be(USER)
+    name = await lanes(request).quick.ask(lambda own: own.cancel(campaign, who))
+    return models.Launched(campaign=name)
 
 
 @api.get("/campaigns/{campaign}")

@@ -15,12 +15,15 @@ from starlette.exceptions import HTTPException
 from farm.core.checks import plain
 from farm.core.errors import FarmError, UnknownName
 from farm.farm import Farm
+from farm.opened import must_be_executor
 from farm.service.answering import Memory
 from farm.service.api import Lanes, api
 from farm.service.guard import Guard
 from farm.service.lane import Lane
+from farm.service.launching import launching
 from farm.service.pages import pages, problem_page
 from farm.service.problems import Problem, problem, status_of
+from farm.service.running import Running
 from farm.store import Store
 
 _QUICK, _THOROUGH = 200, 16
@@ -37,17 +40,23 @@ def service(
     key: str | None = None,
     names: frozenset[str] | None = frozenset(),
     ended: Callable[[], None] = lambda: None,
+    executor: str = "ray",
 ) -> Guard:
     """The application, with the store open. key: of the owner, who may do everything; by default
     one that nobody knows. names: hosts that it is called by, besides this computer's own; None for
-    any. ended: called when it has answered its last question."""
+    any. ended: called when it has answered its last question. executor: what carries the work of
+    campaigns out."""
+    must_be_executor(executor)
+    running = Running(farm, executor)
     store = Store(farm.config.store)  # of the thread of the event loop
     memory = Memory()
     lanes = Lanes(Lane(farm, memory, _QUICK), Lane(farm, memory, _THOROUGH, _NICE))
 
     @asynccontextmanager
     async def living(_: FastAPI) -> AsyncIterator[None]:
+        running.go_on(store)
         yield
+        running.close()
         lanes.quick.close()
         lanes.thorough.close()
         store.__exit__()
@@ -63,7 +72,9 @@ def service(
         redoc_url=None,
     )
     app.state.lanes = lanes
+    app.state.running = running
     app.include_router(api)
+    app.include_router(launching)
     app.include_router(pages)
     app.add_exception_handler(FarmError, _farm_error)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from farm.core.errors import FarmError, NotAllowed, NotSignedIn, TooBusy, TooLarge
 from farm.service.problems import problem, status_of
+from farm.service.who import Who
 from farm.store import ROLES, Store
 
 Message = MutableMapping[str, Any]
@@ -55,22 +56,6 @@ _HEADERS = {
 }
 
 _log = logging.getLogger("farm.service.requests")
-
-
-@dataclass(frozen=True)
-class Who:
-    """Somebody who asks. name: of the token; `owner` for who started the service."""
-
-    name: str
-    role: str
-
-    def must_be(self, role: str) -> None:
-        """Raises NotAllowed for one whose role does not allow what `role` does."""
-        if ROLES.index(self.role) < ROLES.index(role):
-            raise NotAllowed(
-                f"this takes a token of role {role}, and {self.name!r} is of role {self.role}; "
-                "`farm token create NAME --role` makes one"
-            )
 
 
 @dataclass

@@ -103,6 +103,30 @@ class OfDevice(Answer):
     held_by: Holder | None
 
 
+class ToLaunch(BaseModel):
+    """As the options of `farm launch`; max_error and precision are relative, such as 0.05."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    space: str = "nb201"
+    devices: Annotated[list[str], Field(min_length=1, max_length=1000)]
+    budget: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    holdout: Annotated[int, Field(ge=0, le=10_000)] = 10
+    seed: Annotated[int, Field(ge=0, le=2**31)] = 0
+    select: str = "active"
+    device_seconds: Annotated[float, Field(gt=0)] | None = None
+    target_rho: float | None = None
+    max_error: float | None = None
+    decide: str | None = None
+    fresh: bool = False
+    precision: float | None = None
+    kernels: bool = True
+
+
+class Launched(Answer):
+    campaign: str
+
+
 class Failed(Answer):
     network: str
     device: str

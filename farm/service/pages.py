@@ -150,7 +150,8 @@ async def campaign(request: Request, campaign: str) -> Response:
     def look(own: Answering) -> dict[str, Any]:
         stored = own.stored(campaign)
         own_verdicts, events = own.verdicts(campaign), own.events(campaign)
-        return {"stored": stored, "verdicts": own_verdicts, "events": events}
+        said = own.last_words(stored)
+        return {"stored": stored, "verdicts": own_verdicts, "events": events, "said": said}
 
     found = await lanes(request).quick.ask(look)
     summary = await _soon(request, lambda own: own.summary(campaign))

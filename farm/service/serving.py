@@ -71,8 +71,11 @@ class Started:
         return f"{self.url}/login?key={self.key}"
 
 
-def serve(farm: Farm, where: Where, begun: Callable[[Started], None]) -> None:
-    """Answer until SIGINT or SIGTERM. begun: told once it listens.
+def serve(
+    farm: Farm, where: Where, begun: Callable[[Started], None], executor: str = "ray"
+) -> None:
+    """Answer until SIGINT or SIGTERM. begun: told once it listens. executor: what carries the work
+    of campaigns out.
 
     Raises UsageError for a place where it may not listen.
     """
@@ -85,7 +88,8 @@ def serve(farm: Farm, where: Where, begun: Callable[[Started], None]) -> None:
         own = json.dumps({"url": url, "key": started.key, "pid": os.getpid()})
         # Once the server has ended a signal that ended it may end this process, too.
         forget = partial(_forget, started.key_file, own)
-        server = uvicorn.Server(settings(service(farm, started.key, where.called, forget)))
+        app = service(farm, started.key, where.called, ended=forget, executor=executor)
+        server = uvicorn.Server(settings(app))
         _keep(started.key_file, own)
         begun(started)
         server.run([listener])

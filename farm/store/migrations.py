@@ -441,6 +441,16 @@ def m021_tokens(db: Database) -> None:
     db.conn.execute("CREATE UNIQUE INDEX token_names ON tokens (name) WHERE revoked_at IS NULL")
 
 
+@migrations()
+def m022_served(db: Database) -> None:
+    """Which campaigns the service runs, and who asked for each."""
+    db.conn.execute(
+        """CREATE TABLE served (
+            campaign TEXT PRIMARY KEY REFERENCES campaigns(id), asked_by TEXT NOT NULL,
+            asked_at TEXT NOT NULL) STRICT"""
+    )
+
+
 _OF_REUSES = """UPDATE totals SET measured = measured {sign} 1 WHERE (campaign, device) = (
     SELECT campaign, device FROM requests WHERE id = {row}.request)"""
 

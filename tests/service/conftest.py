@@ -100,7 +100,7 @@ class running:  # noqa: N801 - used as a function
 
         def run() -> None:
             # The store of the event loop's thread is opened in it.
-            self._server = uvicorn.Server(settings(service(self._farm, KEY)))
+            self._server = uvicorn.Server(settings(service(self._farm, KEY, executor="inline")))
             self._server.config.port = 0
             began.set()
             self._server.run()

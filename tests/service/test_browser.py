@@ -15,7 +15,7 @@ from tests.system import need
 AXE = (files("axe_core_python") / "axe.min.js").read_text()
 FOUND = "axe.run().then(r => r.violations.map(v => v.id + ': ' + v.nodes[0].html))"
 PAGES = (
-    *("/", "/campaigns/c1", "/devices/a", "/compare", "/correlation"),
+    *("/", "/campaigns/c1", "/devices/a", "/compare", "/correlation", "/launch"),
     f"/network?network={quote(CELL)}",
 )
 DARK = [{"name": "prefers-color-scheme", "value": "dark"}]

@@ -26,6 +26,7 @@ PAGES = {
     "/compare?first=c1&second=c1": "18 same",
     "/correlation": "Spearman",
     "/login": "Token",
+    "/launch": "Networks to learn from",
 }
 
 

@@ -29,7 +29,7 @@ quick: setup lint types
 test: setup lint types
 	@sh system-packages.sh ld=binutils 'cc=gcc libc6-dev' qemu-aarch64=qemu-user \
 		aarch64-linux-gnu-ld=binutils-aarch64-linux-gnu sshd=openssh-server \
-		ssh-keygen=openssh-client qemu-system-aarch64=qemu-system-arm mke2fs=e2fsprogs
+		ssh-keygen=openssh-client qemu-system-aarch64=qemu-system-arm mke2fs=e2fsprogs chromium=chromium
 	@OMP_NUM_THREADS=1 $(BIN)/pytest $(WORKERS)
 
 format: setup

@@ -64,11 +64,13 @@ class Questions(Opened):
         self, networks: Sequence[str], ask: Ask
     ) -> Iterator[tuple[Batch, HWLAsked, Outcomes]]:
         """What was asked, what is known of the references, and what came of measuring there."""
+        from farm.prediction.central import CentralPredictor
         from farm.prediction.hwl import Asked
 
         devices = [self.config.device(name) for name in self.config.references]
         with self._asked(networks, ask) as (store, batch, models):
-            about = Asked(store, self.config, models)
+            predictor = CentralPredictor.of(store, self.config)
+            about = Asked(store, self.config, models, predictor)
             measure = self._measuring(store, ask, "farm hwl")
             yield batch, about, Asking(ask, devices, store, measure).measured(batch, about.errors)
 
@@ -87,12 +89,14 @@ class Questions(Opened):
         ask: what may be measured for it; by default nothing. explain: with the kernels' times.
         strict: raise what is wrong with any network; else its row says it, unless all are wrong.
         """
+        from farm.prediction.central import CentralPredictor
         from farm.prediction.prediction import Asked
 
         chosen, ask = self.config.device(device), ask or Ask()
         with self._asked(networks, ask) as (store, batch, models):
             store.models.keep(batch.models)
-            about = Asked(store, self.config, chosen, models)
+            predictor = CentralPredictor.of(store, self.config)
+            about = Asked(store, self.config, chosen, models, predictor)
             measure = self._measuring(store, ask, "farm predict")
             came = Asking(ask, [chosen], store, measure).measured(batch, about.errors)
             found = about.answers(batch, came.get(device, {}), explain)

@@ -39,16 +39,23 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "farm.prediction": (*STORED, "agents", "predictors"),
     "farm.execution": (*STORED, "agents", "farm.prediction"),
     "farm.devices": (*RUN, "agents.remote"),
-    "farm.campaign": (*RUN, "farm.prediction", "farm.devices"),
+    "farm.campaign": (*RUN, "predictors", "farm.prediction", "farm.devices"),
     "farm.search": (*RUN, "predictors", "farm.prediction", "farm.campaign"),
     "farm": (*RUN, "farm.prediction", "farm.devices", "farm.campaign", "farm.search"),
+    "farm.service": (
+        *(*RUN, "farm.prediction", "farm.devices", "farm.campaign", "farm.search"),
+        *("predictors", "farm"),
+    ),
     "farm.cli": (
         *(*RUN, "farm.prediction", "farm.devices", "farm.campaign", "farm.search"),
-        *("agents.remote", "farm"),
+        *("agents.remote", "farm", "farm.service"),
     ),
 }
 
-ONLY_IN = {"ray": "farm.execution", "sqlite_utils": "farm.store", "paramiko": "agents.remote"}
+ONLY_IN = {
+    **{"ray": "farm.execution", "sqlite_utils": "farm.store", "paramiko": "agents.remote"},
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "jinja2"), "farm.service"),
+}
 
 
 def files() -> dict[str, Path]:

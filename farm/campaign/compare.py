@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from farm.core.errors import UsageError
@@ -85,6 +85,25 @@ class Comparison:
     changes: tuple[Change, ...]
     crossings: tuple[Crossing, ...]
     missing: Mapping[tuple[str, str], int]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `farm compare --json` prints."""
+        return {
+            "counts": counts(self.changes),
+            "networks": [
+                {
+                    **change.to_json(),
+                    "first_verdict": change.first.verdict,
+                    "second_verdict": change.second.verdict,
+                }
+                for change in self.changes
+            ],
+            "revisions": [asdict(crossing) for crossing in self.crossings],
+            "missing": [
+                {"campaign": campaign, "device": device, "networks": networks}
+                for (campaign, device), networks in self.missing.items()
+            ],
+        }
 
 
 _Pair = tuple[Measurement, Measurement]

@@ -19,6 +19,7 @@ from farm.core.errors import UnknownName, UsageError
 from farm.core.values import Network
 from farm.inventory.config import FarmConfig
 from farm.prediction.batch import Batch
+from farm.prediction.central import CentralPredictor
 from farm.prediction.prediction import Asked, Predicted
 from farm.prediction.references import Meant
 from farm.spaces import space as searched_space
@@ -194,7 +195,8 @@ def _column(store: Store, config: FarmConfig, device: str, networks: Sequence[Ne
     chosen = config.device(device)
     names = tuple(network.id for network in networks)
     batch = Batch(names, dict(enumerate(networks)), {}, {})
-    answers = Asked(store, config, chosen, store.models).answers(batch, {}).answers
+    predictor = CentralPredictor.of(store, config)
+    answers = Asked(store, config, chosen, store.models, predictor).answers(batch, {}).answers
     told = [answers.found.get(row) for row in range(len(networks))]
     return _Column(Meant.now(store, chosen), told, next(iter(answers.errors.values()), None))
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from farm.core.values import Network
 from farm.inventory.config import FarmConfig
-from farm.measurement.record import Failure
+from farm.measurement.record import Failure, Measurement
 from farm.measurement.verdict import NOT_LEFT_ALONE, RULES, VERDICTS
-from farm.prediction.central import CentralPredictor
+from farm.prediction.central import CentralPredictor, DeviceModel
 from farm.prediction.evaluation import Judgement, Sums, judgement
 from farm.prediction.selection import Candidates
 from farm.spaces import space
@@ -183,15 +183,25 @@ def _judgements(
     store: Store, stored: StoredCampaign, config: FarmConfig | None
 ) -> dict[str, Judgement]:
     """By all that was known when the campaign measured last."""
+    until = store.last_of(stored.id)
+    return {
+        model.device: judgement(model, heldout)
+        for model, heldout in models(store, stored, config, until)
+    }
+
+
+def models(
+    store: Store, stored: StoredCampaign, config: FarmConfig | None, until: int | None
+) -> Iterator[tuple[DeviceModel, list[Measurement]]]:
+    """What was believed of each device of a campaign once it had a measurement, and the networks
+    that only judge. until: the measurement's id."""
     plan = stored.plan
-    predictor = CentralPredictor.of(store, config, store.last_of(stored.id))
+    predictor = CentralPredictor.of(store, config, until)
     about = Candidates.of(plan, space(plan.space, store.models))
-    found = {}
     for device, spec in plan.spec_of.items():
         measured = store.as_of_last(store.measurements(campaign=stored.id, device=device))
         heldout = [m for m in measured if m.network in set(about.holdout)]
         only = {m.network for m in measured} if plan.fresh else None
         batch = spec.batch if plan.kernels else None
         model = predictor.model(about, device, batch, [m.network for m in heldout], only)
-        found[device] = judgement(model, heldout)
-    return found
+        yield model, heldout

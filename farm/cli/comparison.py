@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
-from typing import Any
 
 from rich.console import Group, RenderableType
 
@@ -13,26 +11,6 @@ from farm.cli import show
 from farm.measurement.record import Measurement
 
 _STYLES = {"faster": "green", "slower": "red", "undecided": "yellow", "same": ""}
-
-
-def to_json(found: Comparison) -> dict[str, Any]:
-    """What `farm compare --json` prints."""
-    return {
-        "counts": counts(found.changes),
-        "networks": [
-            {
-                **change.to_json(),
-                "first_verdict": change.first.verdict,
-                "second_verdict": change.second.verdict,
-            }
-            for change in found.changes
-        ],
-        "revisions": [asdict(crossing) for crossing in found.crossings],
-        "missing": [
-            {"campaign": campaign, "device": device, "networks": networks}
-            for (campaign, device), networks in found.missing.items()
-        ],
-    }
 
 
 def text(found: Comparison, margin: float) -> RenderableType:

@@ -45,7 +45,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Look at this computer, and run a first campaign on it that fits; again: go on with it."""
-    from farm.cli.plot import plot_predictions
+    from farm.pictures import plot_predictions
 
     farm = Farm.open(config, store)
     going_on = beginning(farm, config, store)

@@ -50,13 +50,13 @@ def device_show(
     facts, held = farm.facts(name), farm.held([name])
     health = farm.health(facts)
     if plot is not None:
-        from farm.cli.plot import plot_health
+        from farm.pictures import plot_health
 
         plot_health(name, health, plot)
     print_result(
         as_json,
         lambda: {
-            **show.facts_json(facts),
+            **facts.to_json(),
             "health": health.to_json(),
             "held_by": held[name].to_json() if held else None,
         },

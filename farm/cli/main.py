@@ -39,6 +39,7 @@ from farm.cli.predict import predict_app
 from farm.cli.progress import watching
 from farm.cli.references import references_app
 from farm.cli.search import search_app
+from farm.cli.serve import serve_app, token_app
 from farm.cli.tuning import tune_app
 from farm.cli.zcp import zcp_app
 from farm.core.errors import FarmError
@@ -62,6 +63,8 @@ app.add_typer(hwl_app)
 app.add_typer(search_app)
 app.add_typer(references_app, name="references")
 app.add_typer(zcp_app)
+app.add_typer(serve_app)
+app.add_typer(token_app, name="token")
 
 CampaignName = Annotated[str, typer.Argument(help="A campaign, such as c1, or `latest`.")]
 
@@ -162,7 +165,9 @@ def campaign_list(
     with Farm.open(config, store).store() as opened:
         campaigns = opened.campaigns()
     print_result(
-        as_json, lambda: show.campaigns_json(campaigns), lambda: show.campaign_table(campaigns)
+        as_json,
+        lambda: {"campaigns": [one.to_json() for one in campaigns]},
+        lambda: show.campaign_table(campaigns),
     )
 
 
@@ -183,7 +188,7 @@ def campaign_show(
     with farm.store() as opened:
         summary = summarise(opened, name, farm.config)
     if plot is not None:
-        from farm.cli.plot import plot_predictions
+        from farm.pictures import plot_predictions
 
         plot_predictions(summary, plot)
     resume = resume_command(summary.campaign.id, config, store)
@@ -264,7 +269,7 @@ def compare(
 
     with Farm.open(config, store).store() as opened:
         found = compared(opened, first, second, margin, as_measured)
-    print_result(as_json, lambda: comparison.to_json(found), lambda: comparison.text(found, margin))
+    print_result(as_json, found.to_json, lambda: comparison.text(found, margin))
     if any(change.verdict == SLOWER for change in found.changes):
         raise typer.Exit(1)
 

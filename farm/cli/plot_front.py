@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from farm.cli.plot import must_be_plot, save
+from farm.pictures import must_be_plot, save
 from farm.search.found import Candidate, Found
 
 

@@ -39,7 +39,7 @@ def choose(
     changed."""
     found, names = chosen(Farm.open(config, store).config, space, size)
     if plot is not None:
-        from farm.cli.plot import plot_choice
+        from farm.pictures import plot_choice
 
         plot_choice(found, plot)
     print_result(

@@ -97,7 +97,7 @@ def search(
 
     must_be_table(output)
     if plot is not None:
-        from farm.cli.plot import must_be_plot
+        from farm.pictures import must_be_plot
 
         must_be_plot(plot)
     asked = Search(

@@ -156,23 +156,6 @@ def predictions(s: Summary, plot: Path | None, resume: str) -> RenderableType:
     return Group(*parts)
 
 
-def campaigns_json(campaigns: Sequence[StoredCampaign]) -> dict[str, Any]:
-    """What `farm campaign list --json` prints."""
-    keys = ("id", "state", "created_at", "requested", "measured", "failed", "wall_s")
-    return {
-        "campaigns": [
-            {
-                **{key: getattr(c, key) for key in keys},
-                "space": c.plan.space,
-                "devices": list(c.plan.devices),
-                "budget": c.plan.budget,
-                "run_by": c.run_by and c.run_by.to_json(),
-            }
-            for c in campaigns
-        ]
-    }
-
-
 def campaign_table(campaigns: Sequence[StoredCampaign]) -> RenderableType:
     """A row for each campaign."""
     table = table_of(
@@ -220,11 +203,6 @@ def device_table(farm: Farm) -> RenderableType:
     return Group(table, *held_lines(farm.held()))
 
 
-def facts_json(facts: DeviceFacts) -> dict[str, Any]:
-    """What `farm device show --json` prints."""
-    return {**asdict(facts), "fingerprint": facts.fingerprint}
-
-
 def facts_table(facts: DeviceFacts) -> RenderableType:
     """What an agent found."""
     return _pairs(_facts_rows(facts))
@@ -237,7 +215,7 @@ def added_json(added: Added) -> dict[str, Any]:
         "device": added.device.name,
         "kind": added.device.kind,
         "options": added.device.options.model_dump(mode="json"),
-        "facts": facts_json(added.facts),
+        "facts": added.facts.to_json(),
         "known": found and {"network": KNOWN.id, "latency_s": found["latency_s"][KNOWN.id]},
         "certificate": found,
         "wall_s": added.wall_s,

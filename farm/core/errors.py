@@ -13,6 +13,11 @@ FarmError
 │   ├── LeaseLost              another process took over what this one held
 │   ├── StoreNewer             written by a later version of the farm
 │   └── StoreFull              no room on the disk
+├── ServiceError               of `farm serve`, or of asking it; exit code 1
+│   ├── NotSignedIn            no token, or one that opens nothing
+│   ├── NotAllowed             a token that does not allow this, or a place that may not ask
+│   ├── TooLarge               more than is read of one request
+│   └── TooBusy                more requests than are answered; retryable
 ├── BuildError                 a network that does not compile, or computes something wrong
 │   └── CompilerLost           what compiles or checks it died or fell silent; retryable
 └── DeviceError                becomes a recorded `Failure` of one measurement
@@ -95,6 +100,26 @@ class StoreNewer(StoreError):
 
 class StoreFull(StoreError):
     pass
+
+
+class ServiceError(FarmError):
+    pass
+
+
+class NotSignedIn(ServiceError):
+    pass
+
+
+class NotAllowed(ServiceError):
+    pass
+
+
+class TooLarge(ServiceError):
+    pass
+
+
+class TooBusy(ServiceError):
+    retryable = True
 
 
 class BuildError(FarmError):

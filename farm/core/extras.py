@@ -13,6 +13,7 @@ EXTRAS = {
     "baselines": "forests and boosted trees, which benchmarks compare the predictor with",
     "pandas": "predictions and encodings as data frames, `.to_pandas()`",
     "search": "NSGA-II among the strategies of `farm search`",
+    "service": "the service and its pages: `farm serve`",
     "docs": "building the pages of docs/ as a site",
     "dev": "working on the farm: its tests, lint and types",
 }

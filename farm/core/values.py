@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,9 @@ class DeviceFacts:
     def fingerprint(self) -> str:
         """16 hex digits that name (device, target, identity)."""
         return digest([self.device, self.target, dict(self.identity)])[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "fingerprint": self.fingerprint}
 
 
 @dataclass(frozen=True)

@@ -176,6 +176,11 @@ class CentralPredictor:
         """How many networks of a space were measured on a device."""
         return len(self.measured(space, device).networks)
 
+    def columns(self, space: str) -> list[Column]:
+        """Of all devices with networks of a space, those of published tables last."""
+        own = [self.measured(space, name) for name in self._source.devices(space)]
+        return [*own, *self._source.published(space)]
+
     def model(
         self,
         about: Candidates,

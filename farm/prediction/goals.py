@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -90,6 +91,15 @@ def ceiling(model: DeviceModel, rows: IntArray, seed: int) -> float:
     return forecast.ceiling(model.posterior(some, joint=True), seed).high
 
 
+def ahead(
+    model: DeviceModel, rows: IntArray, numbers: Sequence[int], seed: int
+) -> dict[int, forecast.Forecast]:
+    """The rank correlation that is expected after so many more of the networks in some rows, for
+    as many as leave half of these to rank."""
+    few = [n for n in numbers if n <= len(rows) // 2]
+    return forecast.ahead(model.posterior(rows, joint=True), few, seed)
+
+
 def _of_decision(model: DeviceModel, rows: IntArray, decision: str, spec: MeasureSpec) -> Outlook:
     open_rows = undecided(model, rows, limit_s(decision))
     n = len(open_rows)
@@ -120,8 +130,7 @@ def _of_ranks(
     model: DeviceModel, rows: IntArray, wanted: float, seed: int, spec: MeasureSpec
 ) -> Outlook:
     some = _some(model, rows, seed)
-    posterior = model.posterior(some, joint=True)
-    expected = forecast.ahead(posterior, [n for n in AHEAD if n <= len(some) // 2], seed)
+    expected = ahead(model, some, AHEAD, seed)
     now = expected[0]
     likely = next((n for n, found in expected.items() if found.mean >= wanted), None)
     left = None

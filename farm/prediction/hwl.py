@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -180,17 +180,13 @@ def prepared(store: Store, config: FarmConfig, space: str) -> KnownReferences:
 class Asked:
     """What is known of the references when networks are asked about.
 
-    models: ONNX files by their codes.
+    models: ONNX files by their codes. predictor: of the store; it learns of outcomes as they come.
     """
 
     store: Store
     config: FarmConfig
     models: Mapping[str, bytes]
-
-    @cached_property
-    def predictor(self) -> CentralPredictor:
-        """It learns of outcomes as they come."""
-        return CentralPredictor.of(self.store, self.config)
+    predictor: CentralPredictor
 
     def errors(self, networks: Sequence[Network], limit: float | None) -> FloatArray:
         """(N, R), as `farm.campaign.asking.Errors`; infinite for a measurement of a single session,

@@ -137,18 +137,14 @@ class Predictions:
 class Asked:
     """What is known of a device when networks are asked about.
 
-    models: ONNX files by their codes.
+    models: ONNX files by their codes. predictor: of the store; it learns of outcomes as they come.
     """
 
     store: Store
     config: FarmConfig
     device: Device
     models: Mapping[str, bytes]
-
-    @cached_property
-    def predictor(self) -> CentralPredictor:
-        """It learns of outcomes as they come."""
-        return CentralPredictor.of(self.store, self.config)
+    predictor: CentralPredictor
 
     def errors(self, networks: Sequence[Network], limit: float | None) -> FloatArray:
         """(N, 1), as `farm.campaign.asking.Errors`."""

@@ -6,6 +6,7 @@ from farm.store.onnx_models import StoredModels
 from farm.store.proxies import ProxyPass
 from farm.store.reference_sets import ReferenceSet
 from farm.store.store import Store
+from farm.store.tokens import ROLES, Token
 from farm.store.values import (
     ControlRound,
     KernelCounts,
@@ -19,6 +20,7 @@ from farm.store.values import (
 )
 
 __all__ = [
+    "ROLES",
     "ControlRound",
     "Holding",
     "KernelCounts",
@@ -34,6 +36,7 @@ __all__ = [
     "StoredCampaign",
     "StoredModels",
     "Stretch",
+    "Token",
     "campaign_thing",
     "core_thing",
     "cores_thing",

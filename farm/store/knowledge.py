@@ -59,6 +59,13 @@ class KnowledgeStore(KernelStore, ReferenceStore, ProxyStore):
         sql = "SELECT added, dropped, told FROM news WHERE device = ?"
         return next((News(**row) for row in self._rows(sql, device)), News())
 
+    def version(self) -> tuple[int, int, int, int]:
+        """A value that is another one after whatever changes what is predicted."""
+        sql = """SELECT total(added) AS added, total(dropped) AS dropped, total(told) AS told,
+                 (SELECT count(*) FROM reference_uses) AS uses FROM news"""
+        (row,) = self._rows(sql)
+        return int(row["added"]), int(row["dropped"]), int(row["told"]), int(row["uses"])
+
     def verdicts(self, campaign: str, device: str) -> dict[str, int]:
         """How many outcomes of a campaign on a device were stored with each verdict."""
         sql = """SELECT verdict, count(*) AS n FROM (

@@ -428,6 +428,29 @@ def m018_failures_taken_up(db: Database) -> None:
     )
 
 
+@migrations()
+def m021_tokens(db: Database) -> None:
+    """Who may use the service; of a token only its digest is kept."""
+    db.conn.execute(
+        """CREATE TABLE tokens (
+            id INTEGER PRIMARY KEY, name TEXT NOT NULL,
+            role TEXT NOT NULL CHECK (role IN ('reader', 'user', 'admin')),
+            digest TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL, expires_at TEXT,
+            revoked_at TEXT) STRICT"""
+    )
+    db.conn.execute("CREATE UNIQUE INDEX token_names ON tokens (name) WHERE revoked_at IS NULL")
+
+
+@migrations()
+def m022_served(db: Database) -> None:
+    """Which campaigns the service runs, and who asked for each."""
+    db.conn.execute(
+        """CREATE TABLE served (
+            campaign TEXT PRIMARY KEY REFERENCES campaigns(id), asked_by TEXT NOT NULL,
+            asked_at TEXT NOT NULL) STRICT"""
+    )
+
+
 _OF_REUSES = """UPDATE totals SET measured = measured {sign} 1 WHERE (campaign, device) = (
     SELECT campaign, device FROM requests WHERE id = {row}.request)"""
 

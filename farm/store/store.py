@@ -26,11 +26,14 @@ from farm.store.lease import campaign_thing
 from farm.store.leases import LeaseStore
 from farm.store.migrations import migrations
 from farm.store.onnx_models import StoredModels
+from farm.store.overview import OverviewStore
+from farm.store.served import ServedStore
 from farm.store.sqlite import Database
+from farm.store.tokens import TokenStore
 from farm.store.values import Plan, Request, StoredCampaign
 
 
-class Store(KnowledgeStore, LeaseStore):
+class Store(KnowledgeStore, OverviewStore, LeaseStore, TokenStore, ServedStore):
     """The database in `folder`; a context manager.
 
     create: make it where it is missing; else that is a StoreError.

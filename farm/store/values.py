@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from farm.core.checks import must_be_finite
 from farm.core.values import KERNEL, Network
@@ -127,6 +128,17 @@ class StoredCampaign:
             return "cancelled"
         ended = self.measured + self.failed
         return "done" if ended == self.requested and self.complete else "unfinished"
+
+    def to_json(self) -> dict[str, Any]:
+        """What a list of campaigns says of it."""
+        keys = ("id", "state", "created_at", "requested", "measured", "failed", "wall_s")
+        return {
+            **{key: getattr(self, key) for key in keys},
+            "space": self.plan.space,
+            "devices": list(self.plan.devices),
+            "budget": self.plan.budget,
+            "run_by": self.run_by and self.run_by.to_json(),
+        }
 
 
 @dataclass(frozen=True)

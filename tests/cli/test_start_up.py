@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 HEAVY = frozenset(
     (
         *("torch", "tvm", "ray", "onnx", "onnxruntime", "pandas", "pyarrow"),
-        *("matplotlib", "sklearn", "xgboost", "scipy"),
+        *("matplotlib", "sklearn", "xgboost", "scipy", "fastapi", "uvicorn"),
     )
 )
 

@@ -3,13 +3,14 @@ what each reference device adds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from farm.campaign.learning import Curve
 from farm.campaign.summary import Summary
 from farm.core.errors import UsageError
 from farm.devices.health import Health
@@ -20,20 +21,48 @@ _FORMATS = (".png", ".svg", ".pdf")
 
 
 def plot_predictions(summary: Summary, path: Path) -> None:
-    """Write a panel for each device. Raises UsageError for a file of another kind."""
+    """Write `predictions`. Raises UsageError for a file of another kind."""
     must_be_plot(path)
+    save(predictions(summary), path)
+
+
+def predictions(summary: Summary) -> Figure:
+    """Predicted against measured latencies, a panel for each device."""
     judged = {name: j for name, j in summary.judgements.items() if j.predictions}
     figure = Figure(figsize=(4.5 * max(1, len(judged)), 4.5), layout="constrained")
     for panel, (device, judgement) in enumerate(judged.items(), 1):
         _panel(figure.add_subplot(1, len(judged), panel), device, judgement)
     figure.suptitle(f"Campaign {summary.campaign.id}: held-out networks, 95 % intervals")
-    save(figure, path)
+    return figure
+
+
+def learning(curves: Mapping[str, Curve]) -> Figure:
+    """How well each device was predicted after so many networks, and what is forecast."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for device, curve in curves.items():
+        points = [(p.networks, p.spearman) for p in curve.points if p.spearman is not None]
+        at, spearman = [n for n, _ in points], [rho for _, rho in points]
+        (line,) = axes.plot(at, spearman, "o-", label=device)
+        if curve.ahead:
+            begin = max(at, default=0)
+            ahead = [begin + more for more in curve.ahead]
+            low, high = ([getattr(f, end) for f in curve.ahead.values()] for end in ("low", "high"))
+            axes.fill_between(ahead, low, high, alpha=0.25, color=line.get_color(), linewidth=0)
+    axes.set(xlabel="networks learnt from", ylabel="rank correlation (Spearman)", ylim=(None, 1.02))
+    if curves:
+        axes.legend(loc="lower right")
+    return figure
 
 
 def plot_health(device: str, health: Health, path: Path) -> None:
-    """Write the control chart of a device's control networks. Raises UsageError as
-    `plot_predictions`."""
+    """Write `chart`. Raises UsageError as `plot_predictions`."""
     must_be_plot(path)
+    save(chart(device, health), path)
+
+
+def chart(device: str, health: Health) -> Figure:
+    """The control chart of a device's control networks."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.add_subplot()
     rounds = list(enumerate(health.rounds))
@@ -54,7 +83,7 @@ def plot_health(device: str, health: Health, path: Path) -> None:
     )
     if seen:
         axes.legend()
-    save(figure, path)
+    return figure
 
 
 def plot_choice(chosen: Sequence[Choice], path: Path) -> None:

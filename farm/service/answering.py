@@ -1,0 +1,329 @@
+"""What the service is asked, answered from a store that stays open by a predictor that stays warm.
+
+An `Answering` is of one thread: SQLite's connections are, and so are the predictor's caches.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from farm.campaign.compare import Comparison, compare
+from farm.campaign.learning import Curve, curves
+from farm.campaign.planning import Launch, planned
+from farm.campaign.summary import Summary, summarise
+from farm.core.errors import UsageError
+from farm.core.values import DeviceFacts
+from farm.devices.health import Health
+from farm.devices.health import health as health_of
+from farm.farm import Farm
+from farm.inventory.config import Device
+from farm.prediction import hwl
+from farm.prediction.batch import Answers, Batch
+from farm.prediction.central import CentralPredictor
+from farm.prediction.correlation import Correlations, correlations
+from farm.prediction.encoding import NetworkEncoding
+from farm.prediction.hwl import ONE_BY_ONE
+from farm.prediction.measured import known
+from farm.prediction.prediction import Asked, Predictions
+from farm.service.running import last_words
+from farm.service.who import Who
+from farm.spaces import space as searched_space
+from farm.store import Store, StoredCampaign
+from farm.store.overview import Event
+from farm.store.tokens import ADMIN
+
+Found = TypeVar("Found")
+
+EVENTS = 100
+"""Of a campaign, the newest."""
+
+_KEPT = 4096
+"""Answers that are remembered while they hold."""
+
+
+class Memory:
+    """Answers, each with what it holds for; the least used are forgotten. Threads share one."""
+
+    def __init__(self, most: int = _KEPT) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._known: OrderedDict[Hashable, tuple[Hashable, Any]] = OrderedDict()
+
+    def recall(self, key: Hashable, holds: Hashable) -> Any:
+        """What was kept; None where it holds no longer."""
+        with self._lock:
+            known = self._known.get(key)
+            if known is None or known[0] != holds:
+                return None
+            self._known.move_to_end(key)
+            return known[1]
+
+    def keep(self, key: Hashable, holds: Hashable, answer: Any) -> None:
+        with self._lock:
+            self._known[key] = holds, answer
+            self._known.move_to_end(key)
+            if len(self._known) > self._most:
+                self._known.popitem(last=False)
+
+
+class Answering:
+    """farm: its cluster.yaml is read again when the file has changed. memory: of what was said."""
+
+    def __init__(self, farm: Farm, memory: Memory) -> None:
+        self.farm = farm
+        self._memory = memory
+        self.store = Store(farm.config.store)
+        self._read_at = _changed_at(farm)
+        self._begin(farm)
+
+    def _begin(self, farm: Farm) -> None:
+        self.farm = farm
+        self.predictor = CentralPredictor.of(self.store, farm.config)
+
+    def look(self) -> None:
+        """Read cluster.yaml again if it changed. Raises ConfigError."""
+        now = _changed_at(self.farm)
+        if now != self._read_at:
+            self._begin(Farm.open(self.farm.config.path, self.farm.config.store))
+            self._read_at = now
+
+    def remembered(self, key: Hashable, holds: Hashable, answer: Callable[[], Found]) -> Found:
+        """What was said before, as long as `holds` is what it was then."""
+        known: Found | None = self._memory.recall(key, (self._read_at, holds))
+        if known is not None:
+            return known
+        found = answer()
+        self._memory.keep(key, (self._read_at, holds), found)
+        return found
+
+    # Devices
+
+    def devices(self) -> list[dict[str, Any]]:
+        """Every device of cluster.yaml, and what it does at the moment."""
+        config, store = self.farm.config, self.store
+        day = (datetime.now(UTC) - timedelta(days=1)).isoformat(timespec="milliseconds")
+        verdicts, waiting = store.verdicts_since(day), store.waiting()
+        held = store.holders_of(config.devices)
+        found = []
+        for device in config.devices.values():
+            lease, quarantine = held.get(device.name), store.quarantined(device.name)
+            last = store.last_measured(device.name)
+            found.append(
+                {
+                    "name": device.name,
+                    "kind": device.kind,
+                    "reference": device.name in config.references,
+                    "held_by": lease and lease.to_json(),
+                    "quarantine": quarantine and quarantine.reason,
+                    "waiting": waiting.get(device.name, 0),
+                    "verdicts_day": dict(verdicts.get(device.name, {})),
+                    "measured_at": last and last.measured_at,
+                    "temp_c": last and last.blocks[-1].telemetry.get("temp_c"),
+                }
+            )
+        return found
+
+    def device(self, name: str) -> dict[str, Any]:
+        """A device as it was seen last; nothing is started there. Raises UnknownName."""
+        device = self.farm.config.device(name)
+        held = self.store.holders_of([name]).get(name)
+        facts = self._facts(device)
+        return {
+            "name": name,
+            "kind": device.kind,
+            "reference": name in self.farm.config.references,
+            "measure": asdict(device.spec),
+            "held_by": held and held.to_json(),
+            "facts": facts and facts.to_json(),
+            "health": None if facts is None else self.health(device, facts).to_json(),
+            "measured": {
+                space: self.predictor.learnt(space, name) for space in self.store.spaces_of(name)
+            },
+        }
+
+    def _facts(self, device: Device) -> DeviceFacts | None:
+        known = self.store.facts(device.name)
+        return known[-1] if known else None
+
+    def health(self, device: Device, facts: DeviceFacts) -> Health:
+        return health_of(self.store, facts, device.spec, device.controls.tolerated)
+
+    def chart(self, name: str) -> Health | None:
+        """What a device's control chart is drawn from; None before it was seen."""
+        device = self.farm.config.device(name)
+        facts = self._facts(device)
+        return None if facts is None else self.health(device, facts)
+
+    # Campaigns
+
+    def campaigns(self) -> list[dict[str, Any]]:
+        return [one.to_json() for one in self.store.campaigns()]
+
+    def summary(self, name: str) -> Summary:
+        """What a campaign came to so far. Raises UnknownName."""
+        stored = self.store.campaign(name)
+        held = self.store.holders_of(stored.plan.devices)
+        now = (stored.state, stored.run_by, stored.measured, stored.failed, stored.stops)
+        holds = (self.store.version(), repr(now), repr(held))
+        return self.remembered(
+            ("campaign", stored.id),
+            holds,
+            lambda: summarise(self.store, stored.id, self.farm.config),
+        )
+
+    def launch(self, asked: Launch, who: str) -> str:
+        """Store a campaign that the service is to run; its name. Raises UsageError."""
+        if ":" in asked.space:
+            raise UsageError(
+                f"the service reads no folders: name a search space, got {asked.space[:80]!r}; "
+                "`farm launch --space onnx:FOLDER` measures files"
+            )
+        plan = planned(asked, self.farm.config).plan
+        name = self.store.add_campaign(plan)
+        self.store.keep_served(name, who)
+        return name
+
+    def last_words(self, stored: StoredCampaign) -> str | None:
+        """What the process of a campaign that should go on, and does not, said last."""
+        waits = stored.state != "unfinished" or stored.run_by is not None
+        return None if waits else last_words(self.farm.config.store, stored.id)
+
+    def cancel(self, name: str, who: Who) -> str:
+        """End a campaign: one's own, or any for an admin. Its name. Raises UnknownName and
+        NotAllowed."""
+        stored = self.store.campaign(name)
+        if self.store.served().get(stored.id) != who.name:
+            who.must_be(ADMIN)
+        self.store.cancel(stored.id)
+        return stored.id
+
+    def curves(self, name: str) -> dict[str, Curve]:
+        """How well its devices were predicted as a campaign went on. Raises UnknownName."""
+        stored = self.store.campaign(name)
+        return self.remembered(
+            ("curves", stored.id),
+            (self.store.version(), stored.measured),
+            lambda: curves(self.store, stored, self.farm.config),
+        )
+
+    def verdicts(self, name: str) -> dict[str, dict[str, int]]:
+        """How many results of a campaign had each verdict, by device."""
+        stored = self.store.campaign(name)
+        return {d: self.store.verdicts(stored.id, d) for d in stored.plan.devices}
+
+    def stored(self, name: str) -> StoredCampaign:
+        """Raises UnknownName."""
+        return self.store.campaign(name)
+
+    def events(self, name: str) -> list[Event]:
+        """What happened to a campaign, newest first. Raises UnknownName."""
+        return self.store.events(self.store.campaign(name).id, EVENTS)
+
+    def comparison(self, first: str, second: str, as_measured: bool = False) -> Comparison:
+        return compare(self.store, first, second, as_measured=as_measured)
+
+    def correlations(self, space: str) -> Correlations:
+        """How alike devices rank the networks of a space. Raises UnknownName."""
+        return self.remembered(
+            ("correlations", space),
+            self.store.version(),
+            lambda: correlations(self.predictor, searched_space(space, self.store.models)),
+        )
+
+    def queue(self) -> list[dict[str, Any]]:
+        """Who holds what, and who waits for it: claims in their turn."""
+        return [
+            {"claim": one.claim, "thing": one.thing, "granted": one.token is not None}
+            | {key: value for key, value in one.to_json().items() if key != "until"}
+            for one in self.store.leases()
+            if not one.owner.gone
+        ]
+
+    # Networks
+
+    def predict(self, networks: Sequence[str], device: str, explain: bool = False) -> Predictions:
+        """What networks take on a device; one without an answer says why in its row. Raises
+        UsageError where none has one."""
+        found = self.remembered(
+            _predict(networks, device, explain),
+            self.store.version(),
+            lambda: self._predicted(networks, self.farm.config.device(device), explain),
+        )
+        found.answers.must_have_any()
+        return found
+
+    def at_hand(self, networks: Sequence[str], device: str, explain: bool) -> Predictions | None:
+        """The same where it was asked before, or all is measured: nothing has to be computed."""
+        version = self.store.version(), self._read_at
+        found = self._memory.recall(_predict(networks, device, explain), version[::-1])
+        if found is not None:
+            found.answers.must_have_any()
+            told: Predictions = found
+            return told
+        chosen = self.farm.config.device(device)
+        if explain or len(networks) > ONE_BY_ONE:
+            return None
+        batch = self._batch(networks)
+        if batch.errors or any(
+            known(self.store, n, chosen) is None for n in batch.networks.values()
+        ):
+            return None
+        return self.predict(networks, device)
+
+    def _predicted(self, networks: Sequence[str], device: Device, explain: bool) -> Predictions:
+        batch = self._batch(networks)
+        if not batch.networks:
+            return Predictions(device.name, Answers(batch.asked, {}, batch.errors), 0, 0)
+        about = Asked(self.store, self.farm.config, device, self.store.models, self.predictor)
+        return about.answers(batch, {}, explain)
+
+    def hwl(self, networks: Sequence[str]) -> Answers[NetworkEncoding]:
+        """The HWL encodings of networks, as far as is known. Raises UsageError where none has
+        one."""
+        about = hwl.Asked(self.store, self.farm.config, self.store.models, self.predictor)
+        found = Answers.of(self._batch(networks), lambda own: about.each(own, {}))
+        found.must_have_any()
+        return found
+
+    def network(self, text: str, explain: bool = False) -> dict[str, Any]:
+        """A network's latency on every device, or why there is none. Raises UsageError for what
+        is no network."""
+        batch = self._batch([text])
+        batch.must_be_read()
+        devices = [self._on(text, name, explain) for name in self.farm.config.devices]
+        return {"network": batch.networks[0].id, "devices": devices}
+
+    def _on(self, text: str, device: str, explain: bool) -> dict[str, Any]:
+        try:
+            (found,) = self.predict([text], device, explain).answers.lines()
+        except UsageError as e:
+            return {"device": device, "error": str(e)}
+        return {**found, "device": device}
+
+    def _batch(self, networks: Sequence[str]) -> Batch:
+        """Paths of files are for who sits at this computer: none is opened."""
+        for text in networks:
+            if text.strip().endswith(".onnx"):
+                raise UsageError(
+                    "the service reads no files: name a network as SPACE/CODE; `farm predict "
+                    f"FILE.onnx` imports one, got {text[-80:]!r}"
+                )
+        return Batch.read(networks, self.store.models)
+
+
+def _predict(networks: Sequence[str], device: str, explain: bool) -> Hashable:
+    """The key of a question."""
+    return "predict", tuple(networks), device, explain
+
+
+def _changed_at(farm: Farm) -> int:
+    """When cluster.yaml was written last; the same while it is missing or being written."""
+    try:
+        return farm.config.path.stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -1,0 +1,145 @@
+"""The API: what programs ask, under /v1."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Security
+from fastapi.security import HTTPBearer
+
+from farm.campaign.planning import Launch
+from farm.service import models
+from farm.service.lane import Lane
+from farm.service.problems import RESPONSES
+from farm.service.who import Who
+from farm.store.tokens import USER
+
+
+class Lanes:
+    """quick: what is looked up. thorough: what has to be computed."""
+
+    def __init__(self, quick: Lane, thorough: Lane) -> None:
+        self.quick = quick
+        self.thorough = thorough
+
+
+def lanes(request: Request) -> Lanes:
+    found: Lanes = request.app.state.lanes
+    return found
+
+
+# Who asks is looked at before (`farm.service.guard`); this says in the schema how.
+api = APIRouter(
+    prefix="/v1",
+    responses=RESPONSES,  # type: ignore[arg-type]
+    dependencies=[Security(HTTPBearer(auto_error=False))],
+)
+
+Network = Annotated[
+    list[str],
+    Query(min_length=1, max_length=100, description="SPACE/CODE, or a NAS-Bench-201 cell string."),
+]
+
+
+@api.get("/devices")
+async def devices(request: Request) -> models.Devices:
+    """The devices of the farm, and what they do at the moment."""
+    found = await lanes(request).quick.ask(lambda own: own.devices())
+    return models.Devices.model_validate({"devices": found})
+
+
+@api.get("/devices/{device}")
+async def device(request: Request, device: str) -> models.Device:
+    """A device as it was seen last: facts, certificate, revisions, control networks."""
+    found = await lanes(request).quick.ask(lambda own: own.device(device))
+    return models.Device.model_validate(found)
+
+
+@api.get("/campaigns")
+async def campaigns(request: Request) -> models.Campaigns:
+    """The campaigns of the store, oldest first."""
+    found = await lanes(request).quick.ask(lambda own: own.campaigns())
+    return models.Campaigns.model_validate({"campaigns": found})
+
+
+@api.post("/campaigns", status_code=201)
+async def launch(request: Request, asked: models.ToLaunch) -> models.Launched:
+    """Launch a campaign, which the service runs. Takes the role `user`."""
+    return models.Launched(campaign=await launched(request, Launch(**asked.model_dump())))
+
+
+async def launched(request: Request, asked: Launch) -> str:
+    """A new campaign that runs by now."""
+    who: Who = request.state.who
+    who.must_be(USER)
+    name = await lanes(request).thorough.ask(lambda own: own.launch(asked, who.name))
+    request.app.state.running.begin(name)
+    return name
+
+
+@api.post("/campaigns/{campaign}/cancel")
+async def cancel(request: Request, campaign: str) -> models.Launched:
+    """End a campaign. One's own takes the role `user`, others' `admin`."""
+    who: Who = request.state.who
+    who.must_be(USER)
+    name = await lanes(request).quick.ask(lambda own: own.cancel(campaign, who))
+    return models.Launched(campaign=name)
+
+
+@api.get("/campaigns/{campaign}")
+async def campaign(request: Request, campaign: str) -> models.Campaign:
+    """What a campaign came to so far."""
+    found = await lanes(request).thorough.ask(lambda own: own.summary(campaign).to_json())
+    return models.Campaign.model_validate(found)
+
+
+@api.get("/network", response_model_exclude_unset=True)
+async def network(
+    request: Request,
+    network: Annotated[str, Query(description="SPACE/CODE, or a NAS-Bench-201 cell string.")],
+    explain: bool = False,
+) -> models.NetworkEverywhere:
+    """A network's latency on every device, measured or predicted."""
+    found = await lanes(request).thorough.ask(lambda own: own.network(network, explain))
+    return models.NetworkEverywhere.model_validate(found)
+
+
+@api.get("/predict", response_model_exclude_unset=True)
+async def predict(
+    request: Request, device: str, network: Network, explain: bool = False
+) -> models.Predicted:
+    """What a few networks take on a device. One without an answer says why in its row."""
+    asked = models.ToPredict(device=device, networks=network, explain=explain)
+    return await predict_many(request, asked)
+
+
+@api.post("/predict", response_model_exclude_unset=True)
+async def predict_many(request: Request, asked: models.ToPredict) -> models.Predicted:
+    """What networks take on a device. One without an answer says why in its row."""
+
+    question = asked.networks, asked.device, asked.explain
+    both = lanes(request)
+    found = await both.quick.ask(lambda own: own.at_hand(*question))
+    if found is None:
+        found = await both.thorough.ask(lambda own: own.predict(*question))
+    return models.Predicted.model_validate(found.to_json())
+
+
+@api.get("/hwl", response_model_exclude_unset=True)
+async def hwl(request: Request, network: Network) -> models.Encodings:
+    """The HWL encodings of a few networks."""
+    return await hwl_many(request, models.ToEncode(networks=network))
+
+
+@api.post("/hwl", response_model_exclude_unset=True)
+async def hwl_many(request: Request, asked: models.ToEncode) -> models.Encodings:
+    """The HWL encodings of networks. One without an encoding says why in its row."""
+    found = await lanes(request).thorough.ask(lambda own: list(own.hwl(asked.networks).lines()))
+    return models.Encodings.model_validate({"networks": found})
+
+
+@api.get("/queue")
+async def queue(request: Request) -> models.Queue:
+    """Who holds devices and cores, and who waits for them, in turn."""
+    found = await lanes(request).quick.ask(lambda own: own.queue())
+    return models.Queue.model_validate({"claims": found})

@@ -1,0 +1,59 @@
+"""A thread that answers one question after the other, so that a long one holds up no short ones of
+another lane, and no devices that measure."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from farm.core.errors import TooBusy
+from farm.farm import Farm
+from farm.service.answering import Answering, Memory
+
+Found = TypeVar("Found")
+
+
+class Lane:
+    """most: questions that wait at a time; one more raises TooBusy. nice: how far its thread
+    stands back for others of this computer."""
+
+    def __init__(self, farm: Farm, memory: Memory, most: int, nice: int = 0) -> None:
+        self._farm = farm
+        self._memory = memory
+        self._most = most
+        self._waiting = 0
+        self._own = threading.local()
+        # On Linux a thread has a niceness of its own.
+        self._pool = ThreadPoolExecutor(1, "lane", os.nice, (nice,))
+
+    async def ask(self, question: Callable[[Answering], Found]) -> Found:
+        """Raises what the question does, and TooBusy."""
+        if self._waiting >= self._most:
+            raise TooBusy(f"{self._waiting} questions wait already; ask again in a moment")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._pool, self._answer, question
+            )
+        finally:
+            self._waiting -= 1
+
+    def _answer(self, question: Callable[[Answering], Found]) -> Found:
+        if not hasattr(self._own, "answering"):
+            self._own.answering = Answering(self._farm, self._memory)
+        answering: Answering = self._own.answering
+        answering.look()
+        return question(answering)
+
+    def close(self) -> None:
+        """Wait for the question that is being answered, and close the store."""
+        self._pool.submit(self._close)
+        self._pool.shutdown(cancel_futures=False)
+
+    def _close(self) -> None:
+        if hasattr(self._own, "answering"):
+            self._own.answering.store.__exit__()

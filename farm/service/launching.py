@@ -1,0 +1,64 @@
+"""The pages that change something: launching a campaign, and ending one."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Request
+from fastapi.responses import RedirectResponse, Response
+from pydantic import ValidationError
+
+from farm.campaign.planning import Launch
+from farm.core.errors import UsageError
+from farm.service import api, models
+from farm.service.pages import page
+from farm.service.problems import status_of
+from farm.spaces import SPACES
+
+launching = APIRouter(include_in_schema=False)
+
+_FIRST: dict[str, Any] = {"space": "nb201", "devices": [], "budget": 30, "holdout": 10, "seed": 0}
+
+
+@launching.get("/launch")
+async def form(request: Request) -> Response:
+    return await _form(request, _FIRST)
+
+
+@launching.post("/launch")
+async def launch(request: Request) -> Response:
+    """To the campaign's page, or back to the form with what is wrong."""
+    sent = parse_qs((await request.body()).decode(errors="replace"))
+    said = {**_FIRST, "devices": sent.get("devices", [])}
+    said |= {name: sent[name][0] for name in ("space", "budget", "holdout", "seed") if name in sent}
+    try:
+        name = await api.launched(request, _asked(said))
+    except UsageError as e:
+        return await _form(request, said, e)
+    return RedirectResponse(f"/campaigns/{name}", 303)
+
+
+@launching.post("/campaigns/{campaign}/cancel")
+async def cancel(request: Request, campaign: str) -> Response:
+    ended = await api.cancel(request, campaign)
+    return RedirectResponse(f"/campaigns/{ended.campaign}", 303)
+
+
+def _asked(said: dict[str, Any]) -> Launch:
+    """Raises UsageError."""
+    try:
+        return Launch(**models.ToLaunch.model_validate(said).model_dump())
+    except ValidationError as e:
+        first = e.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{where}: {first['msg']}") from None
+
+
+async def _form(
+    request: Request, said: dict[str, Any], wrong: UsageError | None = None
+) -> Response:
+    devices = await api.lanes(request).quick.ask(lambda own: list(own.farm.config.devices))
+    told: dict[str, Any] = {"said": said, "devices": devices, "spaces": list(SPACES)}
+    told["wrong"] = None if wrong is None else str(wrong)
+    return page(request, "launch", told, 200 if wrong is None else status_of(wrong))

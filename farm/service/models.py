@@ -1,0 +1,278 @@
+"""What the API answers, field by field: its schema. Times are UTC in ISO 8601."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MOST_NETWORKS = 10_000
+"""In one question."""
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Holder(Answer):
+    """The process that holds something. doing: its command."""
+
+    host: str
+    pid: int
+    doing: str
+    campaign: str | None
+    since: str | None
+    until: str
+
+
+class DeviceNow(Answer):
+    """A device on the board. waiting: requests without an outcome. verdicts_day: of what it
+    measured in the last day. measured_at, temp_c: of its last measurement."""
+
+    name: str
+    kind: str
+    reference: bool
+    held_by: Holder | None
+    quarantine: str | None
+    waiting: int
+    verdicts_day: dict[str, int]
+    measured_at: str | None
+    temp_c: float | None
+
+
+class Devices(Answer):
+    devices: list[DeviceNow]
+
+
+class Device(Answer):
+    """A device as it was seen last. facts, health: none before it was seen, else as `farm device
+    show --json` says them. measured: networks by search space."""
+
+    name: str
+    kind: str
+    reference: bool
+    measure: dict[str, Any]
+    held_by: Holder | None
+    facts: dict[str, Any] | None
+    health: dict[str, Any] | None
+    measured: dict[str, int]
+
+
+class CampaignListed(Answer):
+    id: str
+    state: str
+    created_at: str
+    requested: int
+    measured: int
+    failed: int
+    wall_s: float
+    space: str
+    devices: list[str]
+    budget: int
+    run_by: Holder | None
+
+
+class Campaigns(Answer):
+    campaigns: list[CampaignListed]
+
+
+class OfDevice(Answer):
+    """What a campaign came to on a device; see `farm campaign show --json`."""
+
+    measured: int
+    failed: int
+    verdicts: dict[str, int]
+    older_rules: int
+    learnt: int
+    reused: int
+    stopped: str | None
+    measured_again: int
+    again_device_s: float
+    spearman: float | None
+    kendall: float | None
+    error_median: float | None
+    within_5: float | None
+    within_10: float | None
+    coverage_95: float | None
+    heldout: int
+    kernels: int
+    kernels_failed: int
+    kernels_device_s: float
+    device_s: float
+    busy_fraction: float | None
+    held_by: Holder | None
+
+
+class ToLaunch(BaseModel):
+    """As the options of `farm launch`; max_error and precision are relative, such as 0.05."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    space: str = "nb201"
+    devices: Annotated[list[str], Field(min_length=1, max_length=1000)]
+    budget: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    holdout: Annotated[int, Field(ge=0, le=10_000)] = 10
+    seed: Annotated[int, Field(ge=0, le=2**31)] = 0
+    select: str = "active"
+    device_seconds: Annotated[float, Field(gt=0)] | None = None
+    target_rho: float | None = None
+    max_error: float | None = None
+    decide: str | None = None
+    fresh: bool = False
+    precision: float | None = None
+    kernels: bool = True
+
+
+class Launched(Answer):
+    campaign: str
+
+
+class Failed(Answer):
+    network: str
+    device: str
+    kind: str
+    message: str
+
+
+class Campaign(Answer):
+    """The same as `farm campaign show --json`."""
+
+    campaign: str
+    state: str
+    run_by: Holder | None
+    space: str
+    requested: int
+    measured: int
+    failed: int
+    built: int
+    cached: int
+    wall_s: float
+    devices: dict[str, OfDevice]
+    quarantined: dict[str, str]
+    failures: list[Failed]
+
+
+class Input(Answer):
+    name: str
+    type: str
+    shape: list[int | str]
+
+
+class Kernel(Answer):
+    kernel: str
+    name: str
+    calls: int
+    latency_s: float
+    share: float
+    source: str
+
+
+class NetworkOn(BaseModel):
+    """A network on a device, or `error`: why there is no latency. high_s: none where a single
+    session says nothing of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    network: str = ""
+    device: str = ""
+    latency_s: float | None = None
+    low_s: float | None = None
+    high_s: float | None = None
+    source: str | None = None
+    verdict: str | None = None
+    measured: bool = False
+    revision: str | None = None
+    batch: int | None = None
+    flush_bytes: int | None = None
+    reason: str | None = None
+    inputs: list[Input] = []
+    kernels: list[Kernel] = []
+    error: str | None = None
+
+
+class Predicted(Answer):
+    """A row for each network that was asked for. learnt, kernels: what they were predicted from."""
+
+    device: str
+    networks: list[NetworkOn]
+    learnt: int
+    kernels: int
+
+
+class NetworkEverywhere(Answer):
+    network: str
+    devices: list[NetworkOn]
+
+
+class OnReference(Answer):
+    device: str
+    latency_s: float | None
+    low_s: float | None
+    high_s: float | None
+    source: str | None
+    samples: int
+    verdict: str | None
+    revision: str | None
+    batch: int
+    flush_bytes: int
+    reason: str | None = None
+    inputs: list[Input] = []
+
+
+class Encoding(BaseModel):
+    """A network's HWL encoding, as `farm hwl --json` prints it, or `error`: why it has none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    network: str
+    inputs: list[Input] = []
+    remarks: list[str] = []
+    references: list[OnReference] = []
+    values: list[float | None] = []
+    std: list[float | None] = []
+    mask: list[bool] = []
+    fitted_on: int = 0
+    version: str | None = None
+    error: str | None = None
+
+
+class Encodings(Answer):
+    networks: list[Encoding]
+
+
+class Claim(Answer):
+    """Something that a process holds (`granted`) or waits for. Claims come in their order."""
+
+    claim: int
+    thing: str
+    granted: bool
+    host: str
+    pid: int
+    doing: str
+    campaign: str | None
+    since: str | None
+
+
+class Queue(Answer):
+    claims: list[Claim]
+
+
+Networks = Annotated[list[str], Field(min_length=1, max_length=MOST_NETWORKS)]
+
+
+class ToPredict(BaseModel):
+    """networks: as SPACE/CODE or NAS-Bench-201 cell strings."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    device: str
+    networks: Networks
+    explain: bool = False
+
+
+class ToEncode(BaseModel):
+    """networks: as in `ToPredict`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    networks: Networks

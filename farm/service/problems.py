@@ -1,0 +1,56 @@
+"""The farm's errors as answers over HTTP: all in one shape, with the status that fits."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from farm.core.errors import (
+    FarmError,
+    Leased,
+    MissingExtra,
+    NotAllowed,
+    NotSignedIn,
+    StoreBusy,
+    TooBusy,
+    TooLarge,
+    UnknownName,
+    UsageError,
+)
+
+STATUS: dict[type[FarmError], int] = {
+    NotSignedIn: 401,
+    NotAllowed: 403,
+    UnknownName: 404,
+    Leased: 409,
+    TooLarge: 413,
+    UsageError: 422,
+    TooBusy: 429,
+    MissingExtra: 501,
+    StoreBusy: 503,
+    FarmError: 500,
+}
+"""By kind of error; one that is not named has the status of the kind that it is of."""
+
+
+class Problem(BaseModel):
+    """What went wrong. error: the kind, as `farm.core.errors` names it. message: the rule, the
+    value and the next step, in a line."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    error: str
+    message: str
+
+
+def status_of(error: FarmError) -> int:
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def problem(error: FarmError) -> Problem:
+    return Problem(error=type(error).__name__, message=str(error))
+
+
+RESPONSES = {
+    status: {"model": Problem, "description": kind.__name__} for kind, status in STATUS.items()
+}
+"""For the schema of the API."""

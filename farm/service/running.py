@@ -1,0 +1,82 @@
+"""Campaigns that the service runs: each in a process of its own, as `farm campaign resume` does.
+
+What they are is in the store, so a service that starts again goes on with what was not done.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from farm.farm import Farm
+from farm.store import Store
+
+LOGS = "service-logs"
+"""In the store's folder: what the process of each campaign said."""
+
+_SCRIPT = "import sys; sys.argv[0] = 'farm'; from farm.cli import main; main()"
+
+_log = logging.getLogger("farm.service")
+
+
+class Running:
+    """The processes. executor: what carries their work out."""
+
+    def __init__(self, farm: Farm, executor: str) -> None:
+        self._farm = farm
+        self._executor = executor
+        self._lock = threading.Lock()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def go_on(self, store: Store) -> None:
+        """Begin what was asked of an earlier service, is not done, and that nobody runs."""
+        for name in store.served():
+            stored = store.campaign(name)
+            if stored.state == "unfinished" and stored.run_by is None:
+                self.begin(name)
+
+    def begin(self, campaign: str) -> None:
+        """Run a campaign; nothing where its process is at work."""
+        with self._lock:
+            known = self._processes.get(campaign)
+            if known is None or known.poll() is not None:
+                self._processes[campaign] = self._start(campaign)
+
+    def _start(self, campaign: str) -> subprocess.Popen[bytes]:
+        config = self._farm.config
+        said = log_of(config.store, campaign)
+        said.parent.mkdir(mode=0o700, exist_ok=True)
+        words = ["campaign", "resume", campaign, "--executor", self._executor]
+        words += ["--config", str(config.path.absolute()), "--store", str(config.store)]
+        _log.info("%s begins", campaign)
+        with said.open("ab") as file:
+            return subprocess.Popen(
+                [sys.executable, "-c", _SCRIPT, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+            )
+
+    def close(self) -> None:
+        """End the processes; what was measured is kept, and the next service goes on."""
+        with self._lock:
+            for process in self._processes.values():
+                process.terminate()
+            for process in self._processes.values():
+                process.wait()
+
+
+def log_of(store: Path, campaign: str) -> Path:
+    return store / LOGS / f"{campaign}.log"
+
+
+def last_words(store: Path, campaign: str) -> str | None:
+    """The last line that the process of a campaign said, if it said anything."""
+    try:
+        lines = log_of(store, campaign).read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((line.strip() for line in reversed(lines) if line.strip()), None)

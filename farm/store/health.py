@@ -19,8 +19,8 @@ _CONTROLS = f"""SELECT {rows.MEASURED}, requested_at FROM {rows.WITH_SAMPLES}
     JOIN requests ON requests.id = request AND purpose = 'control'
     WHERE measurements.device = ? AND measurements.network = ?
     AND ifnull(fingerprint = ?, 1) AND (? OR invalidated IS NULL)
-    AND ifnull(json_extract(spec, '$.batch') = ?, 1)
-    AND ifnull(json_extract(spec, '$.flush_bytes') = ?, 1)
+    AND ifnull(json_extract(spec_text, '$.batch') = ?, 1)
+    AND ifnull(json_extract(spec_text, '$.flush_bytes') = ?, 1)
     AND measurements.id > ?
     ORDER BY measurements.id {{order}} LIMIT ?"""
 

@@ -257,9 +257,18 @@ class Store(KnowledgeStore, LeaseStore):
 
     def _add(self, request: Request, measured: Measurement, invalidated: str | None = None) -> int:
         row = {**rows.measurement_row(request.id, measured), "invalidated": invalidated}
-        id = self._insert("measurements", row)
+        id = self._insert(
+            "measurements", row | {name: self._text(row[name]) for name in rows.SHARED}
+        )
         self._insert("samples", rows.samples_row(id, measured))
         return id
+
+    def _text(self, text: str | None) -> int | None:
+        """The id of a text that many measurements have alike; None for nothing."""
+        if text is None:
+            return None
+        self._insert("texts", {"text": text}, "IGNORE")
+        return int(self._value("SELECT id FROM texts WHERE text = ?", text))
 
     def _counted(self, request: Request) -> Measurement | None:
         sql = f"""SELECT {rows.MEASURED} FROM {rows.WITH_SAMPLES} WHERE measurements.id IN (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from farm.core.values import Network
 from farm.inventory.config import FarmConfig
-from farm.measurement.record import Failure
+from farm.measurement.record import Failure, Measurement
 from farm.measurement.verdict import NOT_LEFT_ALONE, RULES, VERDICTS
 from farm.prediction.central import CentralPredictor
 from farm.prediction.evaluation import Judgement, Sums, judgement
@@ -148,25 +148,20 @@ def summarise(store: Store, name: str, config: FarmConfig | None = None) -> Summ
     config: names the published tables that it learns from, too. Raises UnknownName.
     """
     stored = store.campaign(name)
-    learnt = store.measurements(campaign=stored.id, purpose="learn")
-    heldout = store.measurements(campaign=stored.id, purpose="holdout")
+    about = Candidates.of(stored.plan, space(stored.plan.space, store.models))
+    seen = _seen(store, stored, set(about.holdout))
+    predictor = CentralPredictor.of(store, config, store.last_of(stored.id))
     built, cached = store.builds(stored.id)
     return Summary(
         campaign=stored,
         built=built,
         cached=cached,
         counts=store.counts(stored.id),
-        verdicts={
-            device: Counter(m.verdict for m in (*learnt, *heldout) if m.device == device)
-            for device in stored.plan.devices
-        },
-        older_rules={
-            device: sum(m.rules != RULES for m in (*learnt, *heldout) if m.device == device)
-            for device in stored.plan.devices
-        },
+        verdicts={device: one.verdicts for device, one in seen.items()},
+        older_rules={device: one.older_rules for device, one in seen.items()},
         again={device: store.measured_again(stored.id, device) for device in stored.plan.devices},
-        judgements=_judgements(store, stored, config),
-        learnt=Counter(m.device for m in learnt),
+        judgements=_judgements(predictor, stored.plan, about, seen),
+        learnt={device: one.learnt for device, one in seen.items()},
         reused=store.reused(stored.id),
         kernels=store.kernel_counts(stored.id),
         failures=tuple(store.failures(stored.id)),
@@ -179,18 +174,44 @@ def summarise(store: Store, name: str, config: FarmConfig | None = None) -> Summ
     )
 
 
+@dataclass
+class _Seen:
+    """What a campaign measured on a device. networks: all of them; heldout: those that only judge,
+    as they hold on the device as it was at the last of all."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    older_rules: int = 0
+    learnt: int = 0
+    networks: set[Network] = field(default_factory=set)
+    heldout: list[Measurement] = field(default_factory=list)
+
+
+def _seen(store: Store, stored: StoredCampaign, judging: set[Network]) -> dict[str, _Seen]:
+    """Of each device. Each row is read once, and few are kept: a row has thousands of samples."""
+    found = {device: _Seen() for device in stored.plan.devices}
+    last: dict[str, Measurement] = {}
+    for request, m in store.each_measured(stored.id):
+        one = found[m.device]
+        one.verdicts[m.verdict] += 1
+        one.older_rules += m.rules != RULES
+        one.learnt += request.purpose == "learn"
+        one.networks.add(m.network)
+        one.heldout += [m] if m.network in judging else []
+        last[m.device] = m
+    for device, m in last.items():
+        held = store.holding(found[device].heldout, [m])
+        found[device].heldout = [one for one in held if one is not None]
+    return found
+
+
 def _judgements(
-    store: Store, stored: StoredCampaign, config: FarmConfig | None
+    predictor: CentralPredictor, plan: Plan, about: Candidates, seen: Mapping[str, _Seen]
 ) -> dict[str, Judgement]:
     """By all that was known when the campaign measured last."""
-    plan = stored.plan
-    predictor = CentralPredictor.of(store, config, store.last_of(stored.id))
-    about = Candidates.of(plan, space(plan.space, store.models))
     found = {}
     for device, spec in plan.spec_of.items():
-        measured = store.as_of_last(store.measurements(campaign=stored.id, device=device))
-        heldout = [m for m in measured if m.network in set(about.holdout)]
-        only = {m.network for m in measured} if plan.fresh else None
+        heldout = seen[device].heldout
+        only = seen[device].networks if plan.fresh else None
         batch = spec.batch if plan.kernels else None
         model = predictor.model(about, device, batch, [m.network for m in heldout], only)
         found[device] = judgement(model, heldout)

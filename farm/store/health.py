@@ -71,10 +71,6 @@ class HealthStore(BaselineStore):
         devices = {measurement.device for measurement in measurements}
         return self._rebased(measurements, {d: self._seen_last(d) for d in devices})
 
-    def as_of_last(self, measurements: Sequence[Measurement]) -> list[Measurement]:
-        """Those that hold on their devices as these were at the last measurement of each."""
-        return [m for m in self.holding(measurements, measurements) if m is not None]
-
     def _seen_last(self, device: str) -> str | None:
         sql = """SELECT fingerprint FROM facts WHERE device = ?
                  ORDER BY last_seen_at DESC, rowid DESC LIMIT 1"""

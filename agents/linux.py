@@ -124,6 +124,9 @@ _PI_THROTTLED = "/sys/devices/platform/soc/soc:firmware/get_throttled"
 _NOW = 0xF
 """The bits of it that say what is so now: low voltage, capped clock, throttled, hot."""
 
+_DIGITS = 9
+"""Clocks tick in nanoseconds; what comes after is of subtracting large numbers."""
+
 _LARGEST = 1e18
 """No sensor shows more; neither NaN nor infinity is less."""
 
@@ -149,13 +152,13 @@ def telemetry(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, 
         "involuntary_switches": "involuntary_switches",
     }
     seen = {
-        name: after[key] - before[key]
+        name: round(after[key] - before[key], _DIGITS)
         for name, key in rises.items()
         if before.get(key) is not None and after.get(key) is not None
     }
     if before.get("steal_ticks") is not None and after.get("steal_ticks") is not None:
         seen["steal_s"] = (after["steal_ticks"] - before["steal_ticks"]) * _TICK_S
-    seen["clock_probe_s"] = min(before["clock_probe_s"], after["clock_probe_s"])
+    seen["clock_probe_s"] = round(min(before["clock_probe_s"], after["clock_probe_s"]), _DIGITS)
     throttles = [sum(_throttle_counts(reading["files"])) for reading in (before, after)]
     if _throttle_counts(after["files"]):
         seen["throttles"] = throttles[1] - throttles[0]

@@ -155,6 +155,9 @@ def _fill(farm: Farm, count: int, seed: int) -> None:
     names = [n.id for n in space("nb201").all_networks() if n.id != known]  # type: ignore[attr-defined]
     drawn = np.random.default_rng(seed).integers(0, len(names), count)
     with closing(sqlite3.connect(farm.config.store / "farm.db")) as db, db:
+        # What is filled here is thrown away, and need not survive anything.
+        for quick in ("synchronous = OFF", "cache_size = -500000", "temp_store = MEMORY"):
+            db.execute(f"PRAGMA {quick}")
         last = max(
             db.execute(f"SELECT max(id) FROM {t}").fetchone()[0]
             for t in ("requests", "measurements")

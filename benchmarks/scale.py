@@ -8,7 +8,8 @@ and deciding). `few`, `many`: stores with 1,000 and with `--rows` measurements o
 by the store's own statements: how long one takes to be opened, the first decision of a campaign on
 one device, and the median of the next ones, each after a measurement more. `show`, `export`: CPU
 seconds and memory of the summary of a campaign with 10,000 networks, and of its export. `row`:
-bytes of a measurement on a CPU of this computer, as the farm measures by itself and to 5 %.
+bytes of a measurement in the store of a campaign on a CPU of this computer, as the farm measures by
+itself and to 5 %: all columns, and its share of what is stored once for many.
 
 The stores lie in a temporary folder, and are deleted.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -28,21 +30,19 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from agents.cpu import CpuAgent, CpuOptions
-from benchmarks import hostile_device, published
+from benchmarks import published
 from benchmarks.report import finish
 from farm import Farm, Launch
 from farm.core.values import DeviceFacts, Network
 from farm.execution import inline
 from farm.farm import Farm as _Farm
 from farm.inventory.config import Device
-from farm.measurement.record import Block, Job, Measurement, MeasureSpec
-from farm.measurement.sessions import measure
+from farm.measurement.record import Block, Measurement, MeasureSpec
 from farm.prediction.decider import Decider
 from farm.prediction.decisions import Question
 from farm.prediction.selection import Candidates
 from farm.spaces import space
-from farm.store import Plan, Store, rows
+from farm.store import Plan, Request, Store, rows
 
 DEVICES, FEW = 64, 1000
 SPACE = "fbnet32"
@@ -140,8 +140,7 @@ def _fill_campaign(
     for network in networks:
         request = store._ask(campaign, network, facts.device, purpose, at)
         made = _measured(facts, network, speed, rng)
-        number = store._insert("measurements", rows.measurement_row(request, made))
-        store._insert("samples", rows.samples_row(number, made))
+        store._add(Request(request, campaign, network, facts.device, purpose), made)
 
 
 def _measured(
@@ -255,24 +254,38 @@ def large_campaign(networks: int, seed: int) -> Iterator[Row]:
             yield {"name": name, "networks": networks, **json.loads(done.stdout)}
 
 
-def row_bytes() -> Iterator[Row]:
-    """Of measurements on a CPU of this computer."""
-    with tempfile.TemporaryDirectory(prefix="farm-scale-") as text:
-        artifact = hostile_device.artifact(Path(text))
-        job = Job(Network.from_id(hostile_device.CELL), artifact)
-        for name, spec in (
-            ("row", MeasureSpec()),
-            ("row to 5 %", MeasureSpec().at_precision(0.05)),
-        ):
-            with CpuAgent("cpu", CpuOptions()) as agent:
-                _, found = measure(agent, [job] * 3, spec)
-            sizes = [_size(m) for m in found if isinstance(m, Measurement)]
-            yield {"name": name, "median_bytes": median(sizes)}
+_REAL = """\
+store: s
+measure: {{{precision}timeout_s: 60}}
+devices: {{cpu: {{kind: cpu, threads: 1, cores: [{core}]}}}}
+"""
 
 
-def _size(m: Measurement) -> int:
-    each = {**rows.measurement_row(1, m), **rows.samples_row(1, m)}
-    return sum(len(str(value).encode()) for value in each.values())
+def row_bytes(seed: int) -> Iterator[Row]:
+    """Of measurements on a CPU of this computer: a campaign with its control networks each, and the
+    store that it leaves."""
+    for name, precision in (("row", ""), ("row to 5 %", "half_width: 0.05, ")):
+        with tempfile.TemporaryDirectory(prefix="farm-scale-") as text:
+            path = Path(text) / "cluster.yaml"
+            core = max(os.sched_getaffinity(0))
+            path.write_text(_REAL.format(precision=precision, core=core))
+            farm = Farm.open(path)
+            asked = Launch(
+                space="nb201", devices=["cpu"], budget=4, holdout=2, seed=seed, kernels=0
+            )
+            farm.launch(asked, "inline")
+            with farm.store() as store:
+                found = store._rows(
+                    """SELECT * FROM measurements JOIN samples ON id = measurement
+                       WHERE network NOT LIKE 'kernel/%'"""
+                )
+                shared = store._value("SELECT total(length(text)) FROM texts") / len(found)
+        sizes = [shared + sum(map(_bytes, row.values())) for row in found]
+        yield {"name": name, "measurements": len(sizes), "median_bytes": median(sizes)}
+
+
+def _bytes(value: object) -> int:
+    return len(value if isinstance(value, bytes) else str(value).encode())
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -295,7 +308,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _rows(options: argparse.Namespace) -> Iterator[Row]:
-    yield from row_bytes()
+    yield from row_bytes(options.seed)
     yield driver(options.devices, options.seed)
     yield from large_campaign(min(SHOWN, options.rows), options.seed)
     for total in dict.fromkeys((FEW, options.rows)):

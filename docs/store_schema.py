@@ -36,6 +36,7 @@ TABLES = {
     "requests": "A measurement that is wanted, one row for each network, device and campaign.",
     "measurements": "What a request came to: one row each time that it was measured.",
     "samples": "The raw samples of a measurement, apart from what is scanned.",
+    "texts": "What many measurements have alike: each text once.",
     "failures": "A try that failed. A final one ends its request.",
     "news": "What is new of each device, for whoever knows its measurements; kept by triggers, in "
     "one transaction with what it tells of.",
@@ -110,14 +111,16 @@ COLUMNS = {
     "cancellations.cancelled_at": "when somebody asked for it",
     "measurements.request": "the request that it answers",
     "measurements.build_key": "key of the artifact; none for a device that needs none",
-    "measurements.spec": "JSON: how it was measured, `MeasureSpec` in `farm/measurement/record.py`",
+    "measurements.spec": "in `texts`: how it was measured, `MeasureSpec` in "
+    "`farm/measurement/record.py`",
     "measurements.device_s": "seconds that the device was busy with it",
     "measurements.measured_at": "when its last session ended",
     "measurements.exact": "1 where samples repeat exactly: one is enough",
     "measurements.clock_probe_s": "seconds that a fixed piece of work took: the device's clock",
     "measurements.warmup_taken_s": "of `device_s`, spent to warm up",
-    "measurements.controls": "JSON: the control networks timed in the same sessions, each with "
-    "what its blocks say, a row for each session, and what it took at the baseline of the time",
+    "measurements.controls": "in `texts`: the control networks timed in the same sessions, each "
+    "with what its blocks say, a row for each session, and what it took at the baseline of the "
+    "time; none where there were none",
     "measurements.group_spread": "how much the networks of its sessions differ from session to "
     "session, relative, root mean square; none where it was alone",
     "measurements.rules": "version of the rules that rejected its blocks and gave its verdict; 0 "
@@ -126,9 +129,9 @@ COLUMNS = {
     "before it was stored",
     "measurements.invalidated": "why it no longer counts; none while it does",
     "samples.measurement": "the measurement",
-    "samples.blocks": "JSON: every block with its samples, telemetry, session, and why it was "
-    "rejected, if so",
-    "samples.warmup_s": "JSON: the samples of the warm-up, for each session",
+    "samples.packed": "every block with its samples, telemetry, session, and why it was rejected, "
+    "if so, and the samples of the warm-up of each session; `farm/store/packing.py` reads it",
+    "texts.text": "JSON",
     "failures.request": "the request",
     "failures.kind": "class of the error, see `farm/core/errors.py`",
     "failures.message": "what happened",

@@ -8,7 +8,9 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -19,7 +21,13 @@ from farm.measurement import estimator
 from farm.measurement.record import Measurement
 from farm.store import Request, Store
 
-_WRITERS = {"csv": pyarrow.csv.write_csv, "parquet": pyarrow.parquet.write_table}
+_WRITERS: dict[str, Callable[[Path, pa.Schema], Any]] = {
+    "csv": pyarrow.csv.CSVWriter,
+    "parquet": pyarrow.parquet.ParquetWriter,
+}
+
+_ROWS = 1000
+"""That are in memory at a time."""
 
 
 def write(store: Store, path: Path, format: str | None = None, campaign: str | None = None) -> int:
@@ -31,9 +39,18 @@ def write(store: Store, path: Path, format: str | None = None, campaign: str | N
     """
     format = format_of(path, format)
     name = store.campaign(campaign).id if campaign else None
-    rows = [_row(request, m) for request, m in store.measured(campaign=name)]
-    _save(pa.Table.from_pylist(rows, schema=_SCHEMA), path, format)
-    return len(rows)
+    rows = (_row(request, m) for request, m in store.each_measured(name))
+    count = 0
+
+    def write_parts(part: Path) -> None:
+        nonlocal count
+        with _WRITERS[format](part, _SCHEMA) as writer:
+            while own := list(islice(rows, _ROWS)):
+                writer.write_table(pa.Table.from_pylist(own, schema=_SCHEMA))
+                count += len(own)
+
+    saved(path, write_parts)
+    return count
 
 
 def format_of(path: Path, told: str | None = None) -> str:
@@ -54,12 +71,13 @@ def write_rows(rows: Iterable[Mapping[str, object]], path: Path, format: str | N
     found = list(rows)
     columns = dict.fromkeys(name for row in found for name in row)
     table = pa.table({name: [row.get(name) for row in found] for name in columns})
-    _save(table, path, format)
+
+    def write_all(part: Path) -> None:
+        with _WRITERS[format](part, table.schema) as writer:
+            writer.write_table(table)
+
+    saved(path, write_all)
     return len(found)
-
-
-def _save(table: pa.Table, path: Path, format: str) -> None:
-    saved(path, lambda part: _WRITERS[format](table, part))
 
 
 def must_be_writable(path: Path) -> None:

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from farm.campaign.summary import models
+from farm.campaign.summary import models, seen_on
 from farm.inventory.config import FarmConfig
 from farm.prediction import goals
-from farm.prediction.central import DeviceModel
+from farm.prediction.central import CentralPredictor, DeviceModel
 from farm.prediction.decisions import Learnt
 from farm.prediction.evaluation import judgement
+from farm.prediction.selection import Candidates
+from farm.spaces import space
 from farm.store import Store, StoredCampaign
 from predictors.forecast import Forecast
 
@@ -38,10 +40,13 @@ def curves(store: Store, stored: StoredCampaign, config: FarmConfig | None) -> d
     A point is what would be predicted from all that was known when so many were measured.
     """
     found = {device: Curve() for device in stored.plan.devices}
+    about = Candidates.of(stored.plan, space(stored.plan.space, store.models))
+    seen = seen_on(store, stored, about)
     ends = _ends(store.learnt_from(stored.id))
     for until in ends:
-        for model, heldout in models(store, stored, config, until):
-            judged = judgement(model, heldout)
+        predictor = CentralPredictor.of(store, config, until)
+        for model in models(predictor, stored.plan, about, seen):
+            judged = judgement(model, seen[model.device].heldout)
             point = Learnt(len(model.seen), judged.error_median, judged.spearman)
             curve = found[model.device]
             curve.points = [p for p in curve.points if p.networks != point.networks] + [point]

@@ -148,25 +148,23 @@ def summarise(store: Store, name: str, config: FarmConfig | None = None) -> Summ
     config: names the published tables that it learns from, too. Raises UnknownName.
     """
     stored = store.campaign(name)
-    learnt = store.measurements(campaign=stored.id, purpose="learn")
-    heldout = store.measurements(campaign=stored.id, purpose="holdout")
+    about = Candidates.of(stored.plan, space(stored.plan.space, store.models))
+    seen = seen_on(store, stored, about)
+    predictor = CentralPredictor.of(store, config, store.last_of(stored.id))
     built, cached = store.builds(stored.id)
     return Summary(
         campaign=stored,
         built=built,
         cached=cached,
         counts=store.counts(stored.id),
-        verdicts={
-            device: Counter(m.verdict for m in (*learnt, *heldout) if m.device == device)
-            for device in stored.plan.devices
-        },
-        older_rules={
-            device: sum(m.rules != RULES for m in (*learnt, *heldout) if m.device == device)
-            for device in stored.plan.devices
-        },
+        verdicts={device: one.verdicts for device, one in seen.items()},
+        older_rules={device: one.older_rules for device, one in seen.items()},
         again={device: store.measured_again(stored.id, device) for device in stored.plan.devices},
-        judgements=_judgements(store, stored, config),
-        learnt=Counter(m.device for m in learnt),
+        judgements={
+            model.device: judgement(model, seen[model.device].heldout)
+            for model in models(predictor, stored.plan, about, seen)
+        },
+        learnt={device: one.learnt for device, one in seen.items()},
         reused=store.reused(stored.id),
         kernels=store.kernel_counts(stored.id),
         failures=tuple(store.failures(stored.id)),
@@ -179,29 +177,43 @@ def summarise(store: Store, name: str, config: FarmConfig | None = None) -> Summ
     )
 
 
-def _judgements(
-    store: Store, stored: StoredCampaign, config: FarmConfig | None
-) -> dict[str, Judgement]:
-    """By all that was known when the campaign measured last."""
-    until = store.last_of(stored.id)
-    return {
-        model.device: judgement(model, heldout)
-        for model, heldout in models(store, stored, config, until)
-    }
+@dataclass
+class Seen:
+    """What a campaign measured on a device. networks: all of them; heldout: those that only judge,
+    as they hold on the device as it was at the last of all."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    older_rules: int = 0
+    learnt: int = 0
+    networks: set[Network] = field(default_factory=set)
+    heldout: list[Measurement] = field(default_factory=list)
+
+
+def seen_on(store: Store, stored: StoredCampaign, about: Candidates) -> dict[str, Seen]:
+    """Of each device. Each row is read once, and few are kept: a row has thousands of samples."""
+    judging = set(about.holdout)
+    found = {device: Seen() for device in stored.plan.devices}
+    last: dict[str, Measurement] = {}
+    for request, m in store.each_measured(stored.id):
+        one = found[m.device]
+        one.verdicts[m.verdict] += 1
+        one.older_rules += m.rules != RULES
+        one.learnt += request.purpose == "learn"
+        one.networks.add(m.network)
+        one.heldout += [m] if m.network in judging else []
+        last[m.device] = m
+    for device, m in last.items():
+        held = store.holding(found[device].heldout, [m])
+        found[device].heldout = [one for one in held if one is not None]
+    return found
 
 
 def models(
-    store: Store, stored: StoredCampaign, config: FarmConfig | None, until: int | None
-) -> Iterator[tuple[DeviceModel, list[Measurement]]]:
-    """What was believed of each device of a campaign once it had a measurement, and the networks
-    that only judge. until: the measurement's id."""
-    plan = stored.plan
-    predictor = CentralPredictor.of(store, config, until)
-    about = Candidates.of(plan, space(plan.space, store.models))
+    predictor: CentralPredictor, plan: Plan, about: Candidates, seen: Mapping[str, Seen]
+) -> Iterator[DeviceModel]:
+    """What a predictor believes of each device of a campaign, and of the networks that only
+    judge."""
     for device, spec in plan.spec_of.items():
-        measured = store.as_of_last(store.measurements(campaign=stored.id, device=device))
-        heldout = [m for m in measured if m.network in set(about.holdout)]
-        only = {m.network for m in measured} if plan.fresh else None
-        batch = spec.batch if plan.kernels else None
-        model = predictor.model(about, device, batch, [m.network for m in heldout], only)
-        yield model, heldout
+        judging = [m.network for m in seen[device].heldout]
+        only = seen[device].networks if plan.fresh else None
+        yield predictor.model(about, device, spec.batch if plan.kernels else None, judging, only)

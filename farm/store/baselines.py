@@ -51,7 +51,7 @@ class BaselineStore(Connected):
         """
         row = {**asdict(stretch), "began_at": rows.now()}
         sql = """UPDATE measurements SET invalidated = ?
-                 WHERE fingerprint = ? AND id > ? AND controls = '[]' AND invalidated IS NULL
+                 WHERE fingerprint = ? AND id > ? AND controls IS NULL AND invalidated IS NULL
                  AND request NOT IN (SELECT id FROM requests WHERE purpose = 'control')"""
         with self._writing():
             self._insert("stretches", row)

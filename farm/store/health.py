@@ -19,8 +19,8 @@ _CONTROLS = f"""SELECT {rows.MEASURED}, requested_at FROM {rows.WITH_SAMPLES}
     JOIN requests ON requests.id = request AND purpose = 'control'
     WHERE measurements.device = ? AND measurements.network = ?
     AND ifnull(fingerprint = ?, 1) AND (? OR invalidated IS NULL)
-    AND ifnull(json_extract(spec, '$.batch') = ?, 1)
-    AND ifnull(json_extract(spec, '$.flush_bytes') = ?, 1)
+    AND ifnull(json_extract(spec_text, '$.batch') = ?, 1)
+    AND ifnull(json_extract(spec_text, '$.flush_bytes') = ?, 1)
     AND measurements.id > ?
     ORDER BY measurements.id {{order}} LIMIT ?"""
 
@@ -70,10 +70,6 @@ class HealthStore(BaselineStore):
             return self._rebased(measurements, {m.device: m.fingerprint for m in then})
         devices = {measurement.device for measurement in measurements}
         return self._rebased(measurements, {d: self._seen_last(d) for d in devices})
-
-    def as_of_last(self, measurements: Sequence[Measurement]) -> list[Measurement]:
-        """Those that hold on their devices as these were at the last measurement of each."""
-        return [m for m in self.holding(measurements, measurements) if m is not None]
 
     def _seen_last(self, device: str) -> str | None:
         sql = """SELECT fingerprint FROM facts WHERE device = ?

@@ -8,11 +8,16 @@ older ones is in the words of its time.
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+from farm.measurement.record import Block
+from farm.measurement.verdict import Rejection
+from farm.store.edge import UNREADABLE
 from farm.store.onnx_models import StoredModels
+from farm.store.packing import packed
 from farm.store.sqlite import Database, Migrations
 
 migrations = Migrations("farm")
@@ -426,6 +431,59 @@ def m018_failures_taken_up(db: Database) -> None:
                     * (SELECT purpose = 'kernel' FROM requests WHERE id = NEW.request)
                 {_OF_REQUEST}; END"""
     )
+
+
+@migrations()
+def m019_packed_samples(db: Database) -> None:
+    """Samples as bytes, in place of JSON; what cannot be read stays as it is, compressed."""
+    db.conn.execute(
+        """CREATE TABLE new_samples (
+            measurement INTEGER PRIMARY KEY REFERENCES measurements(id),
+            packed BLOB NOT NULL) STRICT"""
+    )
+    found = db.conn.execute(
+        """SELECT measurement, blocks, warmup_s, spec FROM samples
+           JOIN measurements ON id = measurement ORDER BY measurement"""
+    )
+    for id, *texts in found:
+        db.conn.execute("INSERT INTO new_samples VALUES (?, ?)", [id, _packed(*texts)])
+    db.conn.execute("DROP TABLE samples")
+    db.conn.execute("ALTER TABLE new_samples RENAME TO samples")
+
+
+def _packed(blocks: str, warmup_s: str, spec: str) -> bytes:
+    try:
+        sample_s = float(json.loads(spec)["sample_s"])
+        return packed([_block(one) for one in json.loads(blocks)], json.loads(warmup_s), sample_s)
+    except UNREADABLE:
+        return zlib.compress(json.dumps([blocks, warmup_s]).encode())
+
+
+def _block(value: dict[str, Any]) -> Block:
+    rejected = None if value["rejected"] is None else Rejection(**value["rejected"])
+    return Block(**{**value, "samples_s": tuple(value["samples_s"]), "rejected": rejected})
+
+
+@migrations()
+def m020_texts(db: Database) -> None:
+    """What measurements have alike is stored once: how they were measured, and the control networks
+    of those that were measured together."""
+    db.conn.execute("CREATE TABLE texts (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT")
+    for column, nothing in (("spec", ""), ("controls", "[]")):
+        for sql in _SHARED:
+            values = {"nothing": nothing} if ":nothing" in sql else {}
+            db.conn.execute(sql.format(column=column), values)
+
+
+_SHARED = (
+    """INSERT OR IGNORE INTO texts (text)
+        SELECT {column} FROM measurements WHERE {column} <> :nothing""",
+    "ALTER TABLE measurements ADD COLUMN new_{column} INTEGER REFERENCES texts(id)",
+    "UPDATE measurements SET new_{column} = (SELECT id FROM texts WHERE text = {column}) "
+    "WHERE {column} <> :nothing",
+    "ALTER TABLE measurements DROP COLUMN {column}",
+    "ALTER TABLE measurements RENAME COLUMN new_{column} TO {column}",
+)
 
 
 @migrations()

@@ -10,8 +10,8 @@ from typing import Any
 
 from farm.core.checks import plain
 from farm.core.values import Network
-from farm.measurement.record import Block, Control, Failure, Measurement, MeasureSpec
-from farm.measurement.verdict import Rejection
+from farm.measurement.record import Control, Failure, Measurement, MeasureSpec
+from farm.store.packing import packed, unpacked
 from farm.store.values import Request
 
 
@@ -26,12 +26,18 @@ def request(row: dict[str, Any]) -> Request:
     return Request(row["id"], *asked)
 
 
-MEASURED = "measurements.*, blocks, warmup_s"
+SHARED = ("spec", "controls")
+"""Columns that many measurements have alike: each text is stored once, in `texts`."""
+
+_TEXT = "(SELECT text FROM texts WHERE texts.id = measurements.{column}) AS {column}_text"
+MEASURED = ", ".join(["measurements.*", "packed", *(_TEXT.format(column=c) for c in SHARED)])
 WITH_SAMPLES = "measurements JOIN samples ON samples.measurement = measurements.id"
 """What `measurement` reads, and from where."""
 
 
 def measurement_row(request: int, m: Measurement) -> dict[str, Any]:
+    """The columns of `SHARED` are texts here, or None for nothing."""
+    controls = [vars(control) for control in m.controls]
     return {
         "request": request,
         "network": m.network.id,
@@ -44,7 +50,7 @@ def measurement_row(request: int, m: Measurement) -> dict[str, Any]:
         "warmup_taken_s": m.warmup_taken_s,
         "device_s": m.device_s,
         "measured_at": m.measured_at,
-        "controls": json.dumps([vars(control) for control in m.controls]),
+        "controls": json.dumps(controls) if controls else None,
         "group_spread": m.group_spread,
         "rules": m.rules,
         "verdict": m.verdict,
@@ -52,28 +58,25 @@ def measurement_row(request: int, m: Measurement) -> dict[str, Any]:
 
 
 def samples_row(id: int, m: Measurement) -> dict[str, Any]:
-    return {
-        "measurement": id,
-        "blocks": json.dumps([_block_json(block) for block in m.blocks]),
-        "warmup_s": json.dumps(m.warmup_s),
-    }
+    return {"measurement": id, "packed": packed(m.blocks, m.warmup_s, m.spec.sample_s)}
 
 
 def measurement(row: dict[str, Any]) -> Measurement:
+    blocks, warmup_s = unpacked(row["packed"])
     return Measurement(
         network=Network.from_id(row["network"]),
         device=row["device"],
         fingerprint=row["fingerprint"],
         build_key=row["build_key"],
-        spec=_spec(row["spec"]),
-        blocks=tuple(_block(block) for block in json.loads(row["blocks"])),
-        warmup_s=tuple(map(tuple, json.loads(row["warmup_s"]))),
+        spec=_spec(row["spec_text"]),
+        blocks=blocks,
+        warmup_s=warmup_s,
         exact=bool(row["exact"]),
         clock_probe_s=row["clock_probe_s"],
         warmup_taken_s=row["warmup_taken_s"],
         device_s=row["device_s"],
         measured_at=row["measured_at"],
-        controls=tuple(_control(control) for control in json.loads(row["controls"])),
+        controls=() if row["controls"] is None else _controls(row["controls_text"]),
         group_spread=row["group_spread"],
         rules=row["rules"],
         given_verdict=row["verdict"],
@@ -86,20 +89,15 @@ def _spec(text: str) -> MeasureSpec:
     return MeasureSpec(**json.loads(text))
 
 
+@lru_cache
+def _controls(text: str) -> tuple[Control, ...]:
+    """Networks that were measured together have the same."""
+    return tuple(_control(control) for control in json.loads(text))
+
+
 def _control(value: dict[str, Any]) -> Control:
     network, build_key = value["series"]
     return Control((network, build_key), tuple(map(tuple, value["blocks_s"])), value["level_s"])
-
-
-def _block_json(block: Block) -> dict[str, Any]:
-    """As `asdict`, which takes most of the time of recording."""
-    rejected = None if block.rejected is None else vars(block.rejected)
-    return {**vars(block), "telemetry": dict(block.telemetry), "rejected": rejected}
-
-
-def _block(value: dict[str, Any]) -> Block:
-    rejected = None if value["rejected"] is None else Rejection(**value["rejected"])
-    return Block(**{**value, "samples_s": tuple(value["samples_s"]), "rejected": rejected})
 
 
 def failure(row: dict[str, Any]) -> Failure:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,6 +32,15 @@ from farm.store.served import ServedStore
 from farm.store.sqlite import Database
 from farm.store.tokens import TokenStore
 from farm.store.values import Plan, Request, StoredCampaign
+
+_PART = 200
+"""Measurements that are read at a time where memory is not to hold all."""
+
+_ASKED = f"{rows.MEASURED}, requests.id AS wanted, campaign, purpose, half_width"
+_OWN = f"SELECT {_ASKED} FROM {rows.WITH_SAMPLES} JOIN requests ON requests.id = request"
+_SHARED = f"""SELECT {_ASKED} FROM reuses JOIN requests ON requests.id = reuses.request
+    JOIN measurements ON measurements.id = reuses.measurement
+    JOIN samples ON samples.measurement = measurements.id"""
 
 
 class Store(KnowledgeStore, OverviewStore, LeaseStore, TokenStore, ServedStore):
@@ -260,9 +270,18 @@ class Store(KnowledgeStore, OverviewStore, LeaseStore, TokenStore, ServedStore):
 
     def _add(self, request: Request, measured: Measurement, invalidated: str | None = None) -> int:
         row = {**rows.measurement_row(request.id, measured), "invalidated": invalidated}
-        id = self._insert("measurements", row)
+        id = self._insert(
+            "measurements", row | {name: self._text(row[name]) for name in rows.SHARED}
+        )
         self._insert("samples", rows.samples_row(id, measured))
         return id
+
+    def _text(self, text: str | None) -> int | None:
+        """The id of a text that many measurements have alike; None for nothing."""
+        if text is None:
+            return None
+        self._insert("texts", {"text": text}, "IGNORE")
+        return int(self._value("SELECT id FROM texts WHERE text = ?", text))
 
     def _counted(self, request: Request) -> Measurement | None:
         sql = f"""SELECT {rows.MEASURED} FROM {rows.WITH_SAMPLES} WHERE measurements.id IN (
@@ -321,33 +340,35 @@ class Store(KnowledgeStore, OverviewStore, LeaseStore, TokenStore, ServedStore):
         purpose is given. One that is another request's outcome, too, is told where a campaign or a
         purpose is given.
         """
-        given = {
-            "campaign": campaign,
-            "purpose": purpose,
-            "measurements.device": device,
-            "measurements.network": network.id if network else None,
-        }
-        # Only what is given is said, as SQLite uses no index for what may be anything.
-        told = {column: value for column, value in given.items() if value is not None}
-        match = " AND ".join(["invalidated IS NULL", *(f"{column} = ?" for column in told)])
-        if purpose is None:
-            match += " AND purpose NOT IN ('control', 'kernel')"
-        columns = f"{rows.MEASURED}, requests.id AS wanted, campaign, purpose, half_width"
-        found = self._rows(
-            f"""SELECT {columns} FROM {rows.WITH_SAMPLES} JOIN requests ON requests.id = request
-                WHERE {match} ORDER BY measurements.id""",
-            *told.values(),
-        )
-        if campaign is not None or purpose is not None:
-            sql = f"""SELECT {columns} FROM reuses JOIN requests ON requests.id = reuses.request
-                     JOIN measurements ON measurements.id = reuses.measurement
-                     JOIN samples ON samples.measurement = measurements.id
-                     WHERE {match} ORDER BY requests.id DESC"""
-            shared = self._rows(sql, *told.values())
+        own, shared = _matching(campaign, purpose, device, network)
+        found = self._rows(f"{_OWN} WHERE {own.match} ORDER BY measurements.id", *own.values)
+        if shared is not None:
+            sql = f"{_SHARED} WHERE {shared.match} ORDER BY requests.id DESC"
             # Where several requests share a measurement, it is told once, of the first of them.
-            own = {row["id"] for row in found}
-            first = {row["id"]: row for row in shared if row["id"] not in own}
+            known = {row["id"] for row in found}
+            several = self._rows(sql, *shared.values)
+            first = {row["id"]: row for row in several if row["id"] not in known}
             found = [*reversed(first.values()), *found]
+        return self._read(found)
+
+    def each_measured(self, campaign: str | None = None) -> Iterator[tuple[Request, Measurement]]:
+        """As `measured` of a campaign, or of all, a part at a time: what is stored may be more than
+        memory holds."""
+        own, shared = _matching(campaign, None, None, None)
+        if shared is not None:
+            sql = f"{_SHARED} WHERE {shared.match} ORDER BY requests.id"
+            yield from self._in_parts(sql, shared.values)
+        yield from self._in_parts(f"{_OWN} WHERE {own.match} ORDER BY measurements.id", own.values)
+
+    def _in_parts(
+        self, sql: str, values: Sequence[object]
+    ) -> Iterator[tuple[Request, Measurement]]:
+        with translated(self.path):
+            found = self._db.query(sql, values)
+            while part := list(islice(found, _PART)):
+                yield from self._read(part)
+
+    def _read(self, found: Sequence[Row]) -> list[tuple[Request, Measurement]]:
         known: dict[str, dict[str, Baseline]] = {}
 
         def read(row: Row) -> tuple[Request, Measurement]:
@@ -468,6 +489,34 @@ class Store(KnowledgeStore, OverviewStore, LeaseStore, TokenStore, ServedStore):
                       AND measured_at >= started_at),
                      started_at)) - julianday(started_at)) FROM runs WHERE campaign = ?"""
         return 86400 * float(self._value(sql, campaign) or 0.0)
+
+
+@dataclass(frozen=True)
+class _Match:
+    """Conditions of rows, and the values in them."""
+
+    match: str
+    values: tuple[object, ...]
+
+
+def _matching(
+    campaign: str | None, purpose: str | None, device: str | None, network: Network | None
+) -> tuple[_Match, _Match | None]:
+    """See `Store.measured`: of measurements of requests' own, and of those that requests share, if
+    these are told."""
+    given = {
+        "campaign": campaign,
+        "purpose": purpose,
+        "measurements.device": device,
+        "measurements.network": network.id if network else None,
+    }
+    # Only what is given is said, as SQLite uses no index for what may be anything.
+    told = {column: value for column, value in given.items() if value is not None}
+    match = " AND ".join(["invalidated IS NULL", *(f"{column} = ?" for column in told)])
+    if purpose is None:
+        match += " AND purpose NOT IN ('control', 'kernel')"
+    found = _Match(match, tuple(told.values()))
+    return found, found if campaign is not None or purpose is not None else None
 
 
 def _requests(found: list[Row]) -> list[Request]:

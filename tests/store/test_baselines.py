@@ -145,7 +145,9 @@ class TestTold:
         store.record(requests[0], against(1.3, 1.2))
         controlled(store, 1.0)
         (text,) = database.column(
-            store, "SELECT controls FROM measurements WHERE network = ?", A.id
+            store,
+            "SELECT text FROM texts JOIN measurements ON texts.id = controls WHERE network = ?",
+            A.id,
         )
         assert '"blocks_s": [[1.3], [1.3]], "level_s": 1.2' in text
 

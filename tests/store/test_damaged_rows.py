@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import zlib
 from contextlib import closing
 
 import pytest
 
 from farm.core.errors import StoreError
+from farm.measurement.record import Block
 from farm.store import Store, edge
+from farm.store.packing import packed
 from tests.store.test_store import A, B, asked, measurement, store  # noqa: F401 - a fixture
 
 
@@ -19,12 +22,22 @@ def _nobody_was_warned(monkeypatch):
     monkeypatch.setattr(edge, "_told", set())
 
 
+TEXTS = {
+    100: '{"rounds": "many"}',
+    101: "null",
+    102: '[{"series": ["x", null], "blocks_s": [], "level_s": 1}]',
+}
+
+
 @pytest.fixture
 def two(store):  # noqa: F811
     """A campaign with two measurements; of the first, a cell is made wrong."""
     name, requests = asked(store, devices=("cpu1",))
     for request in requests:
         store.record(request, measurement(request.network))
+    for row in TEXTS.items():
+        store._db.execute("INSERT INTO texts VALUES (?, ?)", row)
+    store._db.conn.commit()
     return store, name
 
 
@@ -34,39 +47,44 @@ def spoil(store, table, column, value, where="1"):  # noqa: F811
         db.commit()
 
 
-BLOCK = {
-    "samples_s": [1e-3],
-    "runs_per_sample": 1,
-    "telemetry": {},
-    "session": 0,
-    "rejected": None,
-}
+WHOLE = packed([Block((1e-3, 2e-3), 1, {"temp_c": 40.0})], [[1e-3]], 1e-3)
+"""Of a block of two samples, and a warm-up of one."""
 
 
-def blocks(**changes):
-    return json.dumps([{**BLOCK, **changes}])
+def head(**changes):
+    """The same, with something else in its JSON."""
+    plain = zlib.decompress(WHOLE)
+    end = 4 + int.from_bytes(plain[:4], "little")
+    text = json.dumps(json.loads(plain[4:end]) | changes).encode()
+    return zlib.compress(len(text).to_bytes(4, "little") + text + plain[end:])
 
 
 @pytest.mark.parametrize(
     ("table", "column", "value"),
     [
-        ("samples", "blocks", "[{"),
-        ("samples", "blocks", "[]"),
-        ("samples", "blocks", "[" * 100_000),
-        ("samples", "blocks", blocks(samples_s=[])),
-        ("samples", "blocks", blocks(samples_s=[1e-3, "fast"])),
-        ("samples", "blocks", '[{"samples_s": [NaN], "runs_per_sample": 1, "telemetry": {}}]'),
-        ("samples", "blocks", blocks(samples_s=[float("nan")])),
-        ("samples", "blocks", blocks(samples_s=[-1.0])),
-        ("samples", "blocks", blocks(telemetry={"temp_c": None})),
-        ("samples", "blocks", blocks(runs_per_sample=0)),
-        ("samples", "warmup_s", "3"),
-        ("measurements", "spec", '{"rounds": "many"}'),
-        ("measurements", "spec", "null"),
+        ("samples", "packed", b""),
+        ("samples", "packed", b"[{"),
+        ("samples", "packed", WHOLE[:-10]),
+        ("samples", "packed", zlib.compress(b"\xff\xff\xff\xff[")),
+        ("samples", "packed", zlib.compress(b"\0\0\1\0" + b"[" * 2**16)),
+        ("samples", "packed", zlib.compress(zlib.decompress(WHOLE)[:-4])),
+        ("samples", "packed", head(samples=[1, -2])),
+        ("samples", "packed", head(samples=[1, 2.5])),
+        ("samples", "packed", head(samples=[1, 1])),
+        ("samples", "packed", head(least_ns=[1e6, float("nan")])),
+        ("samples", "packed", head(least_ns=[10**6, -(10**7)])),
+        ("samples", "packed", head(least_ns=[10**6])),
+        ("samples", "packed", head(telemetry={"temp_c": ["hot"]})),
+        ("samples", "packed", head(telemetry={"temp_c": []})),
+        ("samples", "packed", head(runs=[1, 0])),
+        ("samples", "packed", head(warmups=3)),
+        ("samples", "packed", head(warmups=[2])),
+        ("samples", "packed", head(sessions=[])),
+        *(("measurements", "spec", text) for text in (100, 101, None)),
         ("measurements", "device_s", -1.0),
         ("measurements", "network", "nowhere"),
         ("measurements", "clock_probe_s", -1.0),
-        ("measurements", "controls", '[{"series": ["x", null], "blocks_s": [], "level_s": 1}]'),
+        *(("measurements", "controls", text) for text in (100, 101, 102)),
     ],
     ids=lambda value: str(value)[:30],
 )

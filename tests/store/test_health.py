@@ -195,7 +195,8 @@ class TestRevisions:
         store.record(requests[0], found)
         store.see(FACTS)
         assert [m.latency_s for m in store.as_now(store.measurements())] == [0.002]
-        assert [m.latency_s for m in store.as_of_last(store.measurements())] == [0.004]
+        own = store.measurements()
+        assert [m.latency_s for m in store.holding(own, own) if m] == [0.004]
 
     def test_follow_baselines_that_were_refined_since(self, store):
         """Latencies are told at them: 1.2 as slow, of which the first rounds saw 1.5."""

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import asdict
+
 import pytest
 
 from farm.core.errors import StoreError
-from farm.core.values import DeviceFacts, Network
-from farm.measurement.record import Block, Measurement, MeasureSpec
+from farm.core.values import Network
+from farm.measurement.record import MeasureSpec
 from farm.store import Plan, Store, StoredModels
+from farm.store.migrations import migrations
+from farm.store.sqlite import Database
 from tests import database
 from tests.onnx_models import cnn
 
@@ -34,34 +41,36 @@ def test_importing_again_mends_what_was_damaged(tmp_path):
     assert [path.name for path in (tmp_path / "onnx").iterdir()] == [f"{CODE}.onnx"]
 
 
-FACTS = DeviceFacts("cpu1", "box", (1,), {"kind": "llvm"}, {"cpu": "x"})
-
-
-def measured(network, batch):
-    blocks = (Block((0.001,) * 3, 1, {}),)
-    spec = MeasureSpec(batch=batch)
-    at = "2026-01-02T03:04:05.678+00:00"
-    return Measurement(
-        network, "cpu1", FACTS.fingerprint, "k", spec, blocks, ((0.1,),), False, 1, at
-    )
+def before_batches(path):
+    """A store of before `m009`, with a measurement each of an ONNX file at two batch sizes, of one
+    that is lost, and of a cell."""
+    rows = [(f"onnx/{CODE}", 1), (f"onnx/{CODE}", 8), (f"onnx/{OTHER}", 1), ("nb201/x", 4)]
+    with closing(sqlite3.connect(path)) as db, db:
+        migrations.apply(Database(db), stop_before="m009_batch_of_files")
+        db.execute("INSERT INTO facts VALUES ('f', 'cpu1', '{}', '2026', '2026')")
+        for id, (network, batch) in enumerate(rows, 1):
+            plan = Plan("onnx", ("cpu1",), 1, 0, 0, (MeasureSpec(batch=batch),))
+            db.execute(
+                "INSERT INTO campaigns VALUES (?, ?, '2026')", [f"c{id}", json.dumps(asdict(plan))]
+            )
+            values = [id, f"c{id}", network]
+            db.execute("INSERT INTO requests VALUES (?, ?, ?, 'cpu1', 'learn', '2026')", values)
+            values = [id, id, network, json.dumps({"batch": batch})]
+            db.execute(
+                """INSERT INTO measurements (id, request, network, device, fingerprint, spec,
+                   device_s, measured_at) VALUES (?, ?, ?, 'cpu1', 'f', ?, 1.0, '2026')""",
+                values,
+            )
 
 
 def test_what_was_measured_at_another_batch_than_its_file_says_counts_no_more(tmp_path):
-    eight, lost = Network("onnx", CODE), Network("onnx", OTHER)
-    rows = [(eight, 1), (eight, 8), (lost, 1), (Network("nb201", "x"), 4)]
-    with Store(tmp_path) as store:
-        store.models.keep({CODE: cnn(input_shape=(8, 3, 12, 12)).SerializeToString()})
-        store.see(FACTS)
-        for network, batch in rows:
-            plan = Plan(network.space, ("cpu1",), 1, 0, 0, (MeasureSpec(batch=batch),))
-            name = store.add_campaign(plan)
-            store.add_requests(name, [network], ["cpu1"], "learn")
-            store.record(store.pending(name)[0], measured(network, batch))
-        database.rows(store, "DELETE FROM _sqlite_migrations WHERE name LIKE 'm009%'")
+    model = cnn(input_shape=(8, 3, 12, 12)).SerializeToString()
+    StoredModels(tmp_path).keep({CODE: model})
+    before_batches(tmp_path / "farm.db")
     with Store(tmp_path) as store:
         reasons = database.column(store, "SELECT invalidated FROM measurements ORDER BY id")
         assert reasons == ["measured at batch size 1, but the ONNX file says 8", None, None, None]
-        assert [r.network for r in store.pending("c1")] == [eight]
+        assert [r.network for r in store.pending("c1")] == [Network("onnx", CODE)]
         assert store.campaign("c1").measured == 0
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 
+from farm.campaign.export import write
 from farm.core.values import Network
 from farm.measurement.drift_correction import Baseline
 from farm.prediction.central import CentralPredictor
 from farm.prediction.observed import Observed
 from farm.store import News, Store
 from farm.store.values import Revision
-from tests.store.test_store import FACTS, A, B, asked, measurement
+from tests.store.test_store import FACTS, PLAN, A, B, asked, measurement
 
 
 @pytest.fixture
@@ -144,3 +148,42 @@ def test_pending_requests_follow_every_change_by_whomever(store, measured):
     assert store.pending(measured) == []
     store.invalidate("cpu1", "by a test")
     assert len(store.pending(measured)) == 3
+
+
+def test_an_export_holds_a_part_of_the_rows_at_a_time(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("farm.store.store._PART", 5)
+    monkeypatch.setattr("farm.campaign.export._ROWS", 5)
+    name = store.add_campaign(PLAN)
+    store.add_requests(name, [Network("nb201", f"n{i}") for i in range(200)], ["cpu1"], "learn")
+    requests, most_bytes = store.pending(name), {}
+    for rows in (range(20), range(20, 200)):
+        with store._writing():
+            for i in rows:
+                store._add(requests[i], measurement(requests[i].network))
+        for format in ("csv", "parquet"):
+            write(store, tmp_path / "m", format)
+            for campaign in (None, name):
+                tracemalloc.start()
+                assert write(store, tmp_path / "m", format, campaign) == rows.stop
+                most_bytes[rows.stop, format, campaign] = tracemalloc.get_traced_memory()[1]
+                tracemalloc.stop()
+    assert len(most_bytes) == 8
+    for (count, *what), size_bytes in most_bytes.items():
+        # A row is more than 4 kB where it is held.
+        assert size_bytes - most_bytes[(20, *what)] <= (count - 20) * 1000
+
+
+@pytest.mark.parametrize("format", ["csv", "parquet"])
+def test_an_export_in_parts_has_all_rows_once_and_in_order(store, measured, tmp_path, format):
+    other = store.add_campaign(PLAN)
+    store.add_requests(other, [A, B], ["cpu1"], "learn")
+    store.reuse(store.pending(other)[0], 1)
+    store.record(store.pending(other)[0], measurement(B))
+    for campaign, count in ((None, 3), (measured, 2), (other, 2)):
+        found = list(store.each_measured(campaign))
+        assert found == store.measured(campaign)
+        assert write(store, tmp_path / "m", format, campaign) == len(found) == count
+        read = {"csv": pyarrow.csv.read_csv, "parquet": pyarrow.parquet.read_table}[format]
+        table = read(tmp_path / "m")
+        assert table["network"].to_pylist() == [m.network.id for _, m in found]
+        assert table["latency_s"].to_pylist() == [m.latency_s for _, m in found]

@@ -235,7 +235,8 @@ def test_a_full_disk_loses_nothing(tmp_path):
         store.see(FACTS)
         name, requests = asked(store)
         store.record(requests[0], measurement())
-        long = replace(measurement(B), blocks=(Block((0.5,) * 40_000, 1, {}),))
+        drawn_s = tuple(np.random.default_rng(0).random(40_000).tolist())
+        long = replace(measurement(B), blocks=(Block(drawn_s, 1, {}),))
         largest = max(path.stat().st_size for path in tmp_path.iterdir())
         with no_file_above(largest), pytest.raises(StoreFull, match="free some space, then run"):
             store.record(requests[2], long)

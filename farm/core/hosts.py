@@ -39,20 +39,27 @@ def process_mark() -> str:
 
 
 def is_gone(host: str, pid: int, mark: str) -> bool:
-    """Whether a process is known to have ended; false for one that cannot be seen from here.
+    """Whether a process is known to have ended; see `lives`."""
+    return lives(host, pid, mark) is False
+
+
+def lives(host: str, pid: int, mark: str) -> bool | None:
+    """Whether a process runs; None for one that is stopped, or cannot be seen from here.
 
     mark: its `process_mark`.
     """
     boot, pids, started = mark.split(":")
     if boot != _boot():
-        return host == host_name()  # this computer has started again since
+        return False if host == host_name() else None  # this computer has started again since
     if pids != _pids():
-        return False
+        return None
     try:
         state, its_start = _stat(pid)
     except OSError:
-        return not psutil.pid_exists(pid)  # what others run may be hidden
-    return state in "ZX" or its_start != started
+        return None if psutil.pid_exists(pid) else False  # what others run may be hidden
+    if state in "ZX" or its_start != started:
+        return False
+    return None if state in "Tt" else True
 
 
 def _boot() -> str:

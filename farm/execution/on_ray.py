@@ -179,6 +179,7 @@ class RayExecutor:
         self._flights[ref] = _Flight(question, actor, time.monotonic() + DECISION_TIMEOUT_S)
 
     def wait(self, timeout_s: float) -> list[Ended]:
+        self._must_live()
         self._look_at_nodes()
         if not self._flights:
             return []
@@ -202,6 +203,10 @@ class RayExecutor:
                 pulse = flight.actor.lives.options(concurrency_group="pulse").remote()
                 self._flights[ref] = replace(flight, pulse=pulse, asked_s=now_s)
 
+    def _must_live(self) -> None:
+        assert self._session is not None
+        self._session.must_live()
+
     def _look_at_nodes(self) -> None:
         """Of a cluster that others started: drop what died and take in what joined."""
         if self._address is None or time.monotonic() < self._looked_s + NODES_S:
@@ -220,6 +225,7 @@ class RayExecutor:
                 raise e.cause from e
             return self._lost(flight, str(e.cause))
         except RayError as e:
+            self._must_live()
             self._looked_s = 0.0  # a node may have died
             return self._lost(flight, str(e).splitlines()[0])
         if isinstance(flight.work, BuildJob):

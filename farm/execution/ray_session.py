@@ -15,15 +15,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 from ray.exceptions import RayError
 
-from farm.core.errors import UsageError
+from farm.core.errors import DeviceLost, UsageError
 from farm.core.hosts import host_name, is_gone, process_mark
 
 _LONGEST_FOLDER = 25
 """Of the 107 characters that the path of a socket may have; the rest of it has 82 at most:
 /ray-a1b2c3d4/r/session_2026-11-27_09-25-31_123456_1234567/sockets/plasma_store.1"""
+
+_NEEDED = ("raylet", "gcs_server")
+"""Processes of Ray without which nothing works."""
 
 _OWNER = "owner"
 """The file that says which process a folder is of."""
@@ -59,6 +63,18 @@ class Session:
             if isinstance(e, (RayError, OSError, ValueError, RuntimeError)):
                 raise _refused(address, e) from e
             raise
+        own = [] if address else psutil.Process().children()
+        self._needed = [process for process in own if process.name() in _NEEDED]
+
+    def must_live(self) -> None:
+        """Raises DeviceLost where a process of the Ray that was started here has died: all that is
+        asked of it would fail, and nothing of that is the fault of what was asked."""
+        for process in self._needed:
+            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+                raise DeviceLost(
+                    "the Ray that was started here died; nothing is lost, and "
+                    "`farm campaign resume latest` goes on"
+                )
 
     def close(self) -> None:
         """End what was started here, and leave what others started."""

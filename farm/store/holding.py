@@ -28,7 +28,7 @@ from farm.store.store import Store
 
 LEASE_S = 60.0
 """How long a lease lasts that is not renewed. A process of this computer that dies is missed at
-once; one that is stopped, or is busy for so long that it renews nothing, is waited for this long.
+once; one that is stopped, or is on another computer and renews nothing, is waited for this long.
 """
 
 RENEWED = 6

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-from farm.core.hosts import host_name, is_gone, process_mark
+from farm.core.hosts import host_name, lives, process_mark
 
 
 def device_thing(device: str) -> str:
@@ -62,9 +62,9 @@ class Owner:
         return cls(secrets.token_hex(8), host_name(), os.getpid(), process_mark(), doing)
 
     @property
-    def gone(self) -> bool:
-        """Whether it is known to have ended."""
-        return is_gone(self.host, self.pid, self.mark)
+    def lives(self) -> bool | None:
+        """Whether it runs; None where nobody can tell."""
+        return lives(self.host, self.pid, self.mark)
 
     def __str__(self) -> str:
         campaign = f", campaign {self.campaign}" if self.campaign else ""
@@ -108,21 +108,28 @@ class Lease:
         }
 
 
-Gone = Callable[[Owner], bool]
+Lives = Callable[[Owner], bool | None]
 
 
-def is_stale(lease: Lease, now_s: float, gone: Gone) -> bool:
-    """Whether others may take over what a lease is of."""
-    return lease.expires_s <= now_s or gone(lease.owner)
+def is_stale(lease: Lease, now_s: float, owner_lives: Lives) -> bool:
+    """Whether others may take over what a lease is of.
+
+    One that has expired is not stale where its owner is seen to run: it may have slept with this
+    computer, and renews it in a moment.
+    """
+    alive = owner_lives(lease.owner)
+    return alive is False or (alive is None and lease.expires_s <= now_s)
 
 
-def in_the_way(leases: Sequence[Lease], claim: int, now_s: float, gone: Gone) -> list[Lease]:
+def in_the_way(
+    leases: Sequence[Lease], claim: int, now_s: float, owner_lives: Lives
+) -> list[Lease]:
     """What a claim waits for: leases that others hold, and those of earlier claims that can be
     granted before it. None: it is granted now.
 
     leases: all that have not ended.
     """
-    sound = [one for one in leases if one.claim == claim or not is_stale(one, now_s, gone)]
+    sound = [one for one in leases if one.claim == claim or not is_stale(one, now_s, owner_lives)]
     taken = {one.thing: one for one in sound if one.token is not None}
     waiting = sorted((one for one in sound if one.token is None), key=lambda one: one.claim)
     for number, group in groupby(waiting, key=lambda one: one.claim):

@@ -13,7 +13,7 @@ from typing import Any
 
 from farm.core.errors import LeaseLost
 from farm.store.connection import Connected
-from farm.store.lease import Gone, Lease, Owner, device_thing, in_the_way, is_stale, iso, named
+from farm.store.lease import Lease, Lives, Owner, device_thing, in_the_way, is_stale, iso, named
 from farm.store.sqlite import Database
 
 
@@ -34,12 +34,14 @@ class LeaseStore(Connected):
                 self._insert("leases", {**row, "thing": thing, "expires_at": iso(expires_s)})
         return claim
 
-    def take(self, claim: int, now_s: float, gone: Gone = lambda one: one.gone) -> list[Lease]:
+    def take(
+        self, claim: int, now_s: float, owner_lives: Lives = lambda one: one.lives
+    ) -> list[Lease]:
         """Take what a claim asks for, if it is its turn; else what it waits for.
 
         Who held it before and is late loses it. Raises LeaseLost for a claim that has ended.
         """
-        if before := in_the_way(self.leases(), claim, now_s, gone):
+        if before := in_the_way(self.leases(), claim, now_s, owner_lives):
             return before  # most times, and nothing is written
         with self._transaction():
             leases = self.leases()
@@ -49,11 +51,11 @@ class LeaseStore(Connected):
                 raise LeaseLost(f"claim {claim} ended, as it was not renewed in time; ask again")
             if any(one.token is not None for one in own):
                 return []
-            if before := in_the_way(leases, claim, now_s, gone):
+            if before := in_the_way(leases, claim, now_s, owner_lives):
                 return before
             things = {one.thing for one in own}
             for one in leases:
-                if one.thing in things and one.claim != claim and is_stale(one, now_s, gone):
+                if one.thing in things and one.claim != claim and is_stale(one, now_s, owner_lives):
                     self._end("id = ?", one.id)
             token = int(self._value("SELECT ifnull(max(token), 0) + 1 FROM leases"))
             sql = "UPDATE leases SET token = ?, taken_at = ? WHERE claim = ?"
@@ -126,7 +128,7 @@ class LeaseStore(Connected):
 def _live(leases: Iterable[Lease]) -> list[Lease]:
     """Those whose owner is not late, nor known to have ended."""
     now_s = time.time()
-    return [one for one in leases if not is_stale(one, now_s, lambda owner: owner.gone)]
+    return [one for one in leases if not is_stale(one, now_s, lambda owner: owner.lives)]
 
 
 def renew(db: Database, holder: str, expires_s: float) -> None:

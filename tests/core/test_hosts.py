@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from farm.core.errors import UsageError
-from farm.core.hosts import cache_folder, host_name, is_gone, process_mark
+from farm.core.hosts import cache_folder, host_name, is_gone, lives, process_mark
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,7 +88,10 @@ def test_a_process_has_ended_where_that_can_be_seen():
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         its = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
         mark = f"{boot}:{pids}:{its}"
-        assert not is_gone(host_name(), child.pid, mark)
+        assert lives(host_name(), child.pid, mark)
+        child.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
+        assert lives(host_name(), child.pid, mark) is None
         child.kill()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         assert is_gone(host_name(), child.pid, mark)  # a zombie

@@ -6,12 +6,15 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 
 from farm.compile.artifacts import ArtifactStore
+from farm.core.errors import DeviceLost
 from farm.core.hosts import process_mark
 from farm.execution import ray_session
 from farm.execution.on_ray import RayExecutor
@@ -21,7 +24,7 @@ STRANGER = "import sys, ray; ray.init(address=sys.argv[1])"
 
 @pytest.mark.slow
 def test_is_for_its_owner_alone(tmp_path):
-    with RayExecutor([], ArtifactStore(tmp_path)):
+    with RayExecutor([], ArtifactStore(tmp_path)) as executor:
         session = Path(ray._private.worker.global_worker.node.get_session_dir_path())
         own = session.parent.parent
         assert stat.S_IMODE(own.stat().st_mode) == 0o700
@@ -32,6 +35,14 @@ def test_is_for_its_owner_alone(tmp_path):
         done = subprocess.run(argv, env=environment, capture_output=True, timeout=120)
         assert done.returncode != 0
         assert b"InvalidAuthToken" in done.stderr
+        # Where it dies, a run ends, and no network that it was asked for is blamed.
+        assert executor.wait(0.0) == []
+        (raylet,) = (p for p in psutil.Process().children() if p.name() == "raylet")
+        raylet.kill()
+        while raylet.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        with pytest.raises(DeviceLost, match="the Ray that was started here died"):
+            executor.wait(0.0)
     assert not own.exists()
 
 

@@ -78,13 +78,13 @@ class Processes(RuleBasedStateMachine):
     def taken(self, claim: int) -> None:
         """Whether a claim is granted just when it is to be."""
         owner, things = self.waiting[claim]
-        gone = lambda one: one.pid in self.dead  # noqa: E731
+        lives = lambda one: False if one.pid in self.dead else None  # noqa: E731
         if claim in self.lost:
             with pytest.raises(LeaseLost):
-                self.stores[owner].take(claim, self.now_s, gone)
+                self.stores[owner].take(claim, self.now_s, lives)
             del self.waiting[claim]
             return
-        before = self.stores[owner].take(claim, self.now_s, gone)
+        before = self.stores[owner].take(claim, self.now_s, lives)
         held = {c: t for c, (_, t) in self.granted.items() if self.sound(c) and t & things}
         busy = {t for c, (_, t) in self.granted.items() if self.sound(c) for t in t}
         first = []
@@ -151,6 +151,17 @@ def test_one_holds_at_a_time_in_turn_and_who_is_late_writes_nothing(tmp_path):
     Processes.folder = tmp_path
     few = settings(max_examples=25, stateful_step_count=30, deadline=None)
     run_state_machine_as_test(Processes, settings=few)
+
+
+@pytest.mark.parametrize("late_s", [1.0, 8 * 3600.0])
+def test_who_slept_with_the_computer_is_not_late(tmp_path, late_s):
+    with Store(tmp_path) as mine, Store(tmp_path) as theirs:
+        claim = mine.ask(Owner.here("farm launch"), ["device/a"], time.time() + LASTS_S)
+        assert mine.take(claim, time.time()) == []
+        awake_s = time.time() + LASTS_S + late_s
+        other = theirs.ask(Owner.here("farm hwl"), ["device/a"], awake_s + LASTS_S)
+        assert [one.claim for one in theirs.take(other, awake_s)] == [claim]
+        assert theirs.take(other, awake_s, lambda _: None) == []  # nobody can tell
 
 
 HOLDER = """

@@ -131,14 +131,15 @@ def _meta(case: Case, learner: Learning) -> list[Learner]:
 
 
 def _ours(case: Case, with_proxies: bool) -> list[Learner]:
-    """The mixture: what the table's other tasks say of its networks are known tasks; from tables of
-    other spaces it learns nothing."""
+    """The mixture: what the table's other tasks say of its networks are known tasks, and proxies
+    only structure, or else likely means as well; from tables of other spaces it learns nothing."""
     vec = standardised(case.file.vec)
     zcp = masked(
         case.file.zcp[case.file.index(case.task)] if with_proxies else np.empty((len(vec), 0))
     )
     structure = np.concatenate([zcp, vec], axis=1)
-    mixture = Mixture.over(case.known(structure), zcp, structure)
+    known = case.known(structure)
+    mixture = Mixture.over(known, zcp[:, :0] if known.shape[1] else zcp, structure)
     return [Learner(mixture, mixture.features)]
 
 

@@ -155,7 +155,7 @@ def cells_of(pool: FloatArray) -> FloatArray:
     return beside(pool[:, :SIZE])
 
 
-QUICK_CELLS = replace(cell_gcn.BRP_NAS, epochs=40, learning_rate=1e-2, batch=None)
+QUICK_CELLS = replace(cell_gcn.BRP_NAS, epochs=60, learning_rate=1e-2)
 SMALL = cell_gcn.Size(width=24, depth=2, dropout=0.0)
 QUICK_META = meta_learning.Settings(
     learner="maml",

@@ -138,12 +138,15 @@ class MetaLearned:
         return predicted(self.network, x)
 
     def __call__(self, x: FloatArray, values: FloatArray) -> Fitted:
-        """x: (n, F), values: (n,). So many steps as rank samples best that were left out."""
+        """x: (n, F), values: (n,). So many steps as rank samples best that were left out; fewer
+        where the descent leaves the finite numbers, none where it does at once."""
         levels = Levels.of(values)
         z = levels.z(values)
         with repeatable(self.settings.seed):
             steps = _best_steps(self, x, z)
-            network = list(_descent(self, x, z, (steps,)))[-1]
+            tried = [k for k in self.settings.steps if k <= steps]
+            networks = [self.network, *_descent(self, x, z, tried)]
+            network = [one for one in networks if np.isfinite(predicted(one, x)).all()][-1]
         return lambda new: levels.values(predicted(network, new))
 
 
@@ -186,5 +189,5 @@ def _best_steps(model: MetaLearned, x: FloatArray, z: FloatArray) -> int:
     for k in range(FOLDS):
         networks = _descent(model, x[fold != k], z[fold != k], steps)
         said[:, fold == k] = [predicted(network, x[fold == k]) for network in networks]
-    ranks = [metrics.spearman(row, z) for row in said]
+    ranks = [metrics.spearman(row, z) if np.isfinite(row).all() else None for row in said]
     return steps[int(np.argmax([-1.0 if rho is None else rho for rho in ranks]))]

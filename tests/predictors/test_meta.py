@@ -82,6 +82,13 @@ def test_each_inner_step_starts_where_the_last_one_ended() -> None:
     assert found["body.weight"].item() == BODY
 
 
+def test_a_descent_that_runs_away_is_not_followed() -> None:
+    counts, x = bags(12)
+    wild = Settings("maml", size=Size(8, 1, 0.0), iterations=0, tuning_rate=1e30, steps=(1, 5))
+    model = MetaLearned.of([Task(x, counts[:, 0])], wild)
+    assert np.isfinite(model(x, counts @ [1.0, 2.0, 3.0])(x)).all()
+
+
 QUICK = Settings(
     size=Size(width=32, depth=2, dropout=0.0),
     iterations=60,

@@ -240,8 +240,7 @@ class Answering:
         return [
             {"claim": one.claim, "thing": one.thing, "granted": one.token is not None}
             | {key: value for key, value in one.to_json().items() if key != "until"}
-            for one in self.store.leases()
-            if not one.owner.gone
+            for one in self.store.live_leases()
         ]
 
     # Networks

@@ -83,10 +83,14 @@ class LeaseStore(Connected):
         found = self._rows("SELECT * FROM leases WHERE ended_at IS NULL ORDER BY claim, id")
         return [_lease(row) for row in found]
 
+    def live_leases(self) -> list[Lease]:
+        """Those of them whose owner is not late, nor known to have ended."""
+        now_s = time.time()
+        return [one for one in self.leases() if not is_stale(one, now_s, lambda own: own.lives)]
+
     def holders(self) -> dict[str, Lease]:
         """Who holds what, by thing."""
-        granted = [one for one in self.leases() if one.token is not None]
-        return {one.thing: one for one in _live(granted)}
+        return {one.thing: one for one in self.live_leases() if one.token is not None}
 
     def holders_of(self, devices: Iterable[str]) -> dict[str, Lease]:
         """Who holds which of some devices, by the device's name; those that nobody holds are left
@@ -97,7 +101,7 @@ class LeaseStore(Connected):
 
     def waited_for(self) -> set[str]:
         """The things that processes wait for."""
-        return {one.thing for one in _live([one for one in self.leases() if one.token is None])}
+        return {one.thing for one in self.live_leases() if one.token is None}
 
     def _end(self, match: str, *values: Any) -> None:
         sql = f"UPDATE leases SET ended_at = ? WHERE {match} AND ended_at IS NULL"
@@ -123,12 +127,6 @@ class LeaseStore(Connected):
             f"{named(thing)} was taken over by {taker or 'another process'}, as this process did "
             f"not renew its lease in time; nothing was stored since; {onwards}"
         )
-
-
-def _live(leases: Iterable[Lease]) -> list[Lease]:
-    """Those whose owner is not late, nor known to have ended."""
-    now_s = time.time()
-    return [one for one in leases if not is_stale(one, now_s, lambda owner: owner.lives)]
 
 
 def renew(db: Database, holder: str, expires_s: float) -> None:

@@ -39,7 +39,8 @@ class LeaseStore(Connected):
     ) -> list[Lease]:
         """Take what a claim asks for, if it is its turn; else what it waits for.
 
-        Who held it before and is late loses it. Raises LeaseLost for a claim that has ended.
+        Who held it before and is late loses it. Raises LeaseLost for a claim that has ended, and
+        for one who lost something else and has not given it back: it is to learn of that first.
         """
         if before := in_the_way(self.leases(), claim, now_s, owner_lives):
             return before  # most times, and nothing is written
@@ -53,10 +54,14 @@ class LeaseStore(Connected):
                 return []
             if before := in_the_way(leases, claim, now_s, owner_lives):
                 return before
+            self._fence()
             things = {one.thing for one in own}
             for one in leases:
                 if one.thing in things and one.claim != claim and is_stale(one, now_s, owner_lives):
-                    self._end("id = ?", one.id)
+                    # A claim that waits and lacks one of its things can never be granted.
+                    waits = one.token is None
+                    match, value = ("claim = ?", one.claim) if waits else ("id = ?", one.id)
+                    self._end(match, value)
             token = int(self._value("SELECT ifnull(max(token), 0) + 1 FROM leases"))
             sql = "UPDATE leases SET token = ?, taken_at = ? WHERE claim = ?"
             self._db.conn.execute(sql, [token, iso(time.time()), claim])

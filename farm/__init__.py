@@ -9,13 +9,15 @@ if TYPE_CHECKING:
     from farm.campaign.asking import Ask
     from farm.campaign.layouts import Export
     from farm.campaign.planning import Launch
+    from farm.client import Client
     from farm.farm import Farm
     from farm.search.setting import Search
 
-__all__ = ["Ask", "Export", "Farm", "Launch", "Search"]
+__all__ = ["Ask", "Client", "Export", "Farm", "Launch", "Search"]
 
 _WHERE = {
     "Ask": "farm.campaign.asking",
+    "Client": "farm.client",
     "Export": "farm.campaign.layouts",
     "Farm": "farm.farm",
     "Launch": "farm.campaign.planning",

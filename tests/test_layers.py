@@ -54,7 +54,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 
 ONLY_IN = {
     **{"ray": "farm.execution", "sqlite_utils": "farm.store", "paramiko": "agents.remote"},
-    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "jinja2"), "farm.service"),
+    **dict.fromkeys(
+        ("fastapi", "starlette", "uvicorn", "jinja2", "prometheus_client"), "farm.service"
+    ),
 }
 
 

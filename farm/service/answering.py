@@ -22,6 +22,7 @@ from farm.devices.health import Health
 from farm.devices.health import health as health_of
 from farm.farm import Farm
 from farm.inventory.config import Device
+from farm.measurement.record import Measurement
 from farm.prediction import hwl
 from farm.prediction.batch import Answers, Batch
 from farm.prediction.central import CentralPredictor
@@ -112,7 +113,7 @@ class Answering:
         found = []
         for device in config.devices.values():
             lease, quarantine = held.get(device.name), store.quarantined(device.name)
-            last = store.last_measured(device.name)
+            last = self.last_measured(device.name)
             found.append(
                 {
                     "name": device.name,
@@ -127,6 +128,13 @@ class Answering:
                 }
             )
         return found
+
+    def last_measured(self, device: str) -> Measurement | None:
+        """What a device measured last, whatever it was."""
+        added = self.store.news(device).added
+        if not added:
+            return None
+        return self.remembered(("last", device), added, lambda: self.store.last_measured(device))
 
     def device(self, name: str) -> dict[str, Any]:
         """A device as it was seen last; nothing is started there. Raises UnknownName."""

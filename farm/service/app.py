@@ -21,8 +21,9 @@ from farm.service.api import Lanes, api
 from farm.service.guard import Guard
 from farm.service.lane import Lane
 from farm.service.launching import launching
+from farm.service.metrics import Verdicts, metrics
 from farm.service.pages import pages, problem_page
-from farm.service.problems import Problem, problem, status_of
+from farm.service.problems import Problem, for_people, problem, status_of
 from farm.service.running import Running
 from farm.store import Store
 
@@ -73,7 +74,9 @@ def service(
     )
     app.state.lanes = lanes
     app.state.running = running
+    app.state.verdicts = Verdicts()
     app.include_router(api)
+    app.include_router(metrics)
     app.include_router(launching)
     app.include_router(pages)
     app.add_exception_handler(FarmError, _farm_error)
@@ -97,7 +100,8 @@ async def _farm_error(request: Request, e: Exception) -> Response:
 
 
 def _is_page(request: Request) -> bool:
-    return not request.url.path.startswith(("/v1/", "/plots/", "/static/"))
+    path = request.url.path
+    return for_people(path) and not path.startswith(("/plots/", "/static/"))
 
 
 async def _invalid(_: Request, e: Exception) -> JSONResponse:

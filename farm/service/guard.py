@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from farm.core.errors import FarmError, NotAllowed, NotSignedIn, TooBusy, TooLarge
-from farm.service.problems import problem, status_of
+from farm.service.problems import for_people, problem, status_of
 from farm.service.who import Who
 from farm.store import ROLES, Store
 
@@ -258,7 +258,7 @@ def _too_large(size: int) -> str:
 
 async def _refuse(scope: Message, send: Send, error: FarmError) -> None:
     """Before any page or API is reached."""
-    to_page = not scope["path"].startswith("/v1/") and scope["method"] in _READING
+    to_page = for_people(scope["path"]) and scope["method"] in _READING
     headers = {"content-type": "application/json"}
     status, body = status_of(error), problem(error).model_dump_json().encode()
     if isinstance(error, NotSignedIn) and to_page:

@@ -42,6 +42,11 @@ class Problem(BaseModel):
     message: str
 
 
+def for_people(path: str) -> bool:
+    """Whether a browser asks for it, which is shown where to sign in; programs are told."""
+    return not path.startswith("/v1/") and path != "/metrics"
+
+
 def status_of(error: FarmError) -> int:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 

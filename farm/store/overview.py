@@ -34,6 +34,22 @@ class OverviewStore(BaselineStore):
             found.setdefault(row["device"], {})[row["verdict"]] = row["n"]
         return found
 
+    def verdicts_after(self, last: int) -> tuple[int, Mapping[tuple[str, str], int]]:
+        """The id of the newest measurement, and how many of networks with a higher id than `last`
+        had each verdict, by device and verdict."""
+        newest = int(self._value("SELECT ifnull(max(id), 0) FROM measurements"))
+        sql = """SELECT device, verdict, count(*) AS n FROM measurements
+                 WHERE id > ? AND id <= ? AND verdict IS NOT NULL AND network NOT LIKE 'kernel/%'
+                 GROUP BY device, verdict"""
+        found = self._rows(sql, last, newest)
+        return newest, {(row["device"], row["verdict"]): row["n"] for row in found}
+
+    def all_builds(self) -> tuple[int, int]:
+        """How many builds campaigns paid for, and how many they found already made."""
+        built = self._value("SELECT count(*) FROM builds WHERE campaign IS NOT NULL")
+        used = self._value("SELECT count(*) FROM campaign_builds")
+        return int(built), max(0, int(used) - int(built))
+
     def last_measured(self, device: str) -> Measurement | None:
         """What a device measured last, whatever it was."""
         sql = f"""SELECT {rows.MEASURED} FROM {rows.WITH_SAMPLES}
@@ -43,8 +59,10 @@ class OverviewStore(BaselineStore):
         return told[0][1] if told else None
 
     def waiting(self) -> Mapping[str, int]:
-        """Requests without an outcome, by device."""
-        sql = "SELECT device, count(*) AS n FROM pending GROUP BY device"
+        """Requests without an outcome, by device: of campaigns that nobody asked to end. What a
+        query left behind waits for nothing."""
+        sql = """SELECT device, count(*) AS n FROM pending WHERE campaign IS NOT NULL
+                 AND campaign NOT IN (SELECT campaign FROM cancellations) GROUP BY device"""
         return {row["device"]: row["n"] for row in self._rows(sql)}
 
     def learnt_from(self, campaign: str) -> list[int]:

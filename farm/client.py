@@ -28,7 +28,8 @@ from farm.core.values import GivenInput, Network
 if TYPE_CHECKING:
     from farm.campaign.planning import Launch
     from farm.prediction.prediction import Predicted, Predictions
-    from predictors import FloatArray
+
+FloatArray = NDArray[np.float64]
 
 _PROBLEM_BYTES = 100_000
 """Of an answer that is an error, so much is read."""

@@ -201,14 +201,14 @@ class Answering:
         waits = stored.state != "unfinished" or stored.run_by is not None
         return None if waits else last_words(self.farm.config.store, stored.id)
 
-    def cancel(self, name: str, who: Who) -> str:
-        """End a campaign: one's own, or any for an admin. Its name. Raises UnknownName and
-        NotAllowed."""
+    def cancel(self, name: str, who: Who) -> tuple[str, bool]:
+        """End a campaign: one's own, or any for an admin. Its name, and whether a process had begun
+        to run it, which sees the wish. Raises UnknownName and NotAllowed."""
         stored = self.store.campaign(name)
         if self.store.served().get(stored.id) != who.name:
             who.must_be(ADMIN)
         self.store.cancel(stored.id)
-        return stored.id
+        return stored.id, stored.run_by is not None and stored.run_by.owner.campaign == stored.id
 
     def curves(self, name: str) -> dict[str, Curve]:
         """How well its devices were predicted as a campaign went on. Raises UnknownName."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Security
@@ -82,7 +83,12 @@ async def cancel(request: Request, campaign: str) -> models.Launched:
     """End a campaign. One's own takes the role `user`, others' `admin`."""
     who: Who = request.state.who
     who.must_be(USER)
-    name = await lanes(request).quick.ask(lambda own: own.cancel(campaign, who))
+    quick = lanes(request).quick
+    name, begun = await quick.ask(lambda own: own.cancel(campaign, who))
+    if not begun:
+        # A process that begins takes the wish for one of before, and forgets it.
+        await asyncio.to_thread(request.app.state.running.end, name)
+        await quick.ask(lambda own: own.cancel(name, who))
     return models.Launched(campaign=name)
 
 

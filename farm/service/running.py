@@ -60,6 +60,14 @@ class Running:
                 stderr=file,
             )
 
+    def end(self, campaign: str) -> None:
+        """End the process of a campaign, if it has one."""
+        with self._lock:
+            process = self._processes.get(campaign)
+        if process is not None:
+            process.terminate()
+            process.wait()
+
     def close(self) -> None:
         """End the processes; what was measured is kept, and the next service goes on."""
         with self._lock:

@@ -75,10 +75,16 @@ def test_a_campaign_is_launched_and_ended(served, tmp_path):
         own = replace(served, url=url, folder=tmp_path)
         ann = Client(url, own.token("ann", "user"))
         assert ann.launch(asked) == "c1"
-        until(lambda: ann.campaigns()[0]["measured"])
-        assert ann.cancel("c1") == "c1"
-        until(lambda: ann.campaigns()[0]["run_by"] is None)
-        assert ann.campaign("c1")["state"] == "cancelled"
+        assert ann.cancel("c1") == "c1"  # before its process has begun
+        assert ann.campaigns()[0]["run_by"] is None
+        assert ann.launch(asked) == "c2"
+        until(lambda: ann.campaigns()[1]["measured"])
+        assert ann.cancel("c2") == "c2"
+        until(lambda: ann.campaigns()[1]["run_by"] is None)
+        assert [one["state"] for one in ann.campaigns()] == ["cancelled", "cancelled"]
+        with own.farm.store() as store:
+            assert store.pending("c2")
+            assert not store.waiting()  # for what was ended nothing waits
         with pytest.raises(NotAllowed, match="role user"):
             Client(url, own.token("eve", "reader")).launch(asked)
         with pytest.raises(UsageError, match="reads no files"):

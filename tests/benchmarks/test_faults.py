@@ -35,7 +35,7 @@ def test_it_sees_what_is_lost_torn_and_twice(tmp_path):
         failure = (request, "crash", "by a test", 1, "2026-01-01T00:00:00+00:00")
         into = "INSERT INTO failures (request, kind, message, final, failed_at)"
         db.execute(f"{into} VALUES (?, ?, ?, ?, ?)", failure)
-        db.execute("UPDATE samples SET blocks = '[]' WHERE measurement = ?", [second])
+        db.execute("UPDATE samples SET packed = x'00' WHERE measurement = ?", [second])
     tally = Tally(seen={("measurement", first), ("measurement", 10**6)})
     found = judged(tmp_path, tally)
     assert (found["lost"], found["duplicated"], found["torn"]) == (1, 1, 1)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,9 +35,9 @@ from farm.core.values import Network
 from farm.prediction.central import CentralPredictor, DeviceModel
 from farm.prediction.columns import Column
 from farm.prediction.decider import ACQUISITION
+from farm.prediction.evaluation import Given
 from farm.prediction.selection import POOL, Candidates
 from farm.spaces import space as searched_space
-from farm.spaces.base import SearchSpace
 from predictors import FloatArray, IntArray, metrics
 from predictors.acquisition import ACQUISITIONS, Pool
 
@@ -49,34 +49,6 @@ FIRST = (0, 20, 60)
 
 NOISE = 0.02
 """Relative, of a measurement, beside what is in the tables: an assumption."""
-
-
-@dataclass
-class Known:
-    """What was measured so far: a `Source` of the central predictor."""
-
-    columns: dict[str, Column] = field(default_factory=dict)
-
-    def devices(self, space: str) -> Sequence[str]:  # noqa: ARG002
-        return list(self.columns)
-
-    def measured(self, space: str, device: str) -> Column:  # noqa: ARG002
-        return self.columns.setdefault(device, Column(device, (), np.empty(0)))
-
-    def published(self, space: str) -> Sequence[Column]:  # noqa: ARG002
-        return ()
-
-    def other_spaces(self, device: str, space: str) -> Sequence[SearchSpace]:  # noqa: ARG002
-        return ()
-
-    def build_s(self, device: str) -> float:  # noqa: ARG002
-        return 0.0
-
-    def normalisations(self, space: str) -> Mapping[str, Any]:  # noqa: ARG002
-        return {}
-
-    def sums(self, *_: object) -> None:
-        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,16 +63,16 @@ class Case:
 
     def curve(self, first: int, seed: int) -> list[float]:
         """Rank correlations after 0, 1, ... networks of the new device."""
-        known = Known()
-        predictor = CentralPredictor(known)
+        known: dict[str, Column] = {}
+        predictor = CentralPredictor(Given(known))
         rng = np.random.default_rng(seed)
         noisy = np.exp(NOISE * rng.standard_normal((2, len(self.about.pool))))
         elsewhere = rng.permutation(len(self.about.pool))[:first]
         names, measured_s = self.about.pool, self.latency_s * noisy[0]
-        known.columns[self.other] = _column(self.other, names, elsewhere, self.other_s * noisy[1])
+        known[self.other] = _column(self.other, names, elsewhere, self.other_s * noisy[1])
         rows, found = np.empty(0, np.intp), []
         while True:
-            known.columns[self.device] = _column(self.device, names, rows, measured_s)
+            known[self.device] = _column(self.device, names, rows, measured_s)
             model = predictor.model(self.about, self.device)
             found.append(self._judge(model, rows))
             if len(rows) == MOST:

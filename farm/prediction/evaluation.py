@@ -82,7 +82,7 @@ def judge(
     Each device learns from its own measurements, and from those of all others as references; they
     may be of other networks, and of devices that the plan does not name.
     """
-    predictor = CentralPredictor(_Given(learnt, sums))
+    predictor = CentralPredictor(Given(_columns(learnt), sums))
     about = Candidates.of(replace(plan, holdout=0), space)
     found = {}
     for device, spec in plan.spec_of.items():
@@ -108,14 +108,18 @@ def judgement(model: DeviceModel, heldout: Sequence[Measurement]) -> Judgement:
     )
 
 
-class _Given:
-    """Some measurements: a `farm.prediction.central.Source`."""
+def _columns(measurements: Sequence[Measurement]) -> dict[str, Column]:
+    by_device: dict[str, list[Measurement]] = {}
+    for m in measurements:
+        by_device.setdefault(m.device, []).append(m)
+    return {device: Column.of(device, own) for device, own in by_device.items()}
 
-    def __init__(self, measurements: Sequence[Measurement], sums: Sums | None) -> None:
-        by_device: dict[str, list[Measurement]] = {}
-        for m in measurements:
-            by_device.setdefault(m.device, []).append(m)
-        self._columns = {device: Column.of(device, own) for device, own in by_device.items()}
+
+class Given:
+    """What is known of devices, by their names: a `farm.prediction.central.Source`."""
+
+    def __init__(self, columns: Mapping[str, Column], sums: Sums | None = None) -> None:
+        self._columns = columns
         self._sums = sums
 
     def devices(self, space: str) -> Sequence[str]:  # noqa: ARG002

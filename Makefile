@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-out
-# Files of tests go to three workers in order: much of what they wait for are other processes.
-WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
+# Files of tests go to two workers in order: much of what they wait for are other processes.
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo quick test setup format lint types check clean
 

@@ -6,12 +6,16 @@ import argparse
 from pathlib import Path
 
 
+def any_words(text: str) -> list[str]:
+    """Words between commas, each once; there may be none."""
+    return list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
 def words(text: str) -> list[str]:
-    """Words between commas, each once."""
-    found = [word.strip() for word in text.split(",") if word.strip()]
-    if not found:
+    """The same, one at least."""
+    if not any_words(text):
         raise argparse.ArgumentTypeError("must be one or more words, with commas between")
-    return list(dict.fromkeys(found))
+    return any_words(text)
 
 
 def paths(text: str) -> list[Path]:

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import published, tasks
+from benchmarks.arguments import any_words, natural, positive, words
 from benchmarks.evaluate import SEEDS, Entry, Options, Outcome, rows, summary
 from benchmarks.fewshot_run import Done, Found, run
 from benchmarks.methods import METHODS
@@ -175,30 +176,28 @@ def _parser() -> argparse.ArgumentParser:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     add("--data", type=Path, help="folder of tables, or one .npz file (default: $FARM_DATA)")
-    add("--task", type=_words, help=f"of {', '.join(TASKS)}, or all (default)")
+    add("--task", type=words, help=f"of {', '.join(TASKS)}, or all (default)")
     add("--space", help="the table to use, NAME.npz in the folder")
-    add("--train", type=_list, help="training devices of a task of your own, A,B")
-    add("--test", type=_list, help="test devices of a task of your own, C,D")
-    add("--splits", type=_positive, help="random splits of a table's devices instead of tasks")
+    add("--train", type=any_words, help="training devices of a task of your own, A,B")
+    add("--test", type=any_words, help="test devices of a task of your own, C,D")
+    add("--splits", type=positive, help="random splits of a table's devices instead of tasks")
     add("--pretrain", type=_pretrain, help="networks on each training device, or paper (default)")
     add("--samples", type=_counts, default=[5, 10, 20], help="samples of a target (5,10,20)")
     add("--select", choices=("random", "active"), default="active", help="how samples are chosen")
     add(
         "--method",
-        type=_words,
+        type=words,
         default=["mixture"],
         help=f"of {', '.join(METHODS)}, each also as METHOD:ENCODING, or all",
     )
     add(
         "--encoding",
-        type=_words,
+        type=words,
         default=[],
         help=f"of {', '.join(ENCODINGS)}, or all; for methods that take one",
     )
-    add("--seeds", type=_positive, help=f"draws of samples ({SEEDS}; fewer for slow methods)")
-    add(
-        "--seed", type=_natural, default=0, help="the first seed, also of the training networks (0)"
-    )
+    add("--seeds", type=positive, help=f"draws of samples ({SEEDS}; fewer for slow methods)")
+    add("--seed", type=natural, default=0, help="the first seed, also of the training networks (0)")
     add("--protocol", choices=("all", "help"), default="all", help="whose samples and tests")
     add("--without-analytic", action="store_true", help="use nothing that follows from a graph")
     add("--write", type=Path, metavar="DIR", help="run every study, write tables and plots there")
@@ -207,33 +206,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _list(text: str) -> list[str]:
-    """Words between commas, each once."""
-    return list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-
-
-def _words(text: str) -> list[str]:
-    if not _list(text):
-        raise argparse.ArgumentTypeError("must be one or more words, with commas between")
-    return _list(text)
-
-
-def _whole(text: str, least: int) -> int:
-    if not text.strip().isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"must be a whole number, {least} or more, got {text!r}")
-    return int(text)
-
-
-def _natural(text: str) -> int:
-    return _whole(text, 0)
-
-
-def _positive(text: str) -> int:
-    return _whole(text, 1)
-
-
 def _counts(text: str) -> list[int]:
-    return [_positive(word) for word in _words(text)]
+    return [positive(word) for word in words(text)]
 
 
 def _pretrain(text: str) -> int | None:

@@ -12,15 +12,14 @@ import copy
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from predictors import FloatArray, Observations
 from predictors.encodings.normalisation import TrainingRows
 from predictors.models.mixture_gp import TYPICAL_SPREAD, MixtureGP
 from predictors.models.multi_predict import TransferSettings
 from predictors.models.plain import Fitted
-from predictors.models.training import Schedule, layers, predicted, repeatable, train
+from predictors.models.training import layers, least_squares, predicted, repeatable
 
 TABLE_14 = TransferSettings()
 
@@ -100,7 +99,9 @@ class Transferred:
         levels, before = Levels.of(values), Levels.of(self.known(x))
         network = copy.deepcopy(self.network)
         with repeatable(self.settings.seed) as generator:
-            _fit(network, x, before.values(levels.z(values)), self.settings.tuning, generator)
+            least_squares(
+                network, x, before.values(levels.z(values)), self.settings.tuning, generator
+            )
         return lambda new: levels.values(before.z(predicted(network, new)[:, 0]))
 
 
@@ -108,25 +109,8 @@ def _trained(x: FloatArray, z: FloatArray, settings: TransferSettings) -> nn.Seq
     with repeatable(settings.seed) as generator:
         wide = [settings.width] * (settings.depth - 1)
         network = layers((x.shape[1], *wide, 1)).double()
-        _fit(network, x, z, settings.pretraining, generator)
+        least_squares(network, x, z, settings.pretraining, generator)
     return network
-
-
-def _fit(
-    network: nn.Sequential,
-    x: FloatArray,
-    z: FloatArray,
-    schedule: Schedule,
-    generator: torch.Generator,
-) -> None:
-    """Least squares on x (n, F), z (n,)."""
-    inputs, wanted = torch.tensor(x), torch.tensor(z)
-
-    def loss(rows: Tensor) -> Tensor:
-        off: Tensor = network(inputs[rows])[:, 0] - wanted[rows]
-        return (off**2).mean()
-
-    train(network.parameters(), loss, len(x), schedule, generator)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from predictors.encodings.cells import PAD, VOCABULARY, places_of
 from predictors.models.accuracies import Levels
 from predictors.models.gcn import Convolutions
 from predictors.models.plain import Fitted
-from predictors.models.training import Schedule, predicted, repeatable, train
+from predictors.models.training import Schedule, least_squares, predicted, repeatable
 
 BRP_NAS = Schedule(epochs=250, learning_rate=8e-4, weight_decay=5e-4, batch=10)
 """As in `predictors.models.brp_nas`."""
@@ -80,11 +80,5 @@ def trained(x: FloatArray, z: FloatArray, size: Size, schedule: Schedule, seed: 
     """Least squares on rows (n, F) with standardised values (n,); without dropout from then on."""
     with repeatable(seed) as generator:
         network = CellNetwork(size).double()
-        inputs, wanted = torch.tensor(x), torch.tensor(z)
-
-        def loss(rows: Tensor) -> Tensor:
-            off: Tensor = network(inputs[rows]) - wanted[rows]
-            return (off**2).mean()
-
-        train(network.parameters(), loss, len(x), schedule, generator)
+        least_squares(network, x, z, schedule, generator)
     return network.eval()

@@ -71,6 +71,23 @@ def train(
         falling.step()
 
 
+def least_squares(
+    network: nn.Module,
+    x: FloatArray,
+    z: FloatArray,
+    schedule: Schedule,
+    generator: torch.Generator,
+) -> None:
+    """Train a float64 network from rows x (n, F) to z (n,): to (n,), or (n, 1)."""
+    inputs, wanted = torch.tensor(x), torch.tensor(z)
+
+    def loss(rows: Tensor) -> Tensor:
+        off: Tensor = network(inputs[rows]).flatten() - wanted[rows]
+        return (off**2).mean()
+
+    train(network.parameters(), loss, len(x), schedule, generator)
+
+
 def tensor(values: FloatArray, like: Tensor | None = None) -> Tensor:
     """float32, or the type of `like`. Copies: numpy's arrays stay theirs."""
     return torch.tensor(np.asarray(values), dtype=torch.float32 if like is None else like.dtype)

@@ -219,18 +219,17 @@ class Answering:
             lambda: curves(self.store, stored, self.farm.config),
         )
 
-    def verdicts(self, name: str) -> dict[str, dict[str, int]]:
+    def verdicts(self, stored: StoredCampaign) -> dict[str, dict[str, int]]:
         """How many results of a campaign had each verdict, by device."""
-        stored = self.store.campaign(name)
         return {d: self.store.verdicts(stored.id, d) for d in stored.plan.devices}
 
     def stored(self, name: str) -> StoredCampaign:
         """Raises UnknownName."""
         return self.store.campaign(name)
 
-    def events(self, name: str) -> list[Event]:
-        """What happened to a campaign, newest first. Raises UnknownName."""
-        return self.store.events(self.store.campaign(name).id, EVENTS)
+    def events(self, stored: StoredCampaign) -> list[Event]:
+        """What happened to a campaign, newest first."""
+        return self.store.events(stored.id, EVENTS)
 
     def comparison(self, first: str, second: str, as_measured: bool = False) -> Comparison:
         return compare(self.store, first, second, as_measured=as_measured)
@@ -266,8 +265,8 @@ class Answering:
 
     def at_hand(self, networks: Sequence[str], device: str, explain: bool) -> Predictions | None:
         """The same where it was asked before, or all is measured: nothing has to be computed."""
-        version = self.store.version(), self._read_at
-        found = self._memory.recall(_predict(networks, device, explain), version[::-1])
+        holds = self._read_at, self.store.version()
+        found = self._memory.recall(_predict(networks, device, explain), holds)
         if found is not None:
             found.answers.must_have_any()
             told: Predictions = found

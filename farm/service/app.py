@@ -12,7 +12,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from farm.core.checks import plain
 from farm.core.errors import FarmError, UnknownName
 from farm.farm import Farm
 from farm.opened import must_be_executor
@@ -23,7 +22,7 @@ from farm.service.lane import Lane
 from farm.service.launching import launching
 from farm.service.metrics import Verdicts, metrics
 from farm.service.pages import pages, problem_page
-from farm.service.problems import Problem, for_people, problem, status_of
+from farm.service.problems import Problem, first_of, for_people, problem, status_of
 from farm.service.running import Running
 from farm.store import Store
 
@@ -105,13 +104,11 @@ def _is_page(request: Request) -> bool:
 
 
 async def _invalid(_: Request, e: Exception) -> JSONResponse:
-    """The first thing that is wrong with a request; what was sent is not repeated."""
+    """What is wrong with a request: the first thing, and how many there are beside it."""
     assert isinstance(e, RequestValidationError)
-    first = e.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    more = len(e.errors()) - 1
-    rest = f"; {more} more" if more else ""
-    return _said(422, Problem(error="UsageError", message=f"{plain(where)}: {first['msg']}{rest}"))
+    wrong = e.errors()
+    more = f"; {len(wrong) - 1} more" if len(wrong) > 1 else ""
+    return _said(422, Problem(error="UsageError", message=first_of(wrong) + more))
 
 
 async def _http_error(request: Request, e: Exception) -> Response:

@@ -13,7 +13,7 @@ from farm.campaign.planning import Launch
 from farm.core.errors import UsageError
 from farm.service import api, models
 from farm.service.pages import page
-from farm.service.problems import status_of
+from farm.service.problems import first_of, status_of
 from farm.spaces import SPACES
 
 launching = APIRouter(include_in_schema=False)
@@ -50,9 +50,7 @@ def _asked(said: dict[str, Any]) -> Launch:
     try:
         return Launch(**models.ToLaunch.model_validate(said).model_dump())
     except ValidationError as e:
-        first = e.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{where}: {first['msg']}") from None
+        raise UsageError(first_of(e.errors())) from None
 
 
 async def _form(

@@ -149,7 +149,7 @@ async def campaign(request: Request, campaign: str) -> Response:
 
     def look(own: Answering) -> dict[str, Any]:
         stored = own.stored(campaign)
-        own_verdicts, events = own.verdicts(campaign), own.events(campaign)
+        own_verdicts, events = own.verdicts(stored), own.events(stored)
         said = own.last_words(stored)
         return {"stored": stored, "verdicts": own_verdicts, "events": events, "said": said}
 

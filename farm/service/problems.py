@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
+from farm.core.checks import plain
 from farm.core.errors import (
     FarmError,
     Leased,
@@ -53,6 +57,12 @@ def status_of(error: FarmError) -> int:
 
 def problem(error: FarmError) -> Problem:
     return Problem(error=type(error).__name__, message=str(error))
+
+
+def first_of(wrong: Sequence[Mapping[str, Any]]) -> str:
+    """The first of pydantic's errors in words; what was sent is not repeated."""
+    where = plain(".".join(map(str, wrong[0]["loc"])))
+    return f"{where}: {wrong[0]['msg']}"
 
 
 RESPONSES = {

@@ -26,23 +26,23 @@ class OverviewStore(BaselineStore):
 
     def verdicts_since(self, at: str) -> Mapping[str, Mapping[str, int]]:
         """How many measurements of networks had each verdict, by device. at: UTC."""
-        sql = """SELECT device, verdict, count(*) AS n FROM measurements
-                 WHERE measured_at >= ? AND verdict IS NOT NULL AND network NOT LIKE 'kernel/%'
-                 GROUP BY device, verdict"""
         found: dict[str, dict[str, int]] = {}
-        for row in self._rows(sql, at):
-            found.setdefault(row["device"], {})[row["verdict"]] = row["n"]
+        for (device, verdict), n in self._verdicts("measured_at >= ?", at).items():
+            found.setdefault(device, {})[verdict] = n
         return found
 
     def verdicts_after(self, last: int) -> tuple[int, Mapping[tuple[str, str], int]]:
         """The id of the newest measurement, and how many of networks with a higher id than `last`
         had each verdict, by device and verdict."""
         newest = int(self._value("SELECT ifnull(max(id), 0) FROM measurements"))
-        sql = """SELECT device, verdict, count(*) AS n FROM measurements
-                 WHERE id > ? AND id <= ? AND verdict IS NOT NULL AND network NOT LIKE 'kernel/%'
-                 GROUP BY device, verdict"""
-        found = self._rows(sql, last, newest)
-        return newest, {(row["device"], row["verdict"]): row["n"] for row in found}
+        return newest, self._verdicts("id > ? AND id <= ?", last, newest)
+
+    def _verdicts(self, match: str, *values: object) -> dict[tuple[str, str], int]:
+        """Of some measurements of networks, by device and verdict."""
+        sql = f"""SELECT device, verdict, count(*) AS n FROM measurements
+                  WHERE {match} AND verdict IS NOT NULL AND network NOT LIKE 'kernel/%'
+                  GROUP BY device, verdict"""
+        return {(row["device"], row["verdict"]): row["n"] for row in self._rows(sql, *values)}
 
     def all_builds(self) -> tuple[int, int]:
         """How many builds campaigns paid for, and how many they found already made."""

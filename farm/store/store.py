@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -340,13 +340,13 @@ class Store(KnowledgeStore, OverviewStore, LeaseStore, TokenStore, ServedStore):
         purpose is given. One that is another request's outcome, too, is told where a campaign or a
         purpose is given.
         """
-        own, shared = _matching(campaign, purpose, device, network)
-        found = self._rows(f"{_OWN} WHERE {own.match} ORDER BY measurements.id", *own.values)
-        if shared is not None:
-            sql = f"{_SHARED} WHERE {shared.match} ORDER BY requests.id DESC"
+        match, values = _matching(campaign, purpose, device, network)
+        found = self._rows(f"{_OWN} WHERE {match} ORDER BY measurements.id", *values)
+        if campaign is not None or purpose is not None:
+            sql = f"{_SHARED} WHERE {match} ORDER BY requests.id DESC"
             # Where several requests share a measurement, it is told once, of the first of them.
             known = {row["id"] for row in found}
-            several = self._rows(sql, *shared.values)
+            several = self._rows(sql, *values)
             first = {row["id"]: row for row in several if row["id"] not in known}
             found = [*reversed(first.values()), *found]
         return self._read(found)
@@ -354,11 +354,10 @@ class Store(KnowledgeStore, OverviewStore, LeaseStore, TokenStore, ServedStore):
     def each_measured(self, campaign: str | None = None) -> Iterator[tuple[Request, Measurement]]:
         """As `measured` of a campaign, or of all, a part at a time: what is stored may be more than
         memory holds."""
-        own, shared = _matching(campaign, None, None, None)
-        if shared is not None:
-            sql = f"{_SHARED} WHERE {shared.match} ORDER BY requests.id"
-            yield from self._in_parts(sql, shared.values)
-        yield from self._in_parts(f"{_OWN} WHERE {own.match} ORDER BY measurements.id", own.values)
+        match, values = _matching(campaign, None, None, None)
+        if campaign is not None:
+            yield from self._in_parts(f"{_SHARED} WHERE {match} ORDER BY requests.id", values)
+        yield from self._in_parts(f"{_OWN} WHERE {match} ORDER BY measurements.id", values)
 
     def _in_parts(
         self, sql: str, values: Sequence[object]
@@ -491,19 +490,10 @@ class Store(KnowledgeStore, OverviewStore, LeaseStore, TokenStore, ServedStore):
         return 86400 * float(self._value(sql, campaign) or 0.0)
 
 
-@dataclass(frozen=True)
-class _Match:
-    """Conditions of rows, and the values in them."""
-
-    match: str
-    values: tuple[object, ...]
-
-
 def _matching(
     campaign: str | None, purpose: str | None, device: str | None, network: Network | None
-) -> tuple[_Match, _Match | None]:
-    """See `Store.measured`: of measurements of requests' own, and of those that requests share, if
-    these are told."""
+) -> tuple[str, tuple[object, ...]]:
+    """The conditions of `Store.measured`, and the values in them."""
     given = {
         "campaign": campaign,
         "purpose": purpose,
@@ -515,8 +505,7 @@ def _matching(
     match = " AND ".join(["invalidated IS NULL", *(f"{column} = ?" for column in told)])
     if purpose is None:
         match += " AND purpose NOT IN ('control', 'kernel')"
-    found = _Match(match, tuple(told.values()))
-    return found, found if campaign is not None or purpose is not None else None
+    return match, tuple(told.values())
 
 
 def _requests(found: list[Row]) -> list[Request]:

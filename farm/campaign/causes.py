@@ -19,6 +19,10 @@ from farm.store import Request
 POISON = 3
 """Deaths that follow a network or a kernel before it is set aside."""
 
+COMMON_DEATHS = 12
+"""Deaths of compilers in a row, of this build and of others, before a build is set aside all the
+same: two builds that kill whatever they run in would else go on for ever."""
+
 ATTEMPTS = 3
 """How often a request is tried while its failures are retryable for other reasons."""
 
@@ -65,7 +69,8 @@ class Causes:
         self._devices: dict[str, _Device] = {}
         self._given_up: set[str] = set()
         self._strikes = Counter[int]()
-        self._deaths = Counter[str]()
+        self._deaths = Counter[str]()  # those that may be a build's own doing
+        self._in_a_row = Counter[str]()  # all, since a compiler finished anything
         self.events: list[str] = []
 
     def away(self, device: str) -> bool:
@@ -117,10 +122,20 @@ class Causes:
             return self._strikes[request.id] >= POISON
         return not failure.retryable or before + 1 >= ATTEMPTS
 
+    def compiler_works(self) -> None:
+        """Take note that a compiler finished a build, whatever came of it."""
+        self._in_a_row.clear()
+
     def compiler_lost(self, build_key: str) -> bool:
-        """Take note that a compiler died of a build; whether that was once too often."""
-        self._deaths[build_key] += 1
-        return self._deaths[build_key] >= POISON
+        """Take note that a compiler died in the middle of a build; whether the build is to blame.
+
+        Where no compiler lives, all builds lose theirs, and none of them is to blame.
+        """
+        in_common = build_key in self._in_a_row and len(self._in_a_row) > 1
+        self._in_a_row[build_key] += 1
+        if not in_common:
+            self._deaths[build_key] += 1
+        return self._deaths[build_key] >= POISON or self._in_a_row[build_key] >= COMMON_DEATHS
 
     def _work_again(self, device: str, own: _Device) -> None:
         if own.losses:

@@ -400,6 +400,8 @@ class Dispatcher:
             if not self._causes.compiler_lost(job.build_key):
                 return  # it is built again
             ended = Built(job, BuildError(f"{ended.outcome}; so it was {POISON} times"))
+        else:
+            self._causes.compiler_works()
         if isinstance(ended.outcome, BuildError):
             for request in waiting:
                 self._fail_to_build(request, ended.outcome)

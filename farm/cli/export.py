@@ -9,6 +9,7 @@ import typer
 
 from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result, words
 from farm.cli.rows import named
+from farm.core.errors import UsageError
 from farm.farm import Farm
 
 export_app = typer.Typer()
@@ -44,6 +45,11 @@ def export(
     what was not measured is predicted; which, the table says, or one of sources beside them."""
     from farm.campaign.layouts import Export
 
+    wanted = named(networks or ())
+    if networks and not wanted:
+        raise UsageError(
+            f"{', '.join(networks)} names no network; a file of networks has one a line"
+        )
     asked = Export(
         layout=layout,
         output=output,
@@ -51,7 +57,7 @@ def export(
         campaign=campaign,
         space=space,
         devices=words(devices),
-        networks=named(networks or ()),
+        networks=wanted,
     )
     found = Farm.open(config, store).export(asked)
     what = "measurements" if layout == "long" else "networks"

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from farm.campaign.causes import BACK_OFF_S, LONGEST_BACK_OFF_S, POISON, REPEATED, Causes
+from farm.campaign.causes import (
+    BACK_OFF_S,
+    COMMON_DEATHS,
+    LONGEST_BACK_OFF_S,
+    POISON,
+    REPEATED,
+    Causes,
+)
 from farm.core.values import Network
 from farm.measurement.record import Failure
 from farm.store import Request
@@ -102,3 +109,17 @@ def test_what_else_may_be_somebody_elses_doing_is_tried_once_more(causes):
 def test_a_compiler_may_die_twice_of_a_build(causes):
     assert [causes.compiler_lost("x") for _ in range(POISON)] == [False, False, True]
     assert not causes.compiler_lost("y")
+
+
+def test_no_build_is_to_blame_where_all_compilers_die(causes):
+    """As where a cluster goes away; builds that kill compilers for ever end all the same."""
+    for _ in range(COMMON_DEATHS - 1):
+        assert [causes.compiler_lost(key) for key in "xyz"] == [False] * 3
+    assert causes.compiler_lost("x")
+
+
+def test_a_build_is_to_blame_that_kills_compilers_which_work_in_between(causes):
+    for times in range(1, POISON + 1):
+        assert not causes.compiler_lost(f"another that died at time {times}")
+        assert causes.compiler_lost("x") == (times == POISON)
+        causes.compiler_works()

@@ -93,6 +93,14 @@ def test_what_export_cannot_write_is_named_with_its_option(farm, tmp_path):
     assert (code, "/proc/x.csv cannot be written: " in err) == (2, True)
 
 
+def test_a_file_of_no_networks_is_not_all_of_them(farm, tmp_path):
+    farm(*LAUNCH)
+    (tmp_path / "none.txt").touch()
+    code, out, err = farm("export", "--layout", "wide", "--networks", "none.txt")
+    assert (code, out) == (2, "")
+    assert "none.txt names no network" in err
+
+
 def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(farm, tmp_path):
     for name, reason in (("nowhere/x.csv", "there is no folder"), ("/proc/x.csv", "")):
         code, out, err = farm("hwl", CELL, "--output", name)

@@ -1,4 +1,4 @@
-"""TVM, in a child process that may die: the client of `farm.compile.worker`."""
+"""TVM, in a child process that may die: the client of `python -m farm.compile`."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Compiler:
             self._pipe = None
 
     def _argv(self) -> list[str]:
-        return [sys.executable, "-m", "farm.compile.worker"]
+        return [sys.executable, "-m", "farm.compile"]
 
     def _request(self, doing: str, **message: Any) -> dict[str, Any]:
         if self._pipe is None:

@@ -1,4 +1,4 @@
-"""The process that TVM runs in: `python -m farm.compile.worker`.
+"""What the process does that TVM runs in, `python -m farm.compile`.
 
 LLVM ends the process that it runs in when it meets what it cannot compile, and it keeps memory.
 A compile actor outlives both, because it keeps TVM in this child. Requests and replies are JSON
@@ -96,13 +96,10 @@ def _kind(error: FarmError) -> str:
     return {TargetError: "target", StoreFull: "full"}.get(type(error), "build")
 
 
-def main() -> None:
+def serve() -> None:
+    """Answers what stdin asks for, until it ends."""
     # Replies get a descriptor of their own: some of TVM's passes print.
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
         print(json.dumps(answer(line)), file=replies, flush=True)
-
-
-if __name__ == "__main__":
-    main()

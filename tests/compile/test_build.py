@@ -141,6 +141,8 @@ def test_a_compiler_that_dies_fails_one_kernel_and_comes_back(
     compiler().target(host_target)
     pid = compiler().pid
     assert pid is not None
+    mapped = Path(f"/proc/{pid}/maps").read_text()
+    assert ("libtvm" in mapped, "libtorch" in mapped) == (True, False)
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(BuildError, match=r"building the kernel Conv\+Add\+Relu"):
         build(conv_model(), host_target, store, KernelCache(tmp_path / "kernels"))

@@ -2,9 +2,10 @@
 
 Fields: `tasks` (T,); `accuracy` (T, N), larger is better, of any sign, NaN where a network was not
 trained; `code` (N, ...), whole numbers that tell networks apart; `zcp` (T, N, Z) with `zcp_names`
-(Z,): zero-cost proxies of each task, NaN, infinite or -1e8 where one does not apply. It is the
-layout of the published tables in `../shared/data`. Optionally `graphs` (N,): the networks as JSON,
-as `predictors.encodings.cells` has it, for graph networks on a space that is not known there.
+(Z,): zero-cost proxies of each task, NaN, infinite or -1e8 where one does not apply; a table
+without proxies has neither field. It is the layout of the published tables in `../shared/data`.
+Optionally `graphs` (N,): the networks as JSON, as `predictors.encodings.cells` has it, for graph
+networks on a space that is not known there.
 """
 
 from __future__ import annotations
@@ -140,6 +141,8 @@ def _accuracy(path: Path, fields: Fields, tasks: int) -> FloatArray:
 def _proxies(
     path: Path, fields: Fields, accuracy: FloatArray
 ) -> tuple[FloatArray, tuple[str, ...]]:
+    if not {"zcp", "zcp_names"} & set(fields):
+        return np.empty((*accuracy.shape, 0)), ()
     names = words_of(path, fields, "zcp_names")
     values = numbers_of(path, "zcp", required(path, fields, "zcp"))
     if values.shape != (*accuracy.shape, len(names)):

@@ -104,7 +104,8 @@ class Case:
 
 def _random(case: Case) -> list[Learner]:
     """A network that knows nothing, trained on the samples as BRP-NAS is."""
-    return [Learner(CellsFromScratch(case.settings.size, seed=case.settings.seed), case.x)]
+    size = replace(case.settings.size, even=False)
+    return [Learner(CellsFromScratch(size, seed=case.settings.seed), case.x)]
 
 
 def _naive(case: Case) -> list[Learner]:

@@ -36,7 +36,7 @@ from predictors.models.meta import LEARNERS, MetaLearned, Settings
 
 SAMPLES = (5,)
 SEEDS = 3
-WIDTH, ITERATIONS, RATE = 128, 300, 1e-3
+WIDTH, ITERATIONS, RATE = 128, 300, 2e-3
 
 Row = dict[str, Any]
 
@@ -150,7 +150,7 @@ def _options(parsed: argparse.Namespace) -> Options:
     if 1 in parsed.samples:
         raise UsageError("`--samples` must be 0, or 2 or more, got 1; one accuracy ranks nothing")
     settings = Settings(
-        size=Size(parsed.width, parsed.depth),
+        size=Size(parsed.width, parsed.depth, even=True),
         second_order=parsed.second_order,
         iterations=parsed.iterations,
         outer_rate=parsed.rate,

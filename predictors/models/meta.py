@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, vmap
 
 from predictors import FloatArray, metrics
 from predictors.models.accuracies import Levels, limited_scores
 from predictors.models.cell_gcn import PAPER, CellNetwork, Size
 from predictors.models.plain import FOLDS, Fitted
 from predictors.models.training import predicted, repeatable, tensor
+
+EVEN = replace(PAPER, even=True)
 
 Learner = Literal["maml", "anil", "boil"]
 LEARNERS: tuple[Learner, ...] = ("maml", "anil", "boil")
@@ -36,13 +38,14 @@ STEPS = (5, 10, 20, 50, 100)
 @dataclass(frozen=True)
 class Settings:
     """Table 9, but for what it leaves open. iterations: outer steps; the paper has 400 epochs of
-    2,048 networks, 64 at once. tasks: in each of them. samples, queries: networks that a task is
-    adapted to and judged by. tuning_rate: of adapting to a new task, lower than `inner_rate`.
+    2,048 networks, 64 at once; the outer rate falls as a cosine. tasks: in each step. samples,
+    queries: networks that a task is adapted to and judged by. tuning_rate: of adapting to a new
+    task, lower than `inner_rate`.
     """
 
     learner: Learner = "boil"
     second_order: bool = False
-    size: Size = PAPER
+    size: Size = EVEN
     iterations: int = 12_800
     tasks: int = 3
     samples: int = 10
@@ -74,16 +77,17 @@ def adapts(learner: Learner, name: str) -> bool:
     return learner == "maml" or last == (learner == "anil")
 
 
-def adapted(
-    network: nn.Module, start: Parameters, x: Tensor, z: Tensor, settings: Settings
-) -> dict[str, Tensor]:
-    """Parameters after the inner steps on samples x (n, F), z (n,): equations 4 and 6."""
-    found = dict(start)
+def adapted(network: nn.Module, x: Tensor, z: Tensor, settings: Settings) -> dict[str, Tensor]:
+    """Parameters, (T, ...), after the inner steps on samples x (T, n, F), z (T, n) of T tasks:
+    equations 4 and 6."""
+    start = network.named_parameters()
+    found = {name: value.expand(len(x), *value.shape) for name, value in start}
     names = [name for name in found if adapts(settings.learner, name)]
     for _ in range(settings.inner_steps):
-        off = squared(network, found, x, z)
         slopes = torch.autograd.grad(
-            off, [found[name] for name in names], create_graph=settings.second_order
+            squared(network, found, x, z).sum(),
+            [found[name] for name in names],
+            create_graph=settings.second_order,
         )
         for name, slope in zip(names, slopes, strict=True):
             found[name] = found[name] - settings.inner_rate * slope
@@ -91,24 +95,31 @@ def adapted(
 
 
 def squared(network: nn.Module, parameters: Parameters, x: Tensor, z: Tensor) -> Tensor:
-    """The mean squared error."""
-    off: Tensor = ((functional_call(network, dict(parameters), (x,)) - z) ** 2).mean()
-    return off
+    """(T,), the mean squared error of each task's network; parameters (T, ...)."""
+
+    def predict(own: dict[str, Tensor], rows: Tensor) -> Tensor:
+        found: Tensor = functional_call(network, own, (rows,))
+        return found
+
+    said = vmap(predict, randomness="different")(dict(parameters), x)
+    return ((said - z) ** 2).mean(1)
 
 
-Episode = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Samples x, z and queries x, z of one task."""
+@dataclass(frozen=True, eq=False)
+class Episodes:
+    """Of T tasks: samples x (T, n, F), z (T, n), and queries to judge by."""
+
+    x: Tensor
+    z: Tensor
+    queries: Tensor
+    wanted: Tensor
 
 
-def meta_loss(network: nn.Module, episodes: Sequence[Episode], settings: Settings) -> Tensor:
+def meta_loss(network: nn.Module, episodes: Episodes, settings: Settings) -> Tensor:
     """What the outer loop descends, equations 5 and 7: the error of each adapted network on its
     queries, the mean over tasks."""
-    start = dict(network.named_parameters())
-    losses = [
-        squared(network, adapted(network, start, x, z, settings), queries, wanted)
-        for x, z, queries, wanted in episodes
-    ]
-    return torch.stack(losses).mean()
+    own = adapted(network, episodes.x, episodes.z, settings)
+    return squared(network, own, episodes.queries, episodes.wanted).mean()
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,12 +136,15 @@ class MetaLearned:
             network = CellNetwork(settings.size)
             known = [(tensor(task.x), tensor(task.z)) for task in tasks]
             optimizer = torch.optim.AdamW(network.parameters(), lr=settings.outer_rate)
+            falling = torch.optim.lr_scheduler.CosineAnnealingLR(
+                optimizer, max(settings.iterations, 1)
+            )
             for _ in range(settings.iterations):
                 optimizer.zero_grad()
-                drawn = torch.randperm(len(known), generator=generator)[: settings.tasks]
-                episodes = [_episode(known[int(t)], settings, generator) for t in drawn]
-                meta_loss(network, episodes, settings).backward()  # type: ignore[no-untyped-call]
+                drawn = _episodes(known, settings, generator)
+                meta_loss(network, drawn, settings).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
+                falling.step()
         return cls(network.double().eval(), settings)
 
     def known(self, x: FloatArray) -> FloatArray:
@@ -150,15 +164,18 @@ class MetaLearned:
         return lambda new: levels.values(predicted(network, new))
 
 
-def _episode(
-    task: tuple[Tensor, Tensor], settings: Settings, generator: torch.Generator
-) -> Episode:
-    """Samples and queries that have no network in common."""
-    x, z = task
-    order = torch.randperm(len(x), generator=generator)
-    samples = order[: min(settings.samples, len(x) // 2)]
-    queries = order[len(samples) : len(samples) + settings.queries]
-    return x[samples], z[samples], x[queries], z[queries]
+def _episodes(
+    known: Sequence[tuple[Tensor, Tensor]], settings: Settings, generator: torch.Generator
+) -> Episodes:
+    """Some of the tasks, as many networks of each; samples and queries have none in common."""
+    drawn = [known[t] for t in torch.randperm(len(known), generator=generator)[: settings.tasks]]
+    fewest = min(len(x) for x, _ in drawn)
+    samples = min(settings.samples, fewest // 2)
+    count = min(samples + settings.queries, fewest)
+    orders = [torch.randperm(len(x), generator=generator)[:count] for x, _ in drawn]
+    x = torch.stack([x[order] for (x, _), order in zip(drawn, orders, strict=True)])
+    z = torch.stack([z[order] for (_, z), order in zip(drawn, orders, strict=True)])
+    return Episodes(x[:, :samples], z[:, :samples], x[:, samples:], z[:, samples:])
 
 
 def _descent(

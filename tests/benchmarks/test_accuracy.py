@@ -64,6 +64,17 @@ def test_proxies_can_be_left_out(tmp_path: Path) -> None:
     np.testing.assert_array_equal(fewer.zcp, file.zcp[..., [0, 2]])
 
 
+def test_a_table_without_proxies_is_predicted_from_its_code(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    bare = {name: values for name, values in fields().items() if not name.startswith("zcp")}
+    words = ["--data", save(tmp_path / "own.npz", bare), "--samples", "20", "--seeds", "1"]
+    assert accuracy.main([*words, "--method", "zcp,mixture", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert "zcp is left out" in printed.err
+    assert json.loads(printed.out)["summary"]["spearman"]["mixture"]["class"]["20"] > 0.5
+
+
 BROKEN = {
     "accuracy": (lambda f: f["accuracy"].T, "`accuracy` must be (3, N)"),
     "zcp": (lambda f: f["zcp"][0], "`zcp` must be (3, 60, 3)"),

@@ -116,6 +116,7 @@ QUICK = Settings(
     iterations=100,
     outer_rate=1e-2,
     inner_steps=2,
+    tuning_rate=0.035,
     steps=(1, 5),
 )
 

@@ -35,7 +35,7 @@ from farm.service.running import last_words
 from farm.service.who import Who
 from farm.spaces import space as searched_space
 from farm.store import Store, StoredCampaign
-from farm.store.overview import Event
+from farm.store.events import Event
 from farm.store.tokens import ADMIN
 
 Found = TypeVar("Found")

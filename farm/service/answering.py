@@ -12,6 +12,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from farm.campaign import following
 from farm.campaign.compare import Comparison, compare
 from farm.campaign.learning import Curve, curves
 from farm.campaign.planning import Launch, planned
@@ -35,7 +36,7 @@ from farm.service.running import last_words
 from farm.service.who import Who
 from farm.spaces import space as searched_space
 from farm.store import Store, StoredCampaign
-from farm.store.events import Event
+from farm.store.events import About, Event
 from farm.store.tokens import ADMIN
 
 Found = TypeVar("Found")
@@ -230,6 +231,15 @@ class Answering:
     def events(self, stored: StoredCampaign) -> list[Event]:
         """What happened to a campaign, newest first."""
         return self.store.events(stored.id, EVENTS)
+
+    def about(
+        self, campaign: str | None, device: str | None, after: int | None
+    ) -> tuple[About, int]:
+        """Which events somebody asks for, and the one to begin after. Raises UnknownName."""
+        if device is not None:
+            self.farm.config.device(device)
+        asked = following.about(self.store, campaign, device)
+        return asked, following.beginning(self.store, asked, after)
 
     def comparison(self, first: str, second: str, as_measured: bool = False) -> Comparison:
         return compare(self.store, first, second, as_measured=as_measured)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Security
+from fastapi import APIRouter, Header, Query, Request, Security
 from fastapi.security import HTTPBearer
 
 from farm.campaign.planning import Launch
 from farm.service import models
+from farm.service.feed import Feed, Stream
 from farm.service.lane import Lane
 from farm.service.problems import RESPONSES
 from farm.service.who import Who
@@ -142,6 +143,29 @@ async def hwl_many(request: Request, asked: models.ToEncode) -> models.Encodings
     """The HWL encodings of networks. One without an encoding says why in its row."""
     found = await lanes(request).thorough.ask(lambda own: list(own.hwl(asked.networks).lines()))
     return models.Encodings.model_validate({"networks": found})
+
+
+Number = Annotated[int | None, Query(ge=0, lt=2**63, description="The last event that is known.")]
+
+
+@api.get("/events", response_class=Stream, status_code=200)
+async def events(
+    request: Request,
+    campaign: Annotated[str | None, Query(description="Its events, and its devices'.")] = None,
+    device: str | None = None,
+    after: Number = None,
+    wait: Annotated[bool, Query(description="Go on with what happens.")] = True,
+    last_event_id: Annotated[int | None, Header(ge=0, lt=2**63)] = None,
+) -> Stream:
+    """What happens, as server-sent events, each a JSON object: `id`, `at`, `kind`, `campaign`,
+    `device`, `network`, `said`, `sentence`. It begins after event `after` or `Last-Event-ID`; else
+    with the last run of the campaign, or with what comes next."""
+    feed: Feed = request.app.state.feed
+    known = after if last_event_id is None else last_event_id
+    about, last = await lanes(request).quick.ask(lambda own: own.about(campaign, device, known))
+    if wait:
+        feed.must_have_room()
+    return Stream(feed, about, last, wait)
 
 
 @api.get("/queue")

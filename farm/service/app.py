@@ -17,6 +17,7 @@ from farm.farm import Farm
 from farm.opened import must_be_executor
 from farm.service.answering import Memory
 from farm.service.api import Lanes, api
+from farm.service.feed import Feed
 from farm.service.guard import Guard
 from farm.service.lane import Lane
 from farm.service.launching import launching
@@ -73,6 +74,7 @@ def service(
     )
     app.state.lanes = lanes
     app.state.running = running
+    app.state.feed = feed = Feed(store)
     app.state.verdicts = Verdicts()
     app.include_router(api)
     app.include_router(metrics)
@@ -82,7 +84,7 @@ def service(
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
-    guard = Guard(app, store, key or secrets.token_urlsafe(32), names)
+    guard = Guard(app, store, key or secrets.token_urlsafe(32), names, feed.close)
     app.state.guard = guard
     return guard
 

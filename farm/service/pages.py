@@ -29,7 +29,7 @@ _SHOWN = 200
 
 _FILES = files("farm.service") / "static"
 
-STATIC = {"style.css": "text/css", "icon.svg": "image/svg+xml"}
+STATIC = {"style.css": "text/css", "icon.svg": "image/svg+xml", "live.js": "text/javascript"}
 """What pages are made with."""
 
 pages = APIRouter(include_in_schema=False)
@@ -138,7 +138,9 @@ async def board(request: Request) -> Response:
     """What every device does now."""
 
     def look(own: Answering) -> dict[str, Any]:
-        return {"devices": own.devices(), "campaigns": own.campaigns()[::-1], "queue": own.queue()}
+        newest = own.store.newest_event()  # before what is looked at, so that nothing is missed
+        told = {"devices": own.devices(), "campaigns": own.campaigns()[::-1], "queue": own.queue()}
+        return {**told, "newest": newest}
 
     return page(request, "board", await lanes(request).quick.ask(look))
 
@@ -148,10 +150,17 @@ async def campaign(request: Request, campaign: str) -> Response:
     """A campaign as it is. What is predicted comes with it if it is known within a moment."""
 
     def look(own: Answering) -> dict[str, Any]:
+        newest = own.store.newest_event()
         stored = own.stored(campaign)
         own_verdicts, events = own.verdicts(stored), own.events(stored)
         said = own.last_words(stored)
-        return {"stored": stored, "verdicts": own_verdicts, "events": events, "said": said}
+        return {
+            "stored": stored,
+            "verdicts": own_verdicts,
+            "events": events,
+            "said": said,
+            "newest": newest,
+        }
 
     found = await lanes(request).quick.ask(look)
     summary = await _soon(request, lambda own: own.summary(campaign))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from farm.store.connection import Connected
@@ -60,7 +60,7 @@ class Event:
         return f"{self.device or self.campaign or 'the farm'} {self.what}{own}"
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "sentence": self.sentence}
+        return {**vars(self), "sentence": self.sentence}
 
 
 @dataclass(frozen=True)

@@ -39,10 +39,15 @@ _BEFORE = f"""INSERT INTO events (at, kind, campaign, device, network, said)
     ORDER BY at"""
 
 
+def _short(said: str) -> str:
+    """Who listens is told the beginning of a long text; the whole is in its own table."""
+    return f"substr({said}, 1, 500)"
+
+
 def _event(kind: str, campaign: str, device: str, said: str, at: str) -> str:
     """Arguments are expressions."""
     return f"""INSERT INTO events (at, kind, campaign, device, said)
-        VALUES ({at}, '{kind}', {campaign}, {device}, {said})"""
+        VALUES ({at}, '{kind}', {campaign}, {device}, {_short(said)})"""
 
 
 def _trigger(kind: str, when: str, event: str) -> str:
@@ -64,12 +69,12 @@ _MEASURED = f"""INSERT INTO events (at, kind, device)
 
 # A device that is lost fails every request of its group, time and again: that is one event.
 _LOST = f"""INSERT INTO events (at, kind, campaign, device, said)
-    SELECT NEW.failed_at, 'lost', campaign, device, NEW.message FROM requests AS own
+    SELECT NEW.failed_at, 'lost', campaign, device, {_short("NEW.message")} FROM requests AS own
     WHERE id = NEW.request AND NEW.kind IN ('lost', 'busy')
     AND {_LAST_PRESENCE.replace("NEW.device", "own.device")} IS NOT 'lost'"""
 _GONE = f"""INSERT INTO events (at, kind, campaign, device, network, said)
     SELECT NEW.failed_at, {_FAILED.format(row="NEW")}, campaign, device, network,
-        NEW.kind || ': ' || NEW.message FROM requests
+        {_short("NEW.kind || ': ' || NEW.message")} FROM requests
     WHERE id = NEW.request AND (NEW.final OR NEW.kind NOT IN ('lost', 'busy'))"""
 
 _KNOWN = """INSERT INTO events (at, kind, campaign, device, network)

@@ -44,6 +44,9 @@ Found = TypeVar("Found")
 EVENTS = 100
 """Of a campaign, the newest."""
 
+Question = tuple[tuple[str, ...], str, bool]
+"""Networks, a device, and whether the answer is to be explained."""
+
 _KEPT = 4096
 """Answers that are remembered while they hold."""
 
@@ -71,6 +74,22 @@ class Memory:
             self._known.move_to_end(key)
             if len(self._known) > self._most:
                 self._known.popitem(last=False)
+
+
+class Front:
+    """What was told before and still holds, without a lane. farm: its cluster.yaml. store: of the
+    thread of the event loop."""
+
+    def __init__(self, farm: Farm, store: Store, memory: Memory) -> None:
+        self._farm = farm
+        self._store = store
+        self._memory = memory
+
+    def recall(self, question: Question) -> bytes | None:
+        """The answer to a question, encoded."""
+        holds = _changed_at(self._farm), self._store.version()
+        found: bytes | None = self._memory.recall(("told", question), holds)
+        return found
 
 
 class Answering:
@@ -261,6 +280,25 @@ class Answering:
         ]
 
     # Networks
+
+    def told(
+        self,
+        question: Question,
+        encoded: Callable[[Predictions], bytes],
+        at_hand: bool = False,
+    ) -> bytes | None:
+        """The answer to a question, encoded and remembered. at_hand: None where it has to be
+        computed."""
+        networks, device, explain = question
+        holds = self._read_at, self.store.version()
+        ask = self.at_hand if at_hand else self.predict
+        found = ask(networks, device, explain)
+        if found is None:
+            return None
+        told = encoded(found)
+        if len(networks) <= ONE_BY_ONE:
+            self._memory.keep(("told", question), holds, told)
+        return told
 
     def predict(self, networks: Sequence[str], device: str, explain: bool = False) -> Predictions:
         """What networks take on a device; one without an answer says why in its row. Raises

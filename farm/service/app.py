@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -15,7 +16,7 @@ from starlette.exceptions import HTTPException
 from farm.core.errors import FarmError, UnknownName
 from farm.farm import Farm
 from farm.opened import must_be_executor
-from farm.service.answering import Memory
+from farm.service.answering import Front, Memory
 from farm.service.api import Lanes, api
 from farm.service.feed import Feed
 from farm.service.guard import Guard
@@ -25,6 +26,7 @@ from farm.service.metrics import Verdicts, metrics
 from farm.service.pages import pages, problem_page
 from farm.service.problems import Problem, first_of, for_people, problem, status_of
 from farm.service.running import Running
+from farm.service.standing_back import stand_back
 from farm.store import Store
 
 _QUICK, _THOROUGH = 200, 16
@@ -56,7 +58,9 @@ def service(
     @asynccontextmanager
     async def living(_: FastAPI) -> AsyncIterator[None]:
         running.go_on(store)
+        standing = asyncio.create_task(stand_back(store))
         yield
+        standing.cancel()
         running.close()
         lanes.quick.close()
         lanes.thorough.close()
@@ -73,7 +77,9 @@ def service(
         redoc_url=None,
     )
     app.state.lanes = lanes
+    app.state.front = Front(farm, store, memory)
     app.state.running = running
+    app.state.computed = {}
     app.state.feed = feed = Feed(store)
     app.state.verdicts = Verdicts()
     app.include_router(api)

@@ -11,7 +11,7 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from itertools import takewhile
-from typing import Any
+from typing import Any, ClassVar
 
 from starlette.responses import Response
 
@@ -121,6 +121,23 @@ class Stream(Response):
     """
 
     media_type = "text/event-stream"
+
+    SCHEMA: ClassVar[dict[int | str, dict[str, Any]]] = {
+        200: {
+            "content": {
+                "text/event-stream": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {
+                            "id": {"type": "string", "pattern": "^[0-9]+$"},
+                            "data": {"type": "string", "contentMediaType": "application/json"},
+                        },
+                        "required": ["data"],
+                    }
+                }
+            }
+        }
+    }
 
     def __init__(self, feed: Feed, about: About, last: int, wait: bool = True) -> None:
         super().__init__()

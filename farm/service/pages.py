@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs
@@ -163,18 +163,27 @@ async def campaign(request: Request, campaign: str) -> Response:
         }
 
     found = await lanes(request).quick.ask(look)
-    summary = await _soon(request, lambda own: own.summary(campaign))
+    summary = await _soon(request, campaign)
     return page(request, "campaign", {**found, "summary": summary})
 
 
-async def _soon(request: Request, question: Callable[[Answering], Summary]) -> Summary | None:
-    """An answer that is known by now; else it goes on being computed."""
-    asked = asyncio.ensure_future(lanes(request).thorough.ask(question))
-    done, _ = await asyncio.wait({asked}, timeout=_PATIENCE_S)
+async def _soon(request: Request, campaign: str) -> Summary | None:
+    """What a campaign came to, if it is known by now; else it goes on being computed, once for all
+    who look."""
+    computed: dict[str, asyncio.Task[Summary]] = request.app.state.computed
+    if campaign not in computed:
+        asked = asyncio.ensure_future(_summary(request, campaign))
+        computed[campaign] = asked
+        asked.add_done_callback(lambda _: computed.pop(campaign))
+    done, _ = await asyncio.wait({asked := computed[campaign]}, timeout=_PATIENCE_S)
     if not done:
         asked.add_done_callback(lambda one: one.cancelled() or one.exception())
         return None
     return asked.result()
+
+
+async def _summary(request: Request, campaign: str) -> Summary:
+    return await lanes(request).thorough.ask(lambda own: own.summary(campaign))
 
 
 @pages.get("/devices/{device}")

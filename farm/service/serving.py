@@ -5,8 +5,10 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import resource
 import secrets
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +29,10 @@ KEY_FILE = "service.json"
 
 _MOST_AT_ONCE = MOST_LISTENERS + 200
 """Connections, those that read events included."""
+
+_SWITCH_S = 0.0005
+"""How long a thread that computes keeps the event loop waiting: Python's own 5 ms are long for an
+answer of 1 ms."""
 
 _UNREAD_BYTES, _UNREAD_S = 1 << 17, 60
 """What a client does not read: so much is kept by the system, which ends the connection after so
@@ -95,9 +101,17 @@ def serve(
         forget = partial(_forget, started.key_file, own)
         app = service(farm, started.key, where.called, ended=forget, executor=executor)
         server = Server(settings(app))
+        sys.setswitchinterval(_SWITCH_S)
+        _have_room_for_connections()
         _keep(started.key_file, own)
         begun(started)
         server.run([listener])
+
+
+def _have_room_for_connections() -> None:
+    """A process may often open 1024 files and no more, though the system allows it many."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class Server(uvicorn.Server):

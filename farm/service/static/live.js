@@ -3,8 +3,8 @@
 "use strict";
 const script = document.currentScript;
 const said = document.getElementById("said");
-const SOONEST_MS = 1500;
-let last = script.dataset.after, stream = null, timer = 0, looked = 0;
+const SOONEST_MS = 1500, LATEST_MS = 20000;
+let last = script.dataset.after, stream = null, timer = 0, looked = 0, patience = SOONEST_MS;
 
 function listen() {
   if (stream || document.hidden) return;
@@ -16,8 +16,15 @@ function listen() {
   };
 }
 
-function soon() {
-  timer ||= setTimeout(look, Math.max(0, looked + SOONEST_MS - Date.now()));
+function soon(wait = SOONEST_MS) {
+  timer ||= setTimeout(look, Math.max(0, looked + wait - Date.now()));
+}
+
+function ask_again() {
+  // What is being computed is waited for, longer each time.
+  const unknown = document.querySelector("[data-unknown]");
+  patience = unknown ? Math.min(2 * patience, LATEST_MS) : SOONEST_MS;
+  if (unknown) soon(patience);
 }
 
 async function look() {
@@ -27,7 +34,7 @@ async function look() {
   } catch { /* the stream says when it is there again */ }
   timer = 0;
   looked = Date.now();
-  if (document.querySelector("[data-unknown]")) soon();
+  ask_again();
 }
 
 async function show(page) {
@@ -58,5 +65,6 @@ document.addEventListener("visibilitychange", () => {
     soon();
   }
 });
+looked = Date.now();
 listen();
-if (document.querySelector("[data-unknown]")) soon();
+ask_again();

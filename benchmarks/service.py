@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _options(argv)
     rows: Rows = []
     with tempfile.TemporaryDirectory(prefix="farm-service-") as folder:
-        farm = _farm(Path(folder))
+        farm = _farm(Path(folder), options.devices, options.measurements)
         with _service(farm) as served:
             for part in options.parts:
                 say(f"{part} ...")
@@ -89,22 +89,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     finish("service", rows, {}, options.json)
 
 
-def _farm(folder: Path) -> Farm:
+def _farm(folder: Path, devices: int, measurements: int) -> Farm:
     table = published.folder() / "nb201.npz"
     columns = published.load(table).devices
     lines = ["controls: {every: 0}", "devices:", "  cpu: {kind: cpu, threads: 1}"]
     lines += [
         f"  d{n:02d}: {{kind: replay, table: {table}, column: {columns[n % len(columns)]}, "
         "measure: {min_sessions: 1, max_sessions: 1, rounds: 1, block_s: 0.001}}"
-        for n in range(DEVICES)
+        for n in range(devices)
     ]
-    names = [f"d{n:02d}" for n in range(DEVICES)]
+    names = [f"d{n:02d}" for n in range(devices)]
     (folder / "cluster.yaml").write_text(f"references: [{', '.join(names)}]\n" + "\n".join(lines))
     farm = Farm.open(folder / "cluster.yaml")
     asked = Launch(space="nb201", devices=names, budget=3, holdout=0, select="random")
     say("measuring ...")
     farm.launch(replace(asked, kernels=False), "inline")
-    query.fill(farm, MEASUREMENTS - 3 * DEVICES, 0)
+    query.fill(farm, max(0, measurements - 3 * devices), 0)
     return farm
 
 
@@ -208,13 +208,13 @@ def _timed(ask: Callable[[], object]) -> float:
 # Listeners
 
 
-def _listeners(served: Served, _: argparse.Namespace) -> Rows:
-    return asyncio.run(_all_hear(served))
+def _listeners(served: Served, options: argparse.Namespace) -> Rows:
+    return asyncio.run(_all_hear(served, options.listeners))
 
 
-async def _all_hear(served: Served) -> Rows:
+async def _all_hear(served: Served, count: int) -> Rows:
     began = time.perf_counter()
-    streams = [await _connected(served) for _ in range(LISTENERS)]
+    streams = [await _connected(served) for _ in range(count)]
     for reader, writer in streams:
         writer.write(_request(served, "/v1/events"))
         await reader.readuntil(b"retry: 2000\n\n")
@@ -376,6 +376,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.service", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--parts", type=_parts, default=list(PARTS), help="which (all)")
+    for name, default in (("devices", DEVICES), ("measurements", MEASUREMENTS)):
+        parser.add_argument(f"--{name}", type=positive, default=default, help=f"({default})")
+    parser.add_argument("--listeners", type=positive, default=LISTENERS, help=f"({LISTENERS})")
     parser.add_argument("--rate", type=positive, default=200, help="questions a second (200)")
     parser.add_argument("--seconds", type=positive, default=20, help="at least so long (20)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")

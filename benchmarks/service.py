@@ -1,6 +1,6 @@
 """What the service costs, and how fast it is beside a campaign.
 
-    python -m benchmarks.service [--parts stored,pages,listeners,asked] [--json]
+    python -m benchmarks.service [--parts stored,pages,listeners,asked,beside] [--json]
 
 The farm has 100 devices of the published NAS-Bench-201 table, on each of which 3 networks were
 measured, 100,000 measurements in all (copies of those), and this computer's CPU. The service is
@@ -12,8 +12,8 @@ measured, 100,000 measurements in all (copies of those), and this computer's CPU
 `listeners`: 1,000 connections to the event stream; seconds from a row that is stored until a
 listener hears of it, of the first and the last one, and the service's CPU seconds for each event.
 `asked`: GET /v1/predict of known networks, `--rate` a second for `--seconds`, at fixed times,
-however late the answers are: milliseconds from when a question was due. `alone`: with no campaign;
-`beside`: while one measures on this computer's CPU. That campaign is a repetition, as are two
+however late the answers are: milliseconds from when a question was due. `beside`: the same while a
+campaign measures on this computer's CPU. That campaign is a repetition, as are two
 before it without questions: `moved` counts networks whose latency differs from a repetition's by
 more than both intervals together (of 95 %) allow, with the questions and without.
 """
@@ -85,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             for part in options.parts:
                 say(f"{part} ...")
                 found = PARTS[part](served, options)
+                for row in found:
+                    say(json.dumps(row))
                 rows += [{"part": part, "load1": os.getloadavg()[0], **row} for row in found]
     finish("service", rows, {}, options.json)
 
@@ -267,12 +269,20 @@ def _request(served: Served, path: str) -> bytes:
 
 
 def _asked(served: Served, options: argparse.Namespace) -> Rows:
-    networks = _known(served.farm)
-    paths = [f"/v1/predict?device=d00&network={quote(n, safe='')}" for n in networks]
+    paths = _paths(served)
+    return [{"name": "alone", **asyncio.run(_at_a_rate(served, paths, options, lambda: False))}]
+
+
+def _paths(served: Served) -> list[str]:
+    """Questions that were asked before."""
+    known = [quote(network, safe="") for network in _known(served.farm)]
+    paths = [f"/v1/predict?device=d00&network={network}" for network in known]
     for path in paths:
         _get(served, path)
-    say("asked alone ...")
-    rows = [{"name": "alone", **asyncio.run(_at_a_rate(served, paths, options, lambda: False))}]
+    return paths
+
+
+def _beside(served: Served, options: argparse.Namespace) -> Rows:
     say("campaigns ...")
     store = served.farm.config.store
     launch = ["launch", "--devices", "cpu", "--budget", "6", "--holdout", "0", "--no-kernels"]
@@ -280,6 +290,8 @@ def _asked(served: Served, options: argparse.Namespace) -> Rows:
     assert first.wait() == 0
     for _ in range(2):
         assert _campaign(served.farm, ["campaign", "repeat", "c2"]).wait() == 0
+    paths = _paths(served)
+    rows: Rows = []
     say("asked beside ...")
     beside = _campaign(served.farm, ["campaign", "repeat", "c2"])
     rows.append(
@@ -363,6 +375,7 @@ PARTS: dict[str, Callable[[Served, argparse.Namespace], Rows]] = {
     "pages": _pages,
     "listeners": _listeners,
     "asked": _asked,
+    "beside": _beside,
 }
 
 

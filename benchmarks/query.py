@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         networks = space("nb201").sample(ASKED, np.random.default_rng(options.seed + 1))
         rows = [*_batch(farm, networks), *_cached(farm), _cold(farm)]
         rows += _stored(farm, "stored")
-        _fill(farm, options.stored, options.seed)
+        fill(farm, options.stored, options.seed)
         rows += _stored(farm, "full")
     found = {str(row["name"]): row["median"] for row in rows}
     ratios = {
@@ -149,7 +149,7 @@ def _stored(farm: Farm, state: str) -> list[dict[str, object]]:
     return rows
 
 
-def _fill(farm: Farm, count: int, seed: int) -> None:
+def fill(farm: Farm, count: int, seed: int) -> None:
     """Copies of what was measured, under the names of other networks of the space."""
     known, columns = _known(farm).id, farm.config.references
     names = [n.id for n in space("nb201").all_networks() if n.id != known]  # type: ignore[attr-defined]

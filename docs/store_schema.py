@@ -40,6 +40,8 @@ TABLES = {
     "failures": "A try that failed. A final one ends its request.",
     "news": "What is new of each device, for whoever knows its measurements; kept by triggers, in "
     "one transaction with what it tells of.",
+    "events": "What happened, in order; kept by triggers, in one transaction with what it "
+    "tells of. The last 10 000 outcomes and a million others are kept.",
     "totals": "What a campaign has come to on each device; kept by triggers, in one transaction "
     "with the rows that it sums up.",
     "facts": "What a device said of itself, one row for each fingerprint.",
@@ -109,6 +111,12 @@ COLUMNS = {
     "leases.ended_at": "when it was given back or taken over; none while it lasts",
     "cancellations.campaign": "the campaign",
     "cancellations.cancelled_at": "when somebody asked for it",
+    "events.at": "when it happened",
+    "events.kind": "what; `farm/store/events.py` has them, in words",
+    "events.campaign": "of which campaign; none where it is of none",
+    "events.device": "on which device; none where it is of a campaign as a whole",
+    "events.network": "of which network or kernel, if so",
+    "events.said": "what there is to say of it",
     "measurements.request": "the request that it answers",
     "measurements.build_key": "key of the artifact; none for a device that needs none",
     "measurements.spec": "in `texts`: how it was measured, `MeasureSpec` in "

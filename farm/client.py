@@ -8,13 +8,15 @@ found = Client("http://farm:8765", token).predict(networks, "cpu1")
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
 import numpy as np
@@ -22,17 +24,26 @@ from numpy.typing import NDArray
 
 from farm.core import errors
 from farm.core.checks import plain
-from farm.core.errors import FarmError, ServiceError, UsageError
+from farm.core.errors import FarmError, ServiceError, UnknownName, UsageError
 from farm.core.values import GivenInput, Network
 
 if TYPE_CHECKING:
+    from farm.campaign.following import Ending
     from farm.campaign.planning import Launch
     from farm.prediction.prediction import Predicted, Predictions
+    from farm.store.events import Event
 
 FloatArray = NDArray[np.float64]
 
 _PROBLEM_BYTES = 100_000
 """Of an answer that is an error, so much is read."""
+
+_ATTEMPTS, _BACK_OFF_S = 6, 0.5
+"""How often in a row a stream that is cut is taken up again; the pause doubles each time."""
+
+
+class _Silent(ServiceError):
+    """Nothing answers, or no more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,27 +171,75 @@ class Client:
         found: list[dict[str, Any]] = self._ask("/v1/queue")["claims"]
         return found
 
+    def events(
+        self, campaign: str | None = None, device: str | None = None, after: int | None = None
+    ) -> Iterator[Event]:
+        """What happens, as `Farm.events`. A stream that is cut goes on after the last event."""
+        from farm.campaign.following import Ending, ended
+
+        name = campaign and self._campaign(campaign)["id"]
+        given = {"campaign": name, "device": device}
+        asked, ending, failed = {k: v for k, v in given.items() if v is not None}, Ending(), 0
+        while True:
+            known = {} if after is None else {"after": after}
+            try:
+                with self._reply(f"/v1/events?{urlencode(asked | known)}") as reply:
+                    for event in _events(reply):
+                        failed = 0
+                        if event is not None:
+                            after = event.id
+                            yield event
+                        if event is not None and ended(event, name):
+                            return
+                        if event is None and name and self._is_over(ending, name):
+                            return
+            except _Silent:
+                failed += 1
+                if failed == _ATTEMPTS:
+                    raise
+            time.sleep(_BACK_OFF_S * 2**failed)
+
+    def _is_over(self, ending: Ending, campaign: str) -> bool:
+        now = self._campaign(campaign)
+        return ending.is_over(now["state"], now["run_by"] is not None)
+
+    def _campaign(self, name: str) -> dict[str, Any]:
+        """A campaign as the list of them has it. Raises UnknownName."""
+        found = {one["id"]: one for one in self.campaigns()}
+        if name == "latest" and found:
+            return list(found.values())[-1]
+        if name not in found:
+            raise UnknownName("campaign", name, found)
+        return found[name]
+
     def _ask(self, path: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """An answer; data: what is sent by POST."""
+        """An answer, which is an object; data: what is sent by POST."""
+        with self._reply(path, data) as reply:
+            try:
+                said = json.load(reply)
+            except ValueError:
+                raise ServiceError(_no_farm(self.url)) from None
+        if not isinstance(said, dict):
+            raise ServiceError(_no_farm(self.url))
+        return said
+
+    @contextmanager
+    def _reply(self, path: str, data: Mapping[str, Any] | None = None) -> Iterator[Any]:
+        """An answer that is still to be read. Raises what the service told, and ServiceError."""
         headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
         body = None if data is None else json.dumps(data).encode()
         request = Request(self.url.rstrip("/") + path, body, headers)
         try:
             with _opener().open(request, timeout=self.timeout_s) as reply:
-                said = json.load(reply)
+                yield reply
         except HTTPError as e:
             with e:
                 raise _problem(self.url, e) from None
-        except ValueError:
-            raise ServiceError(_no_farm(self.url)) from None
         except (OSError, HTTPException) as e:
             reason = e.reason if isinstance(e, URLError) else e
-            raise ServiceError(
+            raise _Silent(
                 f"{self.url} does not answer: {plain(str(reason))}; `farm serve` starts a service"
             ) from e
-        if not isinstance(said, dict):
-            raise ServiceError(_no_farm(self.url))
-        return said
 
 
 class _Stay(HTTPRedirectHandler):
@@ -214,6 +273,22 @@ _KINDS = {
     for name, kind in vars(errors).items()
     if isinstance(kind, type) and issubclass(kind, FarmError)
 }
+
+
+def _events(lines: Iterator[bytes]) -> Iterator[Event | None]:
+    """The events of a stream; None for what only says that it lives."""
+    from farm.store.events import Event
+
+    for line in lines:
+        if line.startswith(b":"):
+            yield None
+        if line.startswith(b"data: "):
+            try:
+                told = json.loads(line.removeprefix(b"data: "))
+                event = Event(**{one.name: told[one.name] for one in fields(Event)})
+            except (ValueError, KeyError, TypeError):
+                raise ServiceError("what answers sends no events of a farm") from None
+            yield event
 
 
 def _several(networks: Sequence[str]) -> list[str]:

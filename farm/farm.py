@@ -8,11 +8,12 @@ summary = Farm.open("cluster.yaml").launch(asked)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from farm.campaign import following
 from farm.campaign.known import begin_repetition, repetition
 from farm.campaign.loop import Campaign, Watch
 from farm.campaign.model_check import ModelCheck
@@ -34,6 +35,7 @@ from farm.spaces import space
 from farm.spaces.base import ONNX
 from farm.spaces.sizes import Sizes
 from farm.store import Holding, Lease, Request, Store, StoredCampaign
+from farm.store.events import Event
 
 if TYPE_CHECKING:
     from farm.campaign.layouts import Export, Exported
@@ -170,6 +172,19 @@ class Farm(Questions):
             name = store.campaign(campaign).id
             store.cancel(name)
             return name
+
+    def events(
+        self, campaign: str | None = None, device: str | None = None, after: int | None = None
+    ) -> Iterator[Event]:
+        """What happens, as it does: of a campaign (or `latest`) from its last run on until that
+        has ended, else from now on without end. after: the event to begin after. Raises
+        UnknownName."""
+        if device is not None:
+            self.config.device(device)
+        with self.store() as store:
+            asked = following.about(store, campaign, device)
+            last = following.beginning(store, asked, after)
+            yield from following.follow(store, asked, last)
 
     def held(self, devices: Sequence[str] | None = None) -> dict[str, Lease]:
         """The lease that a process of the farm has on each device that is held; devices: of these,

@@ -41,6 +41,7 @@ from farm.cli.references import references_app
 from farm.cli.search import search_app
 from farm.cli.serve import serve_app, token_app
 from farm.cli.tuning import tune_app
+from farm.cli.watch import watch_app
 from farm.cli.zcp import zcp_app
 from farm.core.errors import FarmError
 from farm.farm import Farm
@@ -64,6 +65,7 @@ app.add_typer(search_app)
 app.add_typer(references_app, name="references")
 app.add_typer(zcp_app)
 app.add_typer(serve_app)
+app.add_typer(watch_app)
 app.add_typer(token_app, name="token")
 
 CampaignName = Annotated[str, typer.Argument(help="A campaign, such as c1, or `latest`.")]

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from farm.campaign import following
 from farm.campaign.compare import Comparison, compare
 from farm.campaign.learning import Curve, curves
 from farm.campaign.planning import Launch, planned
@@ -35,13 +36,16 @@ from farm.service.running import last_words
 from farm.service.who import Who
 from farm.spaces import space as searched_space
 from farm.store import Store, StoredCampaign
-from farm.store.overview import Event
+from farm.store.events import About, Event
 from farm.store.tokens import ADMIN
 
 Found = TypeVar("Found")
 
 EVENTS = 100
 """Of a campaign, the newest."""
+
+Question = tuple[tuple[str, ...], str, bool]
+"""Networks, a device, and whether the answer is to be explained."""
 
 _KEPT = 4096
 """Answers that are remembered while they hold."""
@@ -70,6 +74,22 @@ class Memory:
             self._known.move_to_end(key)
             if len(self._known) > self._most:
                 self._known.popitem(last=False)
+
+
+class Front:
+    """What was told before and still holds, without a lane. farm: its cluster.yaml. store: of the
+    thread of the event loop."""
+
+    def __init__(self, farm: Farm, store: Store, memory: Memory) -> None:
+        self._farm = farm
+        self._store = store
+        self._memory = memory
+
+    def recall(self, question: Question) -> bytes | None:
+        """The answer to a question, encoded."""
+        holds = _changed_at(self._farm), self._store.version()
+        found: bytes | None = self._memory.recall(("told", question), holds)
+        return found
 
 
 class Answering:
@@ -231,6 +251,15 @@ class Answering:
         """What happened to a campaign, newest first."""
         return self.store.events(stored.id, EVENTS)
 
+    def about(
+        self, campaign: str | None, device: str | None, after: int | None
+    ) -> tuple[About, int]:
+        """Which events somebody asks for, and the one to begin after. Raises UnknownName."""
+        if device is not None:
+            self.farm.config.device(device)
+        asked = following.about(self.store, campaign, device)
+        return asked, following.beginning(self.store, asked, after)
+
     def comparison(self, first: str, second: str, as_measured: bool = False) -> Comparison:
         return compare(self.store, first, second, as_measured=as_measured)
 
@@ -251,6 +280,25 @@ class Answering:
         ]
 
     # Networks
+
+    def told(
+        self,
+        question: Question,
+        encoded: Callable[[Predictions], bytes],
+        at_hand: bool = False,
+    ) -> bytes | None:
+        """The answer to a question, encoded and remembered. at_hand: None where it has to be
+        computed."""
+        networks, device, explain = question
+        holds = self._read_at, self.store.version()
+        ask = self.at_hand if at_hand else self.predict
+        found = ask(networks, device, explain)
+        if found is None:
+            return None
+        told = encoded(found)
+        if len(networks) <= ONE_BY_ONE:
+            self._memory.keep(("told", question), holds, told)
+        return told
 
     def predict(self, networks: Sequence[str], device: str, explain: bool = False) -> Predictions:
         """What networks take on a device; one without an answer says why in its row. Raises

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Security
+from fastapi import APIRouter, Header, Query, Request, Response, Security
 from fastapi.security import HTTPBearer
 
 from farm.campaign.planning import Launch
+from farm.prediction.prediction import Predictions
 from farm.service import models
+from farm.service.answering import Front
+from farm.service.feed import Feed, Stream
 from farm.service.lane import Lane
 from farm.service.problems import RESPONSES
 from farm.service.who import Who
@@ -110,25 +113,33 @@ async def network(
     return models.NetworkEverywhere.model_validate(found)
 
 
-@api.get("/predict", response_model_exclude_unset=True)
+@api.get("/predict", response_model=models.Predicted)
 async def predict(
     request: Request, device: str, network: Network, explain: bool = False
-) -> models.Predicted:
+) -> Response:
     """What a few networks take on a device. One without an answer says why in its row."""
     asked = models.ToPredict(device=device, networks=network, explain=explain)
     return await predict_many(request, asked)
 
 
-@api.post("/predict", response_model_exclude_unset=True)
-async def predict_many(request: Request, asked: models.ToPredict) -> models.Predicted:
+@api.post("/predict", response_model=models.Predicted)
+async def predict_many(request: Request, asked: models.ToPredict) -> Response:
     """What networks take on a device. One without an answer says why in its row."""
 
-    question = asked.networks, asked.device, asked.explain
+    question = tuple(asked.networks), asked.device, asked.explain
+    front: Front = request.app.state.front
     both = lanes(request)
-    found = await both.quick.ask(lambda own: own.at_hand(*question))
+    found = front.recall(question)
     if found is None:
-        found = await both.thorough.ask(lambda own: own.predict(*question))
-    return models.Predicted.model_validate(found.to_json())
+        found = await both.quick.ask(lambda own: own.told(question, _encoded, at_hand=True))
+    if found is None:
+        found = await both.thorough.ask(lambda own: own.told(question, _encoded))
+    return Response(found, media_type="application/json")
+
+
+def _encoded(found: Predictions) -> bytes:
+    told = models.Predicted.model_validate(found.to_json())
+    return told.model_dump_json(exclude_unset=True).encode()
 
 
 @api.get("/hwl", response_model_exclude_unset=True)
@@ -142,6 +153,29 @@ async def hwl_many(request: Request, asked: models.ToEncode) -> models.Encodings
     """The HWL encodings of networks. One without an encoding says why in its row."""
     found = await lanes(request).thorough.ask(lambda own: list(own.hwl(asked.networks).lines()))
     return models.Encodings.model_validate({"networks": found})
+
+
+Number = Annotated[int | None, Query(ge=0, lt=2**63, description="The last event that is known.")]
+
+
+@api.get("/events", responses=Stream.SCHEMA)
+async def events(
+    request: Request,
+    campaign: Annotated[str | None, Query(description="Its events, and its devices'.")] = None,
+    device: str | None = None,
+    after: Number = None,
+    wait: Annotated[bool, Query(description="Go on with what happens.")] = True,
+    last_event_id: Annotated[int | None, Header(ge=0, lt=2**63)] = None,
+) -> Stream:
+    """What happens, as server-sent events, each a JSON object: `id`, `at`, `kind`, `campaign`,
+    `device`, `network`, `said`, `sentence`. It begins after event `after` or `Last-Event-ID`; else
+    with the last run of the campaign, or with what comes next."""
+    feed: Feed = request.app.state.feed
+    known = after if last_event_id is None else last_event_id
+    about, last = await lanes(request).quick.ask(lambda own: own.about(campaign, device, known))
+    if wait:
+        feed.must_have_room()
+    return Stream(feed, about, last, wait)
 
 
 @api.get("/queue")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -15,8 +16,9 @@ from starlette.exceptions import HTTPException
 from farm.core.errors import FarmError, UnknownName
 from farm.farm import Farm
 from farm.opened import must_be_executor
-from farm.service.answering import Memory
+from farm.service.answering import Front, Memory
 from farm.service.api import Lanes, api
+from farm.service.feed import Feed
 from farm.service.guard import Guard
 from farm.service.lane import Lane
 from farm.service.launching import launching
@@ -24,6 +26,7 @@ from farm.service.metrics import Verdicts, metrics
 from farm.service.pages import pages, problem_page
 from farm.service.problems import Problem, first_of, for_people, problem, status_of
 from farm.service.running import Running
+from farm.service.standing_back import stand_back
 from farm.store import Store
 
 _QUICK, _THOROUGH = 200, 16
@@ -55,7 +58,9 @@ def service(
     @asynccontextmanager
     async def living(_: FastAPI) -> AsyncIterator[None]:
         running.go_on(store)
+        standing = asyncio.create_task(stand_back(store))
         yield
+        standing.cancel()
         running.close()
         lanes.quick.close()
         lanes.thorough.close()
@@ -72,7 +77,10 @@ def service(
         redoc_url=None,
     )
     app.state.lanes = lanes
+    app.state.front = Front(farm, store, memory)
     app.state.running = running
+    app.state.computed = {}
+    app.state.feed = feed = Feed(store)
     app.state.verdicts = Verdicts()
     app.include_router(api)
     app.include_router(metrics)
@@ -82,7 +90,7 @@ def service(
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
-    guard = Guard(app, store, key or secrets.token_urlsafe(32), names)
+    guard = Guard(app, store, key or secrets.token_urlsafe(32), names, feed.close)
     app.state.guard = guard
     return guard
 

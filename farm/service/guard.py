@@ -43,7 +43,7 @@ WRONG_PER_S, WRONG_BURST = 0.5, 20.0
 """Requests of one address that have no token, or a wrong one."""
 
 _READING = ("GET", "HEAD")
-_OPEN = ("/login", "/static/style.css", "/static/icon.svg")
+_OPEN = ("/login", "/static/style.css", "/static/icon.svg", "/static/live.js")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _HEADERS = {
@@ -82,10 +82,19 @@ class Guard:
     """An ASGI application around another one.
 
     store: where tokens are; of the thread of the event loop. key: the owner's. names: the hosts
-    that it is asked for by, besides this computer's own; None for any.
+    that it is asked for by, besides this computer's own; None for any. hush: ends what would be
+    answered without end.
     """
 
-    def __init__(self, app: Any, store: Store, key: str, names: frozenset[str] | None) -> None:
+    def __init__(
+        self,
+        app: Any,
+        store: Store,
+        key: str,
+        names: frozenset[str] | None,
+        hush: Callable[[], None],
+    ) -> None:
+        self.hush = hush
         self._app = app
         self._store = store
         self._key = key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs
@@ -29,7 +29,7 @@ _SHOWN = 200
 
 _FILES = files("farm.service") / "static"
 
-STATIC = {"style.css": "text/css", "icon.svg": "image/svg+xml"}
+STATIC = {"style.css": "text/css", "icon.svg": "image/svg+xml", "live.js": "text/javascript"}
 """What pages are made with."""
 
 pages = APIRouter(include_in_schema=False)
@@ -138,7 +138,9 @@ async def board(request: Request) -> Response:
     """What every device does now."""
 
     def look(own: Answering) -> dict[str, Any]:
-        return {"devices": own.devices(), "campaigns": own.campaigns()[::-1], "queue": own.queue()}
+        newest = own.store.newest_event()  # before what is looked at, so that nothing is missed
+        told = {"devices": own.devices(), "campaigns": own.campaigns()[::-1], "queue": own.queue()}
+        return {**told, "newest": newest}
 
     return page(request, "board", await lanes(request).quick.ask(look))
 
@@ -148,24 +150,40 @@ async def campaign(request: Request, campaign: str) -> Response:
     """A campaign as it is. What is predicted comes with it if it is known within a moment."""
 
     def look(own: Answering) -> dict[str, Any]:
+        newest = own.store.newest_event()
         stored = own.stored(campaign)
         own_verdicts, events = own.verdicts(stored), own.events(stored)
         said = own.last_words(stored)
-        return {"stored": stored, "verdicts": own_verdicts, "events": events, "said": said}
+        return {
+            "stored": stored,
+            "verdicts": own_verdicts,
+            "events": events,
+            "said": said,
+            "newest": newest,
+        }
 
     found = await lanes(request).quick.ask(look)
-    summary = await _soon(request, lambda own: own.summary(campaign))
+    summary = await _soon(request, campaign)
     return page(request, "campaign", {**found, "summary": summary})
 
 
-async def _soon(request: Request, question: Callable[[Answering], Summary]) -> Summary | None:
-    """An answer that is known by now; else it goes on being computed."""
-    asked = asyncio.ensure_future(lanes(request).thorough.ask(question))
-    done, _ = await asyncio.wait({asked}, timeout=_PATIENCE_S)
+async def _soon(request: Request, campaign: str) -> Summary | None:
+    """What a campaign came to, if it is known by now; else it goes on being computed, once for all
+    who look."""
+    computed: dict[str, asyncio.Task[Summary]] = request.app.state.computed
+    if campaign not in computed:
+        asked = asyncio.ensure_future(_summary(request, campaign))
+        computed[campaign] = asked
+        asked.add_done_callback(lambda _: computed.pop(campaign))
+    done, _ = await asyncio.wait({asked := computed[campaign]}, timeout=_PATIENCE_S)
     if not done:
         asked.add_done_callback(lambda one: one.cancelled() or one.exception())
         return None
     return asked.result()
+
+
+async def _summary(request: Request, campaign: str) -> Summary:
+    return await lanes(request).thorough.ask(lambda own: own.summary(campaign))
 
 
 @pages.get("/devices/{device}")

@@ -12,12 +12,14 @@ import threading
 from pathlib import Path
 
 from farm.farm import Farm
+from farm.service.standing_back import CORES
 from farm.store import Store
 
 LOGS = "service-logs"
 """In the store's folder: what the process of each campaign said."""
 
-_SCRIPT = "import sys; sys.argv[0] = 'farm'; from farm.cli import main; main()"
+_SCRIPT = """import os, sys; os.sched_setaffinity(0, {cores})
+sys.argv[0] = 'farm'; from farm.cli import main; main()"""
 
 _log = logging.getLogger("farm.service")
 
@@ -54,7 +56,7 @@ class Running:
         _log.info("%s begins", campaign)
         with said.open("ab") as file:
             return subprocess.Popen(
-                [sys.executable, "-c", _SCRIPT, *words],
+                [sys.executable, "-c", _SCRIPT.format(cores=sorted(CORES)), *words],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,

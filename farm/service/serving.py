@@ -5,8 +5,10 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import resource
 import secrets
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,14 +20,23 @@ import uvicorn
 from farm.core.errors import StoreError, UsageError
 from farm.farm import Farm
 from farm.service.app import service
+from farm.service.feed import MOST_LISTENERS
 from farm.service.guard import Guard
 from farm.store import Store
 
 KEY_FILE = "service.json"
 """In the store's folder, its owner's alone: where the service is, and the owner's key to it."""
 
-_MOST_AT_ONCE = 1200
+_MOST_AT_ONCE = MOST_LISTENERS + 200
 """Connections, those that read events included."""
+
+_SWITCH_S = 0.0005
+"""How long a thread that computes keeps the event loop waiting: Python's own 5 ms are long for an
+answer of 1 ms."""
+
+_UNREAD_BYTES, _UNREAD_S = 1 << 17, 60
+"""What a client does not read: so much is kept by the system, which ends the connection after so
+long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,10 +100,27 @@ def serve(
         # Once the server has ended a signal that ended it may end this process, too.
         forget = partial(_forget, started.key_file, own)
         app = service(farm, started.key, where.called, ended=forget, executor=executor)
-        server = uvicorn.Server(settings(app))
+        server = Server(settings(app))
+        sys.setswitchinterval(_SWITCH_S)
+        _have_room_for_connections()
         _keep(started.key_file, own)
         begun(started)
         server.run([listener])
+
+
+def _have_room_for_connections() -> None:
+    """A process may often open 1024 files and no more, though the system allows it many."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+class Server(uvicorn.Server):
+    """One that is not kept from ending by those who listen."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        guard: Guard = self.config.app  # type: ignore[assignment]
+        guard.hush()
+        await super().shutdown(sockets)
 
 
 def settings(app: Guard) -> uvicorn.Config:
@@ -135,6 +163,10 @@ def _listening(where: Where) -> Iterator[socket.socket]:
             "or --port"
         ) from e
     with listener:
+        # Each connection has them of the socket that it came through.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD_BYTES)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * _UNREAD_S)
         yield listener
 
 

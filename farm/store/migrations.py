@@ -16,6 +16,7 @@ from typing import Any
 from farm.measurement.record import Block
 from farm.measurement.verdict import Rejection
 from farm.store.edge import UNREADABLE
+from farm.store.events_schema import EVENTS
 from farm.store.onnx_models import StoredModels
 from farm.store.packing import packed
 from farm.store.sqlite import Database, Migrations
@@ -507,6 +508,13 @@ def m022_served(db: Database) -> None:
             campaign TEXT PRIMARY KEY REFERENCES campaigns(id), asked_by TEXT NOT NULL,
             asked_at TEXT NOT NULL) STRICT"""
     )
+
+
+@migrations()
+def m023_events(db: Database) -> None:
+    """What happened, in order, for whoever watches."""
+    for sql in EVENTS:
+        db.conn.execute(sql)
 
 
 _OF_REUSES = """UPDATE totals SET measured = measured {sign} 1 WHERE (campaign, device) = (

@@ -1,24 +1,13 @@
-"""What a person looks at first: what devices measured lately, and what happened, in order."""
+"""What a person looks at first: what devices measured lately, and what waits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from farm.measurement.record import Measurement
 from farm.store import rows
 from farm.store.baselines import BaselineStore
 from farm.store.edge import readable
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened to a campaign or a device. what: a sentence."""
-
-    at: str
-    what: str
-    campaign: str | None
-    device: str | None
 
 
 class OverviewStore(BaselineStore):
@@ -71,32 +60,3 @@ class OverviewStore(BaselineStore):
                  WHERE campaign = ? AND purpose = 'learn' AND invalidated IS NULL
                  ORDER BY measurements.id"""
         return [row["id"] for row in self._rows(sql, campaign)]
-
-    def events(self, campaign: str, most: int) -> list[Event]:
-        """What happened to a campaign and, while it ran, to its devices; newest first."""
-        found = self._rows(_EVENTS, *(campaign,) * _EVENTS.count("?"))
-        events = [Event(**row) for row in found]
-        return sorted(events, key=lambda one: one.at, reverse=True)[:most]
-
-
-_DEVICES = "SELECT device FROM totals WHERE campaign = ?"
-_SINCE = "SELECT min(started_at) FROM runs WHERE campaign = ?"
-_EVENTS = f"""
-    SELECT created_at AS at, 'asked for' AS what, id AS campaign, NULL AS device
-        FROM campaigns WHERE id = ?
-    UNION ALL SELECT started_at, 'a run began', campaign, NULL FROM runs WHERE campaign = ?
-    UNION ALL SELECT ended_at, 'a run ended', campaign, NULL FROM runs
-        WHERE ended_at IS NOT NULL AND campaign = ?
-    UNION ALL SELECT cancelled_at, 'somebody asked it to end', campaign, NULL FROM cancellations
-        WHERE campaign = ?
-    UNION ALL SELECT stopped_at, 'knows enough: ' || reason, campaign, device FROM stops
-        WHERE campaign = ?
-    UNION ALL SELECT at, 'went into quarantine: ' || reason, NULL, device FROM quarantines
-        WHERE device IN ({_DEVICES}) AND at >= ({_SINCE})
-    UNION ALL SELECT released_at, 'was released from quarantine', NULL, device FROM quarantines
-        WHERE released_at IS NOT NULL AND device IN ({_DEVICES}) AND released_at >= ({_SINCE})
-    UNION ALL SELECT began_at, 'became another one: ' || reason, NULL, device FROM stretches
-        WHERE device IN ({_DEVICES}) AND began_at >= ({_SINCE})
-    UNION ALL SELECT failed_at, iif(final, 'gave up ', 'failed with ') || network || ': ' || kind
-        || ': ' || message, campaign, device FROM failures JOIN requests ON requests.id = request
-        WHERE campaign = ?"""

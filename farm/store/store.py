@@ -22,6 +22,7 @@ from farm.measurement.record import Failure, Measurement
 from farm.store import rows
 from farm.store.connection import connect, connect_to_read, writable
 from farm.store.edge import UNREADABLE, Row, readable, translated
+from farm.store.events import EventStore
 from farm.store.knowledge import KnowledgeStore
 from farm.store.lease import campaign_thing
 from farm.store.leases import LeaseStore
@@ -43,7 +44,7 @@ _SHARED = f"""SELECT {_ASKED} FROM reuses JOIN requests ON requests.id = reuses.
     JOIN samples ON samples.measurement = measurements.id"""
 
 
-class Store(KnowledgeStore, OverviewStore, LeaseStore, TokenStore, ServedStore):
+class Store(KnowledgeStore, OverviewStore, EventStore, LeaseStore, TokenStore, ServedStore):
     """The database in `folder`; a context manager.
 
     create: make it where it is missing; else that is a StoreError.

@@ -62,6 +62,7 @@ def test_the_design_names_these_commands():
         "search",
         "check-model",
         "compare",
+        "watch",
         "tune",
         "export",
         "serve",

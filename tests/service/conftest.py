@@ -13,11 +13,10 @@ from urllib.error import HTTPError
 from urllib.request import Request, build_opener
 
 import pytest
-import uvicorn
 
 from farm.farm import Farm
 from farm.service.app import service
-from farm.service.serving import settings
+from farm.service.serving import Server, settings
 from farm.store import Store
 from tests.conftest import FAKES
 
@@ -100,7 +99,7 @@ class running:  # noqa: N801 - used as a function
 
         def run() -> None:
             # The store of the event loop's thread is opened in it.
-            self._server = uvicorn.Server(settings(service(self._farm, KEY, executor="inline")))
+            self._server = Server(settings(service(self._farm, KEY, executor="inline")))
             self._server.config.port = 0
             began.set()
             self._server.run()

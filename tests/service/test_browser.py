@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from importlib.resources import files
 from urllib.parse import quote
 
 import pytest
 
+from farm.farm import Farm
+from tests.conftest import FAKES
 from tests.service.browser import browser
-from tests.service.conftest import KEY
+from tests.service.conftest import KEY, running
 from tests.service.test_api import CELL
 from tests.system import need
 
@@ -55,3 +58,26 @@ def test_a_network_is_asked_for_with_the_keyboard(served, page):
     rows = page.run("[...document.querySelectorAll('tbody tr')].map(r => r.innerText)")
     assert [row.split()[0] for row in rows[:3]] == ["a", "b", "odd"]
     assert " to " in rows[0]
+
+
+@pytest.mark.slow
+def test_a_campaign_is_launched_and_seen_to_its_end_without_a_reload(page, tmp_path):
+    (tmp_path / "cluster.yaml").write_text(FAKES)
+    with running(Farm.open(tmp_path / "cluster.yaml")) as url:
+        page.open(f"{url}/login?key={quote(KEY)}")
+        page.open(f"{url}/launch")
+        page.run("document.querySelector('[name=devices][value=a]').click()")
+        page.run("document.querySelector('[name=budget]').value = 4")
+        page.run("document.querySelector('[name=holdout]').value = 3")
+        page.events.clear()
+        page.run("document.querySelector('main form').requestSubmit()")
+        page.wait()
+        assert page.run("location.pathname") == "/campaigns/c1"
+        page.run("window.same = 'the page that was opened'")
+        deadline = time.monotonic() + 120
+        wanted = ("It is done: 7 of 7", "a run ended: 7 measured, 0 failed", "a is free again (c1)")
+        while not all(one in (shown := page.run("document.body.innerText")) for one in wanted):
+            assert time.monotonic() < deadline, shown
+            time.sleep(0.2)
+        assert page.run("window.same") == "the page that was opened"
+        assert [one for one in page.complaints if "500" in one or "Refused" in one] == []

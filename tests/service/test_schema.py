@@ -35,6 +35,11 @@ def test_answers_are_as_the_schema_says(served):
             @FEW
             @given(case=operation.as_strategy())
             def hold(case):
+                if case.path == "/v1/events" and case.query.get("wait", True) in (
+                    True,
+                    "true",
+                ):
+                    case.query = {**case.query, "wait": False}  # it would never end
                 case.call_and_validate(headers=headers, excluded_checks=LEFT_OUT)
 
             hold()

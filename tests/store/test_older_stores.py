@@ -234,3 +234,14 @@ def test_the_configuration_says_which_key_to_rename(older, tmp_path):
     code, _, err = older("device", "list")
     assert code == 2
     assert "cluster.yaml:4: anchors: `anchors` is called `controls` now" in err
+
+
+def test_what_happened_before_there_were_events_is_told(older):
+    code, out, _ = older("watch", "c1", "--json")
+    events = [json.loads(line) for line in out.splitlines()]
+    assert (code, events[0]["kind"], events[-1]["kind"]) == (0, "began", "ended")
+    code, out, _ = older("watch", "c1", "--after", "0")
+    assert (code, out.splitlines()[0][20:]) == (0, "c1 asked for")
+    code, _, err = older("watch", "c9")
+    assert code == 2
+    assert "no campaign 'c9'" in err

@@ -1,0 +1,47 @@
+"""`farm watch`: what happens, as it does."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from farm.cli import ending
+from farm.cli.common import CONFIG, Config, StoreFolder, resume_command
+from farm.core.checks import plain
+from farm.farm import Farm
+
+watch_app = typer.Typer()
+
+
+@watch_app.command()
+def watch(
+    campaign: Annotated[
+        str | None,
+        typer.Argument(help="A campaign, such as c1, or `latest`; without one, everything."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Only what happens to this device.")] = None,
+    after: Annotated[
+        int | None,
+        typer.Option(min=0, help="Begin after the event of this number, as --json prints it."),
+    ] = None,
+    config: Config = CONFIG,
+    store: StoreFolder = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object for each event.")
+    ] = False,
+) -> None:
+    """Print what happens, in words: of a campaign from its last run on, until that has ended; else
+    from now on, until it is interrupted."""
+    farm = Farm.open(config, store)
+    ending.say(lambda: "nothing was changed by watching")
+    if campaign is not None:
+        with farm.store() as opened:
+            found = opened.campaign(campaign)
+        if found.state == "unfinished" and found.run_by is None:
+            resume = resume_command(found.id, config, store)
+            typer.echo(f"{found.id} does not run; `{resume}` goes on with it", err=True)
+    for event in farm.events(campaign, device, after):
+        words = f"{event.at[:19]} {plain(event.sentence)}"
+        typer.echo(json.dumps(event.to_json()) if as_json else words)

@@ -47,7 +47,8 @@ def device_show(
 ) -> None:
     """Ask a device what it is, and the store whether it can be trusted and who holds it."""
     farm = Farm.open(config, store)
-    facts, held = farm.facts(name), farm.held([name])
+    facts = farm.facts(name)
+    held = {device: lease.to_json() for device, lease in farm.held([name]).items()}
     health = farm.health(facts)
     if plot is not None:
         from farm.pictures import plot_health
@@ -58,7 +59,7 @@ def device_show(
         lambda: {
             **facts.to_json(),
             "health": health.to_json(),
-            "held_by": held[name].to_json() if held else None,
+            "held_by": held.get(name),
         },
         lambda: Group(show.facts_table(facts), *show.held_lines(held), report(health)),
     )

@@ -167,7 +167,7 @@ def campaign_list(
     print_result(
         as_json,
         lambda: {"campaigns": [one.to_json() for one in campaigns]},
-        lambda: show.campaign_table(campaigns),
+        lambda: show.campaign_table([one.to_json() for one in campaigns]),
     )
 
 
@@ -192,7 +192,9 @@ def campaign_show(
 
         plot_predictions(summary, plot)
     resume = resume_command(summary.campaign.id, config, store)
-    print_result(as_json, summary.to_json, lambda: show.predictions(summary, plot, resume))
+    print_result(
+        as_json, summary.to_json, lambda: show.predictions(summary.to_json(), plot, resume)
+    )
 
 
 @campaign_app.command("resume")
@@ -318,7 +320,7 @@ def _report(summary: Summary, config: Path, store: Path | None, as_json: bool) -
     """Print what a run came to. A network may fail, whatever its verdict; exit code 1 says that on
     a device every one did, or that some have no outcome."""
     resume = resume_command(summary.campaign.id, config, store)
-    print_result(as_json, summary.to_json, lambda: show.summary(summary, resume))
+    print_result(as_json, summary.to_json, lambda: show.summary(summary.to_json(), resume))
     if not summary.succeeded:
         raise typer.Exit(1)
 

@@ -63,6 +63,7 @@ class CampaignListed(Answer):
     state: str
     created_at: str
     requested: int
+    wanted: int
     measured: int
     failed: int
     wall_s: float
@@ -74,6 +75,14 @@ class CampaignListed(Answer):
 
 class Campaigns(Answer):
     campaigns: list[CampaignListed]
+
+
+class HeldOut(Answer):
+    network: str
+    predicted_s: float
+    low_s: float
+    high_s: float
+    measured_s: float
 
 
 class OfDevice(Answer):
@@ -95,6 +104,7 @@ class OfDevice(Answer):
     within_10: float | None
     coverage_95: float | None
     heldout: int
+    predictions: list[HeldOut]
     kernels: int
     kernels_failed: int
     kernels_device_s: float

@@ -131,7 +131,7 @@ class StoredCampaign:
 
     def to_json(self) -> dict[str, Any]:
         """What a list of campaigns says of it."""
-        keys = ("id", "state", "created_at", "requested", "measured", "failed", "wall_s")
+        keys = ("id", "state", "created_at", "requested", "wanted", "measured", "failed", "wall_s")
         return {
             **{key: getattr(self, key) for key in keys},
             "space": self.plan.space,

@@ -46,6 +46,16 @@ Executor = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
+FarmAt = Annotated[
+    str | None,
+    typer.Option(
+        "--farm",
+        metavar="URL",
+        help="Ask the `farm serve` at that address, with the token in $FARM_TOKEN.",
+    ),
+]
+
+
 def resume_command(campaign: str, config: Path, store: Path | None) -> str:
     """What goes on with a campaign, with the options that this command was given."""
     return f"{program()} campaign resume {campaign}{options_given(config, store)}"

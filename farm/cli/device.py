@@ -11,8 +11,8 @@ from rich.console import Group, RenderableType
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from farm.cli import ending, show
-from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result
+from farm.cli import ending, remote, show
+from farm.cli.common import CONFIG, Config, FarmAt, Json, StoreFolder, print_result
 from farm.cli.health import certificate, health_app, report
 from farm.core.errors import UsageError
 from farm.devices.onboarding import Added
@@ -28,10 +28,15 @@ Name = Annotated[str, typer.Argument(help="The name of a device.")]
 
 
 @device_app.command("list")
-def device_list(config: Config = CONFIG, store: StoreFolder = None, as_json: Json = False) -> None:
+def device_list(
+    at: FarmAt = None, config: Config = CONFIG, store: StoreFolder = None, as_json: Json = False
+) -> None:
     """List the devices of cluster.yaml."""
+    if client := remote.service(at, config, store):
+        return remote.devices(client, as_json)
     farm = Farm.open(config, store)
     print_result(as_json, lambda: show.devices_json(farm), lambda: show.device_table(farm))
+    return None
 
 
 @device_app.command("show")

@@ -14,12 +14,13 @@ from typer.exceptions import TyperException
 
 from farm.campaign.planning import Launch
 from farm.campaign.summary import Summary
-from farm.cli import ending, plain, show
+from farm.cli import ending, plain, remote, show
 from farm.cli.common import (
     CONFIG,
     Batch,
     Config,
     Executor,
+    FarmAt,
     Json,
     Shape,
     StoreFolder,
@@ -122,6 +123,7 @@ def launch(
         bool, typer.Option("--no-kernels", help="Measure networks alone, no kernels before them.")
     ] = False,
     executor: Executor = "ray",
+    at: FarmAt = None,
     config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
@@ -145,11 +147,14 @@ def launch(
         strict=strict,
         kernels=not no_kernels,
     )
+    if client := remote.service(at, config, store):
+        return remote.launch(client, asked, as_json)
     farm = Farm.open(config, store)
     begun = beginning(farm, config, store)
     with watching() as watch:
         summary = farm.launch(asked, executor, watch, begun, _say_left_out)
     _report(summary, config, store, as_json)
+    return None
 
 
 def _say_left_out(refused: Mapping[str, str]) -> None:
@@ -159,9 +164,11 @@ def _say_left_out(refused: Mapping[str, str]) -> None:
 
 @campaign_app.command("list")
 def campaign_list(
-    config: Config = CONFIG, store: StoreFolder = None, as_json: Json = False
+    at: FarmAt = None, config: Config = CONFIG, store: StoreFolder = None, as_json: Json = False
 ) -> None:
     """List the campaigns of the store."""
+    if client := remote.service(at, config, store):
+        return remote.campaigns(client, as_json)
     with Farm.open(config, store).store() as opened:
         campaigns = opened.campaigns()
     print_result(
@@ -169,6 +176,7 @@ def campaign_list(
         lambda: {"campaigns": [one.to_json() for one in campaigns]},
         lambda: show.campaign_table([one.to_json() for one in campaigns]),
     )
+    return None
 
 
 @campaign_app.command("show")
@@ -177,11 +185,14 @@ def campaign_show(
     plot: Annotated[
         Path | None, typer.Option(help="Write predicted against measured to this PNG or SVG.")
     ] = None,
+    at: FarmAt = None,
     config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
     """Show what a campaign came to: predicted against held-out latencies."""
+    if client := remote.service(at, config, store, plot=plot):
+        return remote.campaign(client, name, as_json)
     from farm.campaign.summary import summarise
 
     farm = Farm.open(config, store)
@@ -195,6 +206,7 @@ def campaign_show(
     print_result(
         as_json, summary.to_json, lambda: show.predictions(summary.to_json(), plot, resume)
     )
+    return None
 
 
 @campaign_app.command("resume")
@@ -239,16 +251,20 @@ def campaign_repeat(
 @campaign_app.command("cancel")
 def campaign_cancel(
     name: CampaignName,
+    at: FarmAt = None,
     config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
     """End a campaign, also one that runs in another process; `resume` goes on with it."""
+    if client := remote.service(at, config, store):
+        return remote.cancel(client, name, as_json)
     cancelled = Farm.open(config, store).cancel(name)
     text = (
         f"{cancelled} is cancelled; `{resume_command(cancelled, config, store)}` goes on with it."
     )
     print_result(as_json, lambda: {"campaign": cancelled, "cancelled": True}, lambda: text)
+    return None
 
 
 @app.command()

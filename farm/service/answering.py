@@ -255,13 +255,17 @@ class Answering:
     def predict(self, networks: Sequence[str], device: str, explain: bool = False) -> Predictions:
         """What networks take on a device; one without an answer says why in its row. Raises
         UsageError where none has one."""
-        found = self.remembered(
+        found = self.known(networks, device, explain)
+        found.answers.must_have_any()
+        return found
+
+    def known(self, networks: Sequence[str], device: str, explain: bool) -> Predictions:
+        """The same, where none may have an answer yet. Raises UsageError where none can be read."""
+        return self.remembered(
             _predict(networks, device, explain),
             self.store.version(),
             lambda: self._predicted(networks, self.farm.config.device(device), explain),
         )
-        found.answers.must_have_any()
-        return found
 
     def at_hand(self, networks: Sequence[str], device: str, explain: bool) -> Predictions | None:
         """The same where it was asked before, or all is measured: nothing has to be computed."""
@@ -282,19 +286,21 @@ class Answering:
         return self.predict(networks, device)
 
     def _predicted(self, networks: Sequence[str], device: Device, explain: bool) -> Predictions:
-        batch = self._batch(networks)
-        if not batch.networks:
-            return Predictions(device.name, Answers(batch.asked, {}, batch.errors), 0, 0)
+        batch = self._readable(networks)
         about = Asked(self.store, self.farm.config, device, self.store.models, self.predictor)
         return about.answers(batch, {}, explain)
 
     def hwl(self, networks: Sequence[str]) -> Answers[NetworkEncoding]:
         """The HWL encodings of networks, as far as is known. Raises UsageError where none has
         one."""
-        about = hwl.Asked(self.store, self.farm.config, self.store.models, self.predictor)
-        found = Answers.of(self._batch(networks), lambda own: about.each(own, {}))
+        found = self.encodings(networks)
         found.must_have_any()
         return found
+
+    def encodings(self, networks: Sequence[str]) -> Answers[NetworkEncoding]:
+        """The same, where none may have one yet. Raises UsageError where none can be read."""
+        about = hwl.Asked(self.store, self.farm.config, self.store.models, self.predictor)
+        return Answers.of(self._readable(networks), lambda own: about.each(own, {}))
 
     def network(self, text: str, explain: bool = False) -> dict[str, Any]:
         """A network's latency on every device, or why there is none. Raises UsageError for what
@@ -310,6 +316,12 @@ class Answering:
         except UsageError as e:
             return {"device": device, "error": str(e)}
         return {**found, "device": device}
+
+    def _readable(self, networks: Sequence[str]) -> Batch:
+        batch = self._batch(networks)
+        if not batch.networks:
+            Answers(batch.asked, {}, batch.errors).must_have_any()
+        return batch
 
     def _batch(self, networks: Sequence[str]) -> Batch:
         """Paths of files are for who sits at this computer: none is opened."""

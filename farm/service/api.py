@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Security
 from fastapi.security import HTTPBearer
 
+from farm.campaign.asking import Ask
 from farm.campaign.planning import Launch
 from farm.service import models
+from farm.service.answering import Answering
+from farm.service.jobs import Jobs
 from farm.service.lane import Lane
 from farm.service.problems import RESPONSES
 from farm.service.who import Who
@@ -125,6 +129,10 @@ async def predict_many(request: Request, asked: models.ToPredict) -> models.Pred
 
     question = asked.networks, asked.device, asked.explain
     both = lanes(request)
+    if asked.measure != Ask().measure:
+        words = ["predict", "-", f"--device={asked.device}", *["--explain"] * asked.explain]
+        told = await _measured(request, asked, words, lambda own: own.known(*question).to_json())
+        return models.Predicted.model_validate(told)
     found = await both.quick.ask(lambda own: own.at_hand(*question))
     if found is None:
         found = await both.thorough.ask(lambda own: own.predict(*question))
@@ -140,8 +148,55 @@ async def hwl(request: Request, network: Network) -> models.Encodings:
 @api.post("/hwl", response_model_exclude_unset=True)
 async def hwl_many(request: Request, asked: models.ToEncode) -> models.Encodings:
     """The HWL encodings of networks. One without an encoding says why in its row."""
+    if asked.measure != Ask().measure:
+        told = await _measured(
+            request,
+            asked,
+            ["hwl", "-"],
+            lambda own: {"networks": list(own.encodings(asked.networks).lines())},
+        )
+        return models.Encodings.model_validate(told)
     found = await lanes(request).thorough.ask(lambda own: list(own.hwl(asked.networks).lines()))
     return models.Encodings.model_validate({"networks": found})
+
+
+async def _measured(
+    request: Request,
+    asked: models.ToMeasure,
+    words: Sequence[str],
+    known: Callable[[Answering], dict[str, Any]],
+) -> dict[str, Any]:
+    """What is known, or what was measured by the time, and the job that measures."""
+    who: Who = request.state.who
+    who.must_be(USER)
+    Ask(measure=asked.measure, max_error=asked.max_error)  # raises what is wrong with them
+    at_once = await lanes(request).thorough.ask(known)
+    jobs: Jobs = request.app.state.jobs
+    told = [*words, f"--measure={asked.measure}", "--json"]
+    told += [] if asked.max_error is None else [f"--max-error={asked.max_error!r}"]
+    job = jobs.begin(told, asked.networks, who)
+    await jobs.wait(job, asked.wait_s)
+    said = job.to_json()
+    answer = said.pop("answer") or at_once
+    return {**answer, "job": said}
+
+
+@api.get("/jobs/{job}", response_model_exclude_unset=True)
+async def job(request: Request, job: str, wait_s: models.WaitS = 0.0) -> models.Answered:
+    """A question that measures; wait_s: for how long it is waited for."""
+    jobs: Jobs = request.app.state.jobs
+    found = jobs.job(job)
+    await jobs.wait(found, wait_s)
+    return models.Answered.model_validate(found.to_json())
+
+
+@api.post("/jobs/{job}/cancel", response_model_exclude_unset=True)
+async def cancel_job(request: Request, job: str) -> models.Answered:
+    """End a question that measures: one's own; others' take the role `admin`."""
+    jobs: Jobs = request.app.state.jobs
+    ended = jobs.end(job, request.state.who)
+    await jobs.wait(ended, 60)
+    return models.Answered.model_validate(ended.to_json())
 
 
 @api.get("/queue")

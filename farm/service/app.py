@@ -18,6 +18,7 @@ from farm.opened import must_be_executor
 from farm.service.answering import Memory
 from farm.service.api import Lanes, api
 from farm.service.guard import Guard
+from farm.service.jobs import Jobs
 from farm.service.lane import Lane
 from farm.service.launching import launching
 from farm.service.metrics import Verdicts, metrics
@@ -47,7 +48,7 @@ def service(
     any. ended: called when it has answered its last question. executor: what carries the work of
     campaigns out."""
     must_be_executor(executor)
-    running = Running(farm, executor)
+    running, jobs = Running(farm, executor), Jobs(farm)
     store = Store(farm.config.store)  # of the thread of the event loop
     memory = Memory()
     lanes = Lanes(Lane(farm, memory, _QUICK), Lane(farm, memory, _THOROUGH, _NICE))
@@ -57,6 +58,7 @@ def service(
         running.go_on(store)
         yield
         running.close()
+        jobs.close()
         lanes.quick.close()
         lanes.thorough.close()
         store.__exit__()
@@ -73,6 +75,7 @@ def service(
     )
     app.state.lanes = lanes
     app.state.running = running
+    app.state.jobs = jobs
     app.state.verdicts = Verdicts()
     app.include_router(api)
     app.include_router(metrics)

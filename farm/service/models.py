@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -177,6 +177,19 @@ class Kernel(Answer):
     source: str
 
 
+class Job(Answer):
+    """A question that measures: `running`, `done` or `failed`. message: what its process said
+    last. error: the kind of error where it failed."""
+
+    job: str
+    state: str
+    doing: str
+    asked_by: str
+    since: str
+    message: str | None
+    error: str | None
+
+
 class NetworkOn(BaseModel):
     """A network on a device, or `error`: why there is no latency. high_s: none where a single
     session says nothing of it."""
@@ -201,12 +214,14 @@ class NetworkOn(BaseModel):
 
 
 class Predicted(Answer):
-    """A row for each network that was asked for. learnt, kernels: what they were predicted from."""
+    """A row for each network that was asked for. learnt, kernels: what they were predicted from.
+    job: what measures the rest, of a question that measures."""
 
     device: str
     networks: list[NetworkOn]
     learnt: int
     kernels: int
+    job: Job | None = None
 
 
 class NetworkEverywhere(Answer):
@@ -247,7 +262,16 @@ class Encoding(BaseModel):
 
 
 class Encodings(Answer):
+    """job: what measures the rest, of a question that measures."""
+
     networks: list[Encoding]
+    job: Job | None = None
+
+
+class Answered(Job):
+    """answer: of a job that is done, what the question is answered with from now on."""
+
+    answer: Predicted | Encodings | None = None
 
 
 class Claim(Answer):
@@ -269,20 +293,27 @@ class Queue(Answer):
 
 Networks = Annotated[list[str], Field(min_length=1, max_length=MOST_NETWORKS)]
 
+WaitS = Annotated[float, Field(ge=0, le=60)]
 
-class ToPredict(BaseModel):
-    """networks: as SPACE/CODE or NAS-Bench-201 cell strings."""
+
+class ToMeasure(BaseModel):
+    """networks: as SPACE/CODE or NAS-Bench-201 cell strings. measure: `never`, only what is
+    `missing`, or `always`; but `never` takes the role `user`, and is answered with what is known
+    and a job that measures. max_error: measure only where the interval is wider, relative. wait_s:
+    for how long that job is waited for before it is answered."""
 
     model_config = ConfigDict(extra="forbid")
 
-    device: str
     networks: Networks
+    measure: Literal["never", "missing", "always"] = "never"
+    max_error: float | None = None
+    wait_s: WaitS = 0.0
+
+
+class ToPredict(ToMeasure):
+    device: str
     explain: bool = False
 
 
-class ToEncode(BaseModel):
-    """networks: as in `ToPredict`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    networks: Networks
+class ToEncode(ToMeasure):
+    pass

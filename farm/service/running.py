@@ -9,9 +9,12 @@ import logging
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from farm.farm import Farm
+from farm.inventory.config import FarmConfig
 from farm.store import Store
 
 LOGS = "service-logs"
@@ -50,15 +53,9 @@ class Running:
         said = log_of(config.store, campaign)
         said.parent.mkdir(mode=0o700, exist_ok=True)
         words = ["campaign", "resume", campaign, "--executor", self._executor]
-        words += ["--config", str(config.path.absolute()), "--store", str(config.store)]
         _log.info("%s begins", campaign)
         with said.open("ab") as file:
-            return subprocess.Popen(
-                [sys.executable, "-c", _SCRIPT, *words],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-            )
+            return command(config, words, subprocess.DEVNULL, file, file)
 
     def end(self, campaign: str) -> None:
         """End the process of a campaign, if it has one."""
@@ -75,6 +72,19 @@ class Running:
                 process.terminate()
             for process in self._processes.values():
                 process.wait()
+
+
+def command(
+    config: FarmConfig,
+    words: Sequence[str],
+    stdin: IO[bytes] | int,
+    stdout: IO[bytes],
+    stderr: IO[bytes],
+) -> subprocess.Popen[bytes]:
+    """A process of `farm` with these words, for the farm that is served."""
+    where = ["--config", str(config.path.absolute()), "--store", str(config.store)]
+    argv = [sys.executable, "-c", _SCRIPT, *words, *where]
+    return subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=stderr)
 
 
 def log_of(store: Path, campaign: str) -> Path:

@@ -26,6 +26,7 @@ from farm.cli.common import (
     StoreFolder,
     beginning,
     kept_words,
+    moment,
     print_result,
     relative,
     resume_command,
@@ -38,6 +39,7 @@ from farm.cli.hwl import hwl_app
 from farm.cli.model import model_app
 from farm.cli.predict import predict_app
 from farm.cli.progress import watching
+from farm.cli.queue import queue_app
 from farm.cli.references import references_app
 from farm.cli.search import search_app
 from farm.cli.serve import serve_app, token_app
@@ -62,6 +64,7 @@ app.add_typer(export_app)
 app.add_typer(predict_app)
 app.add_typer(hwl_app)
 app.add_typer(search_app)
+app.add_typer(queue_app)
 app.add_typer(references_app, name="references")
 app.add_typer(zcp_app)
 app.add_typer(serve_app)
@@ -122,6 +125,14 @@ def launch(
     no_kernels: Annotated[
         bool, typer.Option("--no-kernels", help="Measure networks alone, no kernels before them.")
     ] = False,
+    deadline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Comes before later ones where devices are waited for: 12h, 3d, or a date such as "
+            "2026-12-01T18:00.",
+        ),
+    ] = None,
     executor: Executor = "ray",
     at: FarmAt = None,
     config: Config = CONFIG,
@@ -146,6 +157,7 @@ def launch(
         batch=batch,
         strict=strict,
         kernels=not no_kernels,
+        deadline=None if deadline is None else moment("--deadline", deadline),
     )
     if client := remote.service(at, config, store):
         return remote.launch(client, asked, as_json)

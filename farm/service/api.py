@@ -78,7 +78,7 @@ async def launched(request: Request, asked: Launch) -> str:
     who: Who = request.state.who
     who.must_be(USER)
     name = await lanes(request).thorough.ask(lambda own: own.launch(asked, who.name))
-    request.app.state.running.begin(name)
+    request.app.state.running.begin(name, who.name)
     return name
 
 

@@ -103,7 +103,7 @@ class Jobs:
             # As JSON, a name stays one name whatever is in it.
             asked.write("".join(f"{json.dumps(one)}\n" for one in networks).encode())
             asked.seek(0)
-            process = command(self._farm.config, words, asked, out, err)
+            process = command(self._farm.config, words, asked, out, err, who.name)
         doing = f"farm {words[0]}"
         job = Job(f"q{self._begun}", who.name, doing, rows.now(), process, out, err)
         self._jobs[job.name] = job

@@ -6,6 +6,7 @@ What they are is in the store, so a service that starts again goes on with what 
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from farm.core.hosts import ASKED_BY
 from farm.farm import Farm
 from farm.inventory.config import FarmConfig
 from farm.store import Store
@@ -36,26 +38,26 @@ class Running:
 
     def go_on(self, store: Store) -> None:
         """Begin what was asked of an earlier service, is not done, and that nobody runs."""
-        for name in store.served():
+        for name, who in store.served().items():
             stored = store.campaign(name)
             if stored.state == "unfinished" and stored.run_by is None:
-                self.begin(name)
+                self.begin(name, who)
 
-    def begin(self, campaign: str) -> None:
-        """Run a campaign; nothing where its process is at work."""
+    def begin(self, campaign: str, who: str) -> None:
+        """Run a campaign; nothing where its process is at work. who: for whom, see `command`."""
         with self._lock:
             known = self._processes.get(campaign)
             if known is None or known.poll() is not None:
-                self._processes[campaign] = self._start(campaign)
+                self._processes[campaign] = self._start(campaign, who)
 
-    def _start(self, campaign: str) -> subprocess.Popen[bytes]:
+    def _start(self, campaign: str, who: str) -> subprocess.Popen[bytes]:
         config = self._farm.config
         said = log_of(config.store, campaign)
         said.parent.mkdir(mode=0o700, exist_ok=True)
         words = ["campaign", "resume", campaign, "--executor", self._executor]
         _log.info("%s begins", campaign)
         with said.open("ab") as file:
-            return command(config, words, subprocess.DEVNULL, file, file)
+            return command(config, words, subprocess.DEVNULL, file, file, who)
 
     def end(self, campaign: str) -> None:
         """End the process of a campaign, if it has one."""
@@ -80,11 +82,14 @@ def command(
     stdin: IO[bytes] | int,
     stdout: IO[bytes],
     stderr: IO[bytes],
+    asked_by: str,
 ) -> subprocess.Popen[bytes]:
-    """A process of `farm` with these words, for the farm that is served."""
+    """A process of `farm` with these words, for the farm that is served. asked_by: whose turn it
+    takes, the name of a token."""
     where = ["--config", str(config.path.absolute()), "--store", str(config.store)]
     argv = [sys.executable, "-c", _SCRIPT, *words, *where]
-    return subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=stderr)
+    own = {**os.environ, ASKED_BY: asked_by}
+    return subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=stderr, env=own)
 
 
 def log_of(store: Path, campaign: str) -> Path:

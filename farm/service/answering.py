@@ -16,6 +16,7 @@ from farm.campaign.compare import Comparison, compare
 from farm.campaign.learning import Curve, curves
 from farm.campaign.planning import Launch, planned
 from farm.campaign.summary import Summary, summarise
+from farm.compile.alone import defined
 from farm.core.errors import UsageError
 from farm.core.values import DeviceFacts
 from farm.devices.health import Health
@@ -29,12 +30,15 @@ from farm.prediction.central import CentralPredictor
 from farm.prediction.correlation import Correlations, correlations
 from farm.prediction.encoding import NetworkEncoding
 from farm.prediction.hwl import ONE_BY_ONE
+from farm.prediction.kernel_times import times
 from farm.prediction.measured import known
 from farm.prediction.prediction import Asked, Predictions
+from farm.search.known import KnownFront, known_front
 from farm.service.running import last_words
 from farm.service.who import Who
 from farm.spaces import space as searched_space
 from farm.store import Store, StoredCampaign
+from farm.store.lease import claim_json
 from farm.store.overview import Event
 from farm.store.tokens import ADMIN
 
@@ -167,6 +171,35 @@ class Answering:
         facts = self._facts(device)
         return None if facts is None else self.health(device, facts)
 
+    def kernel_times(self, name: str) -> list[dict[str, Any]]:
+        """The kernels that were timed on a device as it is now, the longest first."""
+        device = self.farm.config.device(name)
+        facts = self._facts(device)
+        if facts is None:
+            return []
+        holds = self.store.version(), facts.fingerprint
+        return self.remembered(("kernels", name), holds, lambda: self._kernel_times(facts))
+
+    def _kernel_times(self, facts: DeviceFacts) -> list[dict[str, Any]]:
+        found, kept = times(self.store, facts, {}), self.store.kernels()
+        told = [
+            {"kernel": code, "name": defined(kept[code]).name, **asdict(one)}
+            for code, one in ({} if found is None else found.times).items()
+        ]
+        return sorted(told, key=lambda one: -float(one["latency_s"]))
+
+    def front(self, device: str, space: str, data_set: str) -> KnownFront:
+        """What was measured of a space on a device, and how accurate it is. Raises UnknownName, and
+        UsageError where no accuracies are known."""
+        self.farm.config.device(device)
+        return self.remembered(
+            ("front", device, space, data_set),
+            self.store.version(),
+            lambda: known_front(
+                self.predictor, searched_space(space, self.store.models), device, data_set
+            ),
+        )
+
     # Campaigns
 
     def campaigns(self) -> list[dict[str, Any]]:
@@ -183,6 +216,25 @@ class Answering:
             holds,
             lambda: summarise(self.store, stored.id, self.farm.config),
         )
+
+    def errors(self) -> dict[str, float]:
+        """How far off predictions were, relative, in the newest campaign of each device that is
+        done: the median over its held-out networks."""
+        newest: dict[str, StoredCampaign] = {}
+        for stored in self.store.campaigns():
+            if stored.state == "done" and stored.plan.holdout:
+                newest |= dict.fromkeys(stored.plan.devices, stored)
+        each = {device: self._errors_of(stored).get(device) for device, stored in newest.items()}
+        return {device: error for device, error in each.items() if error is not None}
+
+    def _errors_of(self, stored: StoredCampaign) -> dict[str, float | None]:
+        """As it was judged once it was done."""
+
+        def found() -> dict[str, float | None]:
+            judged = summarise(self.store, stored.id, self.farm.config).judgements
+            return {device: one.error_median for device, one in judged.items()}
+
+        return self.remembered(("errors", stored.id), stored.measured, found)
 
     def launch(self, asked: Launch, who: str) -> str:
         """Store a campaign that the service is to run; its name. Raises UsageError."""
@@ -243,12 +295,8 @@ class Answering:
         )
 
     def queue(self) -> list[dict[str, Any]]:
-        """Who holds what, and who waits for it: claims in their turn."""
-        return [
-            {"claim": one.claim, "thing": one.thing, "granted": one.token is not None}
-            | {key: value for key, value in one.to_json().items() if key != "until"}
-            for one in self.store.live_leases()
-        ]
+        """Who holds what, and who waits for it, in turn."""
+        return [claim_json(turn, one) for turn, one in self.store.queue()]
 
     # Networks
 

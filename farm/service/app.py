@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from farm.core.errors import FarmError, UnknownName
 from farm.farm import Farm
 from farm.opened import must_be_executor
+from farm.service.adding import adding
 from farm.service.answering import Memory
 from farm.service.api import Lanes, api
 from farm.service.guard import Guard
@@ -80,6 +81,7 @@ def service(
     app.include_router(api)
     app.include_router(metrics)
     app.include_router(launching)
+    app.include_router(adding)
     app.include_router(pages)
     app.add_exception_handler(FarmError, _farm_error)
     app.add_exception_handler(RequestValidationError, _invalid)

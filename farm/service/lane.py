@@ -42,6 +42,16 @@ class Lane:
         finally:
             self._waiting -= 1
 
+    async def soon(self, question: Callable[[Answering], Found], patience_s: float) -> Found | None:
+        """The answer if there is one by then; else it goes on being computed, for the next who
+        asks. Raises as `ask`."""
+        asked = asyncio.ensure_future(self.ask(question))
+        done, _ = await asyncio.wait({asked}, timeout=patience_s)
+        if not done:
+            asked.add_done_callback(lambda one: one.cancelled() or one.exception())
+            return None
+        return asked.result()
+
     def _answer(self, question: Callable[[Answering], Found]) -> Found:
         if not hasattr(self._own, "answering"):
             self._own.answering = Answering(self._farm, self._memory)

@@ -21,6 +21,8 @@ class Holder(Answer):
     pid: int
     doing: str
     campaign: str | None
+    asked_by: str
+    deadline: str | None
     since: str | None
     until: str
 
@@ -114,7 +116,8 @@ class OfDevice(Answer):
 
 
 class ToLaunch(BaseModel):
-    """As the options of `farm launch`; max_error and precision are relative, such as 0.05."""
+    """As the options of `farm launch`; max_error and precision are relative, such as 0.05;
+    deadline is a time with its zone, such as 2026-12-01T18:00+01:00."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -131,6 +134,7 @@ class ToLaunch(BaseModel):
     fresh: bool = False
     precision: float | None = None
     kernels: bool = True
+    deadline: str | None = None
 
 
 class Launched(Answer):
@@ -269,21 +273,26 @@ class Encodings(Answer):
 
 
 class Answered(Job):
-    """answer: of a job that is done, what the question is answered with from now on."""
+    """answer: of a job that is done, what its command prints with --json."""
 
-    answer: Predicted | Encodings | None = None
+    answer: Predicted | Encodings | dict[str, Any] | None = None
 
 
 class Claim(Answer):
-    """Something that a process holds (`granted`) or waits for. Claims come in their order."""
+    """Something that a process holds (`granted`, with `turn` 0) or waits for, as the `turn`th.
+    asked_by: for whom, who wants it done by `deadline`. since: when it was granted, or asked
+    for."""
 
     claim: int
     thing: str
     granted: bool
+    turn: int
     host: str
     pid: int
     doing: str
     campaign: str | None
+    asked_by: str
+    deadline: str | None
     since: str | None
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import re
+from urllib.parse import urlencode
+
 import pytest
 
 from tests.service.test_api import CELL
@@ -58,3 +62,26 @@ def test_a_reader_measures_nothing_and_no_job_is_remembered_for_ever(changing):
     assert changing("/v1/predict", ASKED, token=eve).status == 403
     reply = changing("/v1/jobs/q999")
     assert (reply.status, "what was measured is kept" in reply.json["message"]) == (404, True)
+
+
+def test_an_admin_adds_a_device_by_a_form_which_says_what_is_wrong(changing):
+    ann = changing.token("form-ann", "user")
+    assert changing("/add-device", token=ann).status == 403
+
+    def send(**said):
+        data = urlencode(said).encode()
+        return changing("/add-device", data, content_type="application/x-www-form-urlencoded")
+
+    told = {"name": "pi", "host": "me@127.0.0.1:1", "key": "/no/key"}
+    wrong = send(**told)
+    assert (wrong.status, "needs a fingerprint" in wrong.text) == (422, True)
+    assert 'value="me@127.0.0.1:1"' in wrong.text
+    assert send(**{**told, "name": "--help"}, fingerprint="x").status == 422
+    begun = send(**told, fingerprint="SHA256:" + "A" * 43)  # led to the job's page
+    assert (begun.status, "farm device" in begun.text) == (200, True)
+    job = re.search(r"Job (q\d+)", begun.text)[1]
+    done = changing(f"/v1/jobs/{job}?wait_s=60").json
+    assert (done["state"], done["error"] is not None) == ("failed", True)
+    assert "127.0.0.1" in done["message"]
+    assert done["message"] in html.unescape(changing(f"/jobs/{job}").text)
+    assert "pi" not in changing.farm.config.devices

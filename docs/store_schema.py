@@ -106,6 +106,8 @@ COLUMNS = {
     "leases.campaign": "the campaign that it runs, once that is known",
     "leases.token": "given when the claim is granted, and only grows; none while it waits",
     "leases.asked_at": "when it asked",
+    "leases.asked_by": "for whom it asked: a user of the computer, or the name of a token",
+    "leases.deadline": "when that person wants it to be done; none for no matter",
     "leases.taken_at": "when it was granted",
     "leases.expires_at": "when others may take it over, unless it is renewed",
     "leases.ended_at": "when it was given back or taken over; none while it lasts",

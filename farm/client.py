@@ -30,10 +30,14 @@ from farm.core.values import GivenInput, Network
 if TYPE_CHECKING:
     from farm.campaign.following import Ending
     from farm.campaign.planning import Launch
+    from farm.prediction.batch import Answers
     from farm.prediction.prediction import Predicted, Predictions
     from farm.store.events import Event
 
 FloatArray = NDArray[np.float64]
+
+_WAIT_S = 20
+"""For how long a service is let wait for what it measures before it is asked again."""
 
 _PROBLEM_BYTES = 100_000
 """Of an answer that is an error, so much is read."""
@@ -77,6 +81,21 @@ class RemoteEncoding:
 
 
 @dataclass(frozen=True)
+class RemoteRow:
+    """One network's HWL encoding, as `farm.prediction.encoding.NetworkEncoding` tells it."""
+
+    row: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(self.row)
+
+    def to_row(self) -> dict[str, Any]:
+        from farm.prediction.encoding import row_of
+
+        return row_of(self.row)
+
+
+@dataclass(frozen=True)
 class Client:
     """A service's address and a token. Methods raise what `farm.core.errors` draws, the service's
     own errors as what they are there.
@@ -100,14 +119,22 @@ class Client:
             )
 
     def predict(
-        self, networks: Sequence[str], device: str, *, explain: bool = False, strict: bool = True
+        self,
+        networks: Sequence[str],
+        device: str,
+        *,
+        measure: str = "never",
+        max_error: float | None = None,
+        explain: bool = False,
+        strict: bool = True,
     ) -> Predictions:
-        """What networks take on a device, as `Farm.predict`; nothing is measured for it."""
+        """What networks take on a device, as `Farm.predict`. measure, max_error: what may be
+        measured for it, see `Ask`; that takes a token of role `user`, and is waited for."""
         from farm.prediction.batch import Answers
         from farm.prediction.prediction import Predictions
 
         asked = {"device": device, "networks": _several(networks), "explain": explain}
-        said = self._ask("/v1/predict", asked)
+        said = self._answered("/v1/predict", asked, measure, max_error)
         wrong, rows = _parted(said["networks"])
         answers = Answers(
             tuple(networks), {row: _predicted(one) for row, one in rows.items()}, wrong
@@ -116,15 +143,26 @@ class Client:
             answers.must_have_all()
         return Predictions(said["device"], answers, said["learnt"], said["kernels"])
 
-    def hwl(self, networks: Sequence[str]) -> RemoteEncoding:
-        """The HWL encodings of networks, as arrays; nothing is measured for it. Raises UsageError
-        for whatever is wrong with any network."""
+    def hwl(
+        self, networks: Sequence[str], *, measure: str = "never", max_error: float | None = None
+    ) -> RemoteEncoding:
+        """The HWL encodings of networks, as arrays; measure, max_error: as of `predict`. Raises
+        UsageError for whatever is wrong with any network."""
+        found = self.hwl_each(networks, measure=measure, max_error=max_error)
+        found.must_have_all()
+        return _encoding(tuple(one.row for one in found))
+
+    def hwl_each(
+        self, networks: Sequence[str], *, measure: str = "never", max_error: float | None = None
+    ) -> Answers[RemoteRow]:
+        """The same, as far as there are any, one after the other; one that has none says why, in
+        its row. Raises UsageError where none has one."""
         from farm.prediction.batch import Answers
 
-        said = self._ask("/v1/hwl", {"networks": _several(networks)})
+        asked = {"networks": _several(networks)}
+        said = self._answered("/v1/hwl", asked, measure, max_error)
         wrong, rows = _parted(said["networks"])
-        Answers(tuple(networks), {}, wrong).must_have_all()
-        return _encoding(tuple(rows.values()))
+        return Answers(tuple(networks), {i: RemoteRow(row) for i, row in rows.items()}, wrong)
 
     def network(self, network: str, *, explain: bool = False) -> list[dict[str, Any]]:
         """A network's latency on every device, or `error`: why there is none."""
@@ -212,6 +250,21 @@ class Client:
             raise UnknownName("campaign", name, found)
         return found[name]
 
+    def _answered(
+        self, path: str, asked: Mapping[str, Any], measure: str, max_error: float | None
+    ) -> dict[str, Any]:
+        """The answer to a question, once all is measured that is to be."""
+        if measure != "never" or max_error is not None:
+            asked = {**asked, "measure": measure, "max_error": max_error, "wait_s": _WAIT_S}
+        said = self._ask(path, asked)
+        job: dict[str, Any] = said.get("job") or {"state": "done"}
+        while job["state"] == "running":
+            job = self._ask(f"/v1/jobs/{job['job']}?wait_s={_WAIT_S}")
+            said = job.get("answer") or said
+        if job["state"] != "done":
+            raise _told(job["error"], job["message"] or "it ended before it had an answer")
+        return said
+
     def _ask(self, path: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """An answer, which is an object; data: what is sent by POST."""
         with self._reply(path, data) as reply:
@@ -261,11 +314,27 @@ def _problem(url: str, reply: HTTPError) -> FarmError:
     """The error that a service told, of its own kind."""
     try:
         told = json.loads(reply.read(_PROBLEM_BYTES))
-        kind, message = _KINDS[told["error"]], plain(told["message"])
+        found = _told(told["error"], told["message"])
     except (ValueError, KeyError, TypeError, OSError, HTTPException):
         return ServiceError(f"{_no_farm(url)} (status {reply.code})")
+    if _is_older(told, reply.code):
+        return ServiceError(
+            f"the farm at {url} is of an earlier version, which does not know what was asked "
+            f"({found}); update it, or ask for less"
+        )
+    return found
+
+
+def _told(kind: str, message: str) -> FarmError:
+    """Raises KeyError for what is no kind of error."""
     # Some kinds make their message of what they are given; this one is made already.
-    return kind.__new__(kind, message)
+    return _KINDS[kind].__new__(_KINDS[kind], plain(message))
+
+
+def _is_older(told: Mapping[str, Any], status: int) -> bool:
+    """Whether a service knows less than this client: the page, or a word of what was sent."""
+    unknown = status in (404, 405) and told["error"] == UsageError.__name__
+    return unknown or (status == 422 and "Extra inputs are not permitted" in told["message"])
 
 
 _KINDS = {

@@ -74,7 +74,7 @@ class Farm(Questions):
         left_out(new.refused)
         must_be_executor(executor)
         with Store(self.config.store) as store:
-            with Holding(store, "farm launch") as holding:
+            with Holding(store, "farm launch", deadline=new.plan.deadline) as holding:
                 holding.wait_for_devices(new.plan.devices)
                 with self._executor(executor, new.plan.devices) as running:
                     store.models.keep(new.models)
@@ -106,9 +106,10 @@ class Farm(Questions):
             )
         must_be_executor(executor)
         with self.store() as store:
-            name = store.campaign(campaign).id
-            _must_be_no_search(store.campaign(name))
-            with Holding(store, "farm campaign resume") as holding:
+            found = store.campaign(campaign)
+            name, deadline = found.id, found.plan.deadline
+            _must_be_no_search(found)
+            with Holding(store, "farm campaign resume", deadline=deadline) as holding:
                 holding.run(name)
                 if FAILED in again:
                     store.take_up_failures(name)

@@ -1,5 +1,5 @@
-"""Pictures: predicted against measured latencies after a campaign, a device's control networks, and
-what each reference device adds."""
+"""Pictures: predicted against measured latencies after a campaign, a device's control networks,
+accuracies against latencies, and what each reference device adds."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from farm.core.errors import UsageError
 from farm.devices.health import Health
 from farm.prediction.evaluation import Judgement
 from farm.prediction.reference_sets import Choice
+from farm.search.known import KnownFront
 
 _FORMATS = (".png", ".svg", ".pdf")
 
@@ -104,6 +105,19 @@ def plot_choice(chosen: Sequence[Choice], path: Path) -> None:
     axes.set(xlabel="reference devices, as chosen", ylabel="explained variance (%)", ylim=(0, 102))
     axes.legend(loc="lower right")
     save(figure, path)
+
+
+def front(found: KnownFront) -> Figure:
+    """Accuracy against latency of what was measured on a device, with the Pareto front."""
+    figure = Figure(figsize=(8, 5.3), layout="constrained")
+    axes = figure.add_subplot()
+    latency_ms = 1e3 * found.latency_s
+    axes.scatter(latency_ms, found.accuracy, s=12, alpha=0.5, label="measured")
+    best = found.front
+    axes.step(latency_ms[best], found.accuracy[best], "o-", where="post", label="Pareto front")
+    axes.set(xscale="log", xlabel=f"latency on {found.device} (ms)", ylabel="accuracy")
+    axes.legend(loc="lower right")
+    return figure
 
 
 def must_be_plot(path: Path) -> None:

@@ -58,7 +58,7 @@ def repetition(store: Store, campaign: str) -> Plan:
     asked = Counter(request.device for request in store.requests(campaign, "learn"))
     budget = max(1, *asked.values(), 0)
     nothing_else = {"target_rho": None, "max_error": None, "decide": None, "device_seconds": None}
-    nothing_else["search"] = None
+    nothing_else |= {"search": None, "deadline": None}
     return replace(plan, budget=budget, fresh=True, **nothing_else)  # type: ignore[arg-type]
 
 

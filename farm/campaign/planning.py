@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from farm.campaign.kernels import most
@@ -30,6 +31,7 @@ class Launch:
 
     space: a name, or `onnx:FOLDER` for the .onnx files in a folder.
     devices, holdout, seed, select, device_seconds, fresh: see `farm.store.Plan`.
+    deadline: see there; with its time zone, and not over yet.
     budget: see there; None with a goal or with device seconds, which end the campaign then.
     target_rho, max_error, decide: the goal, see `farm.store.Plan`.
     precision: the half-width that latencies are to be known to, relative, such as 0.05; None for
@@ -55,6 +57,7 @@ class Launch:
     max_error: float | None = None
     decide: str | None = None
     fresh: bool = False
+    deadline: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ def planned(launch: Launch, config: FarmConfig) -> Planned:
         decide=launch.decide,
         fresh=launch.fresh,
         coarser=launch.precision is None and launch.select == "active",
+        deadline=None if launch.deadline is None else _deadline(launch.deadline),
     )
     left_out = {**of_other_spaces(config, name), **refused}
     return Planned(plan, models, Candidates.of(plan, searched), left_out)
@@ -130,6 +134,22 @@ def _spec(spec: MeasureSpec, precision: float | None) -> MeasureSpec:
         return spec.at_precision(precision)
     except ValueError as e:
         raise UsageError(f"--precision: {e}") from None
+
+
+def _deadline(text: str) -> str:
+    """In UTC, so that deadlines sort as text. Raises UsageError."""
+    try:
+        told = datetime.fromisoformat(text)
+        found = told.astimezone(UTC)
+    except (ValueError, OverflowError):
+        told = None
+    if told is None or told.tzinfo is None:
+        raise UsageError(
+            f"--deadline is a time with its zone, such as 2026-12-01T18:00+01:00, got {text[:80]!r}"
+        )
+    if found <= datetime.now(UTC):
+        raise UsageError(f"--deadline {text} is over; name a later one, or leave it out")
+    return found.isoformat(timespec="milliseconds")
 
 
 def _refuse(launch: Launch, config: FarmConfig) -> None:

@@ -57,13 +57,6 @@ class Summary:
         hopeless = any(failed and not measured for measured, failed in self.counts.values())
         return self.campaign.state == "done" and not hopeless
 
-    @property
-    def trusted(self) -> int:
-        """How many latencies hold with the interval that is told with them."""
-        return sum(
-            n for counts in self.verdicts.values() for v, n in counts.items() if v in TRUSTED
-        )
-
     def to_json(self) -> dict[str, Any]:
         """The keys that a program can rely on. A figure that cannot be said is null."""
         stored = self.campaign
@@ -112,6 +105,7 @@ class Summary:
             "within_10": judgement.within(0.10),
             "coverage_95": judgement.coverage,
             "heldout": len(judgement.predictions),
+            "predictions": [p.to_json() for p in judgement.predictions],
             **self._kernels(device),
             "device_s": self.campaign.busy_s.get(device, 0.0),
             "busy_fraction": self.busy_fraction(device),

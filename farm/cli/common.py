@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,6 +46,16 @@ Executor = Annotated[
     str, typer.Option("--executor", help=f"What carries the work out: {', '.join(EXECUTORS)}.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+FarmAt = Annotated[
+    str | None,
+    typer.Option(
+        "--farm",
+        metavar="URL",
+        help="Ask the `farm serve` at that address, with the token in $FARM_TOKEN.",
+    ),
+]
 
 
 def resume_command(campaign: str, config: Path, store: Path | None) -> str:
@@ -97,6 +109,28 @@ def relative(option: str, text: str) -> float:
         return share(text)
     except ValueError as e:
         raise UsageError(f"{option}: {e}") from None
+
+
+_LASTS = re.compile(r"([1-9][0-9]{0,4})([dhm])")
+_UNIT_S = {"d": 86400, "h": 3600, "m": 60}
+
+
+def seconds(option: str, text: str) -> float:
+    """A time such as 30d, 12h or 45m. Raises UsageError."""
+    found = _LASTS.fullmatch(text.strip())
+    if not found:
+        raise UsageError(f"{option} is a number with d, h or m, such as 30d, got {text!r}")
+    return float(found[1]) * _UNIT_S[found[2]]
+
+
+def moment(option: str, text: str) -> str:
+    """A time from now on, as `seconds`, or a date in ISO 8601, of this computer's zone if it names
+    none; in UTC. Raises UsageError."""
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        at = datetime.now(UTC) + timedelta(seconds=seconds(option, text))
+    return at.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def words(text: str) -> list[str]:

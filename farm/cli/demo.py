@@ -61,7 +61,9 @@ def demo(
     print_result(
         as_json,
         lambda: {**summary.to_json(), "plot": str(plot)},
-        lambda: Group(show.predictions(summary, plot, resume), *_next(summary, config, store)),
+        lambda: Group(
+            show.predictions(summary.to_json(), plot, resume), *_next(summary, config, store)
+        ),
     )
     if not summary.succeeded:
         raise typer.Exit(1)

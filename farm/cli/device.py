@@ -11,8 +11,8 @@ from rich.console import Group, RenderableType
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from farm.cli import ending, show
-from farm.cli.common import CONFIG, Config, Json, StoreFolder, print_result
+from farm.cli import ending, remote, show
+from farm.cli.common import CONFIG, Config, FarmAt, Json, StoreFolder, print_result
 from farm.cli.health import certificate, health_app, report
 from farm.core.errors import UsageError
 from farm.devices.onboarding import Added
@@ -28,10 +28,15 @@ Name = Annotated[str, typer.Argument(help="The name of a device.")]
 
 
 @device_app.command("list")
-def device_list(config: Config = CONFIG, store: StoreFolder = None, as_json: Json = False) -> None:
+def device_list(
+    at: FarmAt = None, config: Config = CONFIG, store: StoreFolder = None, as_json: Json = False
+) -> None:
     """List the devices of cluster.yaml."""
+    if client := remote.service(at, config, store):
+        return remote.devices(client, as_json)
     farm = Farm.open(config, store)
     print_result(as_json, lambda: show.devices_json(farm), lambda: show.device_table(farm))
+    return None
 
 
 @device_app.command("show")
@@ -47,7 +52,8 @@ def device_show(
 ) -> None:
     """Ask a device what it is, and the store whether it can be trusted and who holds it."""
     farm = Farm.open(config, store)
-    facts, held = farm.facts(name), farm.held([name])
+    facts = farm.facts(name)
+    held = {device: lease.to_json() for device, lease in farm.held([name]).items()}
     health = farm.health(facts)
     if plot is not None:
         from farm.pictures import plot_health
@@ -58,7 +64,7 @@ def device_show(
         lambda: {
             **facts.to_json(),
             "health": health.to_json(),
-            "held_by": held[name].to_json() if held else None,
+            "held_by": held.get(name),
         },
         lambda: Group(show.facts_table(facts), *show.held_lines(held), report(health)),
     )

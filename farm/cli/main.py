@@ -14,17 +14,19 @@ from typer.exceptions import TyperException
 
 from farm.campaign.planning import Launch
 from farm.campaign.summary import Summary
-from farm.cli import ending, plain, show
+from farm.cli import ending, plain, remote, show
 from farm.cli.common import (
     CONFIG,
     Batch,
     Config,
     Executor,
+    FarmAt,
     Json,
     Shape,
     StoreFolder,
     beginning,
     kept_words,
+    moment,
     print_result,
     relative,
     resume_command,
@@ -37,6 +39,7 @@ from farm.cli.hwl import hwl_app
 from farm.cli.model import model_app
 from farm.cli.predict import predict_app
 from farm.cli.progress import watching
+from farm.cli.queue import queue_app
 from farm.cli.references import references_app
 from farm.cli.search import search_app
 from farm.cli.serve import serve_app, token_app
@@ -62,6 +65,7 @@ app.add_typer(export_app)
 app.add_typer(predict_app)
 app.add_typer(hwl_app)
 app.add_typer(search_app)
+app.add_typer(queue_app)
 app.add_typer(references_app, name="references")
 app.add_typer(zcp_app)
 app.add_typer(serve_app)
@@ -123,7 +127,16 @@ def launch(
     no_kernels: Annotated[
         bool, typer.Option("--no-kernels", help="Measure networks alone, no kernels before them.")
     ] = False,
+    deadline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Comes before later ones where devices are waited for: 12h, 3d, or a date such as "
+            "2026-12-01T18:00.",
+        ),
+    ] = None,
     executor: Executor = "ray",
+    at: FarmAt = None,
     config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
@@ -146,12 +159,16 @@ def launch(
         batch=batch,
         strict=strict,
         kernels=not no_kernels,
+        deadline=None if deadline is None else moment("--deadline", deadline),
     )
+    if client := remote.service(at, config, store):
+        return remote.launch(client, asked, as_json)
     farm = Farm.open(config, store)
     begun = beginning(farm, config, store)
     with watching() as watch:
         summary = farm.launch(asked, executor, watch, begun, _say_left_out)
     _report(summary, config, store, as_json)
+    return None
 
 
 def _say_left_out(refused: Mapping[str, str]) -> None:
@@ -161,16 +178,19 @@ def _say_left_out(refused: Mapping[str, str]) -> None:
 
 @campaign_app.command("list")
 def campaign_list(
-    config: Config = CONFIG, store: StoreFolder = None, as_json: Json = False
+    at: FarmAt = None, config: Config = CONFIG, store: StoreFolder = None, as_json: Json = False
 ) -> None:
     """List the campaigns of the store."""
+    if client := remote.service(at, config, store):
+        return remote.campaigns(client, as_json)
     with Farm.open(config, store).store() as opened:
         campaigns = opened.campaigns()
     print_result(
         as_json,
         lambda: {"campaigns": [one.to_json() for one in campaigns]},
-        lambda: show.campaign_table(campaigns),
+        lambda: show.campaign_table([one.to_json() for one in campaigns]),
     )
+    return None
 
 
 @campaign_app.command("show")
@@ -179,11 +199,14 @@ def campaign_show(
     plot: Annotated[
         Path | None, typer.Option(help="Write predicted against measured to this PNG or SVG.")
     ] = None,
+    at: FarmAt = None,
     config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
     """Show what a campaign came to: predicted against held-out latencies."""
+    if client := remote.service(at, config, store, plot=plot):
+        return remote.campaign(client, name, as_json)
     from farm.campaign.summary import summarise
 
     farm = Farm.open(config, store)
@@ -194,7 +217,10 @@ def campaign_show(
 
         plot_predictions(summary, plot)
     resume = resume_command(summary.campaign.id, config, store)
-    print_result(as_json, summary.to_json, lambda: show.predictions(summary, plot, resume))
+    print_result(
+        as_json, summary.to_json, lambda: show.predictions(summary.to_json(), plot, resume)
+    )
+    return None
 
 
 @campaign_app.command("resume")
@@ -239,16 +265,20 @@ def campaign_repeat(
 @campaign_app.command("cancel")
 def campaign_cancel(
     name: CampaignName,
+    at: FarmAt = None,
     config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
     """End a campaign, also one that runs in another process; `resume` goes on with it."""
+    if client := remote.service(at, config, store):
+        return remote.cancel(client, name, as_json)
     cancelled = Farm.open(config, store).cancel(name)
     text = (
         f"{cancelled} is cancelled; `{resume_command(cancelled, config, store)}` goes on with it."
     )
     print_result(as_json, lambda: {"campaign": cancelled, "cancelled": True}, lambda: text)
+    return None
 
 
 @app.command()
@@ -320,7 +350,7 @@ def _report(summary: Summary, config: Path, store: Path | None, as_json: bool) -
     """Print what a run came to. A network may fail, whatever its verdict; exit code 1 says that on
     a device every one did, or that some have no outcome."""
     resume = resume_command(summary.campaign.id, config, store)
-    print_result(as_json, summary.to_json, lambda: show.summary(summary, resume))
+    print_result(as_json, summary.to_json, lambda: show.summary(summary.to_json(), resume))
     if not summary.succeeded:
         raise typer.Exit(1)
 

@@ -9,8 +9,18 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from farm.cli import ending, show
-from farm.cli.common import CONFIG, Batch, Config, Executor, Json, Shape, StoreFolder, print_result
+from farm.cli import ending, remote, show
+from farm.cli.common import (
+    CONFIG,
+    Batch,
+    Config,
+    Executor,
+    FarmAt,
+    Json,
+    Shape,
+    StoreFolder,
+    print_result,
+)
 from farm.cli.rows import (
     JsonLines,
     MaxError,
@@ -47,6 +57,7 @@ def predict(
     shape: Shape = None,
     batch: Batch = None,
     executor: Executor = "inline",
+    at: FarmAt = None,
     config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
@@ -59,9 +70,12 @@ def predict(
     must_be_table(output)
     told = {"executor": executor, "shape": shape, "batch": batch}
     ask, asked = ask_of(measure, max_error, "never", **told), named(networks)
-    farm = Farm.open(config, store)
+    client = remote.service(at, config, store, shape=shape, batch=batch)
     ending.say(say_kept)
-    found = farm.predict(asked, device, ask, explain=explain, strict=False)
+    if client is not None:
+        found = remote.predict(client, asked, device, ask, explain)
+    else:
+        found = Farm.open(config, store).predict(asked, device, ask, explain=explain, strict=False)
     shown = partial(print_result, as_json, found.to_json, lambda: text(found))
     report(found.answers, output, as_lines, shown)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +10,15 @@ import typer
 from rich.console import RenderableType
 
 from farm.cli import ending, show
-from farm.cli.common import CONFIG, Config, Executor, Json, StoreFolder, print_result
-from farm.core.errors import UsageError
+from farm.cli.common import (
+    CONFIG,
+    Config,
+    Executor,
+    Json,
+    StoreFolder,
+    print_result,
+    seconds,
+)
 from farm.core.extras import of_extra
 from farm.farm import Farm
 from farm.store import ROLES, Store, Token
@@ -22,9 +28,6 @@ if TYPE_CHECKING:
 
 serve_app = typer.Typer()
 token_app = typer.Typer(help="Who may ask the service: create, list, revoke.", no_args_is_help=True)
-
-_LASTS = re.compile(r"([1-9][0-9]{0,4})([dhm])")
-_UNIT_S = {"d": 86400, "h": 3600, "m": 60}
 
 
 @serve_app.command()
@@ -91,7 +94,7 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make a token and print it, once: only its digest is kept."""
-    lasts_s = None if expires is None else _seconds(expires)
+    lasts_s = None if expires is None else seconds("--expires", expires)
     farm = Farm.open(config, store)
     with Store(farm.config.store) as opened:
         secret = opened.add_token(name, role, lasts_s)
@@ -122,13 +125,6 @@ def revoke(
         opened.revoke_token(name)
     data: dict[str, Any] = {"name": name, "revoked": True}
     print_result(as_json, lambda: data, lambda: f"{name} opens nothing any more.")
-
-
-def _seconds(text: str) -> float:
-    found = _LASTS.fullmatch(text.strip())
-    if not found:
-        raise UsageError(f"--expires is a number with d, h or m, such as 30d, got {text!r}")
-    return float(found[1]) * _UNIT_S[found[2]]
 
 
 def _table(tokens: list[Token]) -> RenderableType:

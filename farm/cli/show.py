@@ -12,14 +12,14 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from farm.campaign.summary import TRUSTED, Summary
+from farm.campaign.summary import TRUSTED
 from farm.cli.progress import duration
-from farm.core.values import DeviceFacts, percent
+from farm.core.values import DeviceFacts, Network, percent
 from farm.devices.doctor import Check
 from farm.devices.onboarding import KNOWN, Added
 from farm.farm import Farm
 from farm.measurement.verdict import VERDICTS
-from farm.store import Lease, StoredCampaign
+from farm.store.lease import Owner
 
 _PIPE_WIDTH = 160
 """Columns where stdout is no terminal, so that a table in a file is not cut at 80."""
@@ -46,21 +46,24 @@ def out(text: RenderableType) -> None:
     console.print(text, highlight=False, crop=False)  # what is `unbroken` is printed whole
 
 
-def summary(s: Summary, resume: str) -> RenderableType:
+Told = Mapping[str, Any]
+"""What `--json` prints, whether this computer's farm says it or a service."""
+
+
+def summary(s: Told, resume: str | None) -> RenderableType:
     """The table after a campaign: how much was measured and how well the rest is predicted.
 
-    resume: the command that goes on with it.
+    s: `Summary.to_json`. resume: the command that goes on with it; None where a service does.
     """
-    stored = s.campaign
     wide, narrow = table_of(*_COLUMNS), table_of(*(c for c in _COLUMNS if c not in _WIDE_ONLY))
-    for device in stored.plan.devices:
-        row = _row(s, device)
+    for device, own in s["devices"].items():
+        row = _row(device, own)
         wide.add_row(*row.values())
         narrow.add_row(*(text for c, text in row.items() if c not in _WIDE_ONLY))
     head = (
-        f"Campaign {stored.id} ({stored.plan.space}) is {stored.state}: "
-        f"{stored.measured} of {stored.requested} measured, {stored.failed} failed, "
-        f"in {duration(stored.wall_s)}; {s.built} networks built, {s.cached} from cache."
+        f"Campaign {s['campaign']} ({s['space']}) is {s['state']}: "
+        f"{s['measured']} of {s['requested']} measured, {s['failed']} failed, "
+        f"in {duration(s['wall_s'])}; {s['built']} networks built, {s['cached']} from cache."
     )
     note = (
         "Spearman and Kendall (ranks) and the median of what predictions are off by: of networks "
@@ -79,45 +82,46 @@ def summary(s: Summary, resume: str) -> RenderableType:
     return Group(head, _ByWidth(wide, narrow), Text(note, style="dim"), *rest)
 
 
-def _held(s: Summary) -> list[RenderableType]:
+def _held(s: Told) -> list[RenderableType]:
     """Who runs the campaign, or measures something else on its devices."""
-    run_by = s.campaign.run_by
-    if run_by is not None:
-        return [Text(f"It is run by {run_by.owner}, {run_by.until_about}.")]
-    return held_lines(s.held)
+    if s["run_by"] is not None:
+        return [Text(f"It is run by {holder(s['run_by'])}.")]
+    return held_lines({device: own["held_by"] for device, own in s["devices"].items()})
 
 
-def held_lines(held: Mapping[str, Lease]) -> list[RenderableType]:
+def held_lines(held: Mapping[str, Told | None]) -> list[RenderableType]:
     """Who holds which device, a line each."""
-    return [
-        Text(f"{device} is held by {lease.owner}, {lease.until_about}.")
-        for device, lease in held.items()
-    ]
+    return [Text(f"{device} is held by {holder(by)}.") for device, by in held.items() if by]
 
 
-def _known(s: Summary) -> list[RenderableType]:
+def holder(by: Told) -> str:
+    """The process of a lease (`Lease.to_json`), and how long it has it at least."""
+    owner = Owner("", by["host"], by["pid"], "", by["doing"], by["campaign"])
+    return f"{owner}, until {by['until'][11:19]} UTC or longer"
+
+
+def _known(s: Told) -> list[RenderableType]:
     """What was not measured, as it was known, and where it was enough."""
-    lines: list[RenderableType] = [
-        Text(f"{device}: {n} of its {sum(s.counts[device])} networks were known before.")
-        for device, n in s.reused.items()
+    each = s["devices"].items()
+    known = ((device, own["reused"], own["measured"] + own["failed"]) for device, own in each)
+    return [
+        *(Text(f"{d}: {n} of its {of} networks were known before.") for d, n, of in known if n),
+        *(Text(f"{device}: {own['stopped']}.") for device, own in each if own["stopped"]),
     ]
-    return [*lines, *(Text(f"{device}: {why}.") for device, why in s.campaign.stops.items())]
 
 
-def _row(s: Summary, device: str) -> dict[str, str]:
+def _row(device: str, own: Told) -> dict[str, str]:
     """A device's cells, by column."""
-    measured, failed = s.counts[device]
-    judgement = s.judgements[device]
-    busy = s.busy_fraction(device)
+    busy = own["busy_fraction"]
     cells = (
         device,
-        str(measured),
-        ", ".join(f"{n} {verdict}" for verdict, n in sorted(s.verdicts[device].items())),
-        str(failed),
-        _figure(judgement.spearman),
-        _figure(judgement.kendall),
-        _share(judgement.error_median),
-        str(len(judgement.predictions)),
+        str(own["measured"]),
+        ", ".join(f"{n} {verdict}" for verdict, n in sorted(own["verdicts"].items())),
+        str(own["failed"]),
+        _figure(own["spearman"]),
+        _figure(own["kendall"]),
+        _share(own["error_median"]),
+        str(own["heldout"]),
         "–" if busy is None else f"{busy:.0%}",
     )
     return dict(zip(_COLUMNS, cells, strict=True))
@@ -134,21 +138,21 @@ class _ByWidth:
         yield self.wide if options.max_width >= _WIDE else self.narrow
 
 
-def predictions(s: Summary, plot: Path | None, resume: str) -> RenderableType:
+def predictions(s: Told, plot: Path | None, resume: str | None) -> RenderableType:
     """Predicted against held-out latencies of a campaign."""
     parts: list[RenderableType] = [summary(s, resume)]
-    for device, judgement in s.judgements.items():
-        if not judgement.predictions:
+    for device, own in s["devices"].items():
+        if not own["predictions"]:
             continue
         table = table_of("held-out network", "measured", "predicted", "95 % interval", "off by")
         table.title = f"{device}, milliseconds"
-        for p in sorted(judgement.predictions, key=lambda p: p.measured_s):
+        for p in sorted(own["predictions"], key=lambda p: float(p["measured_s"])):
             table.add_row(
-                p.network.code,
-                ms(p.measured_s),
-                ms(p.predicted_s),
-                f"{ms(p.low_s)} to {ms(p.high_s)}",
-                f"{p.predicted_s / p.measured_s - 1:+.0%}",
+                Network.from_id(p["network"]).code,
+                ms(p["measured_s"]),
+                ms(p["predicted_s"]),
+                f"{ms(p['low_s'])} to {ms(p['high_s'])}",
+                f"{p['predicted_s'] / p['measured_s'] - 1:+.0%}",
             )
         parts.append(table)
     if plot is not None:
@@ -156,21 +160,21 @@ def predictions(s: Summary, plot: Path | None, resume: str) -> RenderableType:
     return Group(*parts)
 
 
-def campaign_table(campaigns: Sequence[StoredCampaign]) -> RenderableType:
-    """A row for each campaign."""
+def campaign_table(campaigns: Sequence[Told]) -> RenderableType:
+    """A row for each campaign (`StoredCampaign.to_json`)."""
     table = table_of(
         "campaign", "state", "space", "devices", "measured", "failed", "started", "took"
     )
     for c in campaigns:
         table.add_row(
-            c.id,
-            "running" if c.run_by else c.state,
-            c.plan.space,
-            ", ".join(c.plan.devices),
-            f"{c.measured} of {c.wanted}",
-            str(c.failed),
-            c.created_at[:16].replace("T", " "),
-            duration(c.wall_s),
+            c["id"],
+            "running" if c["run_by"] else c["state"],
+            c["space"],
+            ", ".join(c["devices"]),
+            f"{c['measured']} of {c['wanted']}",
+            str(c["failed"]),
+            c["created_at"][:16].replace("T", " "),
+            duration(c["wall_s"]),
         )
     return table if campaigns else "No campaign yet; `farm launch` starts one."
 
@@ -200,7 +204,8 @@ def device_table(farm: Farm) -> RenderableType:
         text = ", ".join(f"{key}: {value}" for key, value in options.items())
         reference = "yes" if device.name in farm.config.references else ""
         table.add_row(device.name, device.kind, text, reference)
-    return Group(table, *held_lines(farm.held()))
+    held = {device: lease.to_json() for device, lease in farm.held().items()}
+    return Group(table, *held_lines(held))
 
 
 def facts_table(facts: DeviceFacts) -> RenderableType:
@@ -267,40 +272,43 @@ def check_table(checks: Sequence[Check]) -> RenderableType:
     return table
 
 
-def _older(s: Summary) -> list[RenderableType]:
+def _older(s: Told) -> list[RenderableType]:
     """That verdicts were given by rules which have changed since, where some were."""
-    found = ", ".join(f"{number} on {device}" for device, number in s.older_rules.items() if number)
+    older = {device: own["older_rules"] for device, own in s["devices"].items()}
+    found = ", ".join(f"{number} on {device}" for device, number in older.items() if number)
     if not found:
         return []
     return [Text(f"Judged by rules of an earlier version: {found}.", style="yellow")]
 
 
-def _kernels(s: Summary) -> list[RenderableType]:
+def _kernels(s: Told) -> list[RenderableType]:
     """What kernels cost, and how good the predictions are that are made of them."""
     lines = []
-    for device, found in s.kernels.items():
-        judgement, total_s = s.judgements[device], s.campaign.busy_s.get(device, 0.0)
-        failed = f" ({found.failed} failed)" if found.failed else ""
+    for device, own in s["devices"].items():
+        if not own["kernels"] and not own["kernels_failed"]:
+            continue
+        kernels_s = own["kernels_device_s"]
+        failed = f" ({own['kernels_failed']} failed)" if own["kernels_failed"] else ""
         text = (
-            f"{device} timed {found.measured} kernels{failed} in {duration(found.device_s)} and "
-            f"networks in {duration(total_s - found.device_s)}."
+            f"{device} timed {own['kernels']} kernels{failed} in {duration(kernels_s)} and "
+            f"networks in {duration(own['device_s'] - kernels_s)}."
         )
-        if judgement.predictions:
-            near, nearer = (_percent(judgement.within(share)) for share in (0.10, 0.05))
+        if own["heldout"]:
             text += (
-                f" {nearer} of the predictions are within 5 %, {near} within 10 %; "
-                f"{_percent(judgement.coverage)} of the intervals hold what was measured."
+                f" {_percent(own['within_5'])} of the predictions are within 5 %, "
+                f"{_percent(own['within_10'])} within 10 %; "
+                f"{_percent(own['coverage_95'])} of the intervals hold what was measured."
             )
         lines.append(Text(text))
     return [*lines]
 
 
-def _failures(s: Summary) -> list[RenderableType]:
+def _failures(s: Told) -> list[RenderableType]:
     """What failed, the same reason once, with as many networks as a person would read."""
     reasons: dict[tuple[str, str], list[str]] = {}
-    for request, failure in s.failures:
-        reasons.setdefault((failure.kind, failure.message), []).append(
-            f"{request.network.id} on {request.device}"
+    for failure in s["failures"]:
+        reasons.setdefault((failure["kind"], failure["message"]), []).append(
+            f"{failure['network']} on {failure['device']}"
         )
     lines = [
         f"{kind}: {message}\n    {len(where)} times: {', '.join(where[:_SHOWN])}"
@@ -310,14 +318,14 @@ def _failures(s: Summary) -> list[RenderableType]:
     return [Text("Failed:\n  " + "\n  ".join(lines), style="red")] if lines else []
 
 
-def _trust(s: Summary, resume: str) -> list[RenderableType]:
+def _trust(s: Told, resume: str | None) -> list[RenderableType]:
     """How many of the latencies can be trusted, and what would make the rest so."""
-    found = sum((Counter(counts) for counts in s.verdicts.values()), Counter[str]())
-    total = found.total()
+    found = sum((Counter(own["verdicts"]) for own in s["devices"].values()), Counter[str]())
+    total, trusted = found.total(), sum(found[verdict] for verdict in TRUSTED)
     if not total:
         return []
     doubtful = [verdict for verdict in VERDICTS if verdict not in TRUSTED and found[verdict]]
-    whole = f"All {total} latencies" if s.trusted == total else f"{s.trusted} of {total} latencies"
+    whole = f"All {total} latencies" if trusted == total else f"{trusted} of {total} latencies"
     known = f"{found['ok']} to the precision that was asked for" if found["ok"] else ""
     wider = f"{found['noisy']} to the wider interval that is told with them"
     parts = [known, wider if found["noisy"] else ""]
@@ -326,31 +334,34 @@ def _trust(s: Summary, resume: str) -> list[RenderableType]:
     if not doubtful:
         return [Text(text)]
     counts = ", ".join(f"{found[verdict]} {verdict}" for verdict in doubtful)
-    rest = total - s.trusted
+    rest = total - trusted
     text += f" During the other {rest} the device did something else as well: {counts}."
+    if resume is None:
+        return [Text(text)]
     again = f"{resume} --again {','.join(doubtful)}"
     return [Text(text), unbroken(f"`{again}` measures those again, best when the device is idle.")]
 
 
-def _again(s: Summary) -> list[RenderableType]:
+def _again(s: Told) -> list[RenderableType]:
     return [
         Text(
-            f"{device} measured {count} results twice, which took {duration(device_s)} of its "
-            f"{duration(s.campaign.busy_s.get(device, 0.0))}."
+            f"{device} measured {own['measured_again']} results twice, which took "
+            f"{duration(own['again_device_s'])} of its {duration(own['device_s'])}."
         )
-        for device, (count, device_s) in s.again.items()
-        if count
+        for device, own in s["devices"].items()
+        if own["measured_again"]
     ]
 
 
-def _next(s: Summary, resume: str) -> list[RenderableType]:
-    if s.campaign.state == "done":
+def _next(s: Told, resume: str | None) -> list[RenderableType]:
+    if s["state"] == "done":
         return []
     lines = [
         f"{device} is in quarantine: {reason}. `farm device release {device}` trusts it again."
-        for device, reason in s.quarantined.items()
+        for device, reason in s["quarantined"].items()
     ]
-    lines.append(f"`{resume}` goes on with it.")
+    if resume is not None:
+        lines.append(f"`{resume}` goes on with it.")
     return [unbroken(one) for one in lines]
 
 

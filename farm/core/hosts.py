@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import getpass
 import os
 import platform
 import sys
@@ -18,6 +19,20 @@ from farm.core.errors import UsageError
 def host_name() -> str:
     """The name of this machine, the same for all its processes; devices and slots carry it."""
     return platform.node()
+
+
+ASKED_BY = "FARM_ASKED_BY"
+"""The environment variable with the person for whom a service runs a process."""
+
+
+def person() -> str:
+    """For whom this process works: who a service says, else the user of this computer."""
+    if told := os.environ.get(ASKED_BY):
+        return told
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in a container
+        return str(os.getuid())
 
 
 def use_ray_token() -> None:

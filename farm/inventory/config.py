@@ -121,6 +121,11 @@ def load(path: Path, text: str | None = None) -> FarmConfig:
     text: what the file would say; by default what it says.
     """
     tree = parse(path, text)
+    if "farm" in tree:
+        raise ConfigError(
+            f"{path}: the farm is at {_address(path, tree)}; this is done on the computer where it "
+            "is, with the cluster.yaml there"
+        )
     mistakes = list(mistakes_of_sense(tree))
     if mistakes:
         raise _report(path, tree, mistakes)
@@ -141,6 +146,36 @@ def load(path: Path, text: str | None = None) -> FarmConfig:
         devices={name: device for name, device in devices.items() if device is not None},
         published=published,
     )
+
+
+def address(path: Path) -> str | None:
+    """The service that a cluster.yaml names in place of devices, as `farm: URL`; None for a farm of
+    this computer. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None  # which is said where the file is needed
+    if not re.search(r"(?m)^['\"]?farm\b", text):
+        return None
+    tree = parse(path, text)
+    return _address(path, tree) if "farm" in tree else None
+
+
+def _address(path: Path, tree: CommentedMap) -> str:
+    """Raises ConfigError."""
+    line = tree.lc.key("farm")[0] + 1
+    if others := [str(key) for key in tree if key != "farm"]:
+        raise ConfigError(
+            f"{path}:{line}: `farm: URL` is for a farm on another computer, whose own cluster.yaml "
+            f"has the rest; take out `farm`, or {shown(others[0])!r} and all else"
+        )
+    url = tree["farm"]
+    if not isinstance(url, str):
+        raise ConfigError(
+            f"{path}:{line}: `farm` is an address such as http://127.0.0.1:8765, got "
+            f"{shown(repr(url))}"
+        )
+    return str(url)
 
 
 def parse(path: Path, text: str | None = None) -> CommentedMap:

@@ -131,13 +131,17 @@ class NetworkEncoding:
         }
 
     def to_row(self) -> dict[str, Any]:
-        """Of each reference its HWL value, the value's deviation, the latency and its source."""
-        row: dict[str, Any] = {"network": self.network.id, "version": self.version}
-        for reference, value, std in zip(self.references, self.values, self.std, strict=True):
-            own: dict[str, Any] = {"": _or_none(value), "_std": _or_none(std)}
-            own |= {"_latency_s": reference.latency_s, "_source": reference.source}
-            row |= {f"{reference.device}{name}": told for name, told in own.items()}
-        return row
+        return row_of(self.to_json())
+
+
+def row_of(told: Mapping[str, Any]) -> dict[str, Any]:
+    """As a row of a table: of each reference its HWL value, the value's deviation, the latency and
+    its source. told: `NetworkEncoding.to_json`."""
+    row: dict[str, Any] = {"network": told["network"], "version": told["version"]}
+    for of, value, std in zip(told["references"], told["values"], told["std"], strict=True):
+        own = {"": value, "_std": std, "_latency_s": of["latency_s"], "_source": of["source"]}
+        row |= {f"{of['device']}{name}": what for name, what in own.items()}
+    return row
 
 
 def _or_none(value: float) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,6 +35,9 @@ class Prediction:
     low_s: float
     high_s: float
     measured_s: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "network": self.network.id}
 
 
 @dataclass(frozen=True)

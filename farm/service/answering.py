@@ -17,6 +17,7 @@ from farm.campaign.compare import Comparison, compare
 from farm.campaign.learning import Curve, curves
 from farm.campaign.planning import Launch, planned
 from farm.campaign.summary import Summary, summarise
+from farm.compile.alone import defined
 from farm.core.errors import UsageError
 from farm.core.values import DeviceFacts
 from farm.devices.health import Health
@@ -30,13 +31,16 @@ from farm.prediction.central import CentralPredictor
 from farm.prediction.correlation import Correlations, correlations
 from farm.prediction.encoding import NetworkEncoding
 from farm.prediction.hwl import ONE_BY_ONE
+from farm.prediction.kernel_times import times
 from farm.prediction.measured import known
 from farm.prediction.prediction import Asked, Predictions
+from farm.search.known import KnownFront, known_front
 from farm.service.running import last_words
 from farm.service.who import Who
 from farm.spaces import space as searched_space
 from farm.store import Store, StoredCampaign
 from farm.store.events import About, Event
+from farm.store.lease import claim_json
 from farm.store.tokens import ADMIN
 
 Found = TypeVar("Found")
@@ -187,6 +191,35 @@ class Answering:
         facts = self._facts(device)
         return None if facts is None else self.health(device, facts)
 
+    def kernel_times(self, name: str) -> list[dict[str, Any]]:
+        """The kernels that were timed on a device as it is now, the longest first."""
+        device = self.farm.config.device(name)
+        facts = self._facts(device)
+        if facts is None:
+            return []
+        holds = self.store.version(), facts.fingerprint
+        return self.remembered(("kernels", name), holds, lambda: self._kernel_times(facts))
+
+    def _kernel_times(self, facts: DeviceFacts) -> list[dict[str, Any]]:
+        found, kept = times(self.store, facts, {}), self.store.kernels()
+        told = [
+            {"kernel": code, "name": defined(kept[code]).name, **asdict(one)}
+            for code, one in ({} if found is None else found.times).items()
+        ]
+        return sorted(told, key=lambda one: -float(one["latency_s"]))
+
+    def front(self, device: str, space: str, data_set: str) -> KnownFront:
+        """What was measured of a space on a device, and how accurate it is. Raises UnknownName, and
+        UsageError where no accuracies are known."""
+        self.farm.config.device(device)
+        return self.remembered(
+            ("front", device, space, data_set),
+            self.store.version(),
+            lambda: known_front(
+                self.predictor, searched_space(space, self.store.models), device, data_set
+            ),
+        )
+
     # Campaigns
 
     def campaigns(self) -> list[dict[str, Any]]:
@@ -203,6 +236,25 @@ class Answering:
             holds,
             lambda: summarise(self.store, stored.id, self.farm.config),
         )
+
+    def errors(self) -> dict[str, float]:
+        """How far off predictions were, relative, in the newest campaign of each device that is
+        done: the median over its held-out networks."""
+        newest: dict[str, StoredCampaign] = {}
+        for stored in self.store.campaigns():
+            if stored.state == "done" and stored.plan.holdout:
+                newest |= dict.fromkeys(stored.plan.devices, stored)
+        each = {device: self._errors_of(stored).get(device) for device, stored in newest.items()}
+        return {device: error for device, error in each.items() if error is not None}
+
+    def _errors_of(self, stored: StoredCampaign) -> dict[str, float | None]:
+        """As it was judged once it was done."""
+
+        def found() -> dict[str, float | None]:
+            judged = summarise(self.store, stored.id, self.farm.config).judgements
+            return {device: one.error_median for device, one in judged.items()}
+
+        return self.remembered(("errors", stored.id), stored.measured, found)
 
     def launch(self, asked: Launch, who: str) -> str:
         """Store a campaign that the service is to run; its name. Raises UsageError."""
@@ -272,12 +324,8 @@ class Answering:
         )
 
     def queue(self) -> list[dict[str, Any]]:
-        """Who holds what, and who waits for it: claims in their turn."""
-        return [
-            {"claim": one.claim, "thing": one.thing, "granted": one.token is not None}
-            | {key: value for key, value in one.to_json().items() if key != "until"}
-            for one in self.store.live_leases()
-        ]
+        """Who holds what, and who waits for it, in turn."""
+        return [claim_json(turn, one) for turn, one in self.store.queue()]
 
     # Networks
 
@@ -303,13 +351,17 @@ class Answering:
     def predict(self, networks: Sequence[str], device: str, explain: bool = False) -> Predictions:
         """What networks take on a device; one without an answer says why in its row. Raises
         UsageError where none has one."""
-        found = self.remembered(
+        found = self.known(networks, device, explain)
+        found.answers.must_have_any()
+        return found
+
+    def known(self, networks: Sequence[str], device: str, explain: bool) -> Predictions:
+        """The same, where none may have an answer yet. Raises UsageError where none can be read."""
+        return self.remembered(
             _predict(networks, device, explain),
             self.store.version(),
             lambda: self._predicted(networks, self.farm.config.device(device), explain),
         )
-        found.answers.must_have_any()
-        return found
 
     def at_hand(self, networks: Sequence[str], device: str, explain: bool) -> Predictions | None:
         """The same where it was asked before, or all is measured: nothing has to be computed."""
@@ -330,19 +382,21 @@ class Answering:
         return self.predict(networks, device)
 
     def _predicted(self, networks: Sequence[str], device: Device, explain: bool) -> Predictions:
-        batch = self._batch(networks)
-        if not batch.networks:
-            return Predictions(device.name, Answers(batch.asked, {}, batch.errors), 0, 0)
+        batch = self._readable(networks)
         about = Asked(self.store, self.farm.config, device, self.store.models, self.predictor)
         return about.answers(batch, {}, explain)
 
     def hwl(self, networks: Sequence[str]) -> Answers[NetworkEncoding]:
         """The HWL encodings of networks, as far as is known. Raises UsageError where none has
         one."""
-        about = hwl.Asked(self.store, self.farm.config, self.store.models, self.predictor)
-        found = Answers.of(self._batch(networks), lambda own: about.each(own, {}))
+        found = self.encodings(networks)
         found.must_have_any()
         return found
+
+    def encodings(self, networks: Sequence[str]) -> Answers[NetworkEncoding]:
+        """The same, where none may have one yet. Raises UsageError where none can be read."""
+        about = hwl.Asked(self.store, self.farm.config, self.store.models, self.predictor)
+        return Answers.of(self._readable(networks), lambda own: about.each(own, {}))
 
     def network(self, text: str, explain: bool = False) -> dict[str, Any]:
         """A network's latency on every device, or why there is none. Raises UsageError for what
@@ -358,6 +412,12 @@ class Answering:
         except UsageError as e:
             return {"device": device, "error": str(e)}
         return {**found, "device": device}
+
+    def _readable(self, networks: Sequence[str]) -> Batch:
+        batch = self._batch(networks)
+        if not batch.networks:
+            Answers(batch.asked, {}, batch.errors).must_have_any()
+        return batch
 
     def _batch(self, networks: Sequence[str]) -> Batch:
         """Paths of files are for who sits at this computer: none is opened."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response, Security
 from fastapi.security import HTTPBearer
 
+from farm.campaign.asking import Ask
 from farm.campaign.planning import Launch
 from farm.prediction.prediction import Predictions
 from farm.service import models
-from farm.service.answering import Front
+from farm.service.answering import Answering, Front
 from farm.service.feed import Feed, Stream
+from farm.service.jobs import Jobs
 from farm.service.lane import Lane
 from farm.service.problems import RESPONSES
 from farm.service.who import Who
@@ -77,7 +80,7 @@ async def launched(request: Request, asked: Launch) -> str:
     who: Who = request.state.who
     who.must_be(USER)
     name = await lanes(request).thorough.ask(lambda own: own.launch(asked, who.name))
-    request.app.state.running.begin(name)
+    request.app.state.running.begin(name, who.name)
     return name
 
 
@@ -129,6 +132,10 @@ async def predict_many(request: Request, asked: models.ToPredict) -> Response:
     question = tuple(asked.networks), asked.device, asked.explain
     front: Front = request.app.state.front
     both = lanes(request)
+    if asked.measure != Ask().measure:
+        words = ["predict", "-", f"--device={asked.device}", *["--explain"] * asked.explain]
+        told = await _measured(request, asked, words, lambda own: own.known(*question).to_json())
+        return Response(_text(told), media_type="application/json")
     found = front.recall(question)
     if found is None:
         found = await both.quick.ask(lambda own: own.told(question, _encoded, at_hand=True))
@@ -138,8 +145,11 @@ async def predict_many(request: Request, asked: models.ToPredict) -> Response:
 
 
 def _encoded(found: Predictions) -> bytes:
-    told = models.Predicted.model_validate(found.to_json())
-    return told.model_dump_json(exclude_unset=True).encode()
+    return _text(found.to_json())
+
+
+def _text(found: Mapping[str, Any]) -> bytes:
+    return models.Predicted.model_validate(found).model_dump_json(exclude_unset=True).encode()
 
 
 @api.get("/hwl", response_model_exclude_unset=True)
@@ -151,6 +161,14 @@ async def hwl(request: Request, network: Network) -> models.Encodings:
 @api.post("/hwl", response_model_exclude_unset=True)
 async def hwl_many(request: Request, asked: models.ToEncode) -> models.Encodings:
     """The HWL encodings of networks. One without an encoding says why in its row."""
+    if asked.measure != Ask().measure:
+        told = await _measured(
+            request,
+            asked,
+            ["hwl", "-"],
+            lambda own: {"networks": list(own.encodings(asked.networks).lines())},
+        )
+        return models.Encodings.model_validate(told)
     found = await lanes(request).thorough.ask(lambda own: list(own.hwl(asked.networks).lines()))
     return models.Encodings.model_validate({"networks": found})
 
@@ -176,6 +194,45 @@ async def events(
     if wait:
         feed.must_have_room()
     return Stream(feed, about, last, wait)
+
+
+async def _measured(
+    request: Request,
+    asked: models.ToMeasure,
+    words: Sequence[str],
+    known: Callable[[Answering], dict[str, Any]],
+) -> dict[str, Any]:
+    """What is known, or what was measured by the time, and the job that measures."""
+    who: Who = request.state.who
+    who.must_be(USER)
+    Ask(measure=asked.measure, max_error=asked.max_error)  # raises what is wrong with them
+    at_once = await lanes(request).thorough.ask(known)
+    jobs: Jobs = request.app.state.jobs
+    told = [*words, f"--measure={asked.measure}", "--json"]
+    told += [] if asked.max_error is None else [f"--max-error={asked.max_error!r}"]
+    job = jobs.begin(told, asked.networks, who)
+    await jobs.wait(job, asked.wait_s)
+    said = job.to_json()
+    answer = said.pop("answer") or at_once
+    return {**answer, "job": said}
+
+
+@api.get("/jobs/{job}", response_model_exclude_unset=True)
+async def job(request: Request, job: str, wait_s: models.WaitS = 0.0) -> models.Answered:
+    """A question that measures; wait_s: for how long it is waited for."""
+    jobs: Jobs = request.app.state.jobs
+    found = jobs.job(job)
+    await jobs.wait(found, wait_s)
+    return models.Answered.model_validate(found.to_json())
+
+
+@api.post("/jobs/{job}/cancel", response_model_exclude_unset=True)
+async def cancel_job(request: Request, job: str) -> models.Answered:
+    """End a question that measures: one's own; others' take the role `admin`."""
+    jobs: Jobs = request.app.state.jobs
+    ended = jobs.end(job, request.state.who)
+    await jobs.wait(ended, 60)
+    return models.Answered.model_validate(ended.to_json())
 
 
 @api.get("/queue")

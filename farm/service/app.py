@@ -16,10 +16,12 @@ from starlette.exceptions import HTTPException
 from farm.core.errors import FarmError, UnknownName
 from farm.farm import Farm
 from farm.opened import must_be_executor
+from farm.service.adding import adding
 from farm.service.answering import Front, Memory
 from farm.service.api import Lanes, api
 from farm.service.feed import Feed
 from farm.service.guard import Guard
+from farm.service.jobs import Jobs
 from farm.service.lane import Lane
 from farm.service.launching import launching
 from farm.service.metrics import Verdicts, metrics
@@ -50,7 +52,7 @@ def service(
     any. ended: called when it has answered its last question. executor: what carries the work of
     campaigns out."""
     must_be_executor(executor)
-    running = Running(farm, executor)
+    running, jobs = Running(farm, executor), Jobs(farm)
     store = Store(farm.config.store)  # of the thread of the event loop
     memory = Memory()
     lanes = Lanes(Lane(farm, memory, _QUICK), Lane(farm, memory, _THOROUGH, _NICE))
@@ -62,6 +64,7 @@ def service(
         yield
         standing.cancel()
         running.close()
+        jobs.close()
         lanes.quick.close()
         lanes.thorough.close()
         store.__exit__()
@@ -79,12 +82,13 @@ def service(
     app.state.lanes = lanes
     app.state.front = Front(farm, store, memory)
     app.state.running = running
-    app.state.computed = {}
     app.state.feed = feed = Feed(store)
+    app.state.jobs = jobs
     app.state.verdicts = Verdicts()
     app.include_router(api)
     app.include_router(metrics)
     app.include_router(launching)
+    app.include_router(adding)
     app.include_router(pages)
     app.add_exception_handler(FarmError, _farm_error)
     app.add_exception_handler(RequestValidationError, _invalid)

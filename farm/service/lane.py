@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from farm.core.errors import TooBusy
 from farm.farm import Farm
@@ -26,6 +26,7 @@ class Lane:
         self._memory = memory
         self._most = most
         self._waiting = 0
+        self._computed: dict[str, asyncio.Task[Any]] = {}
         self._own = threading.local()
         # On Linux a thread has a niceness of its own.
         self._pool = ThreadPoolExecutor(1, "lane", os.nice, (nice,))
@@ -41,6 +42,20 @@ class Lane:
             )
         finally:
             self._waiting -= 1
+
+    async def soon(
+        self, what: str, question: Callable[[Answering], Found], patience_s: float
+    ) -> Found | None:
+        """The answer if there is one by then; else it goes on being computed, once for all who ask
+        for `what`. Raises as `ask`."""
+        if what not in self._computed:
+            self._computed[what] = asyncio.ensure_future(self.ask(question))
+            self._computed[what].add_done_callback(lambda _: self._computed.pop(what))
+        done, _ = await asyncio.wait({asked := self._computed[what]}, timeout=patience_s)
+        if not done:
+            asked.add_done_callback(lambda one: one.cancelled() or one.exception())
+            return None
+        return asked.result()
 
     def _answer(self, question: Callable[[Answering], Found]) -> Found:
         if not hasattr(self._own, "answering"):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 
 from fastapi import APIRouter, Request, Response
@@ -12,8 +13,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from farm.core.errors import FarmError
 from farm.service.answering import Answering
 from farm.service.api import lanes
+
+_PATIENCE_S = 0.3
+"""How long a scrape waits for what has to be computed."""
 
 metrics = APIRouter(include_in_schema=False)
 
@@ -21,7 +26,12 @@ metrics = APIRouter(include_in_schema=False)
 @metrics.get("/metrics")
 async def scrape(request: Request) -> Response:
     verdicts: Verdicts = request.app.state.verdicts
-    text = await lanes(request).quick.ask(lambda own: generate_latest(_Told(own, verdicts)))
+    errors: Mapping[str, float] | None = None
+    with suppress(FarmError):  # busy with others: it is told with the next scrape
+        lane = lanes(request).thorough
+        errors = await lane.soon("errors", lambda own: own.errors(), _PATIENCE_S)
+    told = errors or {}
+    text = await lanes(request).quick.ask(lambda own: generate_latest(_Told(own, verdicts, told)))
     return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
 
@@ -43,12 +53,22 @@ class Verdicts:
 class _Told(Collector):
     """The families of one scrape."""
 
-    def __init__(self, own: Answering, verdicts: Verdicts) -> None:
+    def __init__(self, own: Answering, verdicts: Verdicts, errors: Mapping[str, float]) -> None:
         self._own = own
+        self._errors = errors
         self._verdicts = verdicts
 
     def collect(self) -> Iterator[Metric]:
         yield from _devices(self._own)
+        off = GaugeMetricFamily(
+            "farm_device_prediction_error_ratio",
+            "Median of how far off the predictions of held-out networks were, relative, at the "
+            "end of the newest campaign on the device that is done.",
+            labels=["device"],
+        )
+        for device, error in sorted(self._errors.items()):
+            off.add_metric([device], error)
+        yield off
         counted = CounterMetricFamily(
             "farm_measurements",
             "Measurements of networks by verdict, those that were invalidated since included.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +21,8 @@ class Holder(Answer):
     pid: int
     doing: str
     campaign: str | None
+    asked_by: str
+    deadline: str | None
     since: str | None
     until: str
 
@@ -63,6 +65,7 @@ class CampaignListed(Answer):
     state: str
     created_at: str
     requested: int
+    wanted: int
     measured: int
     failed: int
     wall_s: float
@@ -74,6 +77,14 @@ class CampaignListed(Answer):
 
 class Campaigns(Answer):
     campaigns: list[CampaignListed]
+
+
+class HeldOut(Answer):
+    network: str
+    predicted_s: float
+    low_s: float
+    high_s: float
+    measured_s: float
 
 
 class OfDevice(Answer):
@@ -95,6 +106,7 @@ class OfDevice(Answer):
     within_10: float | None
     coverage_95: float | None
     heldout: int
+    predictions: list[HeldOut]
     kernels: int
     kernels_failed: int
     kernels_device_s: float
@@ -104,7 +116,8 @@ class OfDevice(Answer):
 
 
 class ToLaunch(BaseModel):
-    """As the options of `farm launch`; max_error and precision are relative, such as 0.05."""
+    """As the options of `farm launch`; max_error and precision are relative, such as 0.05;
+    deadline is a time with its zone, such as 2026-12-01T18:00+01:00."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -121,6 +134,7 @@ class ToLaunch(BaseModel):
     fresh: bool = False
     precision: float | None = None
     kernels: bool = True
+    deadline: str | None = None
 
 
 class Launched(Answer):
@@ -167,6 +181,19 @@ class Kernel(Answer):
     source: str
 
 
+class Job(Answer):
+    """A question that measures: `running`, `done` or `failed`. message: what its process said
+    last. error: the kind of error where it failed."""
+
+    job: str
+    state: str
+    doing: str
+    asked_by: str
+    since: str
+    message: str | None
+    error: str | None
+
+
 class NetworkOn(BaseModel):
     """A network on a device, or `error`: why there is no latency. high_s: none where a single
     session says nothing of it."""
@@ -191,12 +218,14 @@ class NetworkOn(BaseModel):
 
 
 class Predicted(Answer):
-    """A row for each network that was asked for. learnt, kernels: what they were predicted from."""
+    """A row for each network that was asked for. learnt, kernels: what they were predicted from.
+    job: what measures the rest, of a question that measures."""
 
     device: str
     networks: list[NetworkOn]
     learnt: int
     kernels: int
+    job: Job | None = None
 
 
 class NetworkEverywhere(Answer):
@@ -237,19 +266,33 @@ class Encoding(BaseModel):
 
 
 class Encodings(Answer):
+    """job: what measures the rest, of a question that measures."""
+
     networks: list[Encoding]
+    job: Job | None = None
+
+
+class Answered(Job):
+    """answer: of a job that is done, what its command prints with --json."""
+
+    answer: Predicted | Encodings | dict[str, Any] | None = None
 
 
 class Claim(Answer):
-    """Something that a process holds (`granted`) or waits for. Claims come in their order."""
+    """Something that a process holds (`granted`, with `turn` 0) or waits for, as the `turn`th.
+    asked_by: for whom, who wants it done by `deadline`. since: when it was granted, or asked
+    for."""
 
     claim: int
     thing: str
     granted: bool
+    turn: int
     host: str
     pid: int
     doing: str
     campaign: str | None
+    asked_by: str
+    deadline: str | None
     since: str | None
 
 
@@ -259,20 +302,27 @@ class Queue(Answer):
 
 Networks = Annotated[list[str], Field(min_length=1, max_length=MOST_NETWORKS)]
 
+WaitS = Annotated[float, Field(ge=0, le=60)]
 
-class ToPredict(BaseModel):
-    """networks: as SPACE/CODE or NAS-Bench-201 cell strings."""
+
+class ToMeasure(BaseModel):
+    """networks: as SPACE/CODE or NAS-Bench-201 cell strings. measure: `never`, only what is
+    `missing`, or `always`; but `never` takes the role `user`, and is answered with what is known
+    and a job that measures. max_error: measure only where the interval is wider, relative. wait_s:
+    for how long that job is waited for before it is answered."""
 
     model_config = ConfigDict(extra="forbid")
 
-    device: str
     networks: Networks
+    measure: Literal["never", "missing", "always"] = "never"
+    max_error: float | None = None
+    wait_s: WaitS = 0.0
+
+
+class ToPredict(ToMeasure):
+    device: str
     explain: bool = False
 
 
-class ToEncode(BaseModel):
-    """networks: as in `ToPredict`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    networks: Networks
+class ToEncode(ToMeasure):
+    pass

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
-from typing import Any
-from urllib.parse import parse_qs
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from farm.campaign.compare import SAME
-from farm.campaign.summary import Summary
 from farm.core.errors import FarmError, UnknownName, UsageError
 from farm.core.values import percent
+from farm.search.accuracy import DATA_SETS
 from farm.service.answering import Answering
 from farm.service.api import lanes
 from farm.service.guard import Guard, cookie_name
 from farm.service.problems import status_of
+from farm.spaces import SPACES
+
+Found = TypeVar("Found")
 
 _PATIENCE_S = 0.3
 """How long a page waits for figures that have to be computed."""
@@ -163,34 +165,21 @@ async def campaign(request: Request, campaign: str) -> Response:
         }
 
     found = await lanes(request).quick.ask(look)
-    summary = await _soon(request, campaign)
+    summary = await _soon(request, lambda own: own.summary(campaign))
     return page(request, "campaign", {**found, "summary": summary})
 
 
-async def _soon(request: Request, campaign: str) -> Summary | None:
-    """What a campaign came to, if it is known by now; else it goes on being computed, once for all
-    who look."""
-    computed: dict[str, asyncio.Task[Summary]] = request.app.state.computed
-    if campaign not in computed:
-        asked = asyncio.ensure_future(_summary(request, campaign))
-        computed[campaign] = asked
-        asked.add_done_callback(lambda _: computed.pop(campaign))
-    done, _ = await asyncio.wait({asked := computed[campaign]}, timeout=_PATIENCE_S)
-    if not done:
-        asked.add_done_callback(lambda one: one.cancelled() or one.exception())
-        return None
-    return asked.result()
-
-
-async def _summary(request: Request, campaign: str) -> Summary:
-    return await lanes(request).thorough.ask(lambda own: own.summary(campaign))
+async def _soon(request: Request, question: Callable[[Answering], Found]) -> Found | None:
+    """An answer to show on this page, if it is known by now; else it goes on being computed."""
+    return await lanes(request).thorough.soon(request.url.path, question, _PATIENCE_S)
 
 
 @pages.get("/devices/{device}")
 async def device(request: Request, device: str) -> Response:
     """Whether a device can be trusted."""
     found = await lanes(request).quick.ask(lambda own: own.device(device))
-    return page(request, "device", {"device": found})
+    kernels = await _soon(request, lambda own: own.kernel_times(device))
+    return page(request, "device", {"device": found, "kernels": kernels, "shown": _SHOWN})
 
 
 @pages.get("/network")
@@ -241,6 +230,22 @@ async def correlation(request: Request, space: str = "nb201") -> Response:
     return page(request, "correlation", {"found": found, "space": space, "references": references})
 
 
+@pages.get("/front")
+async def front(
+    request: Request, device: str = "", space: str = "nb201", data_set: str = DATA_SETS[0]
+) -> Response:
+    """Latency against accuracy of what was measured on a device."""
+    devices = await lanes(request).quick.ask(lambda own: list(own.farm.config.devices))
+    asked = {"device": device or devices[0], "space": space, "data_set": data_set}
+    told: dict[str, Any] = {**asked, "query": urlencode(asked), "devices": devices}
+    told |= {"spaces": list(SPACES), "data_sets": DATA_SETS, "found": None, "wrong": None}
+    try:
+        found = await lanes(request).thorough.ask(lambda own: own.front(**asked))
+    except UsageError as e:
+        return page(request, "front", {**told, "wrong": str(e)}, status_of(e) if device else 200)
+    return page(request, "front", {**told, "found": found})
+
+
 # Figures
 
 
@@ -275,6 +280,20 @@ async def device_plot(request: Request, device: str) -> Response:
         if health is None:
             raise UsageError(f"{device} was never seen; `farm device show {device}` looks at it")
         return svg(lambda: pictures.chart(device, health))
+
+    return _svg(await lanes(request).thorough.ask(draw))
+
+
+@pages.get("/plots/front.svg")
+async def front_plot(request: Request, device: str, space: str, data_set: str) -> Response:
+    """Accuracy against latency."""
+
+    def draw(own: Answering) -> bytes:
+        from farm import pictures
+        from farm.service.pictures import svg
+
+        found = own.front(device, space, data_set)
+        return svg(lambda: pictures.front(found))
 
     return _svg(await lanes(request).thorough.ask(draw))
 

@@ -6,12 +6,17 @@ What they are is in the store, so a service that starts again goes on with what 
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
+from farm.core.hosts import ASKED_BY
 from farm.farm import Farm
+from farm.inventory.config import FarmConfig
 from farm.service.standing_back import CORES
 from farm.store import Store
 
@@ -35,32 +40,26 @@ class Running:
 
     def go_on(self, store: Store) -> None:
         """Begin what was asked of an earlier service, is not done, and that nobody runs."""
-        for name in store.served():
+        for name, who in store.served().items():
             stored = store.campaign(name)
             if stored.state == "unfinished" and stored.run_by is None:
-                self.begin(name)
+                self.begin(name, who)
 
-    def begin(self, campaign: str) -> None:
-        """Run a campaign; nothing where its process is at work."""
+    def begin(self, campaign: str, who: str) -> None:
+        """Run a campaign; nothing where its process is at work. who: for whom, see `command`."""
         with self._lock:
             known = self._processes.get(campaign)
             if known is None or known.poll() is not None:
-                self._processes[campaign] = self._start(campaign)
+                self._processes[campaign] = self._start(campaign, who)
 
-    def _start(self, campaign: str) -> subprocess.Popen[bytes]:
+    def _start(self, campaign: str, who: str) -> subprocess.Popen[bytes]:
         config = self._farm.config
         said = log_of(config.store, campaign)
         said.parent.mkdir(mode=0o700, exist_ok=True)
         words = ["campaign", "resume", campaign, "--executor", self._executor]
-        words += ["--config", str(config.path.absolute()), "--store", str(config.store)]
         _log.info("%s begins", campaign)
         with said.open("ab") as file:
-            return subprocess.Popen(
-                [sys.executable, "-c", _SCRIPT.format(cores=sorted(CORES)), *words],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-            )
+            return command(config, words, subprocess.DEVNULL, file, file, who)
 
     def end(self, campaign: str) -> None:
         """End the process of a campaign, if it has one."""
@@ -77,6 +76,23 @@ class Running:
                 process.terminate()
             for process in self._processes.values():
                 process.wait()
+
+
+def command(
+    config: FarmConfig,
+    words: Sequence[str],
+    stdin: IO[bytes] | int,
+    stdout: IO[bytes],
+    stderr: IO[bytes],
+    asked_by: str,
+) -> subprocess.Popen[bytes]:
+    """A process of `farm` with these words, for the farm that is served. asked_by: whose turn it
+    takes, the name of a token."""
+    where = ["--config", str(config.path.absolute()), "--store", str(config.store)]
+    script = _SCRIPT.format(cores=sorted(CORES))
+    argv = [sys.executable, "-c", script, *words, *where]
+    own = {**os.environ, ASKED_BY: asked_by}
+    return subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=stderr, env=own)
 
 
 def log_of(store: Path, campaign: str) -> Path:

@@ -52,13 +52,20 @@ class Claim:
 class Holding:
     """The leases of one process on things of a store; a context manager that ends them all.
 
-    doing: the command, for those who wait. clock: Unix time.
+    doing: the command, for those who wait. deadline: see `farm.store.lease.Owner`. clock: Unix
+        time.
     Once another process has taken one over, all that `store` writes raises LeaseLost.
     """
 
-    def __init__(self, store: Store, doing: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: Store,
+        doing: str,
+        clock: Callable[[], float] = time.time,
+        deadline: str | None = None,
+    ) -> None:
         self.store = store
-        self._owner = Owner.here(doing)
+        self._owner = Owner.here(doing, deadline)
         self._clock = clock
         self._claims: list[Claim] = []
         self._ended = threading.Event()

@@ -2,7 +2,7 @@
 ones wait for it.
 
 A claim asks for one or more things at once, and is granted when all of them are free and no
-earlier claim could have them: in turn, and nothing lies idle for one that waits for something else.
+claim before it in turn could have them: nothing lies idle for one that waits for something else.
 Its leases are renewed while the process lives. They end with the process, or when they expire and
 somebody wants what they are of.
 """
@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-from farm.core.hosts import host_name, lives, process_mark
+from farm.core.hosts import host_name, lives, person, process_mark
 
 
 def device_thing(device: str) -> str:
@@ -47,6 +47,8 @@ class Owner:
     holder: a name for what it holds, unlike any other.
     mark: see `farm.core.hosts.process_mark`.
     doing: its command, for people. campaign: that it runs, once it is known.
+    asked_by: the person whose process it is. deadline: when they want what it does to be done, UTC
+        in ISO 8601.
     """
 
     holder: str
@@ -55,11 +57,14 @@ class Owner:
     mark: str
     doing: str
     campaign: str | None = None
+    asked_by: str = ""
+    deadline: str | None = None
 
     @classmethod
-    def here(cls, doing: str) -> Owner:
+    def here(cls, doing: str, deadline: str | None = None) -> Owner:
         """This process."""
-        return cls(secrets.token_hex(8), host_name(), os.getpid(), process_mark(), doing)
+        own = secrets.token_hex(8), host_name(), os.getpid(), process_mark(), doing
+        return cls(*own, asked_by=person(), deadline=deadline)
 
     @property
     def lives(self) -> bool | None:
@@ -75,7 +80,7 @@ class Owner:
 class Lease:
     """One thing of a claim. token: once it is granted.
 
-    claim: its number; claims count up, and so do tokens.
+    claim: its number; claims count up, and so do tokens. asked_at: UTC.
     """
 
     id: int
@@ -85,6 +90,7 @@ class Lease:
     expires_s: float
     token: int | None = None
     taken_at: str | None = None
+    asked_at: str | None = None
 
     @property
     def until(self) -> str:
@@ -103,9 +109,19 @@ class Lease:
             "pid": owner.pid,
             "doing": owner.doing,
             "campaign": owner.campaign,
+            "asked_by": owner.asked_by,
+            "deadline": owner.deadline,
             "since": self.taken_at,
             "until": self.until,
         }
+
+
+def claim_json(turn: int, lease: Lease) -> dict[str, Any]:
+    """A lease in the queue; turn: 0 for one that is granted."""
+    told = lease.to_json()
+    del told["until"]
+    own = {"claim": lease.claim, "thing": lease.thing, "granted": not turn, "turn": turn}
+    return {**own, **told, "since": lease.taken_at or lease.asked_at}
 
 
 Lives = Callable[[Owner], bool | None]
@@ -124,22 +140,41 @@ def is_stale(lease: Lease, now_s: float, owner_lives: Lives) -> bool:
 def in_the_way(
     leases: Sequence[Lease], claim: int, now_s: float, owner_lives: Lives
 ) -> list[Lease]:
-    """What a claim waits for: leases that others hold, and those of earlier claims that can be
-    granted before it. None: it is granted now.
+    """What a claim waits for: leases that others hold, and those of claims before it in turn that
+    can be granted. None: it is granted now.
 
     leases: all that have not ended.
     """
     sound = [one for one in leases if one.claim == claim or not is_stale(one, now_s, owner_lives)]
     taken = {one.thing: one for one in sound if one.token is not None}
-    waiting = sorted((one for one in sound if one.token is None), key=lambda one: one.claim)
-    for number, group in groupby(waiting, key=lambda one: one.claim):
-        own = list(group)
+    for own in in_turn(sound):
         before = [taken[one.thing] for one in own if one.thing in taken]
-        if number == claim:
+        if own[0].claim == claim:
             return before
         if not before:
             taken |= {one.thing: one for one in own}
     return []
+
+
+def in_turn(leases: Sequence[Lease]) -> list[list[Lease]]:
+    """The claims that wait, next first: by deadline; then round robin between persons, each thing
+    for itself: who has or waits for it already comes after who does not; then by age."""
+    rounds: dict[tuple[str, str], int] = {}
+    waiting: list[tuple[str, int, int, list[Lease]]] = []
+    by_age = sorted(leases, key=lambda one: (one.token is None, one.claim))
+    for claim, group in groupby(by_age, key=lambda one: one.claim):
+        own = list(group)
+        person, deadline = own[0].owner.asked_by, own[0].owner.deadline
+        # As far as the longest of the lines that it is in: a person's own claims keep their order.
+        turn = max(rounds.get((person, one.thing), 0) for one in own)
+        rounds |= {(person, one.thing): turn + 1 for one in own}
+        if own[0].token is None:
+            waiting.append((deadline or _NEVER, turn, claim, own))
+    return [own for *_, own in sorted(waiting, key=lambda one: one[:3])]
+
+
+_NEVER = "9999"
+"""After all deadlines, which begin with a year."""
 
 
 def named(thing: str) -> str:

@@ -13,7 +13,17 @@ from typing import Any
 
 from farm.core.errors import LeaseLost
 from farm.store.connection import Connected
-from farm.store.lease import Lease, Lives, Owner, device_thing, in_the_way, is_stale, iso, named
+from farm.store.lease import (
+    Lease,
+    Lives,
+    Owner,
+    device_thing,
+    in_the_way,
+    in_turn,
+    is_stale,
+    iso,
+    named,
+)
 from farm.store.sqlite import Database
 
 
@@ -93,6 +103,12 @@ class LeaseStore(Connected):
         now_s = time.time()
         return [one for one in self.leases() if not is_stale(one, now_s, lambda own: own.lives)]
 
+    def queue(self) -> list[tuple[int, Lease]]:
+        """Who holds what, with 0, and then who waits for it, in turn, with 1, 2 and so on."""
+        live = self.live_leases()
+        held = [(0, one) for one in live if one.token is not None]
+        return held + [(turn, one) for turn, own in enumerate(in_turn(live), 1) for one in own]
+
     def holders(self) -> dict[str, Lease]:
         """Who holds what, by thing."""
         return {one.thing: one for one in self.live_leases() if one.token is not None}
@@ -145,4 +161,4 @@ def _lease(row: dict[str, Any]) -> Lease:
     owner = Owner(**{one.name: row[one.name] for one in fields(Owner)})
     expires_s = datetime.fromisoformat(row["expires_at"]).timestamp()
     own = row["id"], row["claim"], row["thing"], owner, expires_s
-    return Lease(*own, row["token"], row["taken_at"])
+    return Lease(*own, row["token"], row["taken_at"], row["asked_at"])

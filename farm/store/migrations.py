@@ -517,6 +517,14 @@ def m023_events(db: Database) -> None:
         db.conn.execute(sql)
 
 
+@migrations()
+def m024_turns(db: Database) -> None:
+    """For whom a process asks for something, and until when it is to be done: these say whose turn
+    it is. Nobody knows of what was asked before."""
+    db.conn.execute("ALTER TABLE leases ADD COLUMN asked_by TEXT NOT NULL DEFAULT ''")
+    db.conn.execute("ALTER TABLE leases ADD COLUMN deadline TEXT")
+
+
 _OF_REUSES = """UPDATE totals SET measured = measured {sign} 1 WHERE (campaign, device) = (
     SELECT campaign, device FROM requests WHERE id = {row}.request)"""
 

@@ -31,6 +31,8 @@ class Plan:
     coarser: whether networks to learn from may be measured less precisely than `specs` say, where
         that teaches more for each device second.
     search: what a search is asked for (`farm.search`), which chooses the networks then; JSON.
+    deadline: when it is to be done, UTC in ISO 8601: it comes before later ones where devices are
+        waited for.
     """
 
     space: str
@@ -49,6 +51,7 @@ class Plan:
     fresh: bool = False
     coarser: bool = False
     search: str | None = None
+    deadline: str | None = None
 
     @property
     def spec_of(self) -> dict[str, MeasureSpec]:
@@ -131,7 +134,7 @@ class StoredCampaign:
 
     def to_json(self) -> dict[str, Any]:
         """What a list of campaigns says of it."""
-        keys = ("id", "state", "created_at", "requested", "measured", "failed", "wall_s")
+        keys = ("id", "state", "created_at", "requested", "wanted", "measured", "failed", "wall_s")
         return {
             **{key: getattr(self, key) for key in keys},
             "space": self.plan.space,

@@ -48,6 +48,7 @@ class Convolutions(nn.Module):
         x = nn.functional.pad(nodes, (0, 0, 0, 1))
         last = len(self.mixes) - 1
         for layer, (mix, norm) in enumerate(zip(self.mixes, self.norms, strict=True)):
+            assert isinstance(mix, nn.Linear)
             read = reads[..., -1:, :] if layer == last else reads
             mixed = nn.functional.linear(read @ x, mix.weight) + read.sum(-1, True) * mix.bias
             x = self.dropout(torch.relu(norm(mixed)))

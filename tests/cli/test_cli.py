@@ -55,6 +55,7 @@ def test_the_design_names_these_commands():
         "device release",
         "device retire",
         "hwl",
+        "queue",
         "predict",
         "references choose",
         "references list",

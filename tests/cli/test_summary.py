@@ -56,7 +56,7 @@ def summary(
 
 def text(s: Summary, width: int = 200) -> str:
     console = Console(file=io.StringIO(), width=width)
-    console.print(show.summary(s, "farm campaign resume c1"), crop=False)
+    console.print(show.summary(s.to_json(), "farm campaign resume c1"), crop=False)
     return console.file.getvalue()
 
 

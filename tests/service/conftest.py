@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -85,6 +86,16 @@ def served(tmp_path_factory) -> Iterator[Served]:
     farm = Farm.open(folder / "cluster.yaml")
     farm.launch(Launch(space="nb201", devices=["a", "b"], budget=5, holdout=4), "inline")
     with running(farm) as url:
+        yield Served(url, folder)
+
+
+@pytest.fixture(scope="session")
+def changing(served, tmp_path_factory) -> Iterator[Served]:
+    """A copy of the same, for tests that measure or launch."""
+    folder = tmp_path_factory.mktemp("changing") / "farm"
+    shutil.copytree(served.folder, folder)
+    (folder / "results" / "service.json").unlink(missing_ok=True)
+    with running(Farm.open(folder / "cluster.yaml")) as url:
         yield Served(url, folder)
 
 

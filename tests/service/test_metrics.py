@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 
+from farm.campaign.summary import summarise
 from farm.farm import Farm
 from farm.store.lease import Owner, device_thing
 from tests.conftest import FAKES
@@ -54,6 +56,16 @@ def test_what_is_told_is_what_the_store_says(served, told):
     assert found["farm_campaigns"] == {("unfinished",): 0, ("done",): 1, ("cancelled",): 0}
     assert found["farm_builds"] == {("built",): builds[0], ("cache",): builds[1]}
     assert found["farm_queue_depth"] == {(): 0}
+
+
+def test_how_far_off_predictions_were_is_told_once_it_is_known(served, told):
+    deadline = time.monotonic() + 120
+    while not (found := told().get("farm_device_prediction_error_ratio")):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    with served.farm.store() as store:
+        judged = summarise(store, "c1", served.farm.config).judgements
+    assert found == {(device,): pytest.approx(one.error_median) for device, one in judged.items()}
 
 
 def test_what_changes_is_told_at_the_next_scrape(tmp_path, served, told):

@@ -25,6 +25,8 @@ PAGES = {
     "/compare": "Two campaigns are compared",
     "/compare?first=c1&second=c1": "18 same",
     "/correlation": "Spearman",
+    "/front": "Accuracy on",
+    "/add-device": "private key",
     "/login": "Token",
     "/launch": "Networks to learn from",
 }
@@ -135,3 +137,24 @@ class TestSigningIn:
         status, place, gone = ask("/logout", b"", Cookie=cookie, Origin=served.url)
         assert (status, place) == (303, "/login")
         assert re.search("Max-Age=0", gone)
+
+
+def test_accuracies_are_shown_against_what_was_measured(served, published):
+    published("nb201.npz")
+    asked = "device=a&space=nb201&data_set=cifar10"
+    reply = served(f"/front?{asked}")
+    assert (reply.status, "9 networks of nb201 were measured on a" in reply.text) == (200, True)
+    rows = re.findall(r'class="number">([\d.]+)</td><td class="number">([\d.]+)<', reply.text)
+    latency, accuracy = zip(*[tuple(map(float, row)) for row in rows], strict=True)
+    assert list(latency) == sorted(latency)
+    assert list(accuracy) == sorted(accuracy)  # none beats another
+    drawn = served(f"/plots/front.svg?{asked}")
+    assert drawn.headers["Content-Type"] == "image/svg+xml"
+    assert "Pareto front" in drawn.text
+    for wrong, status in (
+        ("device=pi", 404),
+        ("device=a&data_set=x", 404),
+        ("device=a&space=fbnet", 422),
+    ):
+        reply = served(f"/front?{wrong}")
+        assert (reply.status, 'role="alert"' in reply.text) == (status, True)

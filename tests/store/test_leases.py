@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from farm.core.errors import Leased, LeaseLost
 from farm.store import Holding, Store, holding
 from farm.store.connection import connect
-from farm.store.lease import Owner
+from farm.store.lease import Lease, Owner, in_the_way, in_turn
 from farm.store.leases import renew
 from tests.store.test_store import PLAN
 
@@ -159,6 +159,42 @@ def test_one_holds_at_a_time_in_turn_and_who_is_late_writes_nothing(tmp_path):
     Processes.folder = tmp_path
     few = settings(max_examples=60, stateful_step_count=30, deadline=None)
     run_state_machine_as_test(Processes, settings=few)
+
+
+def claims(*told):
+    """Leases of claims 1, 2, ...: for whom, of which devices, whether granted, by when."""
+    found = []
+    for claim, (who, devices, *rest) in enumerate(told, 1):
+        granted, deadline = [*rest, *(False, None)[len(rest) :]]
+        owner = Owner("h", "box", claim, "", "", asked_by=who, deadline=deadline)
+        token = claim if granted else None
+        found += [Lease(claim, claim, thing, owner, 1e9, token) for thing in devices]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("told", "order"),
+    [
+        ([("ann", "x"), ("ann", "x"), ("bob", "x")], [1, 3, 2]),
+        ([("ann", "x", True), ("ann", "x"), ("bob", "x")], [3, 2]),  # she has it already
+        ([("ann", "x"), ("ann", "y"), ("bob", "y")], [1, 2, 3]),  # each device for itself
+        ([("ann", "xy"), ("ann", "x"), ("ann", "y"), ("bob", "y")], [1, 4, 2, 3]),
+        ([("ann", "x"), ("bob", "x"), ("ann", "x"), ("bob", "x"), ("eve", "x")], [1, 2, 5, 3, 4]),
+        ([("ann", "x"), ("bob", "x", False, "2026-02"), ("ann", "x", False, "2026-01")], [3, 2, 1]),
+    ],
+    ids=str,
+)
+def test_turns_go_by_deadline_and_then_from_person_to_person(told, order):
+    assert [own[0].claim for own in in_turn(claims(*told))] == order
+
+
+def test_one_persons_claims_keep_their_order_where_they_want_the_same():
+    """So that among themselves they are had as they were asked for."""
+    waits = [("ann", "az"), ("ann", "az"), ("ann", "ab"), ("ann", "b")]
+    leases = claims(*waits, ("bob", "z", True))
+    never = lambda _: True  # noqa: E731
+    assert [one.claim for one in in_the_way(leases, 3, 0.0, never)] == []
+    assert {one.claim for one in in_the_way(leases, 4, 0.0, never)} == {3}
 
 
 @pytest.mark.parametrize("late_s", [1.0, 8 * 3600.0])

@@ -46,6 +46,7 @@ def test_shows_the_same_campaigns(older):
     code, out, _ = older("campaign", "list", "--json")
     found = json.loads(out)["campaigns"]
     assert [one.pop("run_by") for one in found] == [None] * len(found)
+    assert [one.pop("wanted") for one in found] == [one["requested"] for one in found]
     assert (code, {"campaigns": found}) == (0, SAID["list"])
     code, out, _ = older("campaign", "show", "c1", "--json")
     said = json.loads(out)

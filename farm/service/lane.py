@@ -55,7 +55,8 @@ class Lane:
         if not done:
             asked.add_done_callback(lambda one: one.cancelled() or one.exception())
             return None
-        return asked.result()
+        found: Found = asked.result()
+        return found
 
     def _answer(self, question: Callable[[Answering], Found]) -> Found:
         if not hasattr(self._own, "answering"):

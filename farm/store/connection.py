@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,6 +23,7 @@ class Connected:
 
     path: Path
     _db: Database
+    _writable: bool
 
     def _fence(self) -> None:
         """Within a transaction: raise LeaseLost where we hold no longer what we did."""
@@ -33,8 +34,15 @@ class Connected:
             self._fence()
             yield
 
+    def together(self) -> AbstractContextManager[None]:
+        """All that is written within is one transaction: it costs what one write costs."""
+        return self._writing()
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        if self._db.conn.in_transaction:
+            yield  # the one around it commits
+            return
         with translated(self.path):
             # Immediate: a transaction that reads first must not lose a race for the write lock.
             self._db.conn.execute("BEGIN IMMEDIATE")

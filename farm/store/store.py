@@ -29,6 +29,7 @@ from farm.store.leases import LeaseStore
 from farm.store.migrations import migrations
 from farm.store.onnx_models import StoredModels
 from farm.store.overview import OverviewStore
+from farm.store.pending import PendingStore, requests
 from farm.store.served import ServedStore
 from farm.store.sqlite import Database
 from farm.store.tokens import TokenStore
@@ -44,7 +45,9 @@ _SHARED = f"""SELECT {_ASKED} FROM reuses JOIN requests ON requests.id = reuses.
     JOIN samples ON samples.measurement = measurements.id"""
 
 
-class Store(KnowledgeStore, OverviewStore, EventStore, LeaseStore, TokenStore, ServedStore):
+class Store(
+    KnowledgeStore, OverviewStore, EventStore, PendingStore, LeaseStore, TokenStore, ServedStore
+):
     """The database in `folder`; a context manager.
 
     create: make it where it is missing; else that is a StoreError.
@@ -58,7 +61,7 @@ class Store(KnowledgeStore, OverviewStore, EventStore, LeaseStore, TokenStore, S
         self.folder = folder
         self.path = folder / "farm.db"
         self.models = StoredModels(folder)
-        self._pending: dict[str | None, tuple[tuple[int, int], list[Request]]] = {}
+        self._pending = {}
         self.held = {}
         if self.path.is_symlink():
             raise StoreError(f"{self.path} must be a file, not a link; name another --store")
@@ -201,17 +204,7 @@ class Store(KnowledgeStore, OverviewStore, EventStore, LeaseStore, TokenStore, S
     def requests(self, campaign: str, purpose: str | None = None) -> list[Request]:
         """The campaign's requests in the order in which they were chosen."""
         sql = "SELECT * FROM requests WHERE campaign = ? AND ifnull(purpose = ?, 1) ORDER BY id"
-        return _requests(self._rows(sql, campaign, purpose))
-
-    def pending(self, campaign: str | None) -> list[Request]:
-        """Requests without an outcome, oldest first; None: those of queries."""
-        # A campaign asks several times a step: the database changes with each change of a row.
-        now = self._db.conn.total_changes, self._value("PRAGMA data_version")
-        known = self._pending.get(campaign)
-        if known is None or known[0] != now:
-            sql = "SELECT * FROM pending WHERE campaign IS ? ORDER BY id"
-            known = self._pending[campaign] = now, _requests(self._rows(sql, campaign))
-        return list(known[1])
+        return requests(self._rows(sql, campaign, purpose))
 
     def failed_attempts(self, request: int, but: Collection[str] = ()) -> int:
         """How often a request failed. but: kinds of failures that do not count."""
@@ -281,8 +274,8 @@ class Store(KnowledgeStore, OverviewStore, EventStore, LeaseStore, TokenStore, S
         """The id of a text that many measurements have alike; None for nothing."""
         if text is None:
             return None
-        self._insert("texts", {"text": text}, "IGNORE")
-        return int(self._value("SELECT id FROM texts WHERE text = ?", text))
+        found = self._db.conn.execute("SELECT id FROM texts WHERE text = ?", [text]).fetchone()
+        return int(found[0]) if found else self._insert("texts", {"text": text})
 
     def _counted(self, request: Request) -> Measurement | None:
         sql = f"""SELECT {rows.MEASURED} FROM {rows.WITH_SAMPLES} WHERE measurements.id IN (
@@ -507,10 +500,6 @@ def _matching(
     if purpose is None:
         match += " AND purpose NOT IN ('control', 'kernel')"
     return match, tuple(told.values())
-
-
-def _requests(found: list[Row]) -> list[Request]:
-    return [request for _, request in readable(found, "request", rows.request)]
 
 
 def _create(path: Path) -> None:

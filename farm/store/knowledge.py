@@ -3,6 +3,7 @@ campaign stopped since it knew enough."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from farm.core.values import KERNEL
@@ -37,22 +38,30 @@ class KnowledgeStore(KernelStore, ReferenceStore, ProxyStore):
 
     def observed(
         self, device: str, space: str, since: int = 0, until: int | None = None
-    ) -> list[tuple[int, Measurement]]:
+    ) -> Iterator[tuple[int, Measurement]]:
         """All measurements of networks of a space on a device that hold on it as it is now, each
-        with its id, oldest first, whoever asked for them; control networks are left out.
+        with its id, oldest first, whoever asked for them; control networks are left out. They are
+        read a part at a time: a row has thousands of samples.
 
         since, until: the ids of the first and the last one that are looked at; with a last one,
             they hold on the device as it was then.
         """
-        found = self._rows(
-            f"""SELECT {rows.MEASURED} FROM {rows.WITH_SAMPLES} {_OBSERVED}""",
-            *_match(device, space, since, until),
-        )
+        match = _match(device, space, since, until)
+        then = None if until is None else self._fingerprint_then(match)
         known: dict[str, dict[str, Baseline]] = {}
-        read = readable(found, "measurement", lambda row: self._told(row, known))
-        told = [m for _, m in read]
-        holding = self.holding(told, None if until is None else told[-1:])
-        return [(row["id"], m) for (row, _), m in zip(read, holding, strict=True) if m is not None]
+        sql = f"SELECT {rows.MEASURED} FROM {rows.WITH_SAMPLES} {_OBSERVED}"
+        for part in self._in_parts(sql, match):
+            read = readable(part, "measurement", lambda row: self._told(row, known))
+            holding = self.holding([m for _, m in read], then)
+            for (row, _), m in zip(read, holding, strict=True):
+                if m is not None:
+                    yield row["id"], m
+
+    def _fingerprint_then(self, match: Sequence[Any]) -> dict[str, str]:
+        """Of a device at the last measurement that matches, by the device's name."""
+        sql = f"""SELECT measurements.device, fingerprint FROM measurements {_OBSERVED}
+                  DESC LIMIT 1"""
+        return {row["device"]: row["fingerprint"] for row in self._rows(sql, *match)}
 
     def observed_ids(self, device: str, space: str, until: int | None = None) -> list[int]:
         """The ids of `observed`, and of those that do not hold."""

@@ -6,7 +6,6 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,9 +33,6 @@ from farm.store.served import ServedStore
 from farm.store.sqlite import Database
 from farm.store.tokens import TokenStore
 from farm.store.values import Plan, Request, StoredCampaign
-
-_PART = 200
-"""Measurements that are read at a time where memory is not to hold all."""
 
 _ASKED = f"{rows.MEASURED}, requests.id AS wanted, campaign, purpose, half_width"
 _OWN = f"SELECT {_ASKED} FROM {rows.WITH_SAMPLES} JOIN requests ON requests.id = request"
@@ -350,16 +346,12 @@ class Store(
         memory holds."""
         match, values = _matching(campaign, None, None, None)
         if campaign is not None:
-            yield from self._in_parts(f"{_SHARED} WHERE {match} ORDER BY requests.id", values)
-        yield from self._in_parts(f"{_OWN} WHERE {match} ORDER BY measurements.id", values)
+            yield from self._each(f"{_SHARED} WHERE {match} ORDER BY requests.id", values)
+        yield from self._each(f"{_OWN} WHERE {match} ORDER BY measurements.id", values)
 
-    def _in_parts(
-        self, sql: str, values: Sequence[object]
-    ) -> Iterator[tuple[Request, Measurement]]:
-        with translated(self.path):
-            found = self._db.query(sql, values)
-            while part := list(islice(found, _PART)):
-                yield from self._read(part)
+    def _each(self, sql: str, values: Sequence[object]) -> Iterator[tuple[Request, Measurement]]:
+        for part in self._in_parts(sql, values):
+            yield from self._read(part)
 
     def _read(self, found: Sequence[Row]) -> list[tuple[Request, Measurement]]:
         known: dict[str, dict[str, Baseline]] = {}

@@ -55,7 +55,7 @@ class _Recorded:
         lambda store, name: store.measurements(name),
         lambda store, name: store.measurements(name, "holdout", "cpu1"),
         lambda store, _: store.measurements(device="cpu1", network=A),
-        lambda store, _: store.observed("cpu1", "nb201", since=2),
+        lambda store, _: list(store.observed("cpu1", "nb201", since=2)),
         lambda store, _: store.news("cpu1"),
         lambda store, _: store.devices_of("nb201"),
         lambda store, name: store.verdicts(name, "cpu1"),

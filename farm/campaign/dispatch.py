@@ -243,6 +243,8 @@ class Dispatcher:
             if found.build_key not in self._building:
                 missing[found.build_key] = found
         for device, manners in incomplete.items():
+            if device not in ready:
+                continue
             # What is measured together is measured better: wait for builds and decisions.
             alike = self._deciding.get(device, False)
             if device in self._deciding:
@@ -299,14 +301,19 @@ class Dispatcher:
         return bool(all_ended) or self._turns.awaited
 
     def _wanted(self) -> dict[str, list[Request]]:
-        """By device, the requests without an outcome that are not being measured. A device that
-        measures is left out where nothing can be built for it meanwhile."""
+        """By device, the requests without an outcome that are not being measured. A device for
+        which nothing can start meanwhile is left out: there may be a thousand of these."""
         pending, facts = self._pending(), self._executor.facts
         return {
             device: self._wanted_on(device, pending)
             for device in self._specs
-            if device not in self.measuring or facts[device].target is not None
+            if facts[device].target is not None or not self._occupied(device, pending)
         }
+
+    def _occupied(self, device: str, pending: Wanted) -> bool:
+        """Whether it measures, or waits for a decision on more of what is too few to measure."""
+        few = not self._again and len(pending.get(device, ())) < GROUP
+        return device in self.measuring or (few and self._deciding.get(device, False))
 
     def _wanted_on(self, device: str, pending: Wanted) -> list[Request]:
         wanted = [*pending.get(device, ())]
@@ -320,9 +327,11 @@ class Dispatcher:
 
     def _waiting(self, device: str, wanted: Sequence[Request]) -> list[Request]:
         """What of it could be measured next, with the control networks first."""
-        away = self._causes.away(device)
-        controls = [] if away else self._at_rest(device, self._monitor.waiting(device))
-        return controls if self.barred(device) else [*controls, *wanted]
+        controls = self._monitor.waiting(device)
+        if not (controls or wanted) or self._causes.away(device):
+            return []
+        controls = self._at_rest(device, controls)
+        return controls if self.quarantined(device) else [*controls, *wanted]
 
     def _next(self, wanted: Mapping[str, Sequence[Request]]) -> list[Request]:
         """The oldest waiting requests of each device; of all devices, the oldest first."""

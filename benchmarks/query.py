@@ -21,14 +21,12 @@ from __future__ import annotations
 import argparse
 import os
 import resource
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -36,6 +34,7 @@ from statistics import median
 import numpy as np
 
 from benchmarks import published
+from benchmarks.copies import copy
 from benchmarks.report import finish
 from farm import Ask, Farm, Launch
 from farm.core.values import Network
@@ -154,42 +153,10 @@ def fill(farm: Farm, count: int, seed: int) -> None:
     known, columns = _known(farm).id, farm.config.references
     names = [n.id for n in space("nb201").all_networks() if n.id != known]  # type: ignore[attr-defined]
     drawn = np.random.default_rng(seed).integers(0, len(names), count)
-    with closing(sqlite3.connect(farm.config.store / "farm.db")) as db, db:
-        # What is filled here is thrown away, and need not survive anything.
-        for quick in ("synchronous = OFF", "cache_size = -500000", "temp_store = MEMORY"):
-            db.execute(f"PRAGMA {quick}")
-        last = max(
-            db.execute(f"SELECT max(id) FROM {t}").fetchone()[0]
-            for t in ("requests", "measurements")
-        )
-        copied = [
-            db.execute("SELECT max(id) FROM measurements WHERE device = ?", [name]).fetchone()[0]
-            for name in columns
-        ]
-        each = [
-            {"id": last + 1 + row, "network": names[drawn[row]], "of": copied[row % len(copied)]}
-            for row in range(count)
-        ]
-        for table, renamed in _COPIED.items():
-            own = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
-            values = ", ".join(renamed.get(column, f"{table}.{column}") for column in own)
-            join = "" if table == "measurements" else _JOINED[table]
-            db.executemany(
-                f"INSERT INTO {table} SELECT {values} FROM measurements {join} "
-                "WHERE measurements.id = :of",
-                each,
-            )
-
-
-_COPIED = {
-    "requests": {"id": ":id", "network": ":network", "campaign": "NULL", "purpose": "'query'"},
-    "measurements": {"id": ":id", "request": ":id", "network": ":network"},
-    "samples": {"measurement": ":id"},
-}
-_JOINED = {
-    "requests": "JOIN requests ON requests.id = request",
-    "samples": "JOIN samples ON samples.measurement = measurements.id",
-}
+    with farm.store() as store:
+        copied = [store.news(name).added for name in columns]
+    pairs = ((names[at], copied[row % len(copied)]) for row, at in enumerate(drawn.tolist()))
+    copy(farm.config.store, pairs, of_campaign=False)
 
 
 def _children_s() -> float:

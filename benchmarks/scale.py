@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import published
+from benchmarks.copies import copy
 from benchmarks.report import finish
 from farm import Farm, Launch
 from farm.core.values import DeviceFacts, Network
@@ -48,7 +50,7 @@ DEVICES, FEW = 64, 1000
 SPACE = "fbnet32"
 """The space with more networks than a device has measurements here."""
 
-HELD = 100
+HELD, TEMPLATES = 100, 64
 DECISIONS = 7
 SHOWN = 10_000
 
@@ -112,43 +114,55 @@ def driver(devices: int, seed: int) -> Row:
     }
 
 
-def fill(store: Store, total: int, devices: int, seed: int) -> None:
-    """So many measurements, as many of each device, in campaigns of one device each."""
+def fill(folder: Path, total: int, devices: int, seed: int) -> None:
+    """So many measurements, as many of each device, in campaigns of one device each: a few are
+    stored one by one, the others as copies of these, of networks of about as many operations."""
     rng, each = random.Random(seed), -(-total // devices)
-    for number in range(devices):
-        facts = DeviceFacts(f"d{number}", f"d{number}", (), None, {"name": f"d{number}"})
-        store.see(facts)
-        held = min(each // 2, HELD)
-        plan = Plan(SPACE, (facts.device,), each - held, held, seed, (SPEC,))
-        about = Candidates.of(plan, space(SPACE))
-        campaign = store.add_campaign(plan)
-        with store._writing():
-            learnt = [n for n in about.pool if n not in about.withheld][: each - held]
-            for networks, purpose in ((learnt, "learn"), (about.holdout, "holdout")):
-                _fill_campaign(store, campaign, purpose, facts, networks, rng)
+    held = min(each // 2, HELD)
+    names = [f"d{number}" for number in range(devices)]
+    plans = [Plan(SPACE, (name,), each - held, held, seed, (SPEC,)) for name in names]
+    about = Candidates.of(plans[0], space(SPACE))  # which is the same of all
+    learnt = [n for n in about.pool if n not in about.withheld][: each - held]
+    by_work, others = sorted(learnt[:TEMPLATES], key=_work), learnt[TEMPLATES:]
+    works = [_work(network) for network in by_work]
+    like = [min(bisect(works, _work(network)), len(works) - 1) for network in others]
+    copies: list[tuple[str, int]] = []
+    with Store(folder) as store:
+        for plan in plans:
+            facts = DeviceFacts(plan.devices[0], plan.devices[0], (), None, {"n": plan.devices[0]})
+            store.see(facts)
+            campaign = store.add_campaign(plan)
+            with store.together():
+                ids = [_stored(store, campaign, "learn", facts, n, rng) for n in by_work]
+                for network in about.holdout:
+                    _stored(store, campaign, "holdout", facts, network, rng)
+            copies += [(n.id, ids[at]) for n, at in zip(others, like, strict=True)]
+    copy(folder, copies, of_campaign=True)
 
 
-def _fill_campaign(
+def _stored(
     store: Store,
     campaign: str,
     purpose: str,
     facts: DeviceFacts,
-    networks: Sequence[Network],
+    network: Network,
     rng: random.Random,
-) -> None:
-    speed, at = rng.lognormvariate(0, 1), rows.now()
-    for network in networks:
-        request = store._ask(campaign, network, facts.device, purpose, at)
-        made = _measured(facts, network, speed, rng)
-        store._add(Request(request, campaign, network, facts.device, purpose), made)
+) -> int:
+    """The id of the measurement."""
+    asked = store._ask(campaign, network, facts.device, purpose, rows.now())
+    request = Request(asked, campaign, network, facts.device, purpose)
+    return store._add(request, _measured(facts, network, rng))
 
 
-def _measured(
-    facts: DeviceFacts, network: Network, speed: float, rng: random.Random
-) -> Measurement:
-    """Operations with higher numbers take longer; some noise."""
-    work = 1 + sum(map(int, filter(str.isdigit, network.code)))
-    latency_s = 1e-4 * speed * work * rng.lognormvariate(0, 0.02)
+def _work(network: Network) -> int:
+    """Operations with higher numbers take longer."""
+    return 1 + sum(map(int, filter(str.isdigit, network.code)))
+
+
+def _measured(facts: DeviceFacts, network: Network, rng: random.Random) -> Measurement:
+    """With some noise, and a speed of the device's own."""
+    speed = random.Random(facts.device).lognormvariate(0, 1)
+    latency_s = 1e-4 * speed * _work(network) * rng.lognormvariate(0, 0.02)
     samples_s = tuple(latency_s * rng.lognormvariate(0, 0.005) for _ in range(4))
     return Measurement(
         network=network,
@@ -171,8 +185,7 @@ def of_store(total: int, seed: int) -> Row:
         names = ", ".join(f'd{i}: {{kind: "tests.fakes:FakeAgent"}}' for i in range(DEVICES))
         (folder / "cluster.yaml").write_text(f"store: s\ndevices: {{{names}}}\n")
         config = Farm.open(folder / "cluster.yaml").config
-        with Store(config.store) as store:
-            fill(store, total, DEVICES, seed)
+        fill(config.store, total, DEVICES, seed)
         began_s = time.perf_counter()
         with Store(config.store, create=False) as store:
             open_s = time.perf_counter() - began_s
@@ -208,7 +221,7 @@ def decisions(store: Store, config: Any, seed: int) -> tuple[float, list[float]]
         network = decided.networks[0]
         store.add_requests(campaign, [network], ["new"], "learn")
         (request,) = store.pending(campaign)
-        store.record(request, _measured(facts, network, 1.0, rng))
+        store.record(request, _measured(facts, network, rng))
         ended.append(network)
     return each_s[0], each_s[-DECISIONS:]
 
@@ -245,8 +258,7 @@ def large_campaign(networks: int, seed: int) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="farm-scale-") as text:
         path = Path(text) / "cluster.yaml"
         path.write_text('store: s\ndevices: {d0: {kind: "tests.fakes:FakeAgent"}}\n')
-        with Store(Farm.open(path).config.store) as store:
-            fill(store, networks, 1, seed)
+        fill(Farm.open(path).config.store, networks, 1, seed)
         for name, script in (("show", _SHOW), ("export", _EXPORT)):
             lines = "".join(f"    {line}\n" for line in script.splitlines())
             argv = [sys.executable, "-c", _BEFORE + lines + _AFTER, str(path)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -48,6 +48,9 @@ class _Build:
     artifact: Artifact | None = None
 
 
+Wanted = Mapping[str, Collection[Request]]
+"""Requests by device."""
+
 _Ready = tuple[Request, Artifact | None]
 """A request, and what it is measured with; None on a device that needs no artifact."""
 
@@ -65,7 +68,7 @@ class Dispatcher:
     """Works on the requests of one campaign, or of a query, with one executor.
 
     specs: how each device measures; its keys are the devices that are used.
-    pending: the requests without an outcome, in the order in which they are wanted.
+    pending: the requests without an outcome by device, in the order in which they are wanted there.
     policies: how devices are watched over; one that is not named has no control networks.
     patience_s: see `Causes`.
     ended: how many requests have had their outcome here, control networks and kernels left out.
@@ -78,7 +81,7 @@ class Dispatcher:
         executor: Executor,
         artifacts: ArtifactStore,
         specs: Mapping[str, MeasureSpec],
-        pending: Callable[[], Sequence[Request]],
+        pending: Callable[[], Wanted],
         policies: Mapping[str, ControlPolicy] | None = None,
         patience_s: float | None = None,
     ) -> None:
@@ -88,6 +91,8 @@ class Dispatcher:
         self._specs = specs
         self._pending = pending
         self._places = {device: _place(executor, device) for device in specs}
+        self._works = {device: Running(place, device) for device, place in self._places.items()}
+        self._on_cores = {device for device, place in self._places.items() if place.cores}
         self._turns = Turns(holding)
         self._builds: dict[tuple[Network, str], _Build] = {}
         self._building: dict[str, tuple[BuildJob, Place]] = {}
@@ -126,7 +131,7 @@ class Dispatcher:
         """The same of one device."""
         lost_s = self._causes.pause_s(device)
         if not self.quarantined(device):
-            wanted = lost_s is not None and any(r.device == device for r in self._wanted())
+            wanted = lost_s is not None and self._wanted_on(device, self._pending())
             return lost_s if wanted else None
         check_s = self._monitor.pause_s(device)
         if check_s is None or self._causes.given_up(device):
@@ -140,9 +145,10 @@ class Dispatcher:
     def may_decide(self, device: str) -> bool:
         """Whether it can be decided what a device measures next: it is not being decided already,
         and where that is computed, nothing measures."""
-        at = self._executor.decides_at
-        busy = any(self._places[one].overlaps(at) for one in self.measuring)
-        return device not in self._deciding and not busy
+        if device in self._deciding:
+            return False
+        at, measuring = self._executor.decides_at, self.measuring.keys() & self._on_cores
+        return not any(self._places[one].overlaps(at) for one in measuring)
 
     def decide(self, question: Question, alike: bool) -> None:
         """Ask what a device measures next; `take_decisions` has the answer.
@@ -205,13 +211,10 @@ class Dispatcher:
         self._expect(wanted)
         self._carry_out(self._decide(wanted))
 
-    def _expect(self, wanted: Sequence[Request]) -> None:
+    def _expect(self, wanted: Mapping[str, Sequence[Request]]) -> None:
         """Tell the monitor what comes next on each device, so that it asks for what is due."""
-        coming: dict[str, list[str]] = {device: [] for device in self._specs}
-        for request in wanted:
-            coming[request.device].append(self._space(request))
-        for device, spaces in coming.items():
-            self._monitor.expect(device, spaces[:GROUP])
+        for device, coming in wanted.items():
+            self._monitor.expect(device, [self._space(request) for request in coming[:GROUP]])
 
     def _space(self, request: Request) -> str:
         """The search space that a request is for: of a kernel, the campaign's."""
@@ -221,9 +224,9 @@ class Dispatcher:
             self._spaces[request.campaign] = self._store.campaign(request.campaign).plan.space
         return self._spaces[request.campaign]
 
-    def _decide(self, wanted: Sequence[Request]) -> _Step:
+    def _decide(self, wanted: Mapping[str, Sequence[Request]]) -> _Step:
         """What can start now."""
-        ready: dict[str, list[_Ready]] = {device: [] for device in self._specs}
+        ready: dict[str, list[_Ready]] = defaultdict(list)
         missing: dict[str, BuildJob] = {}
         incomplete: dict[str, set[_Manner]] = {device: set() for device in self._deciding}
         failed = []
@@ -240,6 +243,8 @@ class Dispatcher:
             if found.build_key not in self._building:
                 missing[found.build_key] = found
         for device, manners in incomplete.items():
+            if device not in ready:
+                continue
             # What is measured together is measured better: wait for builds and decisions.
             alike = self._deciding.get(device, False)
             if device in self._deciding:
@@ -263,10 +268,10 @@ class Dispatcher:
     def _carry_out(self, step: _Step) -> None:
         for request, error in step.failed:
             self._fail_to_build(request, error)
-        starts = [Running(self._places[device], device) for device in step.measure]
+        starts = [self._works[device] for device in step.measure]
         self._turns.want([*starts, *(Running(slot) for slot, _ in step.build), *self._running()])
         for device, ready in step.measure.items():
-            if self._turns.has(Running(self._places[device], device)):
+            if self._turns.has(self._works[device]):
                 self._measure(device, ready)
         for slot, job in step.build:
             if self._turns.has(Running(slot)):
@@ -295,30 +300,50 @@ class Dispatcher:
                 self._collect_measurement(ended)
         return bool(all_ended) or self._turns.awaited
 
-    def _wanted(self) -> list[Request]:
-        """The requests without an outcome that are not being measured."""
-        busy = {request.id for requests in self.measuring.values() for request in requests}
-        wanted = [*self._pending(), *self._again.values()]
-        return [request for request in wanted if request.id not in busy]
+    def _wanted(self) -> dict[str, list[Request]]:
+        """By device, the requests without an outcome that are not being measured. A device for
+        which nothing can start meanwhile is left out: there may be a thousand of these."""
+        pending, facts = self._pending(), self._executor.facts
+        return {
+            device: self._wanted_on(device, pending)
+            for device in self._specs
+            if facts[device].target is not None or not self._occupied(device, pending)
+        }
 
-    def _waiting(self, wanted: Sequence[Request]) -> list[Request]:
+    def _occupied(self, device: str, pending: Wanted) -> bool:
+        """Whether it measures, or waits for a decision on more of what is too few to measure."""
+        few = not self._again and len(pending.get(device, ())) < GROUP
+        return device in self.measuring or (few and self._deciding.get(device, False))
+
+    def _wanted_on(self, device: str, pending: Wanted) -> list[Request]:
+        wanted = [*pending.get(device, ())]
+        wanted += [request for request in self._again.values() if request.device == device]
+        return self._at_rest(device, wanted)
+
+    def _at_rest(self, device: str, requests: Sequence[Request]) -> list[Request]:
+        """Those that are not being measured."""
+        busy = {request.id for request in self.measuring.get(device, ())}
+        return [request for request in requests if request.id not in busy]
+
+    def _waiting(self, device: str, wanted: Sequence[Request]) -> list[Request]:
         """What of it could be measured next, with the control networks first."""
-        busy = {request.id for requests in self.measuring.values() for request in requests}
-        here = [device for device in self._specs if not self._causes.away(device)]
-        controls = [r for device in here for r in self._monitor.waiting(device)]
-        free = [r for r in wanted if not self.barred(r.device)]
-        return [*(r for r in controls if r.id not in busy), *free]
+        controls = self._monitor.waiting(device)
+        if not (controls or wanted) or self._causes.away(device):
+            return []
+        controls = self._at_rest(device, controls)
+        return controls if self.quarantined(device) else [*controls, *wanted]
 
-    def _next(self, wanted: Sequence[Request]) -> list[Request]:
-        """The oldest waiting requests of each device."""
-        taken = Counter[tuple[str, bool]]()
+    def _next(self, wanted: Mapping[str, Sequence[Request]]) -> list[Request]:
+        """The oldest waiting requests of each device; of all devices, the oldest first."""
         requests = []
-        for request in self._waiting(wanted):
-            kernel = _is_kernel(request)
-            taken[request.device, kernel] += 1
-            if taken[request.device, kernel] <= LOOK_AHEAD * _group_size(kernel):
-                requests.append(request)
-        return requests
+        for device, own in wanted.items():
+            taken = Counter[bool]()
+            for request in self._waiting(device, own):
+                kernel = _is_kernel(request)
+                taken[kernel] += 1
+                if taken[kernel] <= LOOK_AHEAD * _group_size(kernel):
+                    requests.append(request)
+        return sorted(requests, key=_urgency)
 
     def _group(self, device: str, ready: Sequence[_Ready]) -> list[_Ready]:
         """What a device measures next: of one that was lost, little; and alone, what something
@@ -336,7 +361,7 @@ class Dispatcher:
         builds = [Running(slot) for _, slot in self._building.values()]
         if self._deciding:
             builds.append(Running(self._executor.decides_at))
-        return builds + [Running(self._places[device], device) for device in self.measuring]
+        return builds + [self._works[device] for device in self.measuring]
 
     def _artifact(self, request: Request) -> Artifact | BuildJob | None:
         """What a request is measured with, or what has to be built first; None for nothing."""
@@ -384,18 +409,24 @@ class Dispatcher:
             self._monitor.see(ended.facts)
         pairs = list(zip(ended.job.requests, ended.outcomes, strict=True))
         lost = self._causes.note(ended.job.device, pairs)
-        for request, outcome in pairs:
-            self._record(request, outcome)
+        with self._store.together():
+            for request, outcome in pairs:
+                self._record(request, outcome)
         if lost:
             self._monitor.lose(ended.job.device)
         del self.measuring[ended.job.device]
-        self._turns.end(Running(self._places[ended.job.device], ended.job.device))
+        self._turns.end(self._works[ended.job.device])
 
     def _collect_build(self, ended: Built) -> None:
         """A build that failed is the end of every request that waits for it."""
         job, slot = self._building.pop(ended.job.build_key)
         self._turns.end(Running(slot))
-        waiting = [r for r in self._waiting(self._wanted()) if self._needs(r, job)]
+        waiting = [
+            request
+            for device, wanted in self._wanted().items()
+            for request in self._waiting(device, wanted)
+            if self._needs(request, job)
+        ]
         if isinstance(ended.outcome, CompilerLost):
             if not self._causes.compiler_lost(job.build_key):
                 return  # it is built again
@@ -442,8 +473,8 @@ class Dispatcher:
         if counts.measured or counts.failed < HOPELESS:
             return
         why = f"given up, as the first {counts.failed} kernels failed: {failure.message}"
-        for other in self._wanted():
-            if _is_kernel(other) and other.device == request.device:
+        for other in self._wanted_on(request.device, self._pending()):
+            if _is_kernel(other):
                 rest = Failure(other.network, other.device, failure.kind, why, retryable=False)
                 self._store.record(other, rest)
 
@@ -464,6 +495,11 @@ def _without_small_groups(ready: Sequence[_Ready], manners: Collection[_Manner])
     if not own.keys() - small:
         return []
     return [one for one in ready if _is_control(one[0]) or _manner(one[0]) not in small]
+
+
+def _urgency(request: Request) -> tuple[bool, bool, int]:
+    """Lower of what comes first: control networks, then queries, then what was asked for first."""
+    return not _is_control(request), request.campaign is not None, request.id
 
 
 def _is_control(request: Request) -> bool:

@@ -31,15 +31,18 @@ def to_learn(about: Candidates, found: Known) -> list[Network]:
 def reuse(store: Store, campaign: str, device: str, spec: MeasureSpec, found: Known) -> int:
     """Let what is known be the outcome of a campaign's requests; of how many it is. One that only
     judges must be known as precisely as the campaign asks."""
-    waiting = {r.network: r for r in store.pending(campaign) if r.device == device}
-    used = 0
-    for network, (id, m) in found.items():
-        if network not in waiting:
-            continue
-        if waiting[network].purpose == "learn" or _is_precise(m, spec):
-            store.reuse(waiting[network], id)
-            used += 1
-    return used
+    if not found:
+        return 0
+    waiting = {r.network: r for r in store.pending_by_device(campaign).get(device, {}).values()}
+    used = [
+        (waiting[network], id)
+        for network, (id, m) in found.items()
+        if network in waiting and (waiting[network].purpose == "learn" or _is_precise(m, spec))
+    ]
+    with store.together():
+        for request, id in used:
+            store.reuse(request, id)
+    return len(used)
 
 
 def is_as_asked(m: Measurement, spec: MeasureSpec) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from math import ceil
 
@@ -101,14 +101,16 @@ class Campaign:
                 pass
         self._store.end_run(run)
 
-    def _pending(self) -> list[Request]:
+    def _pending(self) -> dict[str, Collection[Request]]:
         """The campaign's requests without an outcome; while there are any, what queries that wait
         for its devices want comes first."""
-        own = self._store.pending(self.name)
-        waited = self._store.waited_for() if own else set()
-        asked = {device for device in self.plan.devices if device_thing(device) in waited}
-        queries = self._store.pending(None) if asked else []
-        return [*(request for request in queries if request.device in asked), *own]
+        own = self._store.pending_by_device(self.name)
+        wanted: dict[str, Collection[Request]] = {name: one.values() for name, one in own.items()}
+        waited = self._store.waited_for() if any(wanted.values()) else ()
+        asked = [device for device in self.plan.devices if device_thing(device) in waited]
+        queries = self._store.pending_by_device(None) if asked else {}
+        first = {device: queries[device].values() for device in asked if device in queries}
+        return wanted | {name: [*one, *wanted.get(name, ())] for name, one in first.items()}
 
     def _step(self) -> bool:
         """Start what can start; false when there is nothing left to wait for."""
@@ -189,15 +191,14 @@ class Campaign:
             return
         if not self._kernels_asked:
             self._ask_for_kernels()
-        for device in free:
-            if device not in self._begun:
-                self._begin(device)
-        pending: dict[str, list[Request]] = {device: [] for device in self.plan.devices}
-        for request in self._store.pending(self.name):
-            pending[request.device].append(request)
+        if new := [device for device in free if device not in self._begun]:
+            with self._store.together():
+                for device in new:
+                    self._begin(device)
+        pending = self._store.pending_by_device(self.name)
         for device in free:
             if device not in self._stopped:
-                self._choose_on(device, pending[device])
+                self._choose_on(device, pending.get(device, {}).values())
 
     def _begin(self, device: str) -> None:
         """Ask for the networks that only judge, and for those that are known."""
@@ -217,17 +218,19 @@ class Campaign:
                 f"{'is' if one else 'are'} not measured again; --fresh measures anew"
             )
 
-    def _choose_on(self, device: str, pending: Sequence[Request]) -> None:
+    def _choose_on(self, device: str, pending: Collection[Request]) -> None:
         """Ask what a device measures next, while there is enough for it to do."""
+        left = self.plan.budget - len(self._asked["learn"][device])
+        if left <= 0 or not self._work.may_decide(device):
+            return
         if any(request.purpose == KERNEL for request in pending):
             return  # what is chosen by comes from them
         waiting = [r.network for r in pending if r.purpose == "learn"]
         part = self._part(device)
         ahead = part * (1 if len(self.plan.devices) <= ALONE else 3)
-        left = self.plan.budget - len(self._asked["learn"][device])
         more = min(ahead + part - len(waiting), left)
         judged = not any(request.purpose == "holdout" for request in pending)
-        if more <= 0 or len(waiting) > ahead or not self._work.may_decide(device):
+        if more <= 0 or len(waiting) > ahead:
             return
         if self.plan.has_goal and not judged:
             more = min(more, part)  # it may be reached already
@@ -304,7 +307,8 @@ class Campaign:
     def _ask(
         self, networks: list[Network], device: str, purpose: str, half_width: float | None = None
     ) -> None:
-        self._store.add_requests(self.name, networks, [device], purpose, half_width)
+        if networks:
+            self._store.add_requests(self.name, networks, [device], purpose, half_width)
         self._asked[purpose][device].update(dict.fromkeys(networks))
 
     def _progress(self) -> Progress:

@@ -100,12 +100,16 @@ def measure_networks(
     asked = {device: store.query_requests(wanted[device], device) for device in specs}
     ids = {request.id for requests in asked.values() for request in requests.values()}
 
-    def pending() -> list[Request]:
-        return [r for r in store.pending(None) if r.id in ids]
+    def pending() -> dict[str, list[Request]]:
+        waiting = store.pending_by_device(None)
+        return {name: [r for r in own.values() if r.id in ids] for name, own in waiting.items()}
+
+    def possible() -> bool:
+        return any(own and not work.quarantined(name) for name, own in pending().items())
 
     work = Dispatcher(holding, executor, artifacts, specs, pending, policies, PATIENCE_S)
     work.start()
-    while not work.idle and any(not work.quarantined(request.device) for request in pending()):
+    while not work.idle and possible():
         work.work()
         work.start()
     return {

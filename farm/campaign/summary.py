@@ -197,7 +197,7 @@ def seen_on(store: Store, stored: StoredCampaign, about: Candidates) -> dict[str
         one.heldout += [m] if m.network in judging else []
         last[m.device] = m
     for device, m in last.items():
-        held = store.holding(found[device].heldout, [m])
+        held = store.holding(found[device].heldout, {device: m.fingerprint})
         found[device].heldout = [one for one in held if one is not None]
     return found
 

@@ -28,7 +28,7 @@ class Turns:
 
     def want(self, activities: Collection[Running]) -> None:
         """Give back the turns of all others."""
-        for activity in self._claims.keys() - set(activities):
+        for activity in [one for one in self._claims if one not in activities]:
             self.end(activity)
 
     def has(self, activity: Running) -> bool:

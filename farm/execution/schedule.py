@@ -9,6 +9,7 @@ The rules, for each host:
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -61,15 +62,22 @@ def next_starts(
     incumbents: for each host, the device that measured there last.
     """
     measuring = {activity.device for activity in running if activity.device is not None}
-    starts, kept_free = [], []
-    for host in sorted({place.host for place in devices.values()}):
-        here = {name: place for name, place in devices.items() if place.host == host}
+    # Of a thousand devices most are on hosts of their own: each host is looked at by itself.
+    waited: dict[str, dict[str, Place]] = {devices[name].host: {} for name, n in ready.items() if n}
+    for name, place in devices.items():
+        if place.host in waited:
+            waited[place.host][name] = place
+    taken: dict[str, list[Place]] = defaultdict(list)
+    for activity in running:
+        taken[activity.place.host].append(activity.place)
+    starts = []
+    for host, here in sorted(waited.items()):
+        busy = tuple(taken[host])
         for name in _turns(here, ready, measuring, incumbents.get(host)):
-            kept_free.append(here[name])
-            if not any(here[name].overlaps(activity.place) for activity in running):
+            taken[host].append(here[name])  # kept free for it
+            if not any(here[name].overlaps(place) for place in busy):
                 starts.append(name)
-    taken = [*kept_free, *(activity.place for activity in running)]
-    free = [slot for slot in slots if not any(slot.overlaps(place) for place in taken)]
+    free = [s for s in slots if not any(s.overlaps(place) for place in taken[s.host])]
     return Starts(tuple(starts), tuple(free[:builds]))
 
 

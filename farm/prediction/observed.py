@@ -3,9 +3,9 @@ told differently since."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from farm.measurement.record import Measurement
+from farm.measurement.record import Block, Measurement
 from farm.store import News, Store
 
 
@@ -16,6 +16,16 @@ class _Read:
     news: News
     by_id: dict[int, Measurement]
     found: tuple[Measurement, ...]
+
+
+def _condensed(m: Measurement) -> Measurement:
+    """The same with one sample for each block, what the block says: all that is told of it is told
+    alike, in a few kilobytes of memory."""
+    blocks = tuple(
+        Block((block.latency_s,), block.runs_per_sample, {}, block.session, block.rejected)
+        for block in m.blocks
+    )
+    return replace(m, blocks=blocks, warmup_s=((),) * len(m.warmup_s))
 
 
 class Observed:
@@ -46,7 +56,8 @@ class Observed:
             still = self._store.observed_ids(device, space, self._until)
             by_id = {id: by_id[id] for id in still if id in by_id}
         since = known.news.added + 1
-        fresh = dict(self._store.observed(device, space, since=since, until=self._until))
+        found = self._store.observed(device, space, since=since, until=self._until)
+        fresh = {id: _condensed(m) for id, m in found}
         if not fresh and by_id is known.by_id:
             return _Read(news, by_id, known.found)
         by_id = {**by_id, **fresh}

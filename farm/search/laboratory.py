@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -61,8 +61,12 @@ class Measuring:
         self.plan = store.campaign(campaign).plan
         self.predictor = CentralPredictor.of(store, config)
         policies = {device.name: device.controls for device in config.devices.values()}
-        specs, pending = self.plan.spec_of, lambda: store.pending(campaign)
-        self._work = Dispatcher(holding, executor, artifacts, specs, pending, policies)
+        specs = self.plan.spec_of
+        self._work = Dispatcher(holding, executor, artifacts, specs, self._pending, policies)
+
+    def _pending(self) -> dict[str, Collection[Request]]:
+        found = self.store.pending_by_device(self.campaign)
+        return {device: own.values() for device, own in found.items()}
 
     def measure(self, networks: Sequence[Network], told: Callable[[], None]) -> None:
         """Measure what is not known yet, on all devices. Raises FarmError where a device is in

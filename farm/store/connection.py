@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,12 +18,16 @@ from farm.store.sqlite import Database
 _BUSY_S = 30.0
 """How long a write waits for another process's transaction; theirs last milliseconds."""
 
+_PART = 200
+"""Rows that are read at a time where memory is not to hold all."""
+
 
 class Connected:
     """Something that keeps its rows in the database at `path`. Every write is one transaction."""
 
     path: Path
     _db: Database
+    _writable: bool
 
     def _fence(self) -> None:
         """Within a transaction: raise LeaseLost where we hold no longer what we did."""
@@ -33,8 +38,15 @@ class Connected:
             self._fence()
             yield
 
+    def together(self) -> AbstractContextManager[None]:
+        """All that is written within is one transaction: it costs what one write costs."""
+        return self._writing()
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        if self._db.conn.in_transaction:
+            yield  # the one around it commits
+            return
         with translated(self.path):
             # Immediate: a transaction that reads first must not lose a race for the write lock.
             self._db.conn.execute("BEGIN IMMEDIATE")
@@ -53,6 +65,13 @@ class Connected:
     def _rows(self, sql: str, *values: Any) -> list[dict[str, Any]]:
         with translated(self.path):
             return list(self._db.query(sql, values))
+
+    def _in_parts(self, sql: str, values: Sequence[Any]) -> Iterator[list[dict[str, Any]]]:
+        """Rows a part at a time: what is stored may be more than memory holds."""
+        with translated(self.path):
+            found = self._db.query(sql, values)
+            while part := list(islice(found, _PART)):
+                yield part
 
     def _value(self, sql: str, *values: Any) -> Any:
         with translated(self.path):

@@ -62,12 +62,12 @@ class HealthStore(BaselineStore):
         return [m for m in self.holding(measurements) if m is not None]
 
     def holding(
-        self, measurements: Sequence[Measurement], then: Sequence[Measurement] | None = None
+        self, measurements: Sequence[Measurement], then: Mapping[str, str] | None = None
     ) -> list[Measurement | None]:
-        """Each as it holds on its device as that was seen last, or as it was at the last of `then`;
-        None for one that does not."""
+        """Each as it holds on its device as that was seen last, or `then`: by device, as a
+        fingerprint; None for one that does not."""
         if then is not None:
-            return self._rebased(measurements, {m.device: m.fingerprint for m in then})
+            return self._rebased(measurements, then)
         devices = {measurement.device for measurement in measurements}
         return self._rebased(measurements, {d: self._seen_last(d) for d in devices})
 
@@ -77,7 +77,7 @@ class HealthStore(BaselineStore):
         return next((row["fingerprint"] for row in self._rows(sql, device)), None)
 
     def _rebased(
-        self, measurements: Sequence[Measurement], now: Mapping[str, str | None]
+        self, measurements: Sequence[Measurement], now: Mapping[str, str] | Mapping[str, str | None]
     ) -> list[Measurement | None]:
         revisions = {d: {e.fingerprint: e for e in self.revisions(d)} for d in now}
         baselines = {d: self.baselines(d) for d in now}

@@ -3,6 +3,7 @@ campaign stopped since it knew enough."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from farm.core.values import KERNEL
@@ -21,6 +22,9 @@ _OBSERVED = """JOIN requests ON requests.id = request AND purpose <> 'control'
     AND measurements.id >= ? AND ifnull(measurements.id <= ?, 1) ORDER BY measurements.id"""
 
 
+_NO_NEWS = News()
+
+
 def _match(device: str, space: str, since: int, until: int | None) -> tuple[Any, ...]:
     """The values of _OBSERVED. Names of a space's networks lie between `space/` and `space0`, the
     character after the slash, so that an index finds them."""
@@ -30,24 +34,34 @@ def _match(device: str, space: str, since: int, until: int | None) -> tuple[Any,
 class KnowledgeStore(KernelStore, ReferenceStore, ProxyStore):
     """The part of `farm.store.Store` that campaigns share."""
 
+    _news: tuple[tuple[int, int], dict[str, News]] | None = None
+
     def observed(
         self, device: str, space: str, since: int = 0, until: int | None = None
-    ) -> list[tuple[int, Measurement]]:
+    ) -> Iterator[tuple[int, Measurement]]:
         """All measurements of networks of a space on a device that hold on it as it is now, each
-        with its id, oldest first, whoever asked for them; control networks are left out.
+        with its id, oldest first, whoever asked for them; control networks are left out. They are
+        read a part at a time: a row has thousands of samples.
 
         since, until: the ids of the first and the last one that are looked at; with a last one,
             they hold on the device as it was then.
         """
-        found = self._rows(
-            f"""SELECT {rows.MEASURED} FROM {rows.WITH_SAMPLES} {_OBSERVED}""",
-            *_match(device, space, since, until),
-        )
+        match = _match(device, space, since, until)
+        then = None if until is None else self._fingerprint_then(match)
         known: dict[str, dict[str, Baseline]] = {}
-        read = readable(found, "measurement", lambda row: self._told(row, known))
-        told = [m for _, m in read]
-        holding = self.holding(told, None if until is None else told[-1:])
-        return [(row["id"], m) for (row, _), m in zip(read, holding, strict=True) if m is not None]
+        sql = f"SELECT {rows.MEASURED} FROM {rows.WITH_SAMPLES} {_OBSERVED}"
+        for part in self._in_parts(sql, match):
+            read = readable(part, "measurement", lambda row: self._told(row, known))
+            holding = self.holding([m for _, m in read], then)
+            for (row, _), m in zip(read, holding, strict=True):
+                if m is not None:
+                    yield row["id"], m
+
+    def _fingerprint_then(self, match: Sequence[Any]) -> dict[str, str]:
+        """Of a device at the last measurement that matches, by the device's name."""
+        sql = f"""SELECT measurements.device, fingerprint FROM measurements {_OBSERVED}
+                  DESC LIMIT 1"""
+        return {row["device"]: row["fingerprint"] for row in self._rows(sql, *match)}
 
     def observed_ids(self, device: str, space: str, until: int | None = None) -> list[int]:
         """The ids of `observed`, and of those that do not hold."""
@@ -56,8 +70,12 @@ class KnowledgeStore(KernelStore, ReferenceStore, ProxyStore):
 
     def news(self, device: str) -> News:
         """What is new of a device: one row, however much it measured."""
-        sql = "SELECT added, dropped, told FROM news WHERE device = ?"
-        return next((News(**row) for row in self._rows(sql, device)), News())
+        # Who asks for one device asks for many, as each is predicted by the others.
+        now = self._db.conn.total_changes, self._value("PRAGMA data_version")
+        if self._news is None or self._news[0] != now:
+            found = self._rows("SELECT * FROM news")
+            self._news = now, {row.pop("device"): News(**row) for row in found}
+        return self._news[1].get(device, _NO_NEWS)
 
     def version(self) -> tuple[int, int, int, int]:
         """A value that is another one after whatever changes what is predicted."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Iterable
 from dataclasses import fields
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from farm.core.errors import LeaseLost
@@ -34,6 +35,7 @@ class LeaseStore(Connected):
     """
 
     held: dict[str, int]
+    _fenced: tuple[int, dict[str, int]] | None = None
 
     def ask(self, owner: Owner, things: Collection[str], expires_s: float) -> int:
         """Ask for things, to be had together; the claim's number."""
@@ -100,8 +102,7 @@ class LeaseStore(Connected):
 
     def live_leases(self) -> list[Lease]:
         """Those of them whose owner is not late, nor known to have ended."""
-        now_s = time.time()
-        return [one for one in self.leases() if not is_stale(one, now_s, lambda own: own.lives)]
+        return _live(self.leases())
 
     def queue(self) -> list[tuple[int, Lease]]:
         """Who holds what, with 0, and then who waits for it, in turn, with 1, 2 and so on."""
@@ -122,14 +123,17 @@ class LeaseStore(Connected):
 
     def waited_for(self) -> set[str]:
         """The things that processes wait for."""
-        return {one.thing for one in self.live_leases() if one.token is None}
+        found = self._rows("SELECT * FROM leases WHERE ended_at IS NULL AND token IS NULL")
+        return {one.thing for one in _live(map(_lease, found))}
 
     def _end(self, match: str, *values: Any) -> None:
         sql = f"UPDATE leases SET ended_at = ? WHERE {match} AND ended_at IS NULL"
         self._db.conn.execute(sql, [iso(time.time()), *values])
 
     def _fence(self) -> None:
-        if not self.held:
+        # Only another process takes over what is ours: while none commits, nothing is lost.
+        now = self._value("PRAGMA data_version"), self.held
+        if not self.held or now == self._fenced:
             return
         tokens = sorted(set(self.held.values()))
         sql = f"""SELECT thing, token FROM leases WHERE ended_at IS NULL
@@ -137,6 +141,7 @@ class LeaseStore(Connected):
         found = {(row["thing"], row["token"]) for row in self._rows(sql, *tokens)}
         for lost in sorted(self.held.items() - found):
             raise LeaseLost(self._lost(*lost))
+        self._fenced = now[0], dict(self.held)
 
     def _lost(self, thing: str, token: int) -> str:
         mine = self._rows("SELECT * FROM leases WHERE thing = ? AND token = ?", thing, token)
@@ -155,6 +160,12 @@ def renew(db: Database, holder: str, expires_s: float) -> None:
     sql = "UPDATE leases SET expires_at = ? WHERE holder = ? AND ended_at IS NULL"
     with db.conn:
         db.conn.execute(sql, [iso(expires_s), holder])
+
+
+def _live(leases: Iterable[Lease]) -> list[Lease]:
+    """Those whose owner is not late, nor known to have ended; each owner is looked at once."""
+    now_s, alive = time.time(), cache(lambda owner: owner.lives)
+    return [one for one in leases if not is_stale(one, now_s, alive)]
 
 
 def _lease(row: dict[str, Any]) -> Lease:

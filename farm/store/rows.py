@@ -44,7 +44,7 @@ def measurement_row(request: int, m: Measurement) -> dict[str, Any]:
         "device": m.device,
         "fingerprint": m.fingerprint,
         "build_key": m.build_key,
-        "spec": json.dumps(asdict(m.spec)),
+        "spec": _spec_text(m.spec),
         "exact": int(m.exact),
         "clock_probe_s": m.clock_probe_s,
         "warmup_taken_s": m.warmup_taken_s,
@@ -81,6 +81,12 @@ def measurement(row: dict[str, Any]) -> Measurement:
         rules=row["rules"],
         given_verdict=row["verdict"],
     )
+
+
+@lru_cache
+def _spec_text(spec: MeasureSpec) -> str:
+    """Of all measurements of a campaign."""
+    return json.dumps(asdict(spec))
 
 
 @lru_cache

@@ -6,7 +6,6 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,13 +28,11 @@ from farm.store.leases import LeaseStore
 from farm.store.migrations import migrations
 from farm.store.onnx_models import StoredModels
 from farm.store.overview import OverviewStore
+from farm.store.pending import PendingStore, requests
 from farm.store.served import ServedStore
 from farm.store.sqlite import Database
 from farm.store.tokens import TokenStore
 from farm.store.values import Plan, Request, StoredCampaign
-
-_PART = 200
-"""Measurements that are read at a time where memory is not to hold all."""
 
 _ASKED = f"{rows.MEASURED}, requests.id AS wanted, campaign, purpose, half_width"
 _OWN = f"SELECT {_ASKED} FROM {rows.WITH_SAMPLES} JOIN requests ON requests.id = request"
@@ -44,7 +41,9 @@ _SHARED = f"""SELECT {_ASKED} FROM reuses JOIN requests ON requests.id = reuses.
     JOIN samples ON samples.measurement = measurements.id"""
 
 
-class Store(KnowledgeStore, OverviewStore, EventStore, LeaseStore, TokenStore, ServedStore):
+class Store(
+    KnowledgeStore, OverviewStore, EventStore, PendingStore, LeaseStore, TokenStore, ServedStore
+):
     """The database in `folder`; a context manager.
 
     create: make it where it is missing; else that is a StoreError.
@@ -58,7 +57,7 @@ class Store(KnowledgeStore, OverviewStore, EventStore, LeaseStore, TokenStore, S
         self.folder = folder
         self.path = folder / "farm.db"
         self.models = StoredModels(folder)
-        self._pending: dict[str | None, tuple[tuple[int, int], list[Request]]] = {}
+        self._pending = {}
         self.held = {}
         if self.path.is_symlink():
             raise StoreError(f"{self.path} must be a file, not a link; name another --store")
@@ -201,17 +200,7 @@ class Store(KnowledgeStore, OverviewStore, EventStore, LeaseStore, TokenStore, S
     def requests(self, campaign: str, purpose: str | None = None) -> list[Request]:
         """The campaign's requests in the order in which they were chosen."""
         sql = "SELECT * FROM requests WHERE campaign = ? AND ifnull(purpose = ?, 1) ORDER BY id"
-        return _requests(self._rows(sql, campaign, purpose))
-
-    def pending(self, campaign: str | None) -> list[Request]:
-        """Requests without an outcome, oldest first; None: those of queries."""
-        # A campaign asks several times a step: the database changes with each change of a row.
-        now = self._db.conn.total_changes, self._value("PRAGMA data_version")
-        known = self._pending.get(campaign)
-        if known is None or known[0] != now:
-            sql = "SELECT * FROM pending WHERE campaign IS ? ORDER BY id"
-            known = self._pending[campaign] = now, _requests(self._rows(sql, campaign))
-        return list(known[1])
+        return requests(self._rows(sql, campaign, purpose))
 
     def failed_attempts(self, request: int, but: Collection[str] = ()) -> int:
         """How often a request failed. but: kinds of failures that do not count."""
@@ -281,8 +270,8 @@ class Store(KnowledgeStore, OverviewStore, EventStore, LeaseStore, TokenStore, S
         """The id of a text that many measurements have alike; None for nothing."""
         if text is None:
             return None
-        self._insert("texts", {"text": text}, "IGNORE")
-        return int(self._value("SELECT id FROM texts WHERE text = ?", text))
+        found = self._db.conn.execute("SELECT id FROM texts WHERE text = ?", [text]).fetchone()
+        return int(found[0]) if found else self._insert("texts", {"text": text})
 
     def _counted(self, request: Request) -> Measurement | None:
         sql = f"""SELECT {rows.MEASURED} FROM {rows.WITH_SAMPLES} WHERE measurements.id IN (
@@ -357,16 +346,12 @@ class Store(KnowledgeStore, OverviewStore, EventStore, LeaseStore, TokenStore, S
         memory holds."""
         match, values = _matching(campaign, None, None, None)
         if campaign is not None:
-            yield from self._in_parts(f"{_SHARED} WHERE {match} ORDER BY requests.id", values)
-        yield from self._in_parts(f"{_OWN} WHERE {match} ORDER BY measurements.id", values)
+            yield from self._each(f"{_SHARED} WHERE {match} ORDER BY requests.id", values)
+        yield from self._each(f"{_OWN} WHERE {match} ORDER BY measurements.id", values)
 
-    def _in_parts(
-        self, sql: str, values: Sequence[object]
-    ) -> Iterator[tuple[Request, Measurement]]:
-        with translated(self.path):
-            found = self._db.query(sql, values)
-            while part := list(islice(found, _PART)):
-                yield from self._read(part)
+    def _each(self, sql: str, values: Sequence[object]) -> Iterator[tuple[Request, Measurement]]:
+        for part in self._in_parts(sql, values):
+            yield from self._read(part)
 
     def _read(self, found: Sequence[Row]) -> list[tuple[Request, Measurement]]:
         known: dict[str, dict[str, Baseline]] = {}
@@ -507,10 +492,6 @@ def _matching(
     if purpose is None:
         match += " AND purpose NOT IN ('control', 'kernel')"
     return match, tuple(told.values())
-
-
-def _requests(found: list[Row]) -> list[Request]:
-    return [request for _, request in readable(found, "request", rows.request)]
 
 
 def _create(path: Path) -> None:

@@ -8,9 +8,10 @@ from benchmarks import published, scale
 from farm.store import Store
 
 
-def test_a_store_is_filled_with_campaigns_that_ended(tmp_path):
+def test_a_store_is_filled_with_campaigns_that_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(scale, "TEMPLATES", 4)  # six of ten are copies
+    scale.fill(tmp_path, total=60, devices=3, seed=0)
     with Store(tmp_path) as store:
-        scale.fill(store, total=60, devices=3, seed=0)
         campaigns = store.campaigns()
         assert [(c.measured, c.requested, c.state) for c in campaigns] == [(20, 20, "done")] * 3
         assert len(store.measurements()) == 60

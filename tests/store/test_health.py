@@ -196,7 +196,9 @@ class TestRevisions:
         store.see(FACTS)
         assert [m.latency_s for m in store.as_now(store.measurements())] == [0.002]
         own = store.measurements()
-        assert [m.latency_s for m in store.holding(own, own) if m] == [0.004]
+        assert [
+            m.latency_s for m in store.holding(own, {own[-1].device: own[-1].fingerprint}) if m
+        ] == [0.004]
 
     def test_follow_baselines_that_were_refined_since(self, store):
         """Latencies are told at them: 1.2 as slow, of which the first rounds saw 1.5."""

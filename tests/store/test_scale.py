@@ -10,6 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from farm.campaign.export import write
+from farm.core.errors import StoreError
 from farm.core.values import Network
 from farm.measurement.drift_correction import Baseline
 from farm.prediction.central import CentralPredictor
@@ -55,7 +56,7 @@ class _Recorded:
         lambda store, name: store.measurements(name),
         lambda store, name: store.measurements(name, "holdout", "cpu1"),
         lambda store, _: store.measurements(device="cpu1", network=A),
-        lambda store, _: store.observed("cpu1", "nb201", since=2),
+        lambda store, _: list(store.observed("cpu1", "nb201", since=2)),
         lambda store, _: store.news("cpu1"),
         lambda store, _: store.devices_of("nb201"),
         lambda store, name: store.verdicts(name, "cpu1"),
@@ -151,7 +152,7 @@ def test_pending_requests_follow_every_change_by_whomever(store, measured):
 
 
 def test_an_export_holds_a_part_of_the_rows_at_a_time(store, tmp_path, monkeypatch):
-    monkeypatch.setattr("farm.store.store._PART", 5)
+    monkeypatch.setattr("farm.store.connection._PART", 5)
     monkeypatch.setattr("farm.campaign.export._ROWS", 5)
     name = store.add_campaign(PLAN)
     store.add_requests(name, [Network("nb201", f"n{i}") for i in range(200)], ["cpu1"], "learn")
@@ -187,3 +188,34 @@ def test_an_export_in_parts_has_all_rows_once_and_in_order(store, measured, tmp_
         table = read(tmp_path / "m")
         assert table["network"].to_pylist() == [m.network.id for _, m in found]
         assert table["latency_s"].to_pylist() == [m.latency_s for _, m in found]
+
+
+class TestPending:
+    def test_reads_again_only_what_changed(self, store):
+        name, requests = asked(store, [A, B, Network("nb201", "c")], devices=("cpu1",))
+        assert store.pending(name) == requests
+        store.record(requests[1], measurement(B))
+        recorded = _Recorded(store)
+        assert store.pending(name) == [requests[0], requests[2]]
+        assert [values for sql, values in recorded.asked if "pending" in sql] == [(requests[1].id,)]
+        store.invalidate("cpu1", "by a test")
+        assert store.pending(name) == requests
+
+    def test_is_as_another_process_left_it(self, store):
+        name, requests = asked(store, devices=("cpu1",))
+        assert store.pending(name) == requests
+        with Store(store.folder) as other:
+            other.record(requests[0], measurement(A))
+        assert store.pending(name) == requests[1:]
+
+    def test_is_as_before_what_is_written_together_and_fails(self, store):
+        name, requests = asked(store, devices=("cpu1",))
+
+        def end_twice():
+            with store.together():
+                store.record(requests[0], measurement(A))
+                store.record(requests[0], measurement(A))
+
+        with pytest.raises(StoreError):
+            end_twice()
+        assert store.pending(name) == requests

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.evaluate import Outcome, grouped, mean_spearman, rows, summary
+from benchmarks.evaluate import METRICS, Outcome, grouped, mean_spearman, rows, summary
 from benchmarks.fewshot_plot import plot_task
 from benchmarks.paper_figures import PUBLISHED
 from benchmarks.report import machine, versions
 from benchmarks.studies import Study
+from benchmarks.tasks import TASKS
 from farm.core.errors import UsageError
 
 Results = Sequence[tuple[Study, Sequence[Outcome]]]
@@ -59,6 +60,37 @@ def write(results: Results, folder: Path, readme: Path | None) -> None:
         before, _, rest = text.partition(BEGIN)
         block = _short(results, Path(os.path.relpath(folder, readme.parent)))
         readme.write_text(f"{before}{BEGIN}\n{block}\n{END}{rest.partition(END)[2]}")
+
+
+def kept(path: Path, study: Study, new: Sequence[Outcome]) -> list[Outcome]:
+    """What an earlier report in `path` says of this study, but for what is `new`: an outcome for
+    each seed, all as their mean."""
+    if not path.exists():
+        return []
+    done = {(o.task, o.method, o.select) for o in new}
+    tasks = [*TASKS.values(), *(task for task, _ in study.found)]
+    groups = {task.name: task.group for task in tasks}
+    found: list[Outcome] = []
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            key = (row["task"], row["method"], row["select"])
+            if row["study"] != study.title or key in done or row["task"] not in groups:
+                continue
+            values = {name: float(row[name]) if row[name] else None for name in METRICS}
+            values["fit_choose_s"] = values["fit_choose_s"] or 0.0
+            found += [
+                Outcome(
+                    group=groups[row["task"]],
+                    seed=seed,
+                    pretrain_s=0.0,
+                    constant=values["spearman"] is None,
+                    samples=int(row["samples"]),
+                    **{name: row[name] for name in ("task", "method", "select", "device")},
+                    **values,  # type: ignore[arg-type]
+                )
+                for seed in range(int(row["seeds"]))
+            ]
+    return found
 
 
 def _figures(results: Results) -> dict[str, Any]:
@@ -176,10 +208,11 @@ def _short(results: Results, folder: Path) -> str:
 
 
 _SHORT_NOTE = (
-    "Ours has 10 seeds, Multi-Predict 5, forests, trees and other neural ones 1, the rest 3. Of "
-    "a method with several encodings, the best is shown. What is published has its papers' samples "
-    "and tests; the neural predictors are ours, with training cut to minutes on two cores "
-    "(`benchmarks/neural.py`)."
+    "Ours has 10 seeds, the rest 3 or what fewshot.md says. Of a method with several encodings, "
+    "the best is shown. What is published has its papers' samples and tests; the neural "
+    "predictors are ours, with training cut to minutes on two cores unless `--training published` "
+    "asks for all of it (`benchmarks/neural.py`). HELP and Sample first take the ten networks "
+    "that describe a device, so that five samples are half of those."
 )
 
 

@@ -6,12 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import neural
-from predictors.models import brp_nas, help
+from predictors.models import brp_nas, help, multi_predict
 from tests.benchmarks.conftest import Run
 from tests.neural import QUICK_NASFLAT
 
@@ -21,16 +22,19 @@ NEURAL = ("multi_predict", "multi_predict_sample", "multi_predict_index", "help"
 
 
 @pytest.fixture(autouse=True)
-def seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def seconds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Training enough to rank a made-up table."""
     quick = neural.Budget(
-        multi_predict_steps=300,
-        nasflat_steps=60,
-        help=help.Settings(width=32, episodes=60, queries=40, learning_rate=5e-3, draws=2),
+        multi_predict=multi_predict.Settings(),
+        help=help.Settings(width=32, queries=40, learning_rate=5e-3, draws=2),
         brp_nas=brp_nas.Settings(width=16, training=replace(brp_nas.TRAINING, epochs=10)),
         nasflat=QUICK_NASFLAT,
+        multi_predict_steps=300,
+        help_episodes=60,
+        nasflat_steps=60,
     )
-    monkeypatch.setattr(neural, "BUDGET", quick)
+    monkeypatch.setitem(neural.BUDGETS, "minutes", quick)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
 @pytest.mark.parametrize("method", NEURAL)

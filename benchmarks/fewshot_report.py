@@ -120,7 +120,9 @@ def _figure(value: Any) -> Any:
 def _document(results: Results) -> str:
     parts = [
         "# Few-shot latency prediction",
-        f"Written by `{COMMAND}` on {machine()['date']}. Every cell is the mean Spearman over a "
+        f"Written by `{COMMAND}`, or by runs of some of its methods or tasks, which leave the "
+        f"others as they are; the last one was on {machine()['date']}. Every cell is the mean "
+        "Spearman over a "
         "task's test devices and the seeds, from 5, 10 and 20 samples of the target. Coverage: "
         "share of measured latencies inside their 95 % intervals. Per-device figures with "
         "Kendall's tau-b, errors and seconds are in `fewshot.csv`.",

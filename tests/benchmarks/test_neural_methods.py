@@ -49,6 +49,13 @@ def test_one_that_knows_no_other_device_runs_too(run: Run) -> None:
     assert found["coverage_95"]["brp_nas"] > 0.9
 
 
+def test_what_was_pretrained_is_kept(run: Run) -> None:
+    first, again = (run("--method", "multi_predict") for _ in range(2))
+    assert first["summary"]["mean_spearman"] == again["summary"]["mean_spearman"]
+    assert "pretrained before" not in first["notes"]
+    assert "pretrained before" in again["notes"]
+
+
 def test_how_long_they_were_trained_is_said(run: Run) -> None:
     notes = run("--method", "multi_predict,nasflat")["notes"]
     assert "multi_predict: 150 of the paper's 250 epochs" in notes

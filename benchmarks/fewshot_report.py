@@ -114,7 +114,7 @@ def _write_rows(results: Results, path: Path) -> None:
 
 
 def _figure(value: Any) -> Any:
-    return f"{value:.4g}" if isinstance(value, float) else value
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def _document(results: Results) -> str:

@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         devices=np.array(["a", "b", "c", "slow"]),
         latency_ms=mixes @ work,
     )
-    cut = replace(neural.BUDGETS["minutes"], multi_predict_steps=300)
+    cut = replace(neural.BUDGETS["minutes"], multi_predict_steps=1500)
     monkeypatch.setitem(neural.BUDGETS, "minutes", cut)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setitem(TASKS, "made-up", own("made-up", "made_up", ["a", "b", "c"], ["slow"]))

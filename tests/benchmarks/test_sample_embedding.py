@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import neural, sample_embedding
 from benchmarks.tasks import TASKS, own
+from predictors.models.multi_predict import PRETRAINING, Settings
 
 
 @pytest.fixture
@@ -27,7 +28,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         devices=np.array(["a", "b", "c", "slow"]),
         latency_ms=mixes @ work,
     )
-    cut = replace(neural.BUDGETS["minutes"], multi_predict_steps=1500)
+    quick = replace(PRETRAINING, learning_rate=4e-3)
+    small = Settings(encoder=(32, 16), interaction=64, pretraining=quick)
+    cut = replace(neural.BUDGETS["minutes"], multi_predict=small, multi_predict_steps=500)
     monkeypatch.setitem(neural.BUDGETS, "minutes", cut)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setitem(TASKS, "made-up", own("made-up", "made_up", ["a", "b", "c"], ["slow"]))

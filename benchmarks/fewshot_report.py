@@ -76,20 +76,11 @@ def kept(path: Path, study: Study, new: Sequence[Outcome]) -> list[Outcome]:
             key = (row["task"], row["method"], row["select"])
             if row["study"] != study.title or key in done or row["task"] not in groups:
                 continue
-            values = {name: float(row[name]) if row[name] else None for name in METRICS}
-            values["fit_choose_s"] = values["fit_choose_s"] or 0.0
-            found += [
-                Outcome(
-                    group=groups[row["task"]],
-                    seed=seed,
-                    pretrain_s=0.0,
-                    constant=values["spearman"] is None,
-                    samples=int(row["samples"]),
-                    **{name: row[name] for name in ("task", "method", "select", "device")},
-                    **values,  # type: ignore[arg-type]
-                )
-                for seed in range(int(row["seeds"]))
-            ]
+            said: dict[str, Any] = {n: float(row[n]) if row[n] else None for n in METRICS}
+            said |= {name: row[name] for name in ("task", "method", "select", "device")}
+            said |= {"samples": int(row["samples"]), "group": groups[row["task"]]}
+            said |= {"pretrain_s": 0.0, "constant": said["spearman"] is None}
+            found += [Outcome(**said, seed=seed) for seed in range(int(row["seeds"]))]
     return found
 
 

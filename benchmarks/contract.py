@@ -8,7 +8,7 @@ score for every network, and with an interval where it has one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -20,7 +20,16 @@ from predictors import FloatArray, IntArray, Observations, Predictor
 from predictors.encodings import encode, zcp
 from predictors.encodings.analytic import AnalyticColumns
 from predictors.encodings.hwl import HardwareLatencies, References
+from predictors.encodings.normalisation import TrainingRows
+from predictors.models.devices import TrainingDevices
+from predictors.models.embedding_networks import embedding_positions
 from predictors.models.mixture_gp import MixtureGP
+
+TRAININGS = ("minutes", "published")
+"""How long neural methods train: cut to minutes, or as their papers say."""
+
+DESCRIBING = 10
+"""Networks that describe a device, in HELP and in Multi-Predict's Sample."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +37,8 @@ class Case:
     """What every method of a task may know: the table's structure, and the references' training
     rows. `table` also holds the test devices; methods see those as samples only.
 
-    seed: drew the training networks; what trains on them draws by it, too.
+    seed: drew the training networks; what trains on them draws by it, too. training: how long
+    neural methods train, one of `TRAININGS`.
     """
 
     table: Table
@@ -37,9 +47,16 @@ class Case:
     analytic: AnalyticColumns
     mixture: MixtureGP
     seed: int = 0
+    training: str = TRAININGS[0]
 
     @classmethod
-    def of(cls, table: Table, references: References, seed: int = 0) -> Case:
+    def of(
+        cls,
+        table: Table,
+        references: References,
+        seed: int = 0,
+        training: str = TRAININGS[0],
+    ) -> Case:
         """Pretraining: fills in the references and scales everything on the training rows."""
         hwl = HardwareLatencies.of(references, table.structure)
         analytic = AnalyticColumns.of(table.costs, table.cost_names, references.rows)
@@ -51,7 +68,7 @@ class Case:
             hwl.spread,
             analytic.spread,
         )
-        return cls(table, references, hwl, analytic, mixture, seed)
+        return cls(table, references, hwl, analytic, mixture, seed, training)
 
     def encoding(self, name: str) -> FloatArray:
         """(N, F), one of `predictors.encodings.ENCODINGS`, standardised on the training rows.
@@ -59,6 +76,26 @@ class Case:
         Raises UsageError for one that needs what the table does not have.
         """
         return encode(name, self._part, self.references.rows)
+
+    @cached_property
+    def describing(self) -> IntArray:
+        """(A,), the networks whose latencies describe a device: those that the table names, if all
+        references were measured there, else DESCRIBING training networks of all latencies."""
+        named = self.table.describing
+        if len(named) and np.isfinite(self.references.latency_s[named]).all():
+            return named
+        training = TrainingDevices.of(self.table.vec, self.references)
+        return training.rows[embedding_positions(training, DESCRIBING)]
+
+    @property
+    def described(self) -> References:
+        """The references with the describing networks among what they were measured on."""
+        rows = self.references.rows
+        more = np.setdiff1d(self.describing, rows.indices)
+        held_out = np.setdiff1d(rows.held_out, self.describing)
+        return replace(
+            self.references, rows=TrainingRows(np.concatenate([rows.indices, more]), held_out)
+        )
 
     def _part(self, name: str) -> FloatArray:
         if name == "zcp":
@@ -102,14 +139,13 @@ class Method:
 
     encodings: which ones it can be given, the first one where nothing is said; empty for a method
     that has its own. seeds: so many draws of samples unless the user asks for more, where each
-    takes a training. tasks: the ones that it is run on among all methods, where that takes long;
-    all where none is named.
+    takes a training. describes: a target's first samples are the networks that describe it.
     """
 
     prepare: Callable[[Case, str], FewShot]
     encodings: tuple[str, ...] = ()
     seeds: int | None = None
-    tasks: tuple[str, ...] = ()
+    describes: bool = False
 
 
 def of_predictor(predictor: Predictor, features: FloatArray) -> FewShot:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import published
-from benchmarks.contract import Case, FewShot, Method, Prediction
+from benchmarks.contract import TRAININGS, Case, FewShot, Method, Prediction
 from benchmarks.published import Table
 from benchmarks.tasks import Task
 from farm.core.errors import UsageError
@@ -47,8 +47,8 @@ class Entry:
 @dataclass(frozen=True)
 class Options:
     """What is asked for; see `--help`. pretrain: None for each task's own number. seeds: None for
-    SEEDS, or what a method says. optional: methods that cannot work on a table, or are not meant
-    for a task, are left out."""
+    SEEDS, or what a method says. training: one of TRAININGS. optional: methods that cannot work on
+    a table are left out."""
 
     samples: tuple[int, ...]
     entries: tuple[Entry, ...]
@@ -57,6 +57,7 @@ class Options:
     seed: int = 0
     protocol: str = "all"
     analytic: bool = True
+    training: str = TRAININGS[0]
     optional: bool = False
 
     def seeds_of(self, method: Method) -> range:
@@ -127,7 +128,7 @@ class Prepared:
         for device in (*task.train, *task.test):
             _check_unit(table, task, device)
         start = time.perf_counter()
-        case = Case.of(table, references, options.seed)
+        case = Case.of(table, references, options.seed, options.training)
         return cls(case, task, options, tests, time.perf_counter() - start, {}, {})
 
 
@@ -191,6 +192,8 @@ def evaluate(prepared: Prepared, entry: Entry, select: str) -> Iterator[Outcome]
         constant = bool(np.ptp(measured_s[judged]) == 0)
         for seed in options.seeds_of(entry.method):
             chosen, choose_s = _choose(prepared, select, device, seed, barred)
+            if entry.method.describes:
+                chosen = _described(prepared.case, chosen, measured_s)
             for n in options.samples:
                 start = time.perf_counter()
                 predicted = few_shot(chosen[:n], measured_s[chosen[:n]], seed)
@@ -235,6 +238,14 @@ def _choose(
             raise UsageError(f"{error}; ask for fewer `--samples`") from error
         prepared.choices[key] = (chosen, (time.perf_counter() - start) / n)
     return prepared.choices[key]
+
+
+def _described(case: Case, chosen: IntArray, measured_s: FloatArray) -> IntArray:
+    """As many samples, first the describing networks that can be measured; also where a protocol
+    bars them: they are no draw."""
+    first = case.describing[np.isfinite(measured_s[case.describing])]
+    others = chosen[~np.isin(chosen, first)]
+    return np.concatenate([first, others])[: len(chosen)]
 
 
 def _active(model: MixtureGP, pool: Pool, measured_s: FloatArray, n: int) -> IntArray:

@@ -24,6 +24,7 @@ import numpy as np
 
 from benchmarks import published, tasks
 from benchmarks.arguments import any_words, natural, positive, words
+from benchmarks.contract import TRAININGS
 from benchmarks.evaluate import SEEDS, Entry, Options, Outcome, rows, summary
 from benchmarks.fewshot_run import Done, Found, run
 from benchmarks.methods import METHODS
@@ -61,14 +62,23 @@ def _written(parsed: argparse.Namespace, options: Options) -> list[Outcome]:
             "`--write` is of the published tasks, all in one folder, and has its own "
             "splits and protocols: leave out `--train`, `--splits`, `--protocol`"
         )
-    made = studies.of(_published(parsed, data), data, options)
+    made, csv = studies.of(_published(parsed, data), data, options), parsed.write / "fewshot.csv"
     done = Done.kept(parsed.write / "fewshot.partial.jsonl")
-    results = [
-        (study, list(run(study.found, study.options, study.selects, done))) for study in made
-    ]
+    results = []
+    for study in made:
+        new = list(run(study.found, study.options, study.selects, done))
+        whole = [*fewshot_report.kept(csv, study, new), *new]
+        results.append((study, sorted(whole, key=_place)))
     fewshot_report.write(results, parsed.write, parsed.readme)
     done.finish()
     return [outcome for outcome in results[0][1] if outcome.select == "active"]
+
+
+def _place(outcome: Outcome) -> tuple[int, int]:
+    """In a report: methods and tasks in the order of their lists."""
+    names = list(TASKS)
+    task = names.index(outcome.task) if outcome.task in names else len(names)
+    return list(METHODS).index(outcome.method.partition(":")[0]), task
 
 
 def _tasks(parsed: argparse.Namespace, options: Options) -> Found:
@@ -144,6 +154,7 @@ def _options(parsed: argparse.Namespace) -> Options:
         seed=parsed.seed,
         protocol=parsed.protocol,
         analytic=not parsed.without_analytic,
+        training=parsed.training,
     )
     return replace(options, optional=everything or encodings == ["all"])
 
@@ -199,8 +210,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--seeds", type=positive, help=f"draws of samples ({SEEDS}; fewer for slow methods)")
     add("--seed", type=natural, default=0, help="the first seed, also of the training networks (0)")
     add("--protocol", choices=("all", "help"), default="all", help="whose samples and tests")
+    add("--training", choices=TRAININGS, default=TRAININGS[0], help="how long networks train")
     add("--without-analytic", action="store_true", help="use nothing that follows from a graph")
-    add("--write", type=Path, metavar="DIR", help="run every study, write tables and plots there")
+    add(
+        "--write",
+        type=Path,
+        metavar="DIR",
+        help="run every study, write tables and plots there; methods that are not asked for stay",
+    )
     add("--readme", type=Path, metavar="FILE", help="with --write: also renew the table in FILE")
     add("--json", action="store_true", help="one JSON object on stdout")
     return parser

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.evaluate import Outcome, grouped, mean_spearman, rows, summary
+from benchmarks.evaluate import METRICS, Outcome, grouped, mean_spearman, rows, summary
 from benchmarks.fewshot_plot import plot_task
 from benchmarks.paper_figures import PUBLISHED
 from benchmarks.report import machine, versions
 from benchmarks.studies import Study
+from benchmarks.tasks import TASKS
 from farm.core.errors import UsageError
 
 Results = Sequence[tuple[Study, Sequence[Outcome]]]
@@ -61,6 +62,28 @@ def write(results: Results, folder: Path, readme: Path | None) -> None:
         readme.write_text(f"{before}{BEGIN}\n{block}\n{END}{rest.partition(END)[2]}")
 
 
+def kept(path: Path, study: Study, new: Sequence[Outcome]) -> list[Outcome]:
+    """What an earlier report in `path` says of this study, but for what is `new`: an outcome for
+    each seed, all as their mean."""
+    if not path.exists():
+        return []
+    done = {(o.task, o.method, o.select) for o in new}
+    tasks = [*TASKS.values(), *(task for task, _ in study.found)]
+    groups = {task.name: task.group for task in tasks}
+    found: list[Outcome] = []
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            key = (row["task"], row["method"], row["select"])
+            if row["study"] != study.title or key in done or row["task"] not in groups:
+                continue
+            said: dict[str, Any] = {n: float(row[n]) if row[n] else None for n in METRICS}
+            said |= {name: row[name] for name in ("task", "method", "select", "device")}
+            said |= {"samples": int(row["samples"]), "group": groups[row["task"]]}
+            said |= {"pretrain_s": 0.0, "constant": said["spearman"] is None}
+            found += [Outcome(**said, seed=seed) for seed in range(int(row["seeds"]))]
+    return found
+
+
 def _figures(results: Results) -> dict[str, Any]:
     whole = {"benchmark": "fewshot", "machine": machine(), "versions": versions()}
     studies = {
@@ -82,13 +105,15 @@ def _write_rows(results: Results, path: Path) -> None:
 
 
 def _figure(value: Any) -> Any:
-    return f"{value:.4g}" if isinstance(value, float) else value
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def _document(results: Results) -> str:
     parts = [
         "# Few-shot latency prediction",
-        f"Written by `{COMMAND}` on {machine()['date']}. Every cell is the mean Spearman over a "
+        f"Written by `{COMMAND}`, or by runs of some of its methods or tasks, which leave the "
+        f"others as they are; the last one was on {machine()['date']}. Every cell is the mean "
+        "Spearman over a "
         "task's test devices and the seeds, from 5, 10 and 20 samples of the target. Coverage: "
         "share of measured latencies inside their 95 % intervals. Per-device figures with "
         "Kendall's tau-b, errors and seconds are in `fewshot.csv`.",
@@ -176,10 +201,11 @@ def _short(results: Results, folder: Path) -> str:
 
 
 _SHORT_NOTE = (
-    "Ours has 10 seeds, Multi-Predict 5, forests, trees and other neural ones 1, the rest 3. Of "
-    "a method with several encodings, the best is shown. What is published has its papers' samples "
-    "and tests; the neural predictors are ours, with training cut to minutes on two cores "
-    "(`benchmarks/neural.py`)."
+    "Ours has 10 seeds, the rest 3 or what fewshot.md says. Of a method with several encodings, "
+    "the best is shown. What is published has its papers' samples and tests; the neural "
+    "predictors are ours, with training cut to minutes on two cores unless `--training published` "
+    "asks for all of it (`benchmarks/neural.py`). HELP and Sample first take the ten networks "
+    "that describe a device, so that five samples are half of those."
 )
 
 

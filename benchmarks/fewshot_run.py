@@ -113,8 +113,6 @@ def _task(
     for entry, select in product(options.entries, selects):
         if select == "active" and len(selects) > 1 and entry.method.seeds:
             continue  # Where both are asked for, slow methods are run on what is published of them.
-        if options.optional and entry.method.tasks and task.name not in entry.method.tasks:
-            continue
         key = f"{where} {replace(options, entries=())} {entry.name} {select}"
         if key not in done.outcomes:
             prepared = prepared or _prepared(table, task, options)

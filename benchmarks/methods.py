@@ -74,29 +74,27 @@ def neural(case: Case, encoding: str, name: str, **settings: str) -> FewShot:
     return prepare(case, encoding, **settings)
 
 
+NEURAL_SEEDS = 3
+"""Draws of samples of methods that train for each, unless more are asked for."""
+
 _ALL = tuple(ENCODINGS)
 _MULTI = partial(neural, name="multi_predict")
-
-DEFAULT = ("ND", "FD")
-"""HELP's tasks, which all papers have."""
 
 METHODS: dict[str, Method] = {
     "flops": Method(flops),
     "nearest": Method(nearest),
     "lookup": Method(lookup),
     "ridge": Method(partial(regression, rule=lambda _: Ridge()), _ALL),
-    "forest": Method(partial(regression, rule=RandomForest), _ALL, seeds=1),
-    "xgboost": Method(partial(regression, rule=BoostedTrees), _ALL, seeds=1),
-    "multi_predict": Method(_MULTI, ("vec", "zcpvec", "hwlvec"), seeds=5, tasks=DEFAULT),
+    "forest": Method(partial(regression, rule=RandomForest), _ALL, seeds=NEURAL_SEEDS),
+    "xgboost": Method(partial(regression, rule=BoostedTrees), _ALL, seeds=NEURAL_SEEDS),
+    "multi_predict": Method(_MULTI, ("vec", "zcpvec", "hwlvec"), seeds=NEURAL_SEEDS),
     "multi_predict_sample": Method(
-        partial(_MULTI, embedding="sample"), ("vec",), seeds=5, tasks=DEFAULT
+        partial(_MULTI, embedding="sample"), ("vec",), seeds=NEURAL_SEEDS, describes=True
     ),
-    "multi_predict_index": Method(
-        partial(_MULTI, embedding="index"), ("vec",), seeds=5, tasks=DEFAULT
-    ),
-    "help": Method(partial(neural, name="help"), seeds=1, tasks=DEFAULT),
-    "brp_nas": Method(partial(neural, name="brp_nas"), seeds=1, tasks=DEFAULT),
-    "nasflat": Method(partial(neural, name="nasflat"), ("vec", "zcpvec"), seeds=1, tasks=DEFAULT),
+    "multi_predict_index": Method(partial(_MULTI, embedding="index"), ("vec",), seeds=NEURAL_SEEDS),
+    "help": Method(partial(neural, name="help"), seeds=NEURAL_SEEDS, describes=True),
+    "brp_nas": Method(partial(neural, name="brp_nas"), seeds=NEURAL_SEEDS),
+    "nasflat": Method(partial(neural, name="nasflat"), ("vec", "zcpvec"), seeds=NEURAL_SEEDS),
     "gp": Method(gp),
     "mixture": Method(mixture),
 }

@@ -1,9 +1,12 @@
-"""The published neural predictors as few-shot methods, trained as far as two CPU cores allow.
+"""The published neural predictors as few-shot methods.
 
-The models' own defaults are the papers' settings. Here their training is cut to BUDGET, which is
-said on stderr: Multi-Predict gets as many steps as the paper takes on NAS-Bench-201 with nine
-devices; HELP fewer and longer steps, with fewer queries; BRP-NAS and NASFLAT narrower layers and
-fewer epochs, NASFLAT on as many networks of each device as its authors take.
+The models' own defaults are the papers' settings; with the training `published` they are taken as
+they are: hours on one core for all tasks. `minutes` cuts the training: fewer epochs, fewer and
+longer steps of HELP with fewer queries, narrower layers of BRP-NAS and NASFLAT; what was cut is
+said on stderr. NASFLAT learns from as many networks of each device as its authors take.
+
+As in the papers, training devices are also measured on a target's samples, to find the one that it
+is like, and HELP and Sample measure the target's describing networks, which count as samples.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.contract import Case, FewShot, of_predictor
+from benchmarks.trained import kept
 from predictors import FloatArray
 from predictors.encodings.graph import OperationGraph
 from predictors.encodings.normalisation import TrainingRows
@@ -31,65 +35,98 @@ spaces follow one another."""
 NETWORKS = {"nb201": 512, "fbnet": 800}
 """On each training device of NASFLAT, as in its authors' commands; elsewhere the larger number."""
 
+EPISODES = {"nb201": 2000, "fbnet": 4000}
+"""Of HELP, as in its authors' commands; elsewhere the smaller number."""
+
 
 @dataclass(frozen=True)
 class Budget:
-    """Steps of gradient descent when pretraining, and settings cut for time."""
+    """Settings, and the most steps of gradient descent when pretraining; None for the paper's."""
 
-    multi_predict_steps: int
-    nasflat_steps: int
+    multi_predict: multi.Settings
     help: help_.Settings
     brp_nas: brp.Settings
     nasflat: flat.Settings
+    multi_predict_steps: int | None = None
+    help_episodes: int | None = None
+    nasflat_steps: int | None = None
 
 
-BUDGET = Budget(
-    multi_predict_steps=16_000,
-    nasflat_steps=600,
-    help=help_.Settings(episodes=1000, queries=50, learning_rate=1e-3),
-    brp_nas=brp.Settings(width=64, training=replace(brp.TRAINING, epochs=80)),
-    nasflat=flat.Settings(refining=(64, 64), passing=(64, 64, 64), out=(100, 100, 100)),
-)
+BUDGETS = {
+    "minutes": Budget(
+        multi_predict=multi.Settings(),
+        help=help_.Settings(queries=50, learning_rate=1e-3, draws=2),
+        brp_nas=brp.Settings(width=64, training=replace(brp.TRAINING, epochs=80)),
+        nasflat=flat.Settings(refining=(64, 64), passing=(64, 64, 64), out=(100, 100, 100)),
+        multi_predict_steps=8_000,
+        help_episodes=1000,
+        nasflat_steps=600,
+    ),
+    "published": Budget(multi.Settings(), help_.Settings(), brp.Settings(), flat.Settings()),
+}
 
 
 def multi_predict(case: Case, encoding: str, embedding: multi.EmbeddingKind = "table") -> FewShot:
     """Multi-Predict."""
-    features = case.encoding(encoding)
-    return _rule(pretrained(case, features, embedding), features)
+    model, features = pretrained(
+        case, encoding, replace(_budget(case).multi_predict, embedding=embedding)
+    )
+    return _rule(model, features)
 
 
 def pretrained(
-    case: Case, features: FloatArray, embedding: multi.EmbeddingKind
-) -> multi.MultiPredict:
-    """Multi-Predict before any sample. Sample embeddings take ten networks, the others eight
-    numbers."""
-    size = 10 if embedding in ("sample", "raw") else multi.BITS
-    batch = max(multi.Settings.batch // len(case.references.devices), 1)
-    schedule = _within(
-        "multi_predict",
-        multi.PRETRAINING,
-        -(-len(case.references.rows.indices) // batch),
-        BUDGET.multi_predict_steps,
+    case: Case, encoding: str, settings: multi.Settings
+) -> tuple[multi.MultiPredict, FloatArray]:
+    """Multi-Predict before any sample, and the features that it reads. Sample embeddings take the
+    describing networks, the others eight numbers."""
+    graph = _graph(case) if case.table.name in EDGES else None
+    features = case.encoding(encoding)
+    if graph is not None:
+        others = features[:, case.table.vec.shape[1] :]
+        features = np.column_stack([case.table.vec, others])
+    sample = settings.embedding == "sample"
+    known = case.described if sample else case.references
+    settings = replace(
+        settings,
+        embedding_size=len(case.describing) if sample else multi.BITS,
+        pretraining=_within(
+            "multi_predict",
+            settings.pretraining,
+            -(-len(known.rows.indices) // max(settings.batch // len(known.devices), 1)),
+            _budget(case).multi_predict_steps,
+        ),
+        seed=case.seed,
     )
-    settings = multi.Settings(
-        embedding=embedding, embedding_size=size, pretraining=schedule, seed=case.seed
-    )
-    return multi.MultiPredict.pretrained(features, case.references, settings)
+    describing = case.describing if sample else None
+    return kept(
+        features,
+        known,
+        settings,
+        lambda: multi.MultiPredict.pretrained(features, known, settings, describing, graph, True),
+    ), features
 
 
 def help(case: Case, encoding: str) -> FewShot:
     """HELP, on graphs where the space has more than a chain, as in the paper."""
     del encoding
-    vec, settings = case.table.vec, replace(BUDGET.help, seed=case.seed)
-    print(f"help: {settings.episodes} episodes, {settings.queries} queries", file=sys.stderr)
+    budget, vec = _budget(case), case.table.vec
+    paper = EPISODES.get(case.table.name, min(EPISODES.values()))
+    episodes = min(paper, budget.help_episodes or paper)
+    settings = replace(budget.help, episodes=episodes, seed=case.seed)
+    print(f"help: {episodes} of {paper} episodes, {settings.queries} queries", file=sys.stderr)
     graph = _graph(case) if case.table.name in EDGES else None
-    return _rule(help_.Help.pretrained(vec, case.references, settings, graph=graph), vec)
+    known, describing = case.described, case.describing
+    pretrain = help_.Help.pretrained
+    return _rule(
+        kept(vec, known, settings, lambda: pretrain(vec, known, settings, describing, graph, True)),
+        vec,
+    )
 
 
 def brp_nas(case: Case, encoding: str) -> FewShot:
     """BRP-NAS; knows no reference."""
     del encoding
-    settings = replace(BUDGET.brp_nas, seed=case.seed)
+    settings = replace(_budget(case).brp_nas, seed=case.seed)
     print(
         f"brp_nas: {settings.training.epochs} epochs, layers of {settings.width}", file=sys.stderr
     )
@@ -108,19 +145,29 @@ def nasflat(case: Case, encoding: str) -> FewShot:
         "nasflat",
         flat.PRETRAINING,
         -(-entries // (flat.PRETRAINING.batch or entries)),
-        BUDGET.nasflat_steps,
+        _budget(case).nasflat_steps,
     )
-    settings = replace(BUDGET.nasflat, pretraining=schedule, seed=case.seed)
-    return _rule(flat.Nasflat.pretrained(features, fewer, _graph(case), settings), features)
+    settings = replace(_budget(case).nasflat, pretraining=schedule, seed=case.seed)
+    graph, pretrain = _graph(case), flat.Nasflat.pretrained
+    return _rule(
+        kept(features, fewer, settings, lambda: pretrain(features, fewer, graph, settings, True)),
+        features,
+    )
+
+
+def _budget(case: Case) -> Budget:
+    return BUDGETS[case.training]
 
 
 def _graph(case: Case) -> OperationGraph:
     return OperationGraph.of(case.table.vec, EDGES.get(case.table.name))
 
 
-def _within(name: str, schedule: Schedule, steps_an_epoch: int, steps: int) -> Schedule:
+def _within(name: str, schedule: Schedule, steps_an_epoch: int, steps: int | None) -> Schedule:
     """The paper's schedule with as many of its epochs as there are steps for, at least one."""
-    epochs = min(schedule.epochs, max(steps // steps_an_epoch, 1))
+    epochs = schedule.epochs
+    if steps is not None:
+        epochs = min(epochs, max(steps // steps_an_epoch, 1))
     print(f"{name}: {epochs} of the paper's {schedule.epochs} epochs", file=sys.stderr)
     return replace(schedule, epochs=epochs)
 

@@ -37,8 +37,8 @@ class Table:
     `op_names`. texts: how the file spells the networks, if it does. vec: (N, P * kinds) of 0
     and 1. structure: (N, S), all that is known of a network without measuring. costs: (N, C)
     analytic, not negative; C may be 0. parts: (N, L), what latency may be a sum of beside them; L
-    may be 0. zcp: (N, Z) zero-cost proxies, NaN where unknown; Z may be 0. notes: what was left
-    out, a sentence each.
+    may be 0. zcp: (N, Z) zero-cost proxies, NaN where unknown; Z may be 0. describing: (A,), the
+    networks whose latencies describe a device; A may be 0. notes: what was left out.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Table:
     parts: FloatArray
     zcp: FloatArray
     zcp_names: tuple[str, ...]
+    describing: IntArray
     notes: tuple[str, ...]
 
     def column(self, device: str) -> FloatArray:
@@ -111,6 +112,7 @@ def _load(path: Path, changed_ns: int, analytic: bool) -> Table:
         parts[:, np.ptp(parts, axis=0) > 0],
         zcp,
         zcp_names,
+        file.describing,
         file.notes,
     )
 

@@ -2,7 +2,8 @@
 
 Fields: `devices` (D,) and `latency_ms` (D, N), NaN where nothing was measured; `ops` (N, P) with
 `op_names`, or `arch_str` (N,). Optionally `features` (N, C) with `feature_names`: analytic columns,
-such as `macs`; and `zcp` (N, Z) with `zcp_names`: zero-cost proxies, NaN where unknown.
+such as `macs`; `zcp` (N, Z) with `zcp_names`: zero-cost proxies, NaN where unknown; and
+`hw_emb_idx` (A,): the networks whose latencies describe a device, HELP's reference networks.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class TableFile:
 
     latency_s: (N, D) seconds, NaN where nothing was measured. ops: (N, P), each an index into
     `op_names`. texts: `arch_str`, where the file has it. costs: (N, C), finite and not negative.
-    zcp: (N, Z), NaN where unknown. notes: what was left out, a sentence each.
+    zcp: (N, Z), NaN where unknown. describing: (A,) rows of `hw_emb_idx`; A may be 0. notes: what
+    was left out, a sentence each.
     """
 
     devices: tuple[str, ...]
@@ -44,6 +46,7 @@ class TableFile:
     cost_names: tuple[str, ...]
     zcp: FloatArray
     zcp_names: tuple[str, ...]
+    describing: IntArray
     notes: tuple[str, ...]
 
 
@@ -69,6 +72,7 @@ def read(path: Path) -> TableFile:
         tuple(n for n, keep in zip(cost_names, good, strict=True) if keep),
         np.where(np.isfinite(zcp), zcp, np.nan),
         zcp_names,
+        _describing(path, fields, len(latency_s)),
         (*unmeasured, *(notes if dropped else [])),
     )
 
@@ -170,6 +174,15 @@ def _columns(
             f"`{names}`, got {table.shape}"
         )
     return table, called
+
+
+def _describing(path: Path, fields: Fields, count: int) -> IntArray:
+    found = fields.get("hw_emb_idx", np.empty(0, np.intp))
+    if found.ndim != 1 or not np.issubdtype(found.dtype, np.integer) or found.size > count:
+        raise UsageError(f"{path}: `hw_emb_idx` must be a list of rows, got {found.dtype}")
+    if found.size and not (found.min() >= 0 and found.max() < count):
+        raise UsageError(f"{path}: `hw_emb_idx` must be 0 to {count - 1}, got {found.tolist()}")
+    return found.astype(np.intp)
 
 
 def words_of(path: Path, fields: Fields, name: str) -> tuple[str, ...]:

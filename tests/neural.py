@@ -36,6 +36,8 @@ DEVICES = ("small", "large", "odd")
 
 QUICK = multi_predict.Settings(
     encoder=(32, 16),
+    convolutions=(24, 24),
+    connected=(24, 16),
     interaction=64,
     pretraining=replace(multi_predict.PRETRAINING, epochs=40, learning_rate=4e-3),
     tuning=replace(multi_predict.TUNING, epochs=20),
@@ -69,6 +71,11 @@ def standardised(pool: FloatArray) -> FloatArray:
 @once
 def multi(pool: FloatArray, settings: multi_predict.Settings = QUICK) -> MultiPredict:
     return MultiPredict.pretrained(standardised(pool), references(pool), settings)
+
+
+@once
+def multi_on_graphs(pool: FloatArray) -> MultiPredict:
+    return MultiPredict.pretrained(operations(pool), references(pool), QUICK, graph=chain(pool))
 
 
 @once
@@ -205,6 +212,7 @@ NEURAL: dict[str, Callable[[FloatArray], tuple[Predictor, FloatArray]]] = {
         rule=partial(multi, settings=replace(QUICK, embedding="index")),
         encode=standardised,
     ),
+    "multi_predict_graph": partial(subject, rule=multi_on_graphs, encode=operations),
     "space_transfer": partial(subject, rule=transfer, encode=hwl),
     "help": partial(subject, rule=partial(meta, with_graph=False), encode=operations),
     "help_graph": partial(subject, rule=partial(meta, with_graph=True), encode=operations),

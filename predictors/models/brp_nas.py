@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from predictors import FloatArray
 from predictors.encodings.graph import OperationGraph
-from predictors.models.devices import by_roots
+from predictors.models.devices import by_levels
 from predictors.models.gcn import GraphConvolutions, nodes
 from predictors.models.plain import Fitted
 from predictors.models.training import Schedule, predicted, repeatable, train
@@ -58,14 +58,14 @@ class BrpNas:
 
     def __call__(self, x: FloatArray, log_s: FloatArray) -> Fitted:
         """As `predictors.models.plain.Rule`."""
-        return by_roots(self.adapt, x, log_s)
+        return by_levels(self.adapt, x, log_s)
 
-    def adapt(self, x: FloatArray, roots: FloatArray) -> Fitted:
-        """Train on samples (n, F) with roots (n,), standardised."""
-        mean, std = float(roots.mean()), float(roots.std()) or 1.0
+    def adapt(self, x: FloatArray, levels: FloatArray) -> Fitted:
+        """Train on samples (n, F) with levels (n,), standardised."""
+        mean, std = float(levels.mean()), float(levels.std()) or 1.0
         with repeatable(self.settings.seed) as generator:
             network = Network(self.graph, self.settings).double()
-            inputs, wanted = torch.tensor(x), torch.tensor((roots - mean) / std)
+            inputs, wanted = torch.tensor(x), torch.tensor((levels - mean) / std)
 
             def loss(rows: Tensor) -> Tensor:
                 off: Tensor = network(inputs[rows]) - wanted[rows]

@@ -20,11 +20,14 @@ from torch import Tensor
 from predictors import FloatArray, IntArray
 from predictors.encodings.graph import OperationGraph
 from predictors.encodings.hwl import References
-from predictors.models.devices import TrainingDevices, by_roots, nearest
+from predictors.models.devices import TrainingDevices, by_levels, nearest
 from predictors.models.embedding_networks import embedding_positions, embedding_values, normalised
 from predictors.models.gcn import nodes, with_global_node
 from predictors.models.plain import Fitted
 from predictors.models.training import chunks, repeatable, tensor
+
+OUTLIERS = 0.1
+"""Share of a device's fastest and slowest networks that are not learnt from."""
 
 MODULATED = ("joint0", "joint1", "out")
 """The layers that the modulator shifts: those that see network and device together."""
@@ -202,11 +205,14 @@ class Help:
         settings: Settings = Settings(),
         embedding_networks: IntArray | None = None,
         graph: OperationGraph | None = None,
+        everywhere: bool = False,
     ) -> Help:
         """features: (N, F); with `graph`, Vec unscaled. embedding_networks: training networks that
         were measured on all references; without, `settings.embedding_size` spread over the mean
-        latency."""
-        training = TrainingDevices.of(features, references)
+        latency. everywhere: as in `multi_predict`."""
+        training = TrainingDevices.of(
+            features, references, outliers=OUTLIERS, everywhere=everywhere
+        )
         chosen = embedding_positions(training, settings.embedding_size, embedding_networks)
         architecture = Architecture(graph, replace(settings, embedding_size=len(chosen)))
         with repeatable(settings.seed) as generator:
@@ -216,23 +222,23 @@ class Help:
 
     def __call__(self, x: FloatArray, log_s: FloatArray) -> Fitted:
         """As `predictors.models.plain.Rule`."""
-        return by_roots(self.adapt, x, log_s)
+        return by_levels(self.adapt, x, log_s)
 
-    def adapt(self, x: FloatArray, roots: FloatArray) -> Fitted:
+    def adapt(self, x: FloatArray, levels: FloatArray) -> Fitted:
         """Describe the device by its embedding networks, then take the inner steps."""
         settings, known = self.architecture.settings, self.training.values[self.embedding_networks]
         with repeatable(settings.seed) as generator:
-            before = self._predicted(x, normalised(known.T))
-            best = nearest(before.T, roots)
-            scale = self.training.typical.matched(before[best], roots)
+            before = self.training.known(x, self._predicted(x, normalised(known.T)).T)
+            best = nearest(before, levels)
+            scale = self.training.typical.matched(before[:, best], levels)
             points = self.training.features[self.embedding_networks]
-            found = embedding_values(points, known[:, best], x, scale.values(roots))
+            found = embedding_values(points, known[:, best], x, scale.values(levels))
             hardware = found[None]
-            scale = self.training.typical.matched(self._predicted(x, hardware)[0], roots)
-            drawn = self._adapted(x, hardware, scale.values(roots), generator)
+            scale = self.training.typical.matched(self._predicted(x, hardware)[0], levels)
+            drawn = self._adapted(x, hardware, scale.values(levels), generator)
         # As its authors do: what the adapted network says of the samples sets the final scale.
-        final = self.training.typical.matched(self._mean(drawn, x, hardware), roots)
-        return lambda new: final.roots(self._mean(drawn, new, hardware))
+        final = self.training.typical.matched(self._mean(drawn, x, hardware), levels)
+        return lambda new: final.levels(self._mean(drawn, new, hardware))
 
     def _predicted(self, x: FloatArray, hardware: FloatArray) -> FloatArray:
         """(n, F), (T, A) -> (T, n), without any step or shift."""
@@ -327,9 +333,10 @@ def _episode_loss(
 def _episode_rows(
     training: TrainingDevices, devices: Tensor, settings: Settings, generator: torch.Generator
 ) -> Tensor:
-    """(T, samples + queries), measured networks of each device; fewer queries where it has fewer,
-    and again from the first one where another device has more."""
-    measured = [np.flatnonzero(np.isfinite(training.values[:, d])) for d in devices.tolist()]
+    """(T, samples + queries), measured networks of each device but for outliers; fewer queries
+    where it has fewer, and again from the first one where another device has more."""
+    columns = [training.values[:, d] for d in devices.tolist()]
+    measured = [np.flatnonzero((column >= 0) & (column <= 1)) for column in columns]
     count = min(settings.samples + settings.queries, max(map(len, measured)))
     drawn = []
     for rows in measured:

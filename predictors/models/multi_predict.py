@@ -6,14 +6,16 @@ AutoML 2023 (arXiv 2306.02459): hardware embeddings in section 3.1, fine-tuning 
 hyper-parameters in tables 14 and 15. Encodings are the caller's: Vec, ZCPVec or HWLVec for
 `MultiPredict`, HWL for `SpaceTransfer`.
 
-Two things are as in the authors' published code rather than in the text: the absolute error is
-minimised, and fine-tuning for a device leaves the network's encoder as it was.
+Three things are as in the authors' published code rather than in the text: the absolute error is
+minimised, fine-tuning for a device leaves the network's encoder as it was, and embeddings that are
+not learned pass two small layers. `benchmarks.sample_embedding` shows what each is worth.
 """
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -21,16 +23,17 @@ import torch
 from torch import Tensor, nn
 
 from predictors import FloatArray, IntArray
+from predictors.encodings.graph import OperationGraph
 from predictors.encodings.hwl import References
 from predictors.encodings.normalisation import TrainingRows
-from predictors.models.devices import Scale, TrainingDevices, by_roots, nearest
-from predictors.models.embedding_networks import embedding_positions, embedding_values, normalised
+from predictors.models.devices import Scale, TrainingDevices, by_levels, nearest
+from predictors.models.embedding_networks import embedding_positions
+from predictors.models.gcn import nodes, with_global_node
 from predictors.models.plain import Fitted
-from predictors.models.training import Schedule, layers, predicted, repeatable, tensor, train
+from predictors.models.training import CHUNK, Schedule, layers, predicted, repeatable, tensor, train
 
-EmbeddingKind = Literal["table", "sample", "index", "raw"]
-"""ET (a learned table), Sample and Index of section 3.1; `raw` is Sample in milliseconds as they
-are, which the paper does not exclude: see `benchmarks.sample_embedding`."""
+EmbeddingKind = Literal["table", "sample", "index"]
+"""ET (a learned table), Sample and Index of section 3.1."""
 
 PRETRAINING = Schedule(epochs=250, learning_rate=4e-4, weight_decay=5e-4)
 TUNING = Schedule(epochs=50, learning_rate=1e-3, weight_decay=5e-4)
@@ -44,29 +47,73 @@ BITS = 8
 class Settings:
     """Table 15.
 
-    batch: entries of networks x devices in one step.
+    encoder: layers on an encoding (FBNet). convolutions, connected: layers on a graph
+    (NAS-Bench-201). batch: entries of networks x devices in one step. squared, frozen, bent: the
+    squared error in place of the absolute one; whether fine-tuning leaves the encoder alone; square
+    roots of latencies in place of latencies.
     """
 
     embedding: EmbeddingKind = "table"
     embedding_size: int = 8
     encoder: tuple[int, ...] = (100, 100, 30)
+    convolutions: tuple[int, ...] = (200, 200, 200)
+    connected: tuple[int, ...] = (200, 200, 30)
     interaction: int = 1000
     batch: int = 128
     pretraining: Schedule = PRETRAINING
     tuning: Schedule = TUNING
+    squared: bool = False
+    frozen: bool = True
+    bent: bool = False
     seed: int = 0
+
+
+class GraphEncoder(nn.Module):
+    """Vec, unscaled, and what may follow it (M, F) -> (M, E): graph convolutions (Kipf & Welling,
+    ICLR 2017), a global node's state, connected layers; what follows Vec joins at the end."""
+
+    reads: Tensor
+
+    def __init__(self, graph: OperationGraph, settings: Settings) -> None:
+        super().__init__()
+        self.graph = graph
+        self.register_buffer("reads", with_global_node(graph))
+        sizes = (graph.kinds + 2, *settings.convolutions)
+        self.mixes = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+        self.connected = layers((settings.convolutions[-1], *settings.connected))
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = nn.functional.pad(nodes(self.graph, x), (0, 0, 0, 1))
+        for mix in self.mixes[:-1]:
+            found = torch.relu(mix(self.reads @ found))
+        whole = torch.relu(self.mixes[-1](self.reads[-1] @ found))
+        return torch.cat([self.connected(whole), x[:, self.graph.width :]], dim=1)
 
 
 class Predictor(nn.Module):
     """Encodings (M, F) -> values (M, D), one column for each row of `hardware` (D, d)."""
 
-    def __init__(self, features: int, hardware: Tensor, learned: bool, settings: Settings) -> None:
+    def __init__(
+        self,
+        features: int,
+        hardware: Tensor,
+        settings: Settings,
+        graph: OperationGraph | None,
+    ) -> None:
         super().__init__()
-        *_, size = settings.encoder
-        self.encoder = layers((features, *settings.encoder), nn.ReLU())
+        if graph is None:
+            self.encoder: nn.Module = layers((features, *settings.encoder), nn.ReLU())
+            size = settings.encoder[-1]
+        else:
+            self.encoder = GraphEncoder(graph, settings)
+            size = settings.connected[-1] + features - graph.width
+        learned = settings.embedding == "table"
         self.hardware = nn.Parameter(hardware, requires_grad=learned)
+        wide = hardware.shape[1]
+        described = nn.Identity() if learned else layers((wide, 100, BITS), nn.Sigmoid())
+        self.describe: nn.Module = described
         self.of_network = nn.Linear(size, settings.interaction)
-        self.of_device = nn.Linear(hardware.shape[1], settings.interaction, bias=False)
+        self.of_device = nn.Linear(wide if learned else BITS, settings.interaction, bias=False)
         self.out = nn.Linear(settings.interaction, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,8 +122,26 @@ class Predictor(nn.Module):
     def interact(self, encoded: Tensor) -> Tensor:
         """(M, E) -> (M, D). The first interaction layer sees network and device side by side, so
         that its two halves are computed once for each network and once for each device."""
-        both = self.of_network(encoded)[:, None] + self.of_device(self.hardware)[None]
+        device = self.of_device(self.describe(self.hardware))
+        both = self.of_network(encoded)[:, None] + device[None]
         return torch.sigmoid(self.out(torch.relu(both))[..., 0])
+
+
+@dataclass(eq=False)
+class Seen:
+    """What a frozen encoder made of the networks that were asked for last: of a pool that many
+    devices are predicted on, once."""
+
+    networks: FloatArray | None = None
+    found: FloatArray | None = None
+
+    def encoded(self, network: Predictor, x: FloatArray) -> FloatArray:
+        """(M, F) -> (M, E)."""
+        if len(x) <= CHUNK:
+            return predicted(network.encoder, x)
+        if self.found is None or self.networks is not x:
+            self.networks, self.found = x, predicted(network.encoder, x)
+        return self.found
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +156,7 @@ class MultiPredict:
     training: TrainingDevices
     embedding_networks: IntArray
     settings: Settings
+    seen: Seen = field(default_factory=lambda: Seen())
 
     @classmethod
     def pretrained(
@@ -99,42 +165,49 @@ class MultiPredict:
         references: References,
         settings: Settings = Settings(),
         embedding_networks: IntArray | None = None,
+        graph: OperationGraph | None = None,
+        everywhere: bool = False,
     ) -> MultiPredict:
-        """features: (N, F), standardised; all networks of the pool.
+        """features: (N, F), standardised; all networks of the pool; with `graph`, Vec unscaled and
+        after it the columns of another encoding, if any.
 
         embedding_networks: training networks for Sample embeddings; without, as many as the
-        embedding's size, evenly spread over the mean latency. Raises ValueError for networks
-        without measurements.
+        embedding's size, evenly spread over the mean latency. everywhere: equation 1 takes what
+        `references` know of any network. Raises ValueError for networks without measurements.
         """
-        training = TrainingDevices.of(features, references)
+        training = TrainingDevices.of(features, references, settings.bent, everywhere=everywhere)
         chosen = embedding_positions(training, settings.embedding_size, embedding_networks)
-        hardware = _embeddings(training, chosen, references, settings)
         with repeatable(settings.seed) as generator:
-            learned = settings.embedding == "table"
             drawn = torch.randn(len(training.devices), settings.embedding_size)
-            start = drawn if learned else tensor(hardware)
-            network = Predictor(features.shape[1], start, learned, settings)
-            pretrain(network, training, settings.pretraining, settings.batch, generator)
+            learned = settings.embedding == "table"
+            start = drawn if learned else tensor(_embeddings(training, chosen, settings))
+            network = Predictor(features.shape[1], start, settings, graph)
+            pretrain(network, training, settings.pretraining, settings.batch, generator, settings)
         return cls(network.double(), training, chosen, settings)
 
     def __call__(self, x: FloatArray, log_s: FloatArray) -> Fitted:
         """As `predictors.models.plain.Rule`."""
-        return by_roots(self.adapt, x, log_s)
+        return by_levels(self.adapt, x, log_s, self.settings.bent)
 
-    def adapt(self, x: FloatArray, roots: FloatArray, hardware: FloatArray | None = None) -> Fitted:
+    def adapt(self, x: FloatArray, levels: FloatArray, asked: FloatArray | None = None) -> Fitted:
         """Fine-tune (equation 2) from the embedding of the best training device (equation 1).
 
-        hardware: (d,), the target's own embedding, where it was measured; a raw one must be.
+        asked: (d,), an embedding to predict with in place of the one that was tuned.
         """
         with repeatable(self.settings.seed) as generator, torch.no_grad():
-            known = self.network(torch.tensor(x)).numpy()
-            best = nearest(known, roots)
-            scale = self.training.typical.matched(known[:, best], roots)
-            own = self._hardware(x, scale.values(roots), best) if hardware is None else hardware
-            network = self._with(torch.as_tensor(own).reshape(1, -1))
-            encoded = network.encoder(torch.tensor(x))
-            _tune(network, encoded, scale.values(roots), self.settings.tuning, generator)
-        return lambda new: scale.roots(predicted(network, new)[:, 0])
+            known = self.training.known(x, self.network(torch.tensor(x)).numpy())
+            best = nearest(known, levels)
+            scale = self.training.typical.matched(known[:, best], levels)
+            values = np.clip(scale.values(levels), 0.0, 1.0)
+            network = self._with(self._hardware(x, values, best))
+            _tune(network, torch.tensor(x), values, self.settings, generator)
+            if asked is not None:
+                network.hardware = nn.Parameter(torch.as_tensor(asked).reshape(1, -1).double())
+        if not self.settings.frozen:
+            return lambda new: scale.levels(predicted(network, new)[:, 0])
+        return lambda new: scale.levels(
+            predicted(network.interact, self.seen.encoded(self.network, new))[:, 0]
+        )
 
     def _with(self, hardware: Tensor) -> Predictor:
         """The same network for one device, hardware: (1, d)."""
@@ -144,16 +217,18 @@ class MultiPredict:
         return network
 
     def _hardware(self, x: FloatArray, values: FloatArray, best: int) -> Tensor:
-        """The embedding of a new device, (1, d) float64."""
+        """The embedding of a new device, (1, d) float64. Of a Sample embedding, networks that are
+        no samples count as on the best training device."""
         if self.settings.embedding == "table":
             return self.network.hardware[[best]]
         if self.settings.embedding == "index":
-            return torch.tensor(_bits(len(self.training.devices))[None])
-        if self.settings.embedding == "raw":
-            raise ValueError("a raw embedding is measured: call `adapt` with it as `hardware`")
-        points = self.training.features[self.embedding_networks]
-        known = predicted(self.network, points)[:, best]
-        return torch.tensor(embedding_values(points, known, x, values)[None])
+            return torch.tensor(bits(len(self.training.devices))[None])
+        found = self.training.values[self.embedding_networks, best].copy()
+        for i, network in enumerate(self.training.features[self.embedding_networks]):
+            same = (x == network).all(1)
+            if same.any():
+                found[i] = values[same].mean()
+        return torch.tensor(found[None])
 
 
 def pretrain(
@@ -162,54 +237,59 @@ def pretrain(
     schedule: Schedule,
     entries: int,
     generator: torch.Generator,
+    settings: Settings = Settings(),
 ) -> None:
-    """Absolute error over all measured entries; `entries` of networks x devices in a step."""
+    """The error over all measured entries; `entries` of networks x devices in a step."""
     x, values = tensor(training.features), tensor(training.values)
     measured = torch.isfinite(values)
     wanted = torch.where(measured, values, torch.zeros(()))
 
     def loss(rows: Tensor) -> Tensor:
-        off: Tensor = (network(x[rows]) - wanted[rows]) * measured[rows]
-        return off.abs().sum()
+        return _error((network(x[rows]) - wanted[rows]) * measured[rows], settings)
 
     batch = max(entries // values.shape[1], 1)
     steps = Schedule(schedule.epochs, schedule.learning_rate, schedule.weight_decay, batch)
     train((p for p in network.parameters() if p.requires_grad), loss, len(x), steps, generator)
 
 
-def _embeddings(
-    training: TrainingDevices, networks: IntArray, references: References, settings: Settings
-) -> FloatArray:
+def _error(off: Tensor, settings: Settings) -> Tensor:
+    found: Tensor = (off**2 if settings.squared else off.abs()).sum()
+    return found
+
+
+def _embeddings(training: TrainingDevices, networks: IntArray, settings: Settings) -> FloatArray:
     """(R, d), where they are not learned. networks: (A,), positions among the training networks."""
     if settings.embedding == "index":
-        return np.stack([_bits(i) for i in range(len(training.devices))])
-    if settings.embedding == "raw":
-        return 1e3 * references.latency_s[training.rows[networks]].T
-    return normalised(training.values[networks].T)
+        return np.stack([bits(i) for i in range(len(training.devices))])
+    return training.values[networks].T
 
 
-def _bits(index: int) -> FloatArray:
+def bits(index: int) -> FloatArray:
     """(BITS,), the binary form of a device's index."""
     return np.array([index >> bit & 1 for bit in reversed(range(BITS))], np.float64)
 
 
 def _tune(
     network: Predictor,
-    encoded: Tensor,
+    x: Tensor,
     values: FloatArray,
-    schedule: Schedule,
+    settings: Settings,
     generator: torch.Generator,
 ) -> None:
-    """All of the network but its encoder, on samples encoded (n, E) with values (n,)."""
-    wanted = torch.tensor(values)
-    tuned = [p for name, p in network.named_parameters() if not name.startswith("encoder")]
+    """On samples x (n, F) with values (n,); all of the network, or all but its encoder."""
+    wanted, encoded = torch.tensor(values), network.encoder(x)
+    tuned = [
+        p
+        for name, p in network.named_parameters()
+        if p.requires_grad and not (settings.frozen and name.startswith("encoder"))
+    ]
 
     def loss(rows: Tensor) -> Tensor:
-        off: Tensor = network.interact(encoded[rows])[:, 0] - wanted[rows]
-        return off.abs().sum()
+        seen = encoded[rows] if settings.frozen else network.encoder(x[rows])
+        return _error(network.interact(seen)[:, 0] - wanted[rows], settings)
 
     with torch.enable_grad():
-        train([p for p in tuned if p.requires_grad], loss, len(values), schedule, generator)
+        train(tuned, loss, len(values), settings.tuning, generator)
 
 
 TRANSFER_PRETRAINING = Schedule(250, learning_rate=4e-3, weight_decay=5e-4, batch=128)
@@ -246,7 +326,7 @@ class SpaceTransfer:
         """hwl: (n, R), networks of the first space on the reference devices, standardised there.
         latency_s: (n,) seconds on the device that will be a target in another space."""
         every = TrainingRows.every(hwl)
-        training = TrainingDevices.of(hwl, References(latency_s[:, None], ("target",), every))
+        training = TrainingDevices.of(hwl, References(latency_s[:, None], ("target",), every), True)
         wide = [settings.width] * (settings.depth - 1)
         with repeatable(settings.seed) as generator:
             network = layers((hwl.shape[1], *wide, 1), nn.Sigmoid())
@@ -256,13 +336,14 @@ class SpaceTransfer:
 
     def __call__(self, x: FloatArray, log_s: FloatArray) -> Fitted:
         """As `predictors.models.plain.Rule`; x: (n, R), HWL in the second space."""
-        return by_roots(self.adapt, x, log_s)
+        return by_levels(self.adapt, x, log_s, bent=True)
 
-    def adapt(self, x: FloatArray, roots: FloatArray) -> Fitted:
+    def adapt(self, x: FloatArray, levels: FloatArray) -> Fitted:
         """Fine-tune all of the network on the samples of the second space."""
         network = copy.deepcopy(self.network)
-        scale = self.scale.matched(predicted(network, x)[:, 0], roots)
-        inputs, wanted = torch.tensor(x), torch.tensor(scale.values(roots))
+        scale = self.scale.matched(predicted(network, x)[:, 0], levels)
+        inputs = torch.tensor(x)
+        wanted = torch.tensor(np.clip(scale.values(levels), 0.0, 1.0))
 
         def loss(rows: Tensor) -> Tensor:
             off: Tensor = network(inputs[rows])[:, 0] - wanted[rows]
@@ -270,4 +351,4 @@ class SpaceTransfer:
 
         with repeatable(self.settings.seed) as generator:
             train(network.parameters(), loss, len(x), self.settings.tuning, generator)
-        return lambda new: scale.roots(predicted(network, new)[:, 0])
+        return lambda new: scale.levels(predicted(network, new)[:, 0])

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from predictors import FloatArray
 from predictors.encodings.graph import OperationGraph
 from predictors.encodings.hwl import References
-from predictors.models.devices import Scale, TrainingDevices, by_roots, nearest
+from predictors.models.devices import Scale, TrainingDevices, by_levels, nearest
 from predictors.models.gcn import nodes
 from predictors.models.plain import Fitted
 from predictors.models.training import Schedule, layers, predicted, repeatable, tensor, train
@@ -126,12 +126,12 @@ class Network(nn.Module):
 class Nasflat:
     """A rule of `predictors.models.plain`, pretrained on devices.
 
-    line: from scores to the square roots of latency of a typical training device.
+    line: from scores to the levels of a typical training device.
     """
 
     network: Network
     line: Scale
-    devices: int
+    training: TrainingDevices
     settings: Settings
 
     @classmethod
@@ -141,9 +141,11 @@ class Nasflat:
         references: References,
         graph: OperationGraph,
         settings: Settings = Settings(),
+        everywhere: bool = False,
     ) -> Nasflat:
-        """features: (N, F), Vec unscaled, and after it the columns of another encoding, if any."""
-        training = TrainingDevices.of(features, references)
+        """features: (N, F), Vec unscaled, and after it the columns of another encoding, if any.
+        everywhere: as in `multi_predict`."""
+        training = TrainingDevices.of(features, references, everywhere=everywhere)
         rows, devices = np.nonzero(np.isfinite(training.values))
         with repeatable(settings.seed) as generator:
             network = Network(graph, len(training.devices), features.shape[1], settings)
@@ -158,19 +160,22 @@ class Nasflat:
             train(network.parameters(), loss, len(rows), settings.pretraining, generator)
         network.double().eval()
         line = _typical_line(network, training)
-        return cls(network, line, len(training.devices), settings)
+        return cls(network, line, training, settings)
 
     def __call__(self, x: FloatArray, log_s: FloatArray) -> Fitted:
         """As `predictors.models.plain.Rule`."""
-        return by_roots(self.adapt, x, log_s)
+        return by_levels(self.adapt, x, log_s)
 
-    def adapt(self, x: FloatArray, roots: FloatArray) -> Fitted:
+    def adapt(self, x: FloatArray, levels: FloatArray) -> Fitted:
         """Fine-tune all of the network by the ranking of the samples."""
-        known = np.stack([_scores(self.network, x, d) for d in range(self.devices)], axis=1)
+        devices = range(len(self.training.devices))
+        scores = np.stack([_scores(self.network, x, d) for d in devices], axis=1)
+        typical = self.training.typical
+        known = self.training.known(x, typical.values(self.line.levels(scores)))
         network = copy.deepcopy(self.network)
-        best = nearest(known, roots)
+        best = nearest(known, levels)
         network.hardware = nn.Parameter(self.network.hardware[[best]].detach().clone())
-        inputs, wanted = torch.tensor(x), torch.tensor(roots)
+        inputs, wanted = torch.tensor(x), torch.tensor(levels)
         with repeatable(self.settings.seed) as generator:
             network.train()
 
@@ -181,8 +186,8 @@ class Nasflat:
             if len(x) > 1:
                 train(network.parameters(), loss, len(x), self.settings.tuning, generator)
             network.eval()
-        line = fitted_line(self.line, _scores(network, x, 0), roots)
-        return lambda new: line.roots(_scores(network, new, 0))
+        line = fitted_line(self.line, _scores(network, x, 0), levels)
+        return lambda new: line.levels(_scores(network, new, 0))
 
 
 def ranking_loss(scores: Tensor, values: Tensor, generator: torch.Generator) -> Tensor:
@@ -196,14 +201,14 @@ def ranking_loss(scores: Tensor, values: Tensor, generator: torch.Generator) -> 
     return short.sum() / max(len(drawn), 1)
 
 
-def fitted_line(usual: Scale, scores: FloatArray, roots: FloatArray) -> Scale:
+def fitted_line(usual: Scale, scores: FloatArray, levels: FloatArray) -> Scale:
     """The line through the samples by least squares, shrunk to the usual slope; always rising."""
-    slope = usual.span * float(roots.mean() / usual.roots(scores).mean())
-    off, apart = scores - scores.mean(), roots - roots.mean()
+    slope = usual.span * float(levels.mean() / usual.levels(scores).mean())
+    off, apart = scores - scores.mean(), levels - levels.mean()
     weight = LINE_SAMPLES * max(float(off.var()), MARGIN**2)
     found = (float(off @ apart) + weight * slope) / (float(off @ off) + weight)
     span = max(found, 0.05 * slope)
-    return Scale(float(roots.mean() - span * scores.mean()), span)
+    return Scale(float(levels.mean() - span * scores.mean()), span)
 
 
 def _typical_line(network: Network, training: TrainingDevices) -> Scale:
@@ -212,9 +217,9 @@ def _typical_line(network: Network, training: TrainingDevices) -> Scale:
     for device, values in enumerate(training.values.T):
         own = np.flatnonzero(np.isfinite(values))[:512]
         scores = _scores(network, training.features[own], device)
-        roots = training.typical.roots(values[own])
-        spans.append(float(roots.std()) / max(float(scores.std()), MARGIN))
-        bases.append(float(roots.mean()) - spans[-1] * float(scores.mean()))
+        levels = training.typical.levels(values[own])
+        spans.append(float(levels.std()) / max(float(scores.std()), MARGIN))
+        bases.append(float(levels.mean()) - spans[-1] * float(scores.mean()))
     return Scale(float(np.median(bases)), float(np.median(spans)))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import fewshot_report, fewshot_run, studies
-from benchmarks.evaluate import Entry, Options, Outcome
+from benchmarks.evaluate import Entry, Options, Outcome, summary
 from benchmarks.fewshot_report import BEGIN, END
 from benchmarks.fewshot_run import Done, run
 from benchmarks.methods import METHODS
@@ -74,6 +74,21 @@ def test_the_files_and_the_table_of_the_readme(study: Study, tmp_path: Path) -> 
     for expected in ("| nearest | active | 2 |", "## Published by others", "NASFLAT's repository"):
         assert expected in document
     assert (folder / "fewshot-own.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_not_run_anew_stays(study: Study, tmp_path: Path) -> None:
+    whole = outcomes(study)
+    fewshot_report.write([(study, whole)], tmp_path, None)
+    new = [o for o in whole if o.method == "nearest"]
+    kept = fewshot_report.kept(tmp_path / "fewshot.csv", study, new)
+    assert {o.method for o in kept} == {"ridge:vec", "ridge:hwl", "forest:hwl"}
+    for method in ("ridge:vec", "forest:hwl"):
+        before, after = (
+            summary([o for o in found if o.method == method])["mean_spearman"]
+            for found in (whole, kept)
+        )
+        assert after[method]["own"]["8"] == pytest.approx(before[method]["own"]["8"], abs=1e-4)
+    assert fewshot_report.kept(tmp_path / "none.csv", study, new) == []
 
 
 def test_the_figures_are_those_of_the_run(study: Study, tmp_path: Path) -> None:

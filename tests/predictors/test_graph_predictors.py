@@ -106,7 +106,7 @@ class TestLine:
     def test_it_goes_through_the_samples(self) -> None:
         scores = np.linspace(-3, 3, 50)
         found = fitted_line(Scale(1, 0.1), scores, 2 + 0.3 * scores)
-        np.testing.assert_allclose(found.roots(scores), 2 + 0.3 * scores, atol=0.02)
+        np.testing.assert_allclose(found.levels(scores), 2 + 0.3 * scores, atol=0.02)
 
     def test_it_rises_even_where_the_samples_fall(self) -> None:
         scores = np.linspace(-3, 3, 50)
@@ -114,5 +114,5 @@ class TestLine:
 
     def test_one_sample_sets_the_level(self) -> None:
         found = fitted_line(Scale(1, 0.1), np.array([2.0]), np.array([6.0]))
-        assert found.roots(np.array([2.0]))[0] == pytest.approx(6.0)
+        assert found.levels(np.array([2.0]))[0] == pytest.approx(6.0)
         assert found.span == pytest.approx(0.5)

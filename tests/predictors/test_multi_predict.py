@@ -77,16 +77,26 @@ def test_another_seed_is_another_network(pool: FloatArray) -> None:
     assert np.abs(first - second).max() > 1e-3
 
 
-def test_a_raw_embedding_must_be_measured(pool: FloatArray) -> None:
-    model, x = multi(pool, replace(QUICK, embedding="raw")), standardised(pool)
-    networks = model.training.rows[model.embedding_networks]
-    known_ms = 1e3 * references(pool).latency_s
-    np.testing.assert_allclose(model.network.hardware.numpy(), known_ms[networks].T)
-    roots = np.sqrt(known_ms[:6, 0] / np.median(known_ms[:6, 0]))
-    with pytest.raises(ValueError, match="a raw embedding is measured"):
-        model.adapt(x[:6], roots)
-    ranks = model.adapt(x[:6], roots, known_ms[networks, 0])(x)
-    assert (metrics.spearman(ranks, known_ms[:, 0]) or 0) > 0.9
+def test_an_embedding_to_predict_with_may_be_another_devices(pool: FloatArray) -> None:
+    model, x = multi(pool, replace(QUICK, embedding="sample")), standardised(pool)
+    levels = references(pool).latency_s[:6, 0] / np.median(references(pool).latency_s[:6, 0])
+    own, odd = (
+        model.adapt(x[:6], levels, model.training.values[model.embedding_networks, d])(x)
+        for d in (0, 2)
+    )
+    assert (metrics.spearman(own, references(pool).latency_s[:, 0]) or 0) > 0.95
+    assert np.abs(own - odd).max() > 1e-6
+
+
+def test_equation_1_takes_measurements_where_there_are_any(pool: FloatArray) -> None:
+    x, known = standardised(pool), references(pool, TrainingRows.of(range(100)))
+    expected = np.full((2, 3), -1.0)
+    asked = x[[50, 150]]
+    alone = TrainingDevices.of(x, known).known(asked, expected)
+    assert (alone[0] >= 0).all()
+    np.testing.assert_array_equal(alone[1], [-1, -1, -1])
+    both = TrainingDevices.of(x, known, everywhere=True)
+    np.testing.assert_allclose(both.known(asked, expected), both.pool[1][[50, 150]])
 
 
 def test_an_index_embeds_a_new_device_as_the_next_one(pool: FloatArray) -> None:
@@ -140,15 +150,12 @@ class TestScale:
         found = Scale(0.8, 0.5).matched(values, 3 + 2 * values)
         np.testing.assert_allclose(found.values(3 + 2 * values), values, atol=0.01)
 
-    @pytest.mark.parametrize("roots", [[], [2.0], [2.0, 2.0, 2.0]])
-    def test_without_spread_it_is_that_of_a_training_device(self, roots: list[float]) -> None:
-        found = Scale(0.8, 0.5).matched(np.full(len(roots), 0.3), np.array(roots))
+    @pytest.mark.parametrize("levels", [[], [2.0], [2.0, 2.0, 2.0]])
+    def test_without_spread_it_is_that_of_a_training_device(self, levels: list[float]) -> None:
+        found = Scale(0.8, 0.5).matched(np.full(len(levels), 0.3), np.array(levels))
         assert found.span > 0
-        if roots:
-            assert found.roots(np.array([0.3]))[0] == pytest.approx(2.0)
-
-    def test_values_stay_in_their_range(self) -> None:
-        np.testing.assert_array_equal(Scale(1, 1).values(np.array([-5.0, 9.0])), [0, 1])
+        if levels:
+            assert found.levels(np.array([0.3]))[0] == pytest.approx(2.0)
 
 
 class TestSpaceTransfer:

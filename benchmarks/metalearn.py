@@ -36,7 +36,7 @@ from predictors.models.meta import LEARNERS, MetaLearned, Settings
 
 SAMPLES = (5,)
 SEEDS = 3
-WIDTH, ITERATIONS, RATE = 128, 300, 2e-3
+WIDTH, ITERATIONS, RATE = 128, 300, 1e-3
 
 Row = dict[str, Any]
 

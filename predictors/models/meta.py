@@ -38,7 +38,7 @@ STEPS = (5, 10, 20, 50, 100)
 @dataclass(frozen=True)
 class Settings:
     """Table 9, but for what it leaves open. iterations: outer steps; the paper has 400 epochs of
-    2,048 networks, 64 at once; the outer rate falls as a cosine. tasks: in each step. samples,
+    2,048 networks, 64 at once. tasks: in each step. samples,
     queries: networks that a task is adapted to and judged by. tuning_rate: of adapting to a new
     task, lower than `inner_rate`.
     """
@@ -136,15 +136,11 @@ class MetaLearned:
             network = CellNetwork(settings.size)
             known = [(tensor(task.x), tensor(task.z)) for task in tasks]
             optimizer = torch.optim.AdamW(network.parameters(), lr=settings.outer_rate)
-            falling = torch.optim.lr_scheduler.CosineAnnealingLR(
-                optimizer, max(settings.iterations, 1)
-            )
             for _ in range(settings.iterations):
                 optimizer.zero_grad()
                 drawn = _episodes(known, settings, generator)
                 meta_loss(network, drawn, settings).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-                falling.step()
         return cls(network.double().eval(), settings)
 
     def known(self, x: FloatArray) -> FloatArray:

@@ -38,9 +38,8 @@ STEPS = (5, 10, 20, 50, 100)
 @dataclass(frozen=True)
 class Settings:
     """Table 9, but for what it leaves open. iterations: outer steps; the paper has 400 epochs of
-    2,048 networks, 64 at once. tasks: in each step. samples,
-    queries: networks that a task is adapted to and judged by. tuning_rate: of adapting to a new
-    task, lower than `inner_rate`.
+    2,048 networks, 64 at once. tasks: in each of them. samples, queries: networks that a task is
+    adapted to and judged by. tuning_rate: of adapting to a new task, lower than `inner_rate`.
     """
 
     learner: Learner = "boil"

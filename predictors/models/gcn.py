@@ -35,7 +35,7 @@ class Convolutions(nn.Module):
 
     A layer is Kipf & Welling's (ICLR 2017, equation 2) with LayerNorm in place of a normalised
     adjacency, as in BRP-NAS's published code. States are summed before they are mixed, and the last
-    layer makes the global node's state alone: the same sums for less than half of the work.
+    layer makes the global node's state alone: the same sums for less work.
     """
 
     def __init__(self, kinds: int, width: int, depth: int, dropout: float) -> None:

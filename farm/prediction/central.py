@@ -57,6 +57,9 @@ _REFITTED = (
 """Numbers of networks at which a reference is predicted anew: between them it would hardly change,
 and it takes as long as the target itself."""
 
+_LOOKED_AT = _REFITTED[-1] * 3 // 2
+"""Networks of a reference that are read at all: some may be held out of what is asked."""
+
 
 Encode = Callable[[Sequence[Network]], FloatArray]
 """Networks as a model sees them, (M, F)."""
@@ -123,6 +126,10 @@ class Source(Protocol):
 
     def measured(self, space: str, device: str) -> Column:
         """What a device takes for networks of a space, of which there may be none."""
+        ...
+
+    def reference(self, space: str, device: str) -> Column:
+        """The same as far as others are predicted from it: the networks that became known first."""
         ...
 
     def published(self, space: str) -> Sequence[Column]:
@@ -203,7 +210,8 @@ class CentralPredictor:
             by_kernels = self._by_kernels(about, mine, batch, others)
             if by_kernels is not None:
                 return by_kernels
-        columns = [self._source.measured(space, name) for name in self._others(space, device)]
+        others_here = [self._source.reference(space, one) for one in self._others(space, device)]
+        columns = [self._refitted(one, about) for one in others_here]
         here = self._seen.setdefault(about, WeakSet())
         new = [one for one in columns if one not in here]
         measured = [network for one in (*new, mine) for network in one.networks]
@@ -230,13 +238,12 @@ class CentralPredictor:
     ) -> tuple[list[Reference | None], Encoder | None]:
         """What some devices would take for any network of a space, as models see them, and what
         describes networks to them; None of a device that too little is known of."""
-        enough = [self.learnt(searched.name, name) >= metrics.FEWEST for name in devices]
-        if not any(enough):
+        known = [self._source.reference(searched.name, name) for name in devices]
+        if not any(len(one.networks) >= metrics.FEWEST for one in known):
             return [None] * len(devices), None
         about = self.whole(searched)
         world = self._world(about, ())
-        columns = [_as_refitted(self.measured(searched.name, name)) for name in devices]
-        return [world.reference(column) for column in columns], world.encoder
+        return [world.reference(_as_refitted(one)) for one in known], world.encoder
 
     def all_references(self, space: SearchSpace) -> tuple[dict[str, Reference], Encoder | None]:
         """Every device that is known on a space, of published tables too."""
@@ -255,8 +262,8 @@ class CentralPredictor:
     def _hwl(self, about: Candidates, device: str, world: World, columns: Sequence[Column]) -> HWL:
         """Of all networks of a world, on all devices but one."""
         space = about.searched.name
-        own = [self._refitted(one, about) for one in columns]
-        found = [(one.key, world.reference(one)) for one in (*own, *self._source.published(space))]
+        all_columns = (*columns, *self._source.published(space))
+        found = [(one.key, world.reference(one)) for one in all_columns]
         found += self._carried(about, device, world)
         known = [(key, reference) for key, reference in found if reference is not None]
         return HWL.of(world, known, self._source.normalisations(space))
@@ -325,18 +332,28 @@ class _Stored:
         self._config = config
         self._observed = Observed(store, until)
         self._published: dict[str, list[Column]] = {}
-        self._columns: dict[tuple[str, str], tuple[Sequence[Measurement], Column]] = {}
+        self._columns: dict[tuple[str, str, bool], tuple[Sequence[Measurement], Column]] = {}
 
     def devices(self, space: str) -> Sequence[str]:
         return self._store.devices_of(space)
 
     def measured(self, space: str, device: str) -> Column:
-        found = self._observed.of(device, space)
-        known = self._columns.get((device, space))
+        return self._column(space, device, whole=True)
+
+    def reference(self, space: str, device: str) -> Column:
+        return self._column(space, device, whole=False)
+
+    def _column(self, space: str, device: str, whole: bool) -> Column:
+        own = None if self._config is None else self._config.devices.get(device)
+        if whole:
+            found = self._observed.of(device, space)
+        else:
+            quantity = None if own is None else own.spec.quantity
+            found = self._observed.first(device, space, quantity, _LOOKED_AT)
+        known = self._columns.get((device, space, whole))
         if known is None or known[0] is not found:
-            devices = {} if self._config is None else self._config.devices
-            known = found, column(device, found, devices.get(device))
-            self._columns[device, space] = known
+            known = found, column(device, found, own)
+            self._columns[device, space, whole] = known
         return known[1]
 
     def published(self, space: str) -> Sequence[Column]:

@@ -131,6 +131,8 @@ class Given:
     def measured(self, space: str, device: str) -> Column:  # noqa: ARG002
         return self._columns.get(device) or Column.of(device, ())
 
+    reference = measured
+
     def published(self, space: str) -> Sequence[Column]:  # noqa: ARG002
         return ()
 

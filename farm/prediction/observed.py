@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from farm.measurement.record import Block, Measurement
 from farm.store import News, Store
 
+_First = tuple[str, str, tuple[int, int] | None, int]
+"""Device, search space, quantity, number of networks."""
+
 
 @dataclass(frozen=True, eq=False)
 class _Read:
@@ -38,6 +41,7 @@ class Observed:
         self._store = store
         self._until = until
         self._read: dict[tuple[str, str], _Read] = {}
+        self._first: dict[_First, _Read] = {}
 
     def of(self, device: str, space: str) -> tuple[Measurement, ...]:
         """All measurements of networks of a space that hold on a device as it is now, oldest
@@ -49,6 +53,44 @@ class Observed:
         if known.news != news:
             known = self._read[device, space] = self._with_news(known, device, space, news)
         return known.found
+
+    def first(
+        self, device: str, space: str, quantity: tuple[int, int] | None, networks: int
+    ) -> tuple[Measurement, ...]:
+        """The oldest of these, up to the first one of the last of so many networks: no more is
+        read, however much a store holds. quantity: what they are of, to count as a network; None
+        for any."""
+        news, key = self._store.news(device), (device, space, quantity, networks)
+        known = self._first.get(key)
+        if known is None or (known.news.told, known.news.dropped) != (news.told, news.dropped):
+            known = _Read(News(), {}, ())
+        if known.news != news:
+            fresh = self._until_so_many(known, *key)
+            by_id = {**known.by_id, **fresh}
+            found = tuple(by_id.values()) if fresh else known.found
+            known = self._first[key] = _Read(news, by_id, found)
+        return known.found
+
+    def _until_so_many(
+        self,
+        known: _Read,
+        device: str,
+        space: str,
+        quantity: tuple[int, int] | None,
+        networks: int,
+    ) -> dict[int, Measurement]:
+        seen = {m.network for m in known.found if quantity in (None, m.spec.quantity)}
+        fresh: dict[int, Measurement] = {}
+        if len(seen) >= networks:
+            return fresh
+        since = known.news.added + 1
+        for id, m in self._store.observed(device, space, since=since, until=self._until):
+            fresh[id] = _condensed(m)
+            if quantity in (None, m.spec.quantity):
+                seen.add(m.network)
+            if len(seen) == networks:
+                break
+        return fresh
 
     def _with_news(self, known: _Read, device: str, space: str, news: News) -> _Read:
         by_id = known.by_id

@@ -3,6 +3,7 @@ campaign stopped since it knew enough."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,6 +22,11 @@ _OBSERVED = """JOIN requests ON requests.id = request AND purpose <> 'control'
     AND measurements.network >= ? AND measurements.network < ?
     AND measurements.id >= ? AND ifnull(measurements.id <= ?, 1) ORDER BY measurements.id"""
 
+_THESE = f"""SELECT {rows.MEASURED} FROM {rows.WITH_SAMPLES}
+    WHERE measurements.id IN (SELECT value FROM json_each(?)) ORDER BY measurements.id"""
+
+_PART = 200
+"""Rows that are read at a time."""
 
 _NO_NEWS = News()
 
@@ -49,8 +55,9 @@ class KnowledgeStore(KernelStore, ReferenceStore, ProxyStore):
         match = _match(device, space, since, until)
         then = None if until is None else self._fingerprint_then(match)
         known: dict[str, dict[str, Baseline]] = {}
-        sql = f"SELECT {rows.MEASURED} FROM {rows.WITH_SAMPLES} {_OBSERVED}"
-        for part in self._in_parts(sql, match):
+        ids = self._observed_ids(match)
+        for first in range(0, len(ids), _PART):
+            part = self._rows(_THESE, json.dumps(ids[first : first + _PART]))
             read = readable(part, "measurement", lambda row: self._told(row, known))
             holding = self.holding([m for _, m in read], then)
             for (row, _), m in zip(read, holding, strict=True):
@@ -65,8 +72,11 @@ class KnowledgeStore(KernelStore, ReferenceStore, ProxyStore):
 
     def observed_ids(self, device: str, space: str, until: int | None = None) -> list[int]:
         """The ids of `observed`, and of those that do not hold."""
+        return self._observed_ids(_match(device, space, 0, until))
+
+    def _observed_ids(self, match: Sequence[Any]) -> list[int]:
         sql = f"SELECT measurements.id FROM measurements {_OBSERVED}"
-        return [row["id"] for row in self._rows(sql, *_match(device, space, 0, until))]
+        return [row["id"] for row in self._rows(sql, *match)]
 
     def news(self, device: str) -> News:
         """What is new of a device: one row, however much it measured."""

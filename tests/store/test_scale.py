@@ -131,6 +131,27 @@ def test_what_is_known_is_not_read_again(store):
 
 
 @pytest.mark.usefixtures("measured")
+def test_of_a_reference_so_many_networks_are_read_and_no_more(store):
+    def networks(observed: Observed, most: int) -> list[Network]:
+        return [m.network for m in observed.first("cpu1", "nb201", None, most)]
+
+    def record(code: str) -> None:
+        (request,) = store.query_requests([Network("nb201", code)], "cpu1").values()
+        store.record(request, measurement(request.network))
+
+    observed = Observed(store)
+    assert (networks(observed, 1), networks(observed, 3)) == ([A], [A, B])
+    record(A.code)
+    record("c")
+    record("d")
+    for each in (observed, Observed(store)):
+        assert networks(each, 1) == [A]
+        assert networks(each, 3) == [A, B, A, Network("nb201", "c")]
+    store.invalidate("cpu1", "by a test")
+    assert networks(observed, 3) == []
+
+
+@pytest.mark.usefixtures("measured")
 def test_a_column_is_the_same_while_there_is_no_news(store):
     predictor = CentralPredictor.of(store)
     before = predictor.measured("nb201", "cpu1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -151,5 +152,5 @@ def _close(job: Job) -> None:
 
 
 def _read(file: IO[bytes]) -> bytes:
-    file.seek(0)
-    return file.read()
+    """From the beginning; where the command writes next stays as it is, as that is shared."""
+    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)

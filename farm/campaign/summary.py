@@ -57,6 +57,12 @@ class Summary:
         hopeless = any(failed and not measured for measured, failed in self.counts.values())
         return self.campaign.state == "done" and not hopeless
 
+    @property
+    def trusted(self) -> int:
+        """How many latencies hold with the interval that is told with them."""
+        each = [counts.get(verdict, 0) for counts in self.verdicts.values() for verdict in TRUSTED]
+        return sum(each)
+
     def to_json(self) -> dict[str, Any]:
         """The keys that a program can rely on. A figure that cannot be said is null."""
         stored = self.campaign
@@ -68,6 +74,7 @@ class Summary:
             "requested": stored.requested,
             "measured": stored.measured,
             "failed": stored.failed,
+            "trusted": self.trusted,
             "built": self.built,
             "cached": self.cached,
             "wall_s": stored.wall_s,

@@ -321,7 +321,7 @@ def _failures(s: Told) -> list[RenderableType]:
 def _trust(s: Told, resume: str | None) -> list[RenderableType]:
     """How many of the latencies can be trusted, and what would make the rest so."""
     found = sum((Counter(own["verdicts"]) for own in s["devices"].values()), Counter[str]())
-    total, trusted = found.total(), sum(found[verdict] for verdict in TRUSTED)
+    total, trusted = found.total(), s["trusted"]
     if not total:
         return []
     doubtful = [verdict for verdict in VERDICTS if verdict not in TRUSTED and found[verdict]]

@@ -158,6 +158,7 @@ class Campaign(Answer):
     requested: int
     measured: int
     failed: int
+    trusted: int
     built: int
     cached: int
     wall_s: float

@@ -149,7 +149,7 @@ def test_the_studies_of_the_report(fields: Fields, tmp_path: Path, options: Opti
         np.savez(tmp_path / f"{name}.npz", **fields)
     with_ours = replace(options, entries=(entry("mixture"), *options.entries))
     made = studies.of([(TASK, tmp_path / "nb201.npz")], tmp_path, with_ours)
-    assert [e.method.seeds for e in made[0].options.entries] == [None, 3, 3, 3, 1]
+    assert [e.method.seeds for e in made[0].options.entries] == [None, 3, 3, 3, 3]
     assert [s.options.pretrain for s in made][:2] == [60, 50]
     assert len(made[2].found) == 2 * studies.SPLITS
     for study in made[1:]:

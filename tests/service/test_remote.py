@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.service.test_api import CELL
 
+ROOT = Path(__file__).parents[2]
 OTHER = CELL.replace("none", "skip_connect", 1)
 
 
@@ -15,6 +17,7 @@ OTHER = CELL.replace("none", "skip_connect", 1)
 def away(farm, changing, monkeypatch, tmp_path):
     """Runs a command in an empty folder whose cluster.yaml names the service."""
     (tmp_path / "cluster.yaml").write_text(f"farm: {changing.url}\n")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # what the service starts looks for the fakes
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("FARM_TOKEN", changing.token(f"ann-{tmp_path.name.lower()}", "user"))
     return farm

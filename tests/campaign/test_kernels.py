@@ -89,7 +89,8 @@ def test_networks_are_predicted_by_what_was_timed(launched):
         plan = summary.campaign.plan
         heldout = store.measurements("c1", "holdout", device="cpu1")
         found = judge(plan, space("nb201"), [], heldout, sums_of(store, plan))["cpu1"]
-        assert found.spearman > 0.7  # three networks, a sample or two each, on a busy host
+        # A sample or two each, on a busy host: neighbours may change places.
+        assert all(1 / 3 < p.predicted_s / p.measured_s < 3 for p in found.predictions)
         assert all(0 < p.low_s < p.predicted_s < p.high_s for p in found.predictions)
         called = kernel_times.calls(store, "nb201", [m.network for m in heldout], 1)
         known = kernel_times.times(store, store.facts("cpu1")[-1], called.definitions)

@@ -183,8 +183,7 @@ class Farm(Questions):
         if device is not None:
             self.config.device(device)
         with self.store() as store:
-            asked = following.about(store, campaign, device)
-            last = following.beginning(store, asked, after)
+            asked, last = following.about(store, campaign, device, after)
             yield from following.follow(store, asked, last)
 
     def held(self, devices: Sequence[str] | None = None) -> dict[str, Lease]:

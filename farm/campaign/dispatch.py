@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from farm.campaign.causes import AWAY, POISON, Causes, poisoned
+from farm.campaign.causes import AWAY, Causes, poisoned
 from farm.campaign.turns import Turns
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build_key
@@ -430,7 +430,7 @@ class Dispatcher:
         if isinstance(ended.outcome, CompilerLost):
             if not self._causes.compiler_lost(job.build_key):
                 return  # it is built again
-            ended = Built(job, BuildError(f"{ended.outcome}; so it was {POISON} times"))
+            ended = Built(job, BuildError(f"{ended.outcome}; so it was each time"))
         else:
             self._causes.compiler_works()
         if isinstance(ended.outcome, BuildError):

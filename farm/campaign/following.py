@@ -14,21 +14,19 @@ _LOOK_S = 0.25
 _AT_A_TIME = 200
 
 
-def about(store: Store, campaign: str | None, device: str | None) -> About:
-    """Which events to look at; campaign: or `latest`. Raises UnknownName."""
-    if campaign is None:
-        return About(device=device)
-    stored = store.campaign(campaign)
-    return About(stored.id, device, stored.plan.devices)
-
-
-def beginning(store: Store, asked: About, after: int | None) -> int:
-    """The event to begin after: `after`, or else what was before a campaign's last run; without a
-    campaign the newest."""
-    newest = store.newest_event()
+def about(
+    store: Store, campaign: str | None, device: str | None, after: int | None
+) -> tuple[About, int]:
+    """Which events to look at, and the one to begin after: `after`, or else what was before the
+    campaign's last run; without a campaign the newest. campaign: or `latest`. Raises
+    UnknownName."""
+    newest, asked = store.newest_event(), About(device=device)
+    if campaign is not None:
+        stored = store.campaign(campaign)
+        asked = About(stored.id, device, stored.plan.devices)
     if after is not None:
-        return min(after, newest)
-    return newest if asked.campaign is None else store.run_events(asked.campaign)
+        return asked, min(after, newest)
+    return asked, newest if asked.campaign is None else store.run_events(asked.campaign)
 
 
 class Ending:

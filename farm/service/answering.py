@@ -309,8 +309,7 @@ class Answering:
         """Which events somebody asks for, and the one to begin after. Raises UnknownName."""
         if device is not None:
             self.farm.config.device(device)
-        asked = following.about(self.store, campaign, device)
-        return asked, following.beginning(self.store, asked, after)
+        return following.about(self.store, campaign, device, after)
 
     def comparison(self, first: str, second: str, as_measured: bool = False) -> Comparison:
         return compare(self.store, first, second, as_measured=as_measured)

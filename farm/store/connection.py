@@ -18,7 +18,7 @@ from farm.store.sqlite import Database
 _BUSY_S = 30.0
 """How long a write waits for another process's transaction; theirs last milliseconds."""
 
-_PART = 200
+PART = 200
 """Rows that are read at a time where memory is not to hold all."""
 
 
@@ -70,7 +70,7 @@ class Connected:
         """Rows a part at a time: what is stored may be more than memory holds."""
         with translated(self.path):
             found = self._db.query(sql, values)
-            while part := list(islice(found, _PART)):
+            while part := list(islice(found, PART)):
                 yield part
 
     def _value(self, sql: str, *values: Any) -> Any:

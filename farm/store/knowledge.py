@@ -11,6 +11,7 @@ from farm.core.values import KERNEL
 from farm.measurement.drift_correction import Baseline
 from farm.measurement.record import Measurement
 from farm.store import rows
+from farm.store.connection import PART
 from farm.store.edge import readable
 from farm.store.kernels import KernelStore
 from farm.store.proxies import ProxyStore
@@ -24,9 +25,6 @@ _OBSERVED = """JOIN requests ON requests.id = request AND purpose <> 'control'
 
 _THESE = f"""SELECT {rows.MEASURED} FROM {rows.WITH_SAMPLES}
     WHERE measurements.id IN (SELECT value FROM json_each(?)) ORDER BY measurements.id"""
-
-_PART = 200
-"""Rows that are read at a time."""
 
 _NO_NEWS = News()
 
@@ -56,8 +54,8 @@ class KnowledgeStore(KernelStore, ReferenceStore, ProxyStore):
         then = None if until is None else self._fingerprint_then(match)
         known: dict[str, dict[str, Baseline]] = {}
         ids = self._observed_ids(match)
-        for first in range(0, len(ids), _PART):
-            part = self._rows(_THESE, json.dumps(ids[first : first + _PART]))
+        for first in range(0, len(ids), PART):
+            part = self._rows(_THESE, json.dumps(ids[first : first + PART]))
             read = readable(part, "measurement", lambda row: self._told(row, known))
             holding = self.holding([m for _, m in read], then)
             for (row, _), m in zip(read, holding, strict=True):

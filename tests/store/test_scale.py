@@ -173,7 +173,7 @@ def test_pending_requests_follow_every_change_by_whomever(store, measured):
 
 
 def test_an_export_holds_a_part_of_the_rows_at_a_time(store, tmp_path, monkeypatch):
-    monkeypatch.setattr("farm.store.connection._PART", 5)
+    monkeypatch.setattr("farm.store.connection.PART", 5)
     monkeypatch.setattr("farm.campaign.export._ROWS", 5)
     name = store.add_campaign(PLAN)
     store.add_requests(name, [Network("nb201", f"n{i}") for i in range(200)], ["cpu1"], "learn")

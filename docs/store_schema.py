@@ -76,6 +76,7 @@ _COMMON = {
     "requested_at": "when it was asked for",
     "purpose": "`learn`, `holdout`, `query`, `control` or `kernel`",
     "half_width": "that the latency is wanted to, relative; none for the device's own",
+    "why": "why its network was chosen, a text of `texts`; none where the seed chose it",
 }
 
 COLUMNS = {

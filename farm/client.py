@@ -188,6 +188,13 @@ class Client:
         """What a campaign came to, as `farm campaign show --json`. Raises UnknownName."""
         return self._ask(f"/v1/campaigns/{quote(name, safe='')}")
 
+    def choices(self, campaign: str = "latest") -> list[dict[str, Any]]:
+        """The networks that a campaign chose to learn from, in order, and why. Raises
+        UnknownName."""
+        asked = f"/v1/campaigns/{quote(campaign, safe='')}/choices"
+        found: list[dict[str, Any]] = self._ask(asked)["choices"]
+        return found
+
     def launch(self, launch: Launch) -> str:
         """Launch a campaign, which the service runs; its name, at once. Takes a token of role
         `user`. Raises UsageError."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.campaign import following
+from farm.campaign.choices import Chosen, choices
 from farm.campaign.known import begin_repetition, repetition
 from farm.campaign.loop import Campaign, Watch
 from farm.campaign.model_check import ModelCheck
@@ -166,6 +167,12 @@ class Farm(Questions):
             holding.wait_for_devices(prepared.plan.devices)
             with self._executor(executor, prepared.plan.devices) as running:
                 return prepared.run(holding, running, self._artifacts(), watch, begun)
+
+    def choices(self, campaign: str = "latest") -> list[Chosen]:
+        """The networks that a campaign chose to learn from, in order, and why. Raises
+        UnknownName."""
+        with self.store() as store:
+            return choices(store, campaign)
 
     def cancel(self, campaign: str) -> str:
         """Ask a campaign to end, here or in another process; its name."""

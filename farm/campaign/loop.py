@@ -288,7 +288,8 @@ class Campaign:
             self._store.stop(self.name, device, stop)
             self._events.append(f"{device} is done: {stop}")
         elif not self._store.is_cancelled(self.name):
-            self._ask(list(decision.networks), device, "learn", decision.half_width)
+            chosen = list(decision.networks)
+            self._ask(chosen, device, "learn", decision.half_width, decision.why)
 
     def _ask_for_kernels(self) -> None:
         """Ask each device for the times that it lacks; they are measured before its networks."""
@@ -305,10 +306,15 @@ class Campaign:
         return self.plan.kernels > 0 and reason is None
 
     def _ask(
-        self, networks: list[Network], device: str, purpose: str, half_width: float | None = None
+        self,
+        networks: list[Network],
+        device: str,
+        purpose: str,
+        half_width: float | None = None,
+        why: str | None = None,
     ) -> None:
         if networks:
-            self._store.add_requests(self.name, networks, [device], purpose, half_width)
+            self._store.add_requests(self.name, networks, [device], purpose, half_width, why)
         self._asked[purpose][device].update(dict.fromkeys(networks))
 
     def _progress(self) -> Progress:

@@ -199,6 +199,9 @@ def campaign_show(
     plot: Annotated[
         Path | None, typer.Option(help="Write predicted against measured to this PNG or SVG.")
     ] = None,
+    choices: Annotated[
+        bool, typer.Option("--choices", help="Also the networks that it chose, and why.")
+    ] = False,
     at: FarmAt = None,
     config: Config = CONFIG,
     store: StoreFolder = None,
@@ -206,20 +209,20 @@ def campaign_show(
 ) -> None:
     """Show what a campaign came to: predicted against held-out latencies."""
     if client := remote.service(at, config, store, plot=plot):
-        return remote.campaign(client, name, as_json)
+        return remote.campaign(client, name, choices, as_json)
+    from farm.campaign.choices import told
     from farm.campaign.summary import summarise
 
     farm = Farm.open(config, store)
     with farm.store() as opened:
         summary = summarise(opened, name, farm.config)
+        found = summary.to_json() | (told(opened, name) if choices else {})
     if plot is not None:
         from farm.pictures import plot_predictions
 
         plot_predictions(summary, plot)
     resume = resume_command(summary.campaign.id, config, store)
-    print_result(
-        as_json, summary.to_json, lambda: show.predictions(summary.to_json(), plot, resume)
-    )
+    print_result(as_json, lambda: found, lambda: show.predictions(found, plot, resume))
     return None
 
 

@@ -131,9 +131,11 @@ def campaigns(client: Client, as_json: bool) -> None:
     print_result(as_json, lambda: {"campaigns": found}, lambda: show.campaign_table(found))
 
 
-def campaign(client: Client, name: str, as_json: bool) -> None:
+def campaign(client: Client, name: str, choices: bool, as_json: bool) -> None:
     """`farm campaign show`."""
     found = client.campaign(name)
+    if choices:
+        found |= {"choices": client.choices(found["campaign"])}
     print_result(as_json, lambda: found, lambda: show.predictions(found, None, None))
 
 

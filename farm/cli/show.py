@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -155,9 +157,31 @@ def predictions(s: Told, plot: Path | None, resume: str | None) -> RenderableTyp
                 f"{p['predicted_s'] / p['measured_s'] - 1:+.0%}",
             )
         parts.append(table)
+    if "choices" in s:
+        parts += _choices(s["choices"])
     if plot is not None:
         parts.append(f"Plot: {plot}")
     return Group(*parts)
+
+
+def _choices(found: Sequence[Told]) -> list[RenderableType]:
+    """Which networks a device was asked for, those of one decision below its reason."""
+    lines: list[RenderableType] = []
+    for device, own in groupby(sorted(found, key=itemgetter("device")), itemgetter("device")):
+        at = 0
+        for why, alike in groupby(own, itemgetter("why")):
+            chosen = list(alike)
+            first, at = at + 1, at + len(chosen)
+            which = f"network {at}" if first == at else f"networks {first} to {at}"
+            lines.append(Text(f"{device}, {which}, {why or 'in the order of the seed'}"))
+            lines += [unbroken(f"  {_came(one)}  {one['network']}") for one in chosen]
+    return lines
+
+
+def _came(choice: Told) -> str:
+    """What came of a choice, in a column."""
+    found = "" if choice["latency_s"] is None else f"{ms(choice['latency_s'])} ms"
+    return f"{found or 'not measured':>12}"
 
 
 def campaign_table(campaigns: Sequence[Told]) -> RenderableType:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Header, Query, Request, Response, Security
 from fastapi.security import HTTPBearer
 
 from farm.campaign.asking import Ask
+from farm.campaign.choices import told
 from farm.campaign.planning import Launch
 from farm.prediction.prediction import Predictions
 from farm.service import models
@@ -103,6 +104,13 @@ async def campaign(request: Request, campaign: str) -> models.Campaign:
     """What a campaign came to so far."""
     found = await lanes(request).thorough.ask(lambda own: own.summary(campaign).to_json())
     return models.Campaign.model_validate(found)
+
+
+@api.get("/campaigns/{campaign}/choices")
+async def choices(request: Request, campaign: str) -> models.Choices:
+    """The networks that a campaign chose to learn from, in order, and why."""
+    found = await lanes(request).thorough.ask(lambda own: told(own.store, campaign))
+    return models.Choices.model_validate(found)
 
 
 @api.get("/network", response_model_exclude_unset=True)

@@ -167,6 +167,22 @@ class Campaign(Answer):
     failures: list[Failed]
 
 
+class Chosen(Answer):
+    """`half_width`, relative, that it was wanted to; null for what the device's spec says."""
+
+    network: str
+    device: str
+    why: str | None
+    half_width: float | None
+    latency_s: float | None
+    low_s: float | None
+    high_s: float | None
+
+
+class Choices(Answer):
+    choices: list[Chosen]
+
+
 class Input(Answer):
     name: str
     type: str

@@ -8,6 +8,7 @@ from farm.store.reference_sets import ReferenceSet
 from farm.store.store import Store
 from farm.store.tokens import ROLES, Token
 from farm.store.values import (
+    Choice,
     ControlRound,
     KernelCounts,
     News,
@@ -21,6 +22,7 @@ from farm.store.values import (
 
 __all__ = [
     "ROLES",
+    "Choice",
     "ControlRound",
     "Holding",
     "KernelCounts",

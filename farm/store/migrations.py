@@ -525,6 +525,12 @@ def m024_turns(db: Database) -> None:
     db.conn.execute("ALTER TABLE leases ADD COLUMN deadline TEXT")
 
 
+@migrations()
+def m025_why(db: Database) -> None:
+    """Why a campaign chose a network. Nobody knows of what was chosen before."""
+    db.conn.execute("ALTER TABLE requests ADD COLUMN why INTEGER REFERENCES texts(id)")
+
+
 _OF_REUSES = """UPDATE totals SET measured = measured {sign} 1 WHERE (campaign, device) = (
     SELECT campaign, device FROM requests WHERE id = {row}.request)"""
 

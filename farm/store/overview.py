@@ -8,6 +8,7 @@ from farm.measurement.record import Measurement
 from farm.store import rows
 from farm.store.baselines import BaselineStore
 from farm.store.edge import readable
+from farm.store.values import Choice
 
 
 class OverviewStore(BaselineStore):
@@ -53,6 +54,13 @@ class OverviewStore(BaselineStore):
         sql = """SELECT device, count(*) AS n FROM pending WHERE campaign IS NOT NULL
                  AND campaign NOT IN (SELECT campaign FROM cancellations) GROUP BY device"""
         return {row["device"]: row["n"] for row in self._rows(sql)}
+
+    def choices(self, campaign: str) -> list[Choice]:
+        """The networks that a campaign learns from, in the order in which they were chosen."""
+        sql = """SELECT requests.*, (SELECT text FROM texts WHERE texts.id = why) AS reason
+                 FROM requests WHERE campaign = ? AND purpose = 'learn' ORDER BY id"""
+        found = readable(self._rows(sql, campaign), "request", rows.request)
+        return [Choice(r.network, r.device, row["reason"], r.half_width) for row, r in found]
 
     def learnt_from(self, campaign: str) -> list[int]:
         """The ids of a campaign's own measurements that it learns from, oldest first."""

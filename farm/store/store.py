@@ -163,16 +163,18 @@ class Store(
         devices: Sequence[str],
         purpose: str,
         half_width: float | None = None,
+        why: str | None = None,
     ) -> None:
         """Ask for every network on every device; what the campaign asked for already stays one.
 
-        half_width: see `Request`.
+        half_width: see `Request`. why: see `Choice`.
         """
         at = rows.now()
         with self._writing():
+            reason = self._text(why)
             for network in networks:
                 for device in devices:
-                    self._ask(campaign, network, device, purpose, at, half_width)
+                    self._ask(campaign, network, device, purpose, at, half_width, reason)
 
     def query_requests(self, networks: Sequence[Network], device: str) -> dict[Network, Request]:
         """Ask for networks outside any campaign; what a killed query left behind is taken up."""
@@ -434,9 +436,10 @@ class Store(
         purpose: str,
         at: str,
         half_width: float | None = None,
+        why: int | None = None,
     ) -> int:
         row: dict[str, Any] = {"campaign": campaign, "network": network.id, "device": device}
-        row |= {"purpose": purpose, "requested_at": at, "half_width": half_width}
+        row |= {"purpose": purpose, "requested_at": at, "half_width": half_width, "why": why}
         return self._insert("requests", row, "IGNORE")
 
     def _campaign(self, name: str) -> StoredCampaign:

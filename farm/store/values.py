@@ -166,6 +166,19 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """A network that a campaign chose to learn from, and why.
+
+    why: a sentence for a person; None where the order of the seed chose. half_width: see `Request`.
+    """
+
+    network: Network
+    device: str
+    why: str | None
+    half_width: float | None
+
+
+@dataclass(frozen=True)
 class KernelCounts:
     """Kernels that a campaign asked a device for, and for how long it was busy with them."""
 

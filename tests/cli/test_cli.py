@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import typer
 
+from farm import Farm
 from farm.cli.main import app
 from farm.store import Store
 from tests.conftest import FAKES
@@ -119,6 +120,26 @@ def test_campaigns_are_listed_shown_and_plotted(farm):
     assert Path("p.png").read_bytes().startswith(b"\x89PNG")
     code, out, _ = farm("campaign", "list")
     assert "18 of 18" in out
+
+
+def test_a_campaign_says_what_it_chose_and_why(farm):
+    code, _, err = farm(*LAUNCH, "--holdout", "4", "--no-kernels")
+    assert code == 0, err
+    with Farm.open().store() as store:
+        asked = store.requests("c1", "learn")
+        latency_s = {(m.device, m.network.id): m.latency_s for m in store.measurements("c1")}
+    found = json.loads(farm("campaign", "show", "--choices", "--json")[1])["choices"]
+    assert [(c["device"], c["network"]) for c in found] == [(r.device, r.network.id) for r in asked]
+    assert all(c["latency_s"] == latency_s[c["device"], c["network"]] for c in found)
+    assert all(c["why"].startswith("that tell most about the others") for c in found)
+    shown = farm("campaign", "show", "--choices")[1]
+    own = shown[shown.index("b, networks 1 to 5, that tell most about the others") :]
+    at = [own.index(c["network"]) for c in found if c["device"] == "b"]
+    assert at == sorted(at)
+
+    farm(*LAUNCH, "--select", "random", "--fresh", "--json")
+    code, shown, _ = farm("campaign", "show", "--choices")
+    assert "a, networks 1 to 5, at random" in shown
 
 
 def test_a_cancelled_campaign_goes_on_with_resume(farm):

@@ -52,11 +52,12 @@ def test_predictions_and_encodings_are_the_farms(served, client):
         assert np.array_equal(getattr(found, name), getattr(own, name), equal_nan=name != "source")
 
 
-def test_lists(client):
+def test_lists(served, client):
     assert [one["name"] for one in client.devices()] == ["a", "b", "odd"]
     assert client.device("a")["measured"] == {"nb201": 9}
     assert [one["id"] for one in client.campaigns()] == ["c1"]
     assert client.campaign()["campaign"] == "c1"
+    assert client.choices() == [one.to_json() for one in served.farm.choices()]
     assert [one["device"] for one in client.network(CELL)] == ["a", "b", "odd"]
     assert client.queue() == []
 

@@ -37,7 +37,7 @@ def here(farm, changing):
         ("hwl", CELL, OTHER, "--jsonl"),
         ("campaign", "list"),
         ("campaign", "show", "--json"),
-        ("campaign", "show"),
+        ("campaign", "show", "--choices"),
         ("campaign", "show", "c9"),
         ("hwl", "nonsense"),
     ],

@@ -172,7 +172,9 @@ def _pages(served: Served, _: argparse.Namespace) -> Rows:
     paths = ["/", "/campaigns/c1", "/devices/d00", f"/network?network={network}", "/launch"]
     paths += ["/compare", "/correlation"]
     rows: Rows = []
-    with tempfile.TemporaryDirectory() as folder, browser(Path(folder)) as page:
+    # A browser that was told to end still writes its profile for a moment.
+    profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    with profile as folder, browser(Path(folder)) as page:
         page.open(f"{served.url}/login?key={served.key}")
         for path in paths:
             sent = [_timed(partial(_get, served, path)) for _ in range(_LOOKS + 1)]

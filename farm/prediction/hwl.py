@@ -124,13 +124,12 @@ def _of(
 def look_up(
     store: Store, predictor: CentralPredictor, networks: Sequence[Network], device: Device
 ) -> dict[Network, Measurement]:
-    """The measurements of those networks of one space that were measured on a device and hold."""
+    """The measurements that hold of those networks of one space that were measured on a device,
+    and perhaps of others."""
     if len(networks) <= ONE_BY_ONE:
         return {n: m for n in networks if (m := known(store, n, device)) is not None}
     found = predictor.measured(networks[0].space, device.name)
-    wanted = set(networks)
-    each = zip(found.networks, found.measurements, strict=True)
-    return {network: m for network, m in each if network in wanted}
+    return dict(zip(found.networks, found.measurements, strict=True))
 
 
 def stored_errors(

@@ -216,7 +216,7 @@ class _About:
         asked = list(dict.fromkeys(networks))
         came = {n: (fresh or {}).get(n) for n in asked}
         cached = look_up(self.store, self.predictor, asked, self.device)
-        known = {n: self._told(m, "cached") for n, m in cached.items()}
+        known = {n: self._told(cached[n], "cached") for n in asked if n in cached}
         known |= {
             n: self._told(m, "measured") for n, m in came.items() if isinstance(m, Measurement)
         }

@@ -18,8 +18,9 @@ ADDITIVE_LENGTH = 1.0
 
 def squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
     """(A, F), (B, F) -> (A, B)."""
-    squares = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
-    return np.asarray(np.maximum(squares, 0.0))
+    squares = (a**2).sum(1)[:, None] + (b**2).sum(1)[None]
+    squares -= 2 * a @ b.T
+    return np.asarray(np.maximum(squares, 0.0, out=squares))
 
 
 def linear(a: FloatArray, b: FloatArray) -> FloatArray:
@@ -29,7 +30,9 @@ def linear(a: FloatArray, b: FloatArray) -> FloatArray:
 
 def rbf(a: FloatArray, b: FloatArray) -> FloatArray:
     """exp(-d^2 / 2F): smooth in all features together, (A, F), (B, F) -> (A, B)."""
-    return np.asarray(np.exp(-squared_distances(a, b) / (2 * max(a.shape[1], 1))))
+    found = squared_distances(a, b)
+    found /= -2 * max(a.shape[1], 1)
+    return np.exp(found, out=found)
 
 
 def additive(a: FloatArray, b: FloatArray) -> FloatArray:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -89,12 +89,13 @@ def cell_text(cell: Sequence[str]) -> str:
 def parse_cell(text: str) -> Cell:
     """The inverse of `cell_text`. Raises NetworkSyntaxError."""
     nodes = text.split("+")
-    if len(nodes) != 3 or not all(re.fullmatch(r"\|.*\|", node) for node in nodes):
+    if len(nodes) != 3 or not all(len(n) > 1 and n[0] == n[-1] == "|" for n in nodes):
         raise NetworkSyntaxError(f"a NAS-Bench-201 cell has the form {FORM}, got {quoted(text)}")
     return tuple(op for target, node in enumerate(nodes, 1) for op in _parse_node(node, target))
 
 
-def _parse_node(text: str, target: int) -> list[str]:
+@cache  # there are 155 that it takes
+def _parse_node(text: str, target: int) -> tuple[str, ...]:
     """The operations of the edges into node `target`."""
     edges = text[1:-1].split("|")
     if len(edges) != target:
@@ -102,7 +103,7 @@ def _parse_node(text: str, target: int) -> list[str]:
             f"node {target} of a NAS-Bench-201 cell has {target} incoming edges, "
             f"got {len(edges)} in {quoted(text)}; the form is {FORM}"
         )
-    return [_parse_edge(edge, source) for source, edge in enumerate(edges)]
+    return tuple(_parse_edge(edge, source) for source, edge in enumerate(edges))
 
 
 def _parse_edge(text: str, source: int) -> str:

@@ -6,8 +6,9 @@
 The study of Laube, Mutschler & Zell, What to Expect of Hardware Metric Predictors in NAS, AutoML
 2022, on the NAS-Bench-201 devices of HW-NAS-Bench, and the farm's own predictors beside theirs.
 Samples are drawn at random, alike for all predictors but ChamNet's, which picks its own; all are
-judged by the same TEST other networks. Of OFTEN samples and fewer there are `--seeds` draws, of more, and of dear predictors, the
-first alone. Times are CPU seconds; a query is of all 15,625 networks.
+judged by the same TEST other networks. Of OFTEN samples and fewer there are `--seeds` draws, of
+more, and of dear predictors, the first alone. Times are CPU seconds; a query is of all 15,625
+networks.
 
     live    no predictor: the front of the samples alone, as they were measured
 
@@ -32,8 +33,8 @@ from benchmarks import published
 from benchmarks.fewshot_run import say
 from benchmarks.loop import Space
 from benchmarks.report import finish
-from benchmarks.study_contract import Predict, Samples, Setting, Studied
 from benchmarks.study_chamnet import chamnet
+from benchmarks.study_contract import Predict, Samples, Setting, Studied
 from benchmarks.study_regressions import LEARNT as REGRESSIONS
 from benchmarks.study_selection import Selection
 from farm.core.errors import FarmError, UnknownName, UsageError

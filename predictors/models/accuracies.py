@@ -9,6 +9,7 @@ logarithm: values may be negative, and a shift or a stretch of them does the sam
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,6 +114,15 @@ def _trained(x: FloatArray, z: FloatArray, settings: TransferSettings) -> nn.Seq
     return network
 
 
+Believed = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+"""From rows (M, F) to values (M,) and the standard deviation of one more result of each, (M,)."""
+
+
+def for_and_against(proxies: FloatArray) -> FloatArray:
+    """(N, Z) -> (N, 2 Z)."""
+    return np.column_stack([proxies, -proxies])
+
+
 @dataclass(frozen=True, eq=False)
 class Mixture:
     """Our mixture of Gaussian processes (`predictors.models.mixture_gp`) on values of any sign.
@@ -128,7 +138,7 @@ class Mixture:
     def over(cls, known: FloatArray, proxies: FloatArray, structure: FloatArray) -> Mixture:
         """known: (N, R), other tasks' values of all networks, predicted or measured; proxies:
         (N, Z), which may rank for or against; structure: (N, S). R or Z may be 0."""
-        both = np.column_stack([proxies, -proxies])
+        both = for_and_against(proxies)
         typical = np.full(known.shape[1], TYPICAL_SPREAD), np.full(both.shape[1], TYPICAL_SPREAD)
         rows = TrainingRows.every(structure)
         return cls(MixtureGP.over(known, both, structure, rows, *typical))
@@ -140,13 +150,19 @@ class Mixture:
 
     def __call__(self, x: FloatArray, values: FloatArray) -> Fitted:
         """x: (n, F), of `features`, values: (n,)."""
+        belief = self.fit(x, values)
+        return lambda new: belief(new)[0]
+
+    def fit(self, x: FloatArray, values: FloatArray) -> Believed:
+        """The same, with how sure it is."""
         levels = Levels(float(np.median(values)), _scale(values))
         z = np.clip(levels.z(values), -FURTHEST, FURTHEST)
-        seen = Observations.of_one("task", x, (1 + TYPICAL_SPREAD * z) ** 2)
-        fitted = self.model.fit(seen)
+        fitted = self.model.fit(Observations.of_one("task", x, (1 + TYPICAL_SPREAD * z) ** 2))
 
-        def predict(new: FloatArray) -> FloatArray:
-            roots = np.exp(fitted.posterior(new, "task").mean / 2)
-            return levels.values((roots - 1) / TYPICAL_SPREAD)
+        def predict(new: FloatArray) -> tuple[FloatArray, FloatArray]:
+            found = fitted.posterior(new, "task")
+            roots, log_std = np.exp(found.mean / 2), np.hypot(found.std, found.noise_std)
+            std = levels.scale * roots * log_std / 2 / TYPICAL_SPREAD
+            return levels.values((roots - 1) / TYPICAL_SPREAD), np.asarray(std)
 
         return predict

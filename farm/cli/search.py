@@ -68,6 +68,13 @@ def search(
     confidence: Annotated[
         str, typer.Option(help="Stop before that, once the choice is so certain.")
     ] = "95%",
+    at_once: Annotated[
+        int,
+        typer.Option(
+            help="Networks that are chosen at a time: more keep compilers busy, fewer are chosen "
+            "better."
+        ),
+    ] = 1,
     strategy: Annotated[
         str,
         typer.Option(
@@ -109,6 +116,7 @@ def search(
         floor=floor,
         reward=reward,
         weight=weight,
+        at_once=at_once,
         strategy=strategy,
         evaluations=evaluations,
         warm_start=warm_start,

@@ -107,7 +107,8 @@ class Prepared:
     ) -> Outcome:
         others = len(measuring.asked()) - len(laboratory.asked())
         budget = self.asked.budget - others
-        terms = Terms(budget, self.asked.confidence, self.asked.seed, first=0)
+        asked = self.asked
+        terms = Terms(budget, asked.confidence, asked.seed, first=0, at_once=asked.at_once)
 
         def told(one: Round) -> None:
             laboratory.tell(one.chosen, one.missed)

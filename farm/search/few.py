@@ -1,8 +1,8 @@
 """Accuracies of all networks of a space, predicted from the few that were trained.
 
-The model is the farm's mixture of Gaussian processes (`predictors.models.accuracies.Mixture`) on
-what follows from a network's graph: its costs, each of which may speak for or against a network,
-and what its edges or layers are.
+The model is the farm's mixture of Gaussian processes (`predictors.models.accuracy_mixture`) on what
+follows from a network's graph: its costs, each of which may speak for or against a network, and
+what its edges or layers are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from farm.prediction.features import Encoder
 from farm.search.found import Surety
 from farm.spaces.base import SearchSpace
 from predictors import FloatArray, IntArray, metrics
-from predictors.models.accuracies import Believed, Mixture, for_and_against
+from predictors.models.accuracy_mixture import Believed, Mixture, for_and_against
 
 POOL = 1000
 """Networks, drawn from the space, by which features are scaled."""

@@ -14,7 +14,8 @@ from predictors import FloatArray, IntArray
 from predictors.encodings import cells
 from predictors.encodings.normalisation import Standardisation, TrainingRows
 from predictors.encodings.zcp import masked
-from predictors.models.accuracies import FromScratch, Mixture, Transferred
+from predictors.models.accuracies import FromScratch, Transferred
+from predictors.models.accuracy_mixture import Mixture
 from predictors.models.cell_gcn import CellsFromScratch
 from predictors.models.plain import Rule
 

@@ -13,7 +13,7 @@ from benchmarks.accuracy_methods import Learner, standardised
 from predictors import FloatArray, IntArray
 from predictors.encodings import cells
 from predictors.encodings.zcp import masked
-from predictors.models.accuracies import Mixture, limited_scores
+from predictors.models.accuracy_mixture import Mixture, limited_scores
 from predictors.models.cell_gcn import BRP_NAS, CellNetwork, CellsFromScratch, trained
 from predictors.models.meta import LEARNERS, MetaLearned, Settings, Task
 from predictors.models.meta import Learner as Learning

@@ -5,9 +5,10 @@
 
 The study of Laube, Mutschler & Zell, What to Expect of Hardware Metric Predictors in NAS, AutoML
 2022, on the NAS-Bench-201 devices of HW-NAS-Bench, and the farm's own predictors beside theirs.
-Samples are drawn at random, alike for all predictors; all are judged by the same TEST other
-networks. Of OFTEN samples and fewer there are `--seeds` draws, of more, and of dear predictors, the
-first alone. Times are CPU seconds; a query is of all 15,625 networks.
+Samples are drawn at random, alike for all predictors but ChamNet's, which picks its own; all are
+judged by the same TEST other networks. Of OFTEN samples and fewer there are `--seeds` draws, of
+more, and of dear predictors, the first alone. Times are CPU seconds; a query is of all 15,625
+networks.
 
     live    no predictor: the front of the samples alone, as they were measured
 
@@ -32,8 +33,9 @@ from benchmarks import published
 from benchmarks.fewshot_run import say
 from benchmarks.loop import Space
 from benchmarks.report import finish
+from benchmarks.study_chamnet import chamnet
 from benchmarks.study_contract import Predict, Samples, Setting, Studied
-from benchmarks.study_regressions import LEARNT
+from benchmarks.study_regressions import LEARNT as REGRESSIONS
 from benchmarks.study_selection import Selection
 from farm.core.errors import FarmError, UnknownName, UsageError
 from predictors import FloatArray, metrics
@@ -49,6 +51,7 @@ OFTEN = 700
 
 NEURAL = ("mlp_small", "mlp_large", "bananas", "dngo", "bayesian_network", "gcn", "bonas")
 LIVE = "live"
+LEARNT = {**REGRESSIONS, "chamnet": chamnet()}
 PREDICTORS = (*LEARNT, *NEURAL, LIVE)
 
 COUNTS = ("kendall", "spearman", "pearson")
@@ -106,12 +109,15 @@ def _studied(name: str) -> Studied:
 
 def _judged(name: str, setting: Setting, selection: Selection, n: int, seed: int) -> Row:
     order = np.random.default_rng(seed).permutation(len(selection.latency_s))
-    rows, test = order[:n], order[-TEST:]
-    samples = Samples(rows, selection.latency_s[rows], seed)
+    test, how = order[-TEST:], _studied(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of settings at the end of their range, with few samples
         start = time.process_time()
-        predict: Predict = _studied(name).fit(setting, samples)
+        rows = order[:n]
+        if how.choose:
+            rows = how.choose(setting, selection.latency_s, order[:-TEST], n)
+        samples = Samples(rows, selection.latency_s[rows], seed)
+        predict: Predict = how.fit(setting, samples)
         fitted = time.process_time()
         believed_s = predict(np.arange(len(order)))
         ended = time.process_time()

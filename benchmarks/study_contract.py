@@ -71,14 +71,25 @@ class Fit(Protocol):
     def __call__(self, setting: Setting, samples: Samples) -> Predict: ...
 
 
+class Choose(Protocol):
+    """Picks its own samples."""
+
+    def __call__(self, setting: Setting, latency_s: FloatArray, rows: IntArray, n: int) -> IntArray:
+        """(n,), of the networks `rows`, drawn in this order. latency_s: (N,), of which it looks at
+        what it picked."""
+        ...
+
+
 @dataclass(frozen=True)
 class Studied:
     """most: samples that it is given at most, where it takes too long with more. seeds: draws of
-    samples at most, where it takes long with any."""
+    samples at most, where it takes long with any. choose: its samples, where they are not random.
+    """
 
     fit: Fit
     most: int = 15_000
     seeds: int | None = None
+    choose: Choose | None = None
 
 
 def scaled(samples: Samples) -> tuple[FloatArray, Callable[[FloatArray], FloatArray]]:

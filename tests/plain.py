@@ -8,7 +8,7 @@ import numpy as np
 
 from predictors import FloatArray, Predictor
 from predictors.encodings.normalisation import Standardisation, TrainingRows
-from predictors.models.accuracies import Mixture
+from predictors.models.accuracy_mixture import Mixture
 from predictors.models.plain import LookupTable, NearestColumn, PlainModel, Rule
 from predictors.models.regression import BoostedTrees, RandomForest, Ridge
 

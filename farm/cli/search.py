@@ -26,7 +26,7 @@ from farm.core.values import percent
 from farm.farm import Farm
 
 if TYPE_CHECKING:
-    from farm.search.found import Candidate, Found, Latency
+    from farm.search.found import Candidate, Found, Latency, Surety
     from farm.search.laboratory import Step
 
 search_app = typer.Typer()
@@ -42,8 +42,8 @@ def search(
         str,
         typer.Option(
             metavar="SOURCE",
-            help="table:nb201.npz:cifar10, a .csv file with network,accuracy, proxy:NAME (also "
-            "vote, rank), or python:MODULE:FUNCTION.",
+            help="table:nb201.npz:cifar10, a .csv file with network,accuracy, predicted:FILE.csv "
+            "(from few results), proxy:NAME (also vote, rank), or python:MODULE:FUNCTION.",
         ),
     ],
     space: Annotated[str, typer.Option(help="nb201, fbnet or fbnet32.")] = "nb201",
@@ -68,6 +68,13 @@ def search(
     confidence: Annotated[
         str, typer.Option(help="Stop before that, once the choice is so certain.")
     ] = "95%",
+    at_once: Annotated[
+        int,
+        typer.Option(
+            help="Networks that are chosen at a time: more keep compilers busy, fewer are chosen "
+            "better."
+        ),
+    ] = 1,
     strategy: Annotated[
         str,
         typer.Option(
@@ -109,6 +116,7 @@ def search(
         floor=floor,
         reward=reward,
         weight=weight,
+        at_once=at_once,
         strategy=strategy,
         evaluations=evaluations,
         warm_start=warm_start,
@@ -159,7 +167,9 @@ def text(found: Found) -> RenderableType:
         table.add_row(*_row(one))
     rest = len(found.front) - _SHOWN
     more = [f"and {rest} others; --json or --output has them all"] if rest > 0 else []
-    notes = [*more, *([] if found.front else [nobody(found)]), certainty(found), alone(found)]
+    more += [] if found.front else [nobody(found)]
+    more += [] if found.surety is None else [accuracies(found.surety)]
+    notes = [*more, certainty(found), alone(found)]
     return Group(table, *(Text(note) for note in notes))
 
 
@@ -182,6 +192,16 @@ def certainty(found: Found) -> str:
         f"{found.campaign}: {found.measured} of {found.candidates} networks measured, {how}: "
         f"at {found.confidence:.0%} confidence no more than {percent(found.missed)} of what "
         f"can be had is missed."
+    )
+
+
+def accuracies(surety: Surety) -> str:
+    """How sure predicted accuracies are."""
+    ranked = "" if surety.spearman is None else f"rank them at Spearman {surety.spearman:.2f} and "
+    return (
+        f"Accuracies are predicted from {surety.results} results. Predictions of these from each "
+        f"other {ranked}are off by {surety.off:.2g} in the median. "
+        "Train what was chosen, add the results to the file, and search again."
     )
 
 
@@ -214,4 +234,5 @@ def _row(one: Candidate) -> list[str]:
         f"{show.ms(on.latency_s)} ms ({show.ms(on.low_s)} to {show.ms(on.high_s)})"
         for on in one.on.values()
     ]
-    return [one.network.id, f"{one.accuracy:.4g}", *told]
+    half = f" ± {one.accuracy_off:.2g}" if one.accuracy_off else ""
+    return [one.network.id, f"{one.accuracy:.4g}{half}", *told]

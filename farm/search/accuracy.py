@@ -2,6 +2,7 @@
 
     table:nb201.npz:cifar10       a published table and its data set
     csv:FILE or FILE.csv          a file of the user's own with the columns `network,accuracy`
+    predicted:FILE                the same file as results, from which all others are predicted
     proxy:NAME                    a zero-cost proxy; proxy:vote and proxy:rank of several
     python:MODULE:FUNCTION        a function of the user's own, of a network's id
 
@@ -52,9 +53,10 @@ class Accuracy(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Listed:
-    """What a table or a file says."""
+    """What a table or a file says. name: of a file of the user's own."""
 
     of: Mapping[Network, float]
+    name: str | None = None
 
     @property
     def listed(self) -> Sequence[Network]:
@@ -122,16 +124,20 @@ def accuracy_of(source: str | Function, space: SearchSpace, seed: int = 0) -> Ac
     if kind == "table" and rest:
         return _table(rest, space)
     if kind == "csv" and rest:
-        return _csv(Path(rest), space)
+        return Listed(_csv(Path(rest), space), rest)
+    if kind == "predicted" and rest:
+        from farm.search.few import Predicted
+
+        return Predicted(space, _csv(Path(rest), space), seed)
     if kind == "proxy" and rest:
         return _proxy(rest, space, seed)
     if kind == "python" and rest:
         return Asked(source, _function(rest))
     if source.endswith(".csv"):
-        return _csv(Path(source), space)
+        return Listed(_csv(Path(source), space), source)
     raise UsageError(
-        "--accuracy is table:FILE.npz:DATASET, csv:FILE, proxy:NAME or python:MODULE:FUNCTION, "
-        f"got {source!r}"
+        "--accuracy is table:FILE.npz:DATASET, csv:FILE, predicted:FILE, proxy:NAME or "
+        f"python:MODULE:FUNCTION, got {source!r}"
     )
 
 
@@ -162,7 +168,7 @@ def _data_sets(data: Any) -> tuple[str, ...]:
     return tuple(str(name).partition("_")[0] for name in data["acc_names"])
 
 
-def _csv(path: Path, space: SearchSpace) -> Accuracy:
+def _csv(path: Path, space: SearchSpace) -> dict[Network, float]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
@@ -176,7 +182,7 @@ def _csv(path: Path, space: SearchSpace) -> Accuracy:
         found[_network(row["network"], space, f"{path}, line {number}")] = _number(
             row["accuracy"], f"{path}, line {number}"
         )
-    return Listed(found)
+    return found
 
 
 def _network(text: str | None, space: SearchSpace, where: str) -> Network:

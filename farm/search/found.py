@@ -21,22 +21,41 @@ class Latency:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network with its latency on each device."""
+    """A network with its latency on each device. accuracy_off: half of the
+    95 % interval of a predicted accuracy; 0 where it is known."""
 
     network: Network
     accuracy: float
     on: Mapping[str, Latency]
+    accuracy_off: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        devices = {name: vars(one) for name, one in self.on.items()}
-        return {"network": self.network.id, "accuracy": self.accuracy, "devices": devices}
+        return {**self._own, "devices": {name: vars(one) for name, one in self.on.items()}}
 
     def to_row(self) -> dict[str, Any]:
         """One row of a table; of several devices, columns for each."""
-        row: dict[str, Any] = {"network": self.network.id, "accuracy": self.accuracy}
+        row = self._own
         for name, one in self.on.items():
             row |= {f"{name}_{key}": value for key, value in vars(one).items()}
         return row
+
+    @property
+    def _own(self) -> dict[str, Any]:
+        own = {"network": self.network.id, "accuracy": self.accuracy}
+        return {**own, "accuracy_off": self.accuracy_off}
+
+
+@dataclass(frozen=True)
+class Surety:
+    """How good predicted accuracies are where the truth is known, by cross-validation.
+
+    results: that there are. spearman: None where it cannot be told. off: the median of how far off
+    they are.
+    """
+
+    results: int
+    spearman: float | None
+    off: float
 
 
 @dataclass(frozen=True)
@@ -60,7 +79,7 @@ class Found:
     candidates: how many networks it chose among. measured: how many it measured.
     missed: the share of the goal's value that may be missed, at `confidence`. stable: whether that
     is little enough. nearest: where no network holds the limit, the one that is nearest to it.
-    limit_s: by device; empty without a limit.
+    limit_s: by device; empty without a limit. surety: where accuracies are predicted, how well.
     """
 
     campaign: str
@@ -76,6 +95,7 @@ class Found:
     front: tuple[Candidate, ...]
     alone: Alone
     nearest: Candidate | None = None
+    surety: Surety | None = None
 
     def to_json(self) -> dict[str, Any]:
         own = {
@@ -95,4 +115,5 @@ class Found:
                 "lost": self.alone.lost,
             },
             "nearest": self.nearest and self.nearest.to_json(),
+            "accuracy_predicted": self.surety and vars(self.surety),
         }

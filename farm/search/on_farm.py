@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -16,7 +17,8 @@ from farm.execution.protocol import Executor
 from farm.inventory.config import FarmConfig
 from farm.measurement.estimator import Z_95
 from farm.measurement.record import Measurement
-from farm.search.accuracy import Accuracy, Proxies, accuracy_of
+from farm.search.accuracy import Accuracy, Listed, Proxies, accuracy_of
+from farm.search.few import Predicted
 from farm.search.found import Alone, Candidate, Found, Latency
 from farm.search.goals import Goal
 from farm.search.laboratory import FarmLaboratory, Measuring, Models, Watch
@@ -105,7 +107,8 @@ class Prepared:
     ) -> Outcome:
         others = len(measuring.asked()) - len(laboratory.asked())
         budget = self.asked.budget - others
-        terms = Terms(budget, self.asked.confidence, self.asked.seed, first=0)
+        asked = self.asked
+        terms = Terms(budget, asked.confidence, asked.seed, first=0, at_once=asked.at_once)
 
         def told(one: Round) -> None:
             laboratory.tell(one.chosen, one.missed)
@@ -121,7 +124,10 @@ class Prepared:
         if listed is not None:
             listed = self._without_twins(listed)
         about = listed or measuring.predictor.whole(self.searched).pool
-        self._begin(FarmLaboratory(measuring, self.searched, about, watch), measuring)
+        laboratory = FarmLaboratory(measuring, self.searched, about, watch)
+        if note := self._note():
+            laboratory.say(note)
+        self._begin(laboratory, measuring)
         if listed is not None:
             return listed
         models = Models(measuring, self.searched)
@@ -137,7 +143,20 @@ class Prepared:
             proxy or None,
         )
         rng = np.random.default_rng(self.asked.seed)
-        return STRATEGIES[self.asked.strategy](looking, self.asked.evaluations, rng)
+        found = STRATEGIES[self.asked.strategy](looking, self.asked.evaluations, rng)
+        if isinstance(self.accuracy, Predicted):
+            return self._without_twins(list(dict.fromkeys([*self.accuracy.trained, *found])))
+        return found
+
+    def _note(self) -> str | None:
+        """That a file leaves networks out, which nobody would look at."""
+        own = self.accuracy
+        if not isinstance(own, Listed) or not own.name or len(own.of) >= self.searched.size:
+            return None
+        return (
+            f"{own.name} has {len(own.of)} networks, and the search chooses among these alone; "
+            f"--accuracy predicted:{own.name} predicts the others from them"
+        )
 
     def _begin(self, laboratory: FarmLaboratory, measuring: Measuring) -> None:
         """Measure a few networks on devices that are not known yet."""
@@ -176,7 +195,7 @@ class _Told:
         asked, outcome = self.prepared.asked, self.outcome
         limited = asked.max_latency_s is not None
         limits = dict(zip(asked.devices, asked.limit_s.tolist(), strict=True)) if limited else {}
-        nearest = None
+        nearest, source = None, self.prepared.accuracy
         if not len(outcome.chosen) and len(outcome.known.rows):
             nearest = self._told([outcome.known.rows[int(np.argmin(outcome.known.cost))]])[0]
         return Found(
@@ -193,6 +212,7 @@ class _Told:
             front=self._told(outcome.chosen),
             alone=self._alone(limited),
             nearest=nearest,
+            surety=source.surety if isinstance(source, Predicted) else None,
         )
 
     def _alone(self, limited: bool) -> Alone:
@@ -217,8 +237,15 @@ class _Told:
                 device: _measured(own[network]) if network in own else self._predicted(d, row)
                 for d, (device, own) in enumerate(zip(devices, each, strict=True))
             }
-            found.append(Candidate(network, float(self.accuracy[row]), on))
+            off = 0.0 if self._off is None else float(self._off[row])
+            found.append(Candidate(network, float(self.accuracy[row]), on, off))
         return tuple(found)
+
+    @cached_property
+    def _off(self) -> FloatArray | None:
+        """(N,), of accuracies; None where they are not predicted."""
+        source = self.prepared.accuracy
+        return source.off(self.candidates) if isinstance(source, Predicted) else None
 
     def _predicted(self, device: int, row: int) -> Latency:
         mean = float(self.outcome.belief.mean[device, row])

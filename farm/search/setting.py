@@ -14,6 +14,7 @@ from farm.core.errors import UnknownName, UsageError
 from farm.search.accuracy import Function
 from farm.search.front import Corner
 from farm.search.goals import Best, Goal, Hard, Pareto, Reward, Soft, Weighted
+from farm.search.rounds import AT_ONCE
 from farm.search.ways import STRATEGIES
 from predictors import FloatArray
 
@@ -38,6 +39,7 @@ class Search:
     strategy, evaluations: how networks are found where accuracies are not listed, and how many are
         looked at. warm_start: the proxy that the strategy `area` begins by.
     budget: networks that are measured at most. confidence: at which it is done before.
+    at_once: networks that are chosen at a time; more keep compilers busy, fewer are chosen better.
     """
 
     space: str
@@ -53,6 +55,7 @@ class Search:
     warm_start: str | None = None
     budget: int = 40
     confidence: float = 0.95
+    at_once: int = AT_ONCE
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -64,7 +67,11 @@ class Search:
         ):
             if value not in known:
                 raise UnknownName(option, value, known)
-        for option, number in (("budget", self.budget), ("evaluations", self.evaluations)):
+        for option, number in (
+            ("budget", self.budget),
+            ("evaluations", self.evaluations),
+            ("at-once", self.at_once),
+        ):
             if number < 1:
                 raise UsageError(f"--{option} must be at least 1, got {number}")
         if self.seed < 0:

@@ -1,9 +1,7 @@
 """Rules on values of any sign and bound, such as accuracies, as rules of `predictors.models.plain`.
 
 Multi-Predict (arXiv 2306.02459, sections 3.3 and 5, table 14): four layers of 128 on an encoding,
-from scratch or fine-tuned from another task, squared errors. Beside them, our mixture of Gaussian
-processes, which goes by values relative to the samples' median and spread. Nothing here takes a
-logarithm: values may be negative, and a shift or a stretch of them does the same to predictions.
+from scratch or fine-tuned from another task, squared errors. `accuracy_mixture` has ours.
 """
 
 from __future__ import annotations
@@ -11,55 +9,15 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
-import numpy as np
 from torch import nn
 
-from predictors import FloatArray, Observations
-from predictors.encodings.normalisation import TrainingRows
-from predictors.models.mixture_gp import TYPICAL_SPREAD, MixtureGP
+from predictors import FloatArray
+from predictors.models.accuracy_mixture import Levels
 from predictors.models.multi_predict import TransferSettings
 from predictors.models.plain import Fitted
 from predictors.models.training import layers, least_squares, predicted, repeatable
 
 TABLE_14 = TransferSettings()
-
-EQUAL = 1e-3
-"""Of their size: the standard deviation that equal samples are taken to have."""
-
-FURTHEST = 3.0
-"""Standard deviations from the median; networks that learnt nothing are much further off."""
-
-
-@dataclass(frozen=True)
-class Levels:
-    """Values as centre + scale * z."""
-
-    centre: float
-    scale: float
-
-    @classmethod
-    def of(cls, values: FloatArray) -> Levels:
-        """Mean and standard deviation of (n,) values."""
-        return cls(float(values.mean()), _scale(values))
-
-    def z(self, values: FloatArray) -> FloatArray:
-        """(n,) -> (n,)."""
-        return np.asarray((values - self.centre) / self.scale)
-
-    def values(self, z: FloatArray) -> FloatArray:
-        """(n,) -> (n,)."""
-        return np.asarray(self.centre + self.scale * z)
-
-
-def _scale(values: FloatArray) -> float:
-    """Standard deviation; next to nothing where all are equal, so that predictions stay there."""
-    std, size = float(values.std()), float(np.abs(values).max())
-    return std if std > 1e-9 * size else EQUAL * size or 1.0
-
-
-def limited_scores(values: FloatArray) -> FloatArray:
-    """(n,) standardised, no further than FURTHEST from the mean."""
-    return np.clip(Levels.of(values).z(values), -FURTHEST, FURTHEST)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,42 +69,3 @@ def _trained(x: FloatArray, z: FloatArray, settings: TransferSettings) -> nn.Seq
         network = layers((x.shape[1], *wide, 1)).double()
         least_squares(network, x, z, settings.pretraining, generator)
     return network
-
-
-@dataclass(frozen=True, eq=False)
-class Mixture:
-    """Our mixture of Gaussian processes (`predictors.models.mixture_gp`) on values of any sign.
-
-    That model goes by square roots relative to their median, of positive values. A value is given
-    to it as the square of 1 + spread * z, z being deviations from the median sample, no more than
-    FURTHEST: positive for every z, and its root is the value again, on another scale.
-    """
-
-    model: MixtureGP
-
-    @classmethod
-    def over(cls, known: FloatArray, proxies: FloatArray, structure: FloatArray) -> Mixture:
-        """known: (N, R), other tasks' values of all networks, predicted or measured; proxies:
-        (N, Z), which may rank for or against; structure: (N, S). R or Z may be 0."""
-        both = np.column_stack([proxies, -proxies])
-        typical = np.full(known.shape[1], TYPICAL_SPREAD), np.full(both.shape[1], TYPICAL_SPREAD)
-        rows = TrainingRows.every(structure)
-        return cls(MixtureGP.over(known, both, structure, rows, *typical))
-
-    @property
-    def features(self) -> FloatArray:
-        """(N, F), the rows that it is asked about."""
-        return self.model.features
-
-    def __call__(self, x: FloatArray, values: FloatArray) -> Fitted:
-        """x: (n, F), of `features`, values: (n,)."""
-        levels = Levels(float(np.median(values)), _scale(values))
-        z = np.clip(levels.z(values), -FURTHEST, FURTHEST)
-        seen = Observations.of_one("task", x, (1 + TYPICAL_SPREAD * z) ** 2)
-        fitted = self.model.fit(seen)
-
-        def predict(new: FloatArray) -> FloatArray:
-            roots = np.exp(fitted.posterior(new, "task").mean / 2)
-            return levels.values((roots - 1) / TYPICAL_SPREAD)
-
-        return predict

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from predictors import FloatArray
 from predictors.encodings.cells import PAD, VOCABULARY, places_of
-from predictors.models.accuracies import Levels
+from predictors.models.accuracy_mixture import Levels
 from predictors.models.gcn import Convolutions
 from predictors.models.plain import Fitted
 from predictors.models.training import Schedule, least_squares, predicted, repeatable

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from predictors import FloatArray, metrics
-from predictors.models.accuracies import Levels, limited_scores
+from predictors.models.accuracy_mixture import Levels, limited_scores
 from predictors.models.cell_gcn import PAPER, CellNetwork, Size
 from predictors.models.plain import FOLDS, Fitted
 from predictors.models.training import predicted, repeatable, tensor

@@ -9,7 +9,8 @@ import pytest
 
 from predictors import FloatArray, metrics
 from predictors.encodings.zcp import masked
-from predictors.models.accuracies import FromScratch, Mixture, Transferred
+from predictors.models.accuracies import FromScratch, Transferred
+from predictors.models.accuracy_mixture import Mixture
 from predictors.models.multi_predict import TRANSFER_PRETRAINING, TransferSettings
 from predictors.models.plain import Rule
 

@@ -9,6 +9,7 @@ from farm.core.errors import UsageError
 from farm.core.values import Network
 from farm.search.accuracy import Asked, Proxies, accuracy_of
 from farm.spaces import space
+from predictors import metrics
 
 FBNET = space("fbnet32")
 CODES = ["0" * 22, "1" * 22, "2" * 22]
@@ -69,6 +70,28 @@ def test_a_published_table_has_a_column_for_each_data_set(published):
         accuracy_of("table:nb201.npz:mnist", nb201)
     with pytest.raises(UsageError, match=r"is of nb201, not of fbnet32"):
         accuracy_of("table:nb201.npz:cifar10", FBNET)
+
+
+def test_the_accuracies_of_others_are_predicted_from_few_results(published, tmp_path):
+    data, nb201 = published("nb201.npz"), space("nb201")
+    rows = np.random.default_rng(5).permutation(len(data["arch_str"]))[:230]
+    each = [Network("nb201", str(code)) for code in data["arch_str"][rows]]
+    accuracy = data["acc"][rows, 0].astype(float)
+    lines = [f'"{n.code}",{a}' for n, a in zip(each[:30], accuracy[:30], strict=True)]
+    path = csv(tmp_path, "\n".join(["network,accuracy", *lines]) + "\n")
+    source = accuracy_of(f"predicted:{path}", nb201)
+    assert source.listed is None
+    mean, off = source(each), source.off(each)
+    assert mean[:30] == pytest.approx(accuracy[:30])
+    assert not off[:30].any()
+    assert (off[30:] > 0).all()
+    assert metrics.spearman(mean[30:], accuracy[30:]) > 0.7
+    assert (np.abs(mean - accuracy)[30:] <= off[30:]).mean() > 0.8
+    assert source.surety.results == 30
+    assert source.surety.spearman > 0.5
+    few = csv(tmp_path, "\n".join(["network,accuracy", *lines[:4]]) + "\n")
+    with pytest.raises(UsageError, match="results of at least 5 different networks, got 4"):
+        accuracy_of(f"predicted:{few}", nb201)
 
 
 def test_a_function_is_asked_once_and_must_give_a_number():

@@ -149,6 +149,18 @@ def test_the_command_writes_a_front_a_plot_and_models(cluster, networks, monkeyp
     assert (cluster / "front.csv").read_text().count("\n") == len(front) + 1
     assert (cluster / "front.png").stat().st_size > 1000
 
+    # Of a few results alone: the others are not forgotten, but predicted.
+    assert "own.csv has 80 networks, and the search chooses among these alone" in err
+    predicted = ("--accuracy", "predicted:own.csv", "--evaluations", "200", "--budget", "8")
+    code, out, err = run("--max-latency", "10ms", *predicted, "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["candidates"] > 200
+    assert told["accuracy_predicted"]["results"] == 80
+    (best,) = told["front"]
+    assert best["accuracy"] >= accuracy.max()
+    assert (best["accuracy_off"] > 0) == (best["network"] not in {one.id for one in each})
+
     code, out, err = run("--max-latency", "1us", "--budget", "30")
     assert code == 1
     assert "No network holds 0.001 ms on raspi4: the nearest measured one is nb201/" in out

@@ -11,7 +11,7 @@ import pytest
 from farm.core.errors import UsageError
 from farm.core.values import Network
 from farm.search.front import Corner, non_dominated
-from farm.search.goals import Best, Hard, Pareto
+from farm.search.goals import Best, Hard, Pareto, Soft, Weighted
 from farm.search.strategies import Looking
 from farm.search.ways import STRATEGIES
 
@@ -36,7 +36,7 @@ class Digits:
 
 
 def cost(networks):
-    return np.array([sum(map(int, n.code)) / 8 for n in networks])
+    return np.array([(1 + sum(map(int, n.code))) / 9 for n in networks])
 
 
 def accuracy(networks):
@@ -65,6 +65,15 @@ def test_it_finds_what_looking_at_all_finds(name, pareto):
         best = max(a for a, c in zip(accuracy(every), cost(every), strict=True) if c <= 1)
         holds = cost(found) <= 1
         assert accuracy(found)[holds].max() == best
+
+
+@pytest.mark.parametrize("reward", [Soft(), Weighted(3.0)])
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_it_finds_the_largest_reward_of_all(name, reward):
+    goal, every = Best(reward, 0.0), Digits().all()
+    found = STRATEGIES[name](looking(goal), 256, np.random.default_rng(0))
+    most = reward(cost(every), accuracy(every)).max()
+    assert reward(cost(found), accuracy(found)).max() == most
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -5,8 +5,6 @@ An `Answering` is of one thread: SQLite's connections are, and so are the predic
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -35,6 +33,7 @@ from farm.prediction.kernel_times import times
 from farm.prediction.measured import known
 from farm.prediction.prediction import Asked, Predictions
 from farm.search.known import KnownFront, known_front
+from farm.service.memory import Memory, Question, changed_at
 from farm.service.running import last_words
 from farm.service.who import Who
 from farm.spaces import space as searched_space
@@ -48,53 +47,6 @@ Found = TypeVar("Found")
 EVENTS = 100
 """Of a campaign, the newest."""
 
-Question = tuple[tuple[str, ...], str, bool]
-"""Networks, a device, and whether the answer is to be explained."""
-
-_KEPT = 4096
-"""Answers that are remembered while they hold."""
-
-
-class Memory:
-    """Answers, each with what it holds for; the least used are forgotten. Threads share one."""
-
-    def __init__(self, most: int = _KEPT) -> None:
-        self._most = most
-        self._lock = threading.Lock()
-        self._known: OrderedDict[Hashable, tuple[Hashable, Any]] = OrderedDict()
-
-    def recall(self, key: Hashable, holds: Hashable) -> Any:
-        """What was kept; None where it holds no longer."""
-        with self._lock:
-            known = self._known.get(key)
-            if known is None or known[0] != holds:
-                return None
-            self._known.move_to_end(key)
-            return known[1]
-
-    def keep(self, key: Hashable, holds: Hashable, answer: Any) -> None:
-        with self._lock:
-            self._known[key] = holds, answer
-            self._known.move_to_end(key)
-            if len(self._known) > self._most:
-                self._known.popitem(last=False)
-
-
-class Front:
-    """What was told before and still holds, without a lane. farm: its cluster.yaml. store: of the
-    thread of the event loop."""
-
-    def __init__(self, farm: Farm, store: Store, memory: Memory) -> None:
-        self._farm = farm
-        self._store = store
-        self._memory = memory
-
-    def recall(self, question: Question) -> bytes | None:
-        """The answer to a question, encoded."""
-        holds = _changed_at(self._farm), self._store.version()
-        found: bytes | None = self._memory.recall(("told", question), holds)
-        return found
-
 
 class Answering:
     """farm: its cluster.yaml is read again when the file has changed. memory: of what was said."""
@@ -103,7 +55,7 @@ class Answering:
         self.farm = farm
         self._memory = memory
         self.store = Store(farm.config.store)
-        self._read_at = _changed_at(farm)
+        self._read_at = changed_at(farm)
         self._begin(farm)
 
     def _begin(self, farm: Farm) -> None:
@@ -112,7 +64,7 @@ class Answering:
 
     def look(self) -> None:
         """Read cluster.yaml again if it changed. Raises ConfigError."""
-        now = _changed_at(self.farm)
+        now = changed_at(self.farm)
         if now != self._read_at:
             self._begin(Farm.open(self.farm.config.path, self.farm.config.store))
             self._read_at = now
@@ -432,11 +384,3 @@ class Answering:
 def _predict(networks: Sequence[str], device: str, explain: bool) -> Hashable:
     """The key of a question."""
     return "predict", tuple(networks), device, explain
-
-
-def _changed_at(farm: Farm) -> int:
-    """When cluster.yaml was written last; the same while it is missing or being written."""
-    try:
-        return farm.config.path.stat().st_mtime_ns
-    except OSError:
-        return 0

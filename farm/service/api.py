@@ -14,10 +14,11 @@ from farm.campaign.choices import told
 from farm.campaign.planning import Launch
 from farm.prediction.prediction import Predictions
 from farm.service import models
-from farm.service.answering import Answering, Front
+from farm.service.answering import Answering
 from farm.service.feed import Feed, Stream
 from farm.service.jobs import Jobs
 from farm.service.lane import Lane
+from farm.service.memory import Front
 from farm.service.problems import RESPONSES
 from farm.service.who import Who
 from farm.store.tokens import USER

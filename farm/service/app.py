@@ -17,13 +17,13 @@ from farm.core.errors import FarmError, UnknownName
 from farm.farm import Farm
 from farm.opened import must_be_executor
 from farm.service.adding import adding
-from farm.service.answering import Front, Memory
 from farm.service.api import Lanes, api
 from farm.service.feed import Feed
 from farm.service.guard import Guard
 from farm.service.jobs import Jobs
 from farm.service.lane import Lane
 from farm.service.launching import launching
+from farm.service.memory import Front, Memory
 from farm.service.metrics import Verdicts, metrics
 from farm.service.pages import pages, problem_page
 from farm.service.problems import Problem, first_of, for_people, problem, status_of

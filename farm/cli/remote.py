@@ -21,9 +21,12 @@ from farm.inventory.config import address
 if TYPE_CHECKING:
     from farm.campaign.asking import Ask
     from farm.campaign.planning import Launch
-    from farm.client import Client, RemoteRow
+    from farm.client import Client
     from farm.prediction.batch import Answers
     from farm.prediction.prediction import Predictions
+    from farm.remote_values import RemoteRow
+    from farm.search.found import Found
+    from farm.search.setting import Search
 
 TOKEN = "FARM_TOKEN"
 """The environment variable with a token."""
@@ -148,7 +151,29 @@ def cancel(client: Client, name: str, as_json: bool) -> None:
 
 def launch(client: Client, asked: Launch, as_json: bool) -> None:
     """`farm launch`: until the service has run the campaign, which goes on without this command."""
-    name = client.launch(asked)
+    _until_it_has_ended(client, client.launch(asked), as_json)
+
+
+def resume(client: Client, campaign: str, again: list[str], as_json: bool) -> None:
+    """`farm campaign resume`: the service goes on with the campaign, without this command."""
+    _until_it_has_ended(client, client.resume(campaign, again), as_json)
+
+
+def search(client: Client, asked: Search) -> Found:
+    """`farm search`: by a job of the service, which goes on without this command."""
+    said = ""
+
+    def tell(job: Mapping[str, Any]) -> None:
+        nonlocal said
+        ending.say(lambda: f"the search goes on; {client.url}/jobs/{job['job']} shows it")
+        if job["state"] == "running" and job["message"] not in (None, said):
+            said = str(job["message"])
+            typer.echo(said, err=True)
+
+    return client.search(asked, tell)
+
+
+def _until_it_has_ended(client: Client, name: str, as_json: bool) -> None:
     again = f"farm campaign show {name} --farm {shlex.quote(client.url)}"
     ending.say(lambda: f"{name} goes on at {client.url}; `{again}` shows it")
     typer.echo(f"{name} is run at {client.url}", err=True)

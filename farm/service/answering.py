@@ -11,16 +11,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from farm.campaign import following
-from farm.campaign.compare import Comparison, compare
+from farm.campaign.compare import MARGIN, Comparison, compare
 from farm.campaign.learning import Curve, curves
 from farm.campaign.planning import Launch, planned
 from farm.campaign.summary import Summary, summarise
 from farm.compile.alone import defined
-from farm.core.errors import UsageError
+from farm.core.errors import Leased, UsageError
 from farm.core.values import DeviceFacts
 from farm.devices.health import Health
 from farm.devices.health import health as health_of
-from farm.farm import Farm
+from farm.farm import Farm, must_be_resumable
 from farm.inventory.config import Device
 from farm.measurement.record import Measurement
 from farm.prediction import hwl
@@ -32,7 +32,7 @@ from farm.prediction.hwl import ONE_BY_ONE
 from farm.prediction.kernel_times import times
 from farm.prediction.measured import known
 from farm.prediction.prediction import Asked, Predictions
-from farm.search.known import KnownFront, known_front
+from farm.search.known import BelievedFront, KnownFront, believed_front, known_front
 from farm.service.memory import Memory, Question, changed_at
 from farm.service.running import last_words
 from farm.service.who import Who
@@ -105,6 +105,11 @@ class Answering:
             )
         return found
 
+    def must_have(self, devices: Sequence[str]) -> None:
+        """Raises UnknownName."""
+        for name in devices:
+            self.farm.config.device(name)
+
     def last_measured(self, device: str) -> Measurement | None:
         """What a device measured last, whatever it was."""
         added = self.store.news(device).added
@@ -172,6 +177,17 @@ class Answering:
             ),
         )
 
+    def believed_front(self, device: str, space: str, data_set: str) -> Sequence[BelievedFront]:
+        """The same with what is predicted of the others; empty where too little was measured."""
+
+        def found() -> Sequence[BelievedFront]:
+            searched = searched_space(space, self.store.models)
+            front = believed_front(self.predictor, searched, device, data_set)
+            return () if front is None else (front,)
+
+        key = ("believed", device, space, data_set)
+        return self.remembered(key, self.store.version(), found)
+
     # Campaigns
 
     def campaigns(self) -> list[dict[str, Any]]:
@@ -234,6 +250,20 @@ class Answering:
         self.store.cancel(stored.id)
         return stored.id, stored.run_by is not None and stored.run_by.owner.campaign == stored.id
 
+    def resume(self, name: str, again: Sequence[str], who: Who) -> str:
+        """Make a campaign one that the service runs; its name. One's own, or any for an admin.
+        Raises UnknownName, UsageError, NotAllowed, and Leased where it runs already."""
+        stored = self.store.campaign(name)
+        must_be_resumable(stored, again)
+        asked_by = self.store.served().get(stored.id)
+        if asked_by != who.name:
+            who.must_be(ADMIN)
+        if stored.run_by is not None:
+            raise Leased(f"{stored.id} is run by {stored.run_by.owner} already; wait until it ends")
+        if asked_by is None:
+            self.store.keep_served(stored.id, who.name)
+        return stored.id
+
     def curves(self, name: str) -> dict[str, Curve]:
         """How well its devices were predicted as a campaign went on. Raises UnknownName."""
         stored = self.store.campaign(name)
@@ -263,8 +293,11 @@ class Answering:
             self.farm.config.device(device)
         return following.about(self.store, campaign, device, after)
 
-    def comparison(self, first: str, second: str, as_measured: bool = False) -> Comparison:
-        return compare(self.store, first, second, as_measured=as_measured)
+    def comparison(
+        self, first: str, second: str, margin: float = MARGIN, as_measured: bool = False
+    ) -> Comparison:
+        """Raises UnknownName and UsageError."""
+        return compare(self.store, first, second, margin, as_measured)
 
     def correlations(self, space: str) -> Correlations:
         """How alike devices rank the networks of a space. Raises UnknownName."""

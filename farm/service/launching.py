@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from farm.campaign.planning import Launch
 from farm.core.errors import UsageError
-from farm.service import api, models
+from farm.service import api
+from farm.service.asked import ToLaunch
 from farm.service.pages import page
 from farm.service.problems import first_of, status_of
 from farm.spaces import SPACES
@@ -48,7 +49,7 @@ async def cancel(request: Request, campaign: str) -> Response:
 def _asked(said: dict[str, Any]) -> Launch:
     """Raises UsageError."""
     try:
-        return Launch(**models.ToLaunch.model_validate(said).model_dump())
+        return Launch(**ToLaunch.model_validate(said).model_dump())
     except ValidationError as e:
         raise UsageError(first_of(e.errors())) from None
 

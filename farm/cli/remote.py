@@ -120,11 +120,12 @@ def devices(client: Client, as_json: bool) -> None:
 
 
 def _devices(found: list[dict[str, Any]]) -> RenderableType:
-    table = show.table_of("device", "kind", "reference", "waiting", "quarantine")
+    table = show.table_of("device", "kind", "reference", "waiting", "beware")
     for one in found:
         reference = "yes" if one["reference"] else ""
         waits = str(one["waiting"] or "")
-        table.add_row(one["name"], one["kind"], reference, waits, one["quarantine"] or "")
+        beware = [f"{why}: {one[why]}" for why in ("quarantine", "lost") if one.get(why)]
+        table.add_row(one["name"], one["kind"], reference, waits, "; ".join(beware))
     return Group(table, *show.held_lines({one["name"]: one["held_by"] for one in found}))
 
 

@@ -384,6 +384,7 @@ def _next(s: Told, resume: str | None) -> list[RenderableType]:
         f"{device} is in quarantine: {reason}. `farm device release {device}` trusts it again."
         for device, reason in s["quarantined"].items()
     ]
+    lines += [f"{device} was lost: {reason}" for device, reason in s["lost"].items()]
     if resume is not None:
         lines.append(f"`{resume}` goes on with it.")
     return [unbroken(one) for one in lines]

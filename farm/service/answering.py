@@ -85,7 +85,7 @@ class Answering:
         config, store = self.farm.config, self.store
         day = (datetime.now(UTC) - timedelta(days=1)).isoformat(timespec="milliseconds")
         verdicts, waiting = store.verdicts_since(day), store.waiting()
-        held = store.holders_of(config.devices)
+        held, lost = store.holders_of(config.devices), store.lost(config.devices)
         found = []
         for device in config.devices.values():
             lease, quarantine = held.get(device.name), store.quarantined(device.name)
@@ -97,6 +97,7 @@ class Answering:
                     "reference": device.name in config.references,
                     "held_by": lease and lease.to_json(),
                     "quarantine": quarantine and quarantine.reason,
+                    "lost": lost.get(device.name),
                     "waiting": waiting.get(device.name, 0),
                     "verdicts_day": dict(verdicts.get(device.name, {})),
                     "measured_at": last and last.measured_at,

@@ -25,7 +25,8 @@ class Holder(Answer):
 
 
 class DeviceNow(Answer):
-    """A device on the board. waiting: requests without an outcome. verdicts_day: of what it
+    """A device on the board. lost: why nothing is heard of it, where it was lost. waiting:
+    requests without an outcome. verdicts_day: of what it
     measured in the last day. measured_at, temp_c: of its last measurement."""
 
     name: str
@@ -33,6 +34,7 @@ class DeviceNow(Answer):
     reference: bool
     held_by: Holder | None
     quarantine: str | None
+    lost: str | None
     waiting: int
     verdicts_day: dict[str, int]
     measured_at: str | None
@@ -139,6 +141,7 @@ class Campaign(Answer):
     wall_s: float
     devices: dict[str, OfDevice]
     quarantined: dict[str, str]
+    lost: dict[str, str]
     failures: list[Failed]
 
 

@@ -63,7 +63,7 @@ class Running:
         said.parent.mkdir(mode=0o700, exist_ok=True)
         words = ["campaign", "resume", campaign, "--executor", self.executor]
         words += ["--again", ",".join(again)] if again else []
-        _log.info("%s begins", campaign)
+        _log.info("its process begins", extra={"campaign": campaign})
         with said.open("ab") as file:
             return command(config, words, subprocess.DEVNULL, file, file, who)
 

@@ -89,7 +89,7 @@ def test_a_device_over_ssh_is_added_by_the_form(tmp_path):
         begun = filled_in(own, name="pi", fingerprint=server.host_key.fingerprint, **login)
         assert begun.headers["refresh"]  # the page looks again by itself
         job = re.search(r"Job (q\d+)", begun.text)[1]
-        while (done := own(f"/v1/jobs/{job}?wait_s=60").json)["state"] == "running":
+        while (done := own(f"/v1/jobs/{job}?wait_s=20").json)["state"] == "running":
             pass
         assert done["state"] == "done", done["message"]
         assert done["answer"]["known"]["latency_s"] > 0

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from farm.remote_values import RemoteRow
     from farm.search.found import Found
     from farm.search.setting import Search
+    from farm.store.events import Event
 
 TOKEN = "FARM_TOKEN"
 """The environment variable with a token."""
@@ -148,6 +149,17 @@ def cancel(client: Client, name: str, as_json: bool) -> None:
     ended = client.cancel(name)
     data = {"campaign": ended, "cancelled": True}
     print_result(as_json, lambda: data, lambda: f"{ended} is cancelled.")
+
+
+def events(
+    client: Client, campaign: str | None, device: str | None, after: int | None
+) -> Iterator[Event]:
+    """`farm watch`."""
+    named = [one for one in client.campaigns() if campaign in (one["id"], "latest")]
+    if named and named[-1]["state"] == "unfinished" and named[-1]["run_by"] is None:
+        resume = f"farm campaign resume {named[-1]['id']} --farm {shlex.quote(client.url)}"
+        typer.echo(f"{named[-1]['id']} does not run; `{resume}` goes on with it", err=True)
+    return client.events(campaign, device, after)
 
 
 def launch(client: Client, asked: Launch, as_json: bool) -> None:

@@ -39,7 +39,7 @@ def watch(
     client = remote.service(at, config, store)
     ending.say(lambda: "nothing was changed by watching")
     if client is not None:
-        events = client.events(campaign, device, after)
+        events = remote.events(client, campaign, device, after)
     else:
         farm = Farm.open(config, store)
         if campaign is not None:

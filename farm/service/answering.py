@@ -55,7 +55,7 @@ class Answering:
         self.farm = farm
         self._memory = memory
         self.store = Store(farm.config.store)
-        self._read_at = changed_at(farm)
+        self._read_at = -1  # the file may have changed since the service began
         self._begin(farm)
 
     def _begin(self, farm: Farm) -> None:

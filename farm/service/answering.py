@@ -13,14 +13,13 @@ from typing import Any, TypeVar
 from farm.campaign import following
 from farm.campaign.compare import MARGIN, Comparison, compare
 from farm.campaign.learning import Curve, curves
-from farm.campaign.planning import Launch, planned
 from farm.campaign.summary import Summary, summarise
 from farm.compile.alone import defined
-from farm.core.errors import Leased, UsageError
+from farm.core.errors import UsageError
 from farm.core.values import DeviceFacts
 from farm.devices.health import Health
 from farm.devices.health import health as health_of
-from farm.farm import Farm, must_be_resumable
+from farm.farm import Farm
 from farm.inventory.config import Device
 from farm.measurement.record import Measurement
 from farm.prediction import hwl
@@ -34,13 +33,10 @@ from farm.prediction.measured import known
 from farm.prediction.prediction import Asked, Predictions
 from farm.search.known import BelievedFront, KnownFront, believed_front, known_front
 from farm.service.memory import Memory, Question, changed_at
-from farm.service.running import last_words
-from farm.service.who import Who
 from farm.spaces import space as searched_space
 from farm.store import Store, StoredCampaign
 from farm.store.events import About, Event
 from farm.store.lease import claim_json
-from farm.store.tokens import ADMIN
 
 Found = TypeVar("Found")
 
@@ -224,46 +220,6 @@ class Answering:
             return {device: one.error_median for device, one in judged.items()}
 
         return self.remembered(("errors", stored.id), stored.measured, found)
-
-    def launch(self, asked: Launch, who: str) -> str:
-        """Store a campaign that the service is to run; its name. Raises UsageError."""
-        if ":" in asked.space:
-            raise UsageError(
-                f"the service reads no folders: name a search space, got {asked.space[:80]!r}; "
-                "`farm launch --space onnx:FOLDER` measures files"
-            )
-        plan = planned(asked, self.farm.config).plan
-        name = self.store.add_campaign(plan)
-        self.store.keep_served(name, who)
-        return name
-
-    def last_words(self, stored: StoredCampaign) -> str | None:
-        """What the process of a campaign that should go on, and does not, said last."""
-        waits = stored.state != "unfinished" or stored.run_by is not None
-        return None if waits else last_words(self.farm.config.store, stored.id)
-
-    def cancel(self, name: str, who: Who) -> tuple[str, bool]:
-        """End a campaign: one's own, or any for an admin. Its name, and whether a process had begun
-        to run it, which sees the wish. Raises UnknownName and NotAllowed."""
-        stored = self.store.campaign(name)
-        if self.store.served().get(stored.id) != who.name:
-            who.must_be(ADMIN)
-        self.store.cancel(stored.id)
-        return stored.id, stored.run_by is not None and stored.run_by.owner.campaign == stored.id
-
-    def resume(self, name: str, again: Sequence[str], who: Who) -> str:
-        """Make a campaign one that the service runs; its name. One's own, or any for an admin.
-        Raises UnknownName, UsageError, NotAllowed, and Leased where it runs already."""
-        stored = self.store.campaign(name)
-        must_be_resumable(stored, again)
-        asked_by = self.store.served().get(stored.id)
-        if asked_by != who.name:
-            who.must_be(ADMIN)
-        if stored.run_by is not None:
-            raise Leased(f"{stored.id} is run by {stored.run_by.owner} already; wait until it ends")
-        if asked_by is None:
-            self.store.keep_served(stored.id, who.name)
-        return stored.id
 
     def curves(self, name: str) -> dict[str, Curve]:
         """How well its devices were predicted as a campaign went on. Raises UnknownName."""

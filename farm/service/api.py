@@ -14,7 +14,7 @@ from farm.campaign.choices import told
 from farm.campaign.compare import MARGIN
 from farm.campaign.planning import Launch
 from farm.prediction.prediction import Predictions
-from farm.service import models
+from farm.service import models, ordered
 from farm.service.answering import Answering
 from farm.service.asked import (
     ToEncode,
@@ -95,7 +95,7 @@ async def launched(request: Request, asked: Launch) -> str:
     """A new campaign that runs by now."""
     who: Who = request.state.who
     who.must_be(USER)
-    name = await lanes(request).thorough.ask(lambda own: own.launch(asked, who.name))
+    name = await lanes(request).thorough.ask(lambda own: ordered.launch(own, asked, who.name))
     request.app.state.running.begin(name, who.name)
     return name
 
@@ -106,11 +106,11 @@ async def cancel(request: Request, campaign: str) -> models.Launched:
     who: Who = request.state.who
     who.must_be(USER)
     quick = lanes(request).quick
-    name, begun = await quick.ask(lambda own: own.cancel(campaign, who))
+    name, begun = await quick.ask(lambda own: ordered.cancel(own, campaign, who))
     if not begun:
         # A process that begins takes the wish for one of before, and forgets it.
         await asyncio.to_thread(request.app.state.running.end, name)
-        await quick.ask(lambda own: own.cancel(name, who))
+        await quick.ask(lambda own: ordered.cancel(own, name, who))
     return models.Launched(campaign=name)
 
 
@@ -121,7 +121,7 @@ async def resume(request: Request, campaign: str, asked: ToResume) -> models.Lau
     who: Who = request.state.who
     who.must_be(USER)
     quick, running = lanes(request).quick, request.app.state.running
-    name = await quick.ask(lambda own: own.resume(campaign, asked.again, who))
+    name = await quick.ask(lambda own: ordered.resume(own, campaign, asked.again, who))
     running.begin(name, who.name, asked.again)
     while running.at_work(name) and not await quick.ask(lambda own: own.stored(name).run_by):
         await asyncio.sleep(_LOOKS_S)

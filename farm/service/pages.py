@@ -18,6 +18,7 @@ from farm.search.accuracy import DATA_SETS
 from farm.service.answering import Answering
 from farm.service.api import lanes
 from farm.service.guard import Guard, cookie_name
+from farm.service.ordered import last_words
 from farm.service.problems import status_of
 from farm.spaces import SPACES
 
@@ -155,7 +156,7 @@ async def campaign(request: Request, campaign: str) -> Response:
         newest = own.store.newest_event()
         stored = own.stored(campaign)
         own_verdicts, events = own.verdicts(stored), own.events(stored)
-        said = own.last_words(stored)
+        said = last_words(own, stored)
         return {
             "stored": stored,
             "verdicts": own_verdicts,

@@ -75,6 +75,17 @@ def test_a_network_is_asked_for_with_the_keyboard(served, page):
 
 
 @pytest.mark.slow
+def test_a_form_says_what_is_wrong_as_one_types(served, page):
+    page.open(f"{served.url}/add-device")
+    wrong = "[...document.querySelectorAll(':user-invalid')].map(one => one.id)"
+    for text, said in (("nobody", ["host"]), ("me@pi", [])):
+        page.run("document.getElementById('host').value = ''; host.focus()")
+        page("Input.insertText", text=text)
+        page.run("document.getElementById('key').focus()")
+        assert page.run(wrong) == said
+
+
+@pytest.mark.slow
 def test_a_campaign_is_launched_and_seen_to_its_end_without_a_reload(page, tmp_path):
     (tmp_path / "cluster.yaml").write_text(FAKES)
     with running(Farm.open(tmp_path / "cluster.yaml")) as url:

@@ -9,35 +9,34 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
-import numpy as np
-from numpy.typing import NDArray
-
 from farm.core import errors
 from farm.core.checks import plain
 from farm.core.errors import FarmError, ServiceError, UnknownName, UsageError
-from farm.core.values import GivenInput, Network
+from farm.remote_values import RemoteEncoding, RemoteRow, encoding, events, parted, predicted
 
 if TYPE_CHECKING:
     from farm.campaign.following import Ending
     from farm.campaign.planning import Launch
     from farm.prediction.batch import Answers
-    from farm.prediction.prediction import Predicted, Predictions
+    from farm.prediction.prediction import Predictions
+    from farm.search.found import Found
+    from farm.search.setting import Search
     from farm.store.events import Event
-
-FloatArray = NDArray[np.float64]
 
 _WAIT_S = 20
 """For how long a service is let wait for what it measures before it is asked again."""
+
+_TELL_S = 5
+"""The same where somebody wants to see how far it is."""
 
 _PROBLEM_BYTES = 100_000
 """Of an answer that is an error, so much is read."""
@@ -48,51 +47,6 @@ _ATTEMPTS, _BACK_OFF_S = 6, 0.5
 
 class _Silent(ServiceError):
     """Nothing answers, or no more."""
-
-
-@dataclass(frozen=True, eq=False)
-class RemoteEncoding:
-    """HWL of N networks on R reference devices, as `farm.prediction.encoding.Encoding` has it.
-
-    latency_s, values, std: (N, R) float64, NaN where nothing is known. source: (N, R), as there.
-    rows: of each network, as `farm hwl --json` prints it.
-    """
-
-    networks: tuple[Network, ...]
-    devices: tuple[str, ...]
-    version: str
-    rows: tuple[Mapping[str, Any], ...]
-
-    @cached_property
-    def values(self) -> FloatArray:
-        return _array(row["values"] for row in self.rows)
-
-    @cached_property
-    def std(self) -> FloatArray:
-        return _array(row["std"] for row in self.rows)
-
-    @cached_property
-    def latency_s(self) -> FloatArray:
-        return _array([one["latency_s"] for one in row["references"]] for row in self.rows)
-
-    @property
-    def source(self) -> NDArray[np.str_]:
-        return np.array([[one["source"] or "" for one in row["references"]] for row in self.rows])
-
-
-@dataclass(frozen=True)
-class RemoteRow:
-    """One network's HWL encoding, as `farm.prediction.encoding.NetworkEncoding` tells it."""
-
-    row: Mapping[str, Any]
-
-    def to_json(self) -> dict[str, Any]:
-        return dict(self.row)
-
-    def to_row(self) -> dict[str, Any]:
-        from farm.prediction.encoding import row_of
-
-        return row_of(self.row)
 
 
 @dataclass(frozen=True)
@@ -135,9 +89,9 @@ class Client:
 
         asked = {"device": device, "networks": _several(networks), "explain": explain}
         said = self._answered("/v1/predict", asked, measure, max_error)
-        wrong, rows = _parted(said["networks"])
+        wrong, rows = parted(said["networks"])
         answers = Answers(
-            tuple(networks), {row: _predicted(one) for row, one in rows.items()}, wrong
+            tuple(networks), {row: predicted(one) for row, one in rows.items()}, wrong
         )
         if strict:
             answers.must_have_all()
@@ -150,7 +104,7 @@ class Client:
         UsageError for whatever is wrong with any network."""
         found = self.hwl_each(networks, measure=measure, max_error=max_error)
         found.must_have_all()
-        return _encoding(tuple(one.row for one in found))
+        return encoding(tuple(one.row for one in found))
 
     def hwl_each(
         self, networks: Sequence[str], *, measure: str = "never", max_error: float | None = None
@@ -161,7 +115,7 @@ class Client:
 
         asked = {"networks": _several(networks)}
         said = self._answered("/v1/hwl", asked, measure, max_error)
-        wrong, rows = _parted(said["networks"])
+        wrong, rows = parted(said["networks"])
         return Answers(tuple(networks), {i: RemoteRow(row) for i, row in rows.items()}, wrong)
 
     def network(self, network: str, *, explain: bool = False) -> list[dict[str, Any]]:
@@ -198,8 +152,7 @@ class Client:
     def launch(self, launch: Launch) -> str:
         """Launch a campaign, which the service runs; its name, at once. Takes a token of role
         `user`. Raises UsageError."""
-        default = {one.name: one.default for one in fields(launch)}
-        said = {n: value for n, value in asdict(launch).items() if value != default[n]}
+        said = _said(launch)
         if of_files := sorted(said.keys() & {"shape", "batch", "strict"}):
             raise UsageError(
                 f"the service reads no files, which {of_files[0]!r} is about; leave it out, or "
@@ -210,6 +163,36 @@ class Client:
     def cancel(self, campaign: str) -> str:
         """Ask a campaign to end; its name. One's own takes the role `user`, others' `admin`."""
         return str(self._ask(f"/v1/campaigns/{quote(campaign, safe='')}/cancel", {})["campaign"])
+
+    def resume(self, campaign: str, again: Sequence[str] = ()) -> str:
+        """Let the service go on with a campaign; its name, once it runs. again: see `Farm.resume`.
+        One's own takes the role `user`, others' `admin`."""
+        path = f"/v1/campaigns/{quote(campaign, safe='')}/resume"
+        return str(self._ask(path, {"again": list(again)})["campaign"])
+
+    def compare(
+        self, first: str, second: str, *, margin: float = 0.02, as_measured: bool = False
+    ) -> dict[str, Any]:
+        """Which networks became faster or slower from one campaign to another, as `farm compare
+        --json`. Raises UnknownName and UsageError."""
+        asked = {"first": first, "second": second, "margin": margin, "as_measured": as_measured}
+        return self._ask(f"/v1/compare?{urlencode(asked)}")
+
+    def search(
+        self, search: Search, watch: Callable[[Mapping[str, Any]], None] = lambda _: None
+    ) -> Found:
+        """The best networks on some devices, as `Farm.search`, by a job of the service. watch: told
+        of the job now and then. Takes a token of role `user`. Raises UsageError."""
+        from farm.search.found import Found
+
+        said = _said(search)
+        if not isinstance(search.accuracy, str):
+            raise UsageError(
+                "a function stays on this computer: name a published table, as table:FILE.npz, or "
+                "proxy:NAME"
+            )
+        job = self._ended(self._ask("/v1/search", {**said, "wait_s": _TELL_S}), _TELL_S, watch)
+        return Found.of_json(job["answer"])
 
     def queue(self) -> list[dict[str, Any]]:
         """Who holds devices and cores, and who waits for them, in turn."""
@@ -229,7 +212,7 @@ class Client:
             known = {} if after is None else {"after": after}
             try:
                 with self._reply(f"/v1/events?{urlencode(asked | known)}") as reply:
-                    for event in _events(reply):
+                    for event in events(reply):
                         failed = 0
                         if event is not None:
                             after = event.id
@@ -264,13 +247,23 @@ class Client:
         if measure != "never" or max_error is not None:
             asked = {**asked, "measure": measure, "max_error": max_error, "wait_s": _WAIT_S}
         said = self._ask(path, asked)
-        job: dict[str, Any] = said.get("job") or {"state": "done"}
+        if "job" not in said:
+            return said
+        return self._ended(said["job"], _WAIT_S).get("answer") or said
+
+    def _ended(
+        self,
+        job: dict[str, Any],
+        wait_s: float,
+        watch: Callable[[Mapping[str, Any]], None] = lambda _: None,
+    ) -> dict[str, Any]:
+        """A job once it is done. Raises what it failed with."""
         while job["state"] == "running":
-            job = self._ask(f"/v1/jobs/{job['job']}?wait_s={_WAIT_S}")
-            said = job.get("answer") or said
+            watch(job)
+            job = self._ask(f"/v1/jobs/{job['job']}?wait_s={wait_s}")
         if job["state"] != "done":
             raise _told(job["error"], job["message"] or "it ended before it had an answer")
-        return said
+        return job
 
     def _ask(self, path: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """An answer, which is an object; data: what is sent by POST."""
@@ -351,20 +344,10 @@ _KINDS = {
 }
 
 
-def _events(lines: Iterator[bytes]) -> Iterator[Event | None]:
-    """The events of a stream; None for what only says that it lives."""
-    from farm.store.events import Event
-
-    for line in lines:
-        if line.startswith(b":"):
-            yield None
-        if line.startswith(b"data: "):
-            try:
-                told = json.loads(line.removeprefix(b"data: "))
-                event = Event(**{one.name: told[one.name] for one in fields(Event)})
-            except (ValueError, KeyError, TypeError):
-                raise ServiceError("what answers sends no events of a farm") from None
-            yield event
+def _said(asked: Launch | Search) -> dict[str, Any]:
+    """What somebody asks for, without what is so anyway: an earlier service knows fewer words."""
+    default = {one.name: one.default for one in fields(asked)}
+    return {name: value for name, value in asdict(asked).items() if value != default[name]}
 
 
 def _several(networks: Sequence[str]) -> list[str]:
@@ -374,54 +357,3 @@ def _several(networks: Sequence[str]) -> list[str]:
             f"networks are a list, got the text {plain(networks)[:80]!r}; put it in []"
         )
     return list(networks)
-
-
-def _parted(
-    rows: Sequence[Mapping[str, Any]],
-) -> tuple[dict[int, str], dict[int, Mapping[str, Any]]]:
-    """What is wrong with some rows, and the others."""
-    wrong = {i: str(row["error"]) for i, row in enumerate(rows) if row.get("error")}
-    return wrong, {i: row for i, row in enumerate(rows) if i not in wrong}
-
-
-def _predicted(row: Mapping[str, Any]) -> Predicted:
-    """The inverse of `Predicted.to_json`."""
-    from farm.prediction.prediction import KernelShare, Predicted
-    from farm.prediction.references import Meant
-
-    meant = Meant(row["device"], row["revision"], row["batch"], row["flush_bytes"])
-    return Predicted(
-        network=Network.from_id(row["network"]),
-        meant=meant,
-        latency_s=row["latency_s"],
-        low_s=row["low_s"],
-        high_s=np.inf if row["high_s"] is None else row["high_s"],
-        source=row["source"],
-        verdict=row["verdict"],
-        reason=row.get("reason"),
-        inputs=tuple(_inputs(row)),
-        kernels=tuple(KernelShare(**kernel) for kernel in row.get("kernels", ())),
-    )
-
-
-def _inputs(row: Mapping[str, Any]) -> Iterator[GivenInput]:
-    for one in row.get("inputs", ()):
-        yield GivenInput(one["name"], one["type"], tuple(one["shape"]))
-
-
-def _encoding(rows: tuple[Mapping[str, Any], ...]) -> RemoteEncoding:
-    """Raises UsageError where versions differ."""
-    versions = sorted({row["version"] for row in rows})
-    if len(versions) > 1:
-        raise UsageError(
-            f"encodings of one version can be mixed, got {versions[0]} and {versions[1]}; ask for "
-            "one search space at a time"
-        )
-    networks = tuple(Network.from_id(row["network"]) for row in rows)
-    devices = tuple(one["device"] for one in rows[0]["references"])
-    return RemoteEncoding(networks, devices, versions[0], rows)
-
-
-def _array(rows: Iterator[Sequence[float | None]]) -> FloatArray:
-    """(N, R) float64, NaN for None."""
-    return np.array(list(rows), dtype=float)

@@ -100,16 +100,11 @@ class Farm(Questions):
             one with the narrower interval counts; and `failed`, what finally failed.
             Raises UsageError for what is no verdict.
         """
-        if unknown := sorted(set(again) - {*VERDICTS, FAILED}):
-            raise UsageError(
-                f"no verdict is called {unknown[0]!r}; there are {', '.join(VERDICTS)}, and "
-                f"{FAILED!r} for what failed"
-            )
         must_be_executor(executor)
         with self.store() as store:
             found = store.campaign(campaign)
             name, deadline = found.id, found.plan.deadline
-            _must_be_no_search(found)
+            must_be_resumable(found, again)
             with Holding(store, "farm campaign resume", deadline=deadline) as holding:
                 holding.run(name)
                 if FAILED in again:
@@ -278,8 +273,13 @@ class Farm(Questions):
         Campaign(name, about, holding, executor, artifacts, watch, policies, again).run()
 
 
-def _must_be_no_search(stored: StoredCampaign) -> None:
-    """Raises UsageError."""
+def must_be_resumable(stored: StoredCampaign, again: Collection[str] = ()) -> None:
+    """Raises UsageError for a search, and for what is no verdict."""
+    if unknown := sorted(set(again) - {*VERDICTS, FAILED}):
+        raise UsageError(
+            f"no verdict is called {unknown[0]!r}; there are {', '.join(VERDICTS)}, and "
+            f"{FAILED!r} for what failed"
+        )
     if stored.plan.search is not None:
         raise UsageError(
             f"{stored.id} is a search; the same `farm search` goes on where it was cut short"

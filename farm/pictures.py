@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -16,7 +17,7 @@ from farm.core.errors import UsageError
 from farm.devices.health import Health
 from farm.prediction.evaluation import Judgement
 from farm.prediction.reference_sets import Choice
-from farm.search.known import KnownFront
+from farm.search.known import BelievedFront, KnownFront
 
 _FORMATS = (".png", ".svg", ".pdf")
 
@@ -107,14 +108,20 @@ def plot_choice(chosen: Sequence[Choice], path: Path) -> None:
     save(figure, path)
 
 
-def front(found: KnownFront) -> Figure:
-    """Accuracy against latency of what was measured on a device, with the Pareto front."""
+def front(found: KnownFront, believed: BelievedFront | None) -> Figure:
+    """Accuracy against latency of what was measured on a device, with the Pareto front, and the
+    front of what is predicted, with 95 % intervals."""
     figure = Figure(figsize=(8, 5.3), layout="constrained")
     axes = figure.add_subplot()
     latency_ms = 1e3 * found.latency_s
     axes.scatter(latency_ms, found.accuracy, s=12, alpha=0.5, label="measured")
     best = found.front
     axes.step(latency_ms[best], found.accuracy[best], "o-", where="post", label="Pareto front")
+    if believed is not None:
+        at_ms, ends = 1e3 * believed.latency_s, (believed.low_s, believed.high_s)
+        error = [np.abs(1e3 * end - at_ms) for end in ends]
+        label = "front as predicted"
+        axes.errorbar(at_ms, believed.accuracy, xerr=error, fmt=".", elinewidth=0.7, label=label)
     axes.set(xscale="log", xlabel=f"latency on {found.device} (ms)", ylabel="accuracy")
     axes.legend(loc="lower right")
     return figure

@@ -47,6 +47,7 @@ class Summary:
     kernels: Mapping[str, KernelCounts]
     failures: tuple[tuple[Request, Failure], ...]
     quarantined: Mapping[str, str]
+    lost: Mapping[str, str]
     learnt: Mapping[str, int] = field(default_factory=dict)
     reused: Mapping[str, int] = field(default_factory=dict)
     held: Mapping[str, Lease] = field(default_factory=dict)
@@ -80,6 +81,7 @@ class Summary:
             "wall_s": stored.wall_s,
             "devices": {device: self._device(device) for device in stored.plan.devices},
             "quarantined": dict(self.quarantined),
+            "lost": dict(self.lost),
             "failures": [
                 {"network": r.network.id, "device": r.device, "kind": f.kind, "message": f.message}
                 for r, f in self.failures
@@ -169,6 +171,7 @@ def summarise(store: Store, name: str, config: FarmConfig | None = None) -> Summ
         reused=store.reused(stored.id),
         kernels=store.kernel_counts(stored.id),
         failures=tuple(store.failures(stored.id)),
+        lost=store.lost(stored.plan.devices),
         quarantined={
             device: quarantine.reason
             for device in stored.plan.devices

@@ -237,16 +237,20 @@ def campaign_resume(
         ),
     ] = "",
     executor: Executor = "ray",
+    at: FarmAt = None,
     config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
     """Go on with a campaign that was killed or cancelled. Nothing is measured twice unasked."""
+    if client := remote.service(at, config, store):
+        return remote.resume(client, name, words(again), as_json)
     farm = Farm.open(config, store)
     ending.say(kept_words(farm, name, config, store))
     with watching() as watch:
         summary = farm.resume(name, executor, watch, words(again))
     _report(summary, config, store, as_json)
+    return None
 
 
 @campaign_app.command("repeat")
@@ -293,6 +297,7 @@ def compare(
         bool,
         typer.Option("--as-measured", help="Compare also where a device changed in between."),
     ] = False,
+    at: FarmAt = None,
     config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
@@ -302,10 +307,13 @@ def compare(
     from farm.campaign.compare import compare as compared
     from farm.cli import comparison
 
-    with Farm.open(config, store).store() as opened:
-        found = compared(opened, first, second, margin, as_measured)
-    print_result(as_json, found.to_json, lambda: comparison.text(found, margin))
-    if any(change.verdict == SLOWER for change in found.changes):
+    if client := remote.service(at, config, store):
+        found = client.compare(first, second, margin=margin, as_measured=as_measured)
+    else:
+        with Farm.open(config, store).store() as opened:
+            found = compared(opened, first, second, margin, as_measured).to_json()
+    print_result(as_json, lambda: found, lambda: comparison.text(found, margin))
+    if found["counts"][SLOWER]:
         raise typer.Exit(1)
 
 

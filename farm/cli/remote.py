@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,13 @@ from farm.inventory.config import address
 if TYPE_CHECKING:
     from farm.campaign.asking import Ask
     from farm.campaign.planning import Launch
-    from farm.client import Client, RemoteRow
+    from farm.client import Client
     from farm.prediction.batch import Answers
     from farm.prediction.prediction import Predictions
+    from farm.remote_values import RemoteRow
+    from farm.search.found import Found
+    from farm.search.setting import Search
+    from farm.store.events import Event
 
 TOKEN = "FARM_TOKEN"
 """The environment variable with a token."""
@@ -117,11 +121,12 @@ def devices(client: Client, as_json: bool) -> None:
 
 
 def _devices(found: list[dict[str, Any]]) -> RenderableType:
-    table = show.table_of("device", "kind", "reference", "waiting", "quarantine")
+    table = show.table_of("device", "kind", "reference", "waiting", "beware")
     for one in found:
         reference = "yes" if one["reference"] else ""
         waits = str(one["waiting"] or "")
-        table.add_row(one["name"], one["kind"], reference, waits, one["quarantine"] or "")
+        beware = [f"{why}: {one[why]}" for why in ("quarantine", "lost") if one.get(why)]
+        table.add_row(one["name"], one["kind"], reference, waits, "; ".join(beware))
     return Group(table, *show.held_lines({one["name"]: one["held_by"] for one in found}))
 
 
@@ -146,9 +151,42 @@ def cancel(client: Client, name: str, as_json: bool) -> None:
     print_result(as_json, lambda: data, lambda: f"{ended} is cancelled.")
 
 
+def events(
+    client: Client, campaign: str | None, device: str | None, after: int | None
+) -> Iterator[Event]:
+    """`farm watch`."""
+    named = [one for one in client.campaigns() if campaign in (one["id"], "latest")]
+    if named and named[-1]["state"] == "unfinished" and named[-1]["run_by"] is None:
+        resume = f"farm campaign resume {named[-1]['id']} --farm {shlex.quote(client.url)}"
+        typer.echo(f"{named[-1]['id']} does not run; `{resume}` goes on with it", err=True)
+    return client.events(campaign, device, after)
+
+
 def launch(client: Client, asked: Launch, as_json: bool) -> None:
     """`farm launch`: until the service has run the campaign, which goes on without this command."""
-    name = client.launch(asked)
+    _until_it_has_ended(client, client.launch(asked), as_json)
+
+
+def resume(client: Client, campaign: str, again: list[str], as_json: bool) -> None:
+    """`farm campaign resume`: the service goes on with the campaign, without this command."""
+    _until_it_has_ended(client, client.resume(campaign, again), as_json)
+
+
+def search(client: Client, asked: Search) -> Found:
+    """`farm search`: by a job of the service, which goes on without this command."""
+    said = ""
+
+    def tell(job: Mapping[str, Any]) -> None:
+        nonlocal said
+        ending.say(lambda: f"the search goes on; {client.url}/jobs/{job['job']} shows it")
+        if job["state"] == "running" and job["message"] not in (None, said):
+            said = str(job["message"])
+            typer.echo(said, err=True)
+
+    return client.search(asked, tell)
+
+
+def _until_it_has_ended(client: Client, name: str, as_json: bool) -> None:
     again = f"farm campaign show {name} --farm {shlex.quote(client.url)}"
     ending.say(lambda: f"{name} goes on at {client.url}; `{again}` shows it")
     typer.echo(f"{name} is run at {client.url}", err=True)

@@ -9,11 +9,12 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from farm.cli import ending, show
+from farm.cli import ending, remote, show
 from farm.cli.common import (
     CONFIG,
     Config,
     Executor,
+    FarmAt,
     Json,
     StoreFolder,
     print_result,
@@ -28,6 +29,7 @@ from farm.farm import Farm
 if TYPE_CHECKING:
     from farm.search.found import Candidate, Found, Latency, Surety
     from farm.search.laboratory import Step
+    from farm.search.setting import Search
 
 search_app = typer.Typer()
 
@@ -93,6 +95,7 @@ def search(
         Path | None, typer.Option(help="Write the chosen networks as ONNX files to this folder.")
     ] = None,
     executor: Executor = "ray",
+    at: FarmAt = None,
     config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Json = False,
@@ -124,11 +127,11 @@ def search(
         confidence=relative("--confidence", confidence),
         seed=seed,
     )
-    farm = Farm.open(config, store)
-    again = f"`{ending.command_line()}` goes on"
-    ending.say(lambda: f"what was measured is in {farm.config.store}; {again}")
-    with shown(line, lambda step: Text(line(step)), _STARTING, lambda step: step.events) as watch:
-        found = farm.search(asked, executor, watch)
+    client = remote.service(at, config, store)
+    if client is not None:
+        found = remote.search(client, asked)
+    else:
+        found = _search_here(Farm.open(config, store), asked, executor)
     if plot is not None:
         from farm.cli.plot_front import plot_front
 
@@ -144,6 +147,13 @@ def search(
     print_result(as_json, found.to_json, lambda: text(found))
     if not found.front:
         raise typer.Exit(1)
+
+
+def _search_here(farm: Farm, asked: Search, executor: str) -> Found:
+    again = f"`{ending.command_line()}` goes on"
+    ending.say(lambda: f"what was measured is in {farm.config.store}; {again}")
+    with shown(line, lambda step: Text(line(step)), _STARTING, lambda step: step.events) as watch:
+        return farm.search(asked, executor, watch)
 
 
 _STARTING = "starting the devices and the compilers ..."

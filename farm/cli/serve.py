@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,23 +47,14 @@ def serve(
     """Serve the farm's pages and its API until it is interrupted; run campaigns that are launched
     there, and go on with those of before."""
     with of_extra("service"):
+        from farm.service.logs import log_as_json
         from farm.service.serving import Where
         from farm.service.serving import serve as served
     where = Where(host=host, port=port, remote=remote, names=tuple(name or ()))
     farm = Farm.open(config, store)
     ending.say(lambda: "the service has ended; `farm serve` starts it again")
-    _log_requests()
+    log_as_json()
     served(farm, where, lambda started: _begun(started, as_json), executor)
-
-
-def _log_requests() -> None:
-    """To stderr, one JSON object a line and nothing else."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    log = logging.getLogger("farm.service.requests")
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
 
 
 def _begun(started: Started, as_json: bool) -> None:

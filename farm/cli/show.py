@@ -86,9 +86,12 @@ def summary(s: Told, resume: str | None) -> RenderableType:
 
 def _held(s: Told) -> list[RenderableType]:
     """Who runs the campaign, or measures something else on its devices."""
-    if s["run_by"] is not None:
-        return [Text(f"It is run by {holder(s['run_by'])}.")]
-    return held_lines({device: own["held_by"] for device, own in s["devices"].items()})
+    run_by, held = s["run_by"], {device: own["held_by"] for device, own in s["devices"].items()}
+    if run_by is None:
+        return held_lines(held)
+    own = run_by["host"], run_by["pid"]
+    others = {name: by for name, by in held.items() if by and (by["host"], by["pid"]) != own}
+    return [Text(f"It is run by {holder(run_by)}."), *held_lines(others)]
 
 
 def held_lines(held: Mapping[str, Told | None]) -> list[RenderableType]:
@@ -384,6 +387,7 @@ def _next(s: Told, resume: str | None) -> list[RenderableType]:
         f"{device} is in quarantine: {reason}. `farm device release {device}` trusts it again."
         for device, reason in s["quarantined"].items()
     ]
+    lines += [f"{device} was lost: {reason}" for device, reason in s["lost"].items()]
     if resume is not None:
         lines.append(f"`{resume}` goes on with it.")
     return [unbroken(one) for one in lines]

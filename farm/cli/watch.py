@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from farm.cli import ending
-from farm.cli.common import CONFIG, Config, StoreFolder, resume_command
+from farm.cli import ending, remote
+from farm.cli.common import CONFIG, Config, FarmAt, StoreFolder, resume_command
 from farm.core.checks import plain
 from farm.farm import Farm
 
@@ -26,6 +27,7 @@ def watch(
         int | None,
         typer.Option(min=0, help="Begin after the event of this number, as --json prints it."),
     ] = None,
+    at: FarmAt = None,
     config: Config = CONFIG,
     store: StoreFolder = None,
     as_json: Annotated[
@@ -34,14 +36,23 @@ def watch(
 ) -> None:
     """Print what happens, in words: of a campaign from its last run on, until that has ended; else
     from now on, until it is interrupted."""
-    farm = Farm.open(config, store)
+    client = remote.service(at, config, store)
     ending.say(lambda: "nothing was changed by watching")
-    if campaign is not None:
-        with farm.store() as opened:
-            found = opened.campaign(campaign)
-        if found.state == "unfinished" and found.run_by is None:
-            resume = resume_command(found.id, config, store)
-            typer.echo(f"{found.id} does not run; `{resume}` goes on with it", err=True)
-    for event in farm.events(campaign, device, after):
+    if client is not None:
+        events = remote.events(client, campaign, device, after)
+    else:
+        farm = Farm.open(config, store)
+        if campaign is not None:
+            _say_where_nothing_runs(farm, campaign, config, store)
+        events = farm.events(campaign, device, after)
+    for event in events:
         words = f"{event.at[:19]} {plain(event.sentence)}"
         typer.echo(json.dumps(event.to_json()) if as_json else words)
+
+
+def _say_where_nothing_runs(farm: Farm, campaign: str, config: Path, store: Path | None) -> None:
+    with farm.store() as opened:
+        found = opened.campaign(campaign)
+    if found.state == "unfinished" and found.run_by is None:
+        resume = resume_command(found.id, config, store)
+        typer.echo(f"{found.id} does not run; `{resume}` goes on with it", err=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from farm.core.values import Network
@@ -31,6 +31,12 @@ class Candidate:
 
     def to_json(self) -> dict[str, Any]:
         return {**self._own, "devices": {name: vars(one) for name, one in self.on.items()}}
+
+    @classmethod
+    def of_json(cls, told: Mapping[str, Any]) -> Candidate:
+        """The inverse of `to_json`."""
+        on = {name: Latency(**one) for name, one in told["devices"].items()}
+        return cls(Network.from_id(told["network"]), told["accuracy"], on)
 
     def to_row(self) -> dict[str, Any]:
         """One row of a table; of several devices, columns for each."""
@@ -117,3 +123,15 @@ class Found:
             "nearest": self.nearest and self.nearest.to_json(),
             "accuracy_predicted": self.surety and vars(self.surety),
         }
+
+    @classmethod
+    def of_json(cls, told: Mapping[str, Any]) -> Found:
+        """The inverse of `to_json`."""
+        alone, nearest = told["predicted_alone"], told["nearest"]
+        own = {f.name: told[f.name] for f in fields(cls) if f.name not in ("alone", "nearest")}
+        chosen = tuple(map(Candidate.of_json, alone["networks"]))
+        return cls(
+            **{**own, "front": tuple(map(Candidate.of_json, told["front"]))},
+            alone=Alone(chosen, alone["over_limit"], alone["lost"]),
+            nearest=nearest and Candidate.of_json(nearest),
+        )

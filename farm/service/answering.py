@@ -5,17 +5,14 @@ An `Answering` is of one thread: SQLite's connections are, and so are the predic
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from farm.campaign import following
-from farm.campaign.compare import Comparison, compare
+from farm.campaign.compare import MARGIN, Comparison, compare
 from farm.campaign.learning import Curve, curves
-from farm.campaign.planning import Launch, planned
 from farm.campaign.summary import Summary, summarise
 from farm.compile.alone import defined
 from farm.core.errors import UsageError
@@ -34,66 +31,17 @@ from farm.prediction.hwl import ONE_BY_ONE
 from farm.prediction.kernel_times import times
 from farm.prediction.measured import known
 from farm.prediction.prediction import Asked, Predictions
-from farm.search.known import KnownFront, known_front
-from farm.service.running import last_words
-from farm.service.who import Who
+from farm.search.known import BelievedFront, KnownFront, believed_front, known_front
+from farm.service.memory import Memory, Question, changed_at
 from farm.spaces import space as searched_space
 from farm.store import Store, StoredCampaign
 from farm.store.events import About, Event
 from farm.store.lease import claim_json
-from farm.store.tokens import ADMIN
 
 Found = TypeVar("Found")
 
 EVENTS = 100
 """Of a campaign, the newest."""
-
-Question = tuple[tuple[str, ...], str, bool]
-"""Networks, a device, and whether the answer is to be explained."""
-
-_KEPT = 4096
-"""Answers that are remembered while they hold."""
-
-
-class Memory:
-    """Answers, each with what it holds for; the least used are forgotten. Threads share one."""
-
-    def __init__(self, most: int = _KEPT) -> None:
-        self._most = most
-        self._lock = threading.Lock()
-        self._known: OrderedDict[Hashable, tuple[Hashable, Any]] = OrderedDict()
-
-    def recall(self, key: Hashable, holds: Hashable) -> Any:
-        """What was kept; None where it holds no longer."""
-        with self._lock:
-            known = self._known.get(key)
-            if known is None or known[0] != holds:
-                return None
-            self._known.move_to_end(key)
-            return known[1]
-
-    def keep(self, key: Hashable, holds: Hashable, answer: Any) -> None:
-        with self._lock:
-            self._known[key] = holds, answer
-            self._known.move_to_end(key)
-            if len(self._known) > self._most:
-                self._known.popitem(last=False)
-
-
-class Front:
-    """What was told before and still holds, without a lane. farm: its cluster.yaml. store: of the
-    thread of the event loop."""
-
-    def __init__(self, farm: Farm, store: Store, memory: Memory) -> None:
-        self._farm = farm
-        self._store = store
-        self._memory = memory
-
-    def recall(self, question: Question) -> bytes | None:
-        """The answer to a question, encoded."""
-        holds = _changed_at(self._farm), self._store.version()
-        found: bytes | None = self._memory.recall(("told", question), holds)
-        return found
 
 
 class Answering:
@@ -103,7 +51,7 @@ class Answering:
         self.farm = farm
         self._memory = memory
         self.store = Store(farm.config.store)
-        self._read_at = _changed_at(farm)
+        self._read_at = -1  # the file may have changed since the service began
         self._begin(farm)
 
     def _begin(self, farm: Farm) -> None:
@@ -112,7 +60,7 @@ class Answering:
 
     def look(self) -> None:
         """Read cluster.yaml again if it changed. Raises ConfigError."""
-        now = _changed_at(self.farm)
+        now = changed_at(self.farm)
         if now != self._read_at:
             self._begin(Farm.open(self.farm.config.path, self.farm.config.store))
             self._read_at = now
@@ -133,7 +81,7 @@ class Answering:
         config, store = self.farm.config, self.store
         day = (datetime.now(UTC) - timedelta(days=1)).isoformat(timespec="milliseconds")
         verdicts, waiting = store.verdicts_since(day), store.waiting()
-        held = store.holders_of(config.devices)
+        held, lost = store.holders_of(config.devices), store.lost(config.devices)
         found = []
         for device in config.devices.values():
             lease, quarantine = held.get(device.name), store.quarantined(device.name)
@@ -145,6 +93,7 @@ class Answering:
                     "reference": device.name in config.references,
                     "held_by": lease and lease.to_json(),
                     "quarantine": quarantine and quarantine.reason,
+                    "lost": lost.get(device.name),
                     "waiting": waiting.get(device.name, 0),
                     "verdicts_day": dict(verdicts.get(device.name, {})),
                     "measured_at": last and last.measured_at,
@@ -152,6 +101,11 @@ class Answering:
                 }
             )
         return found
+
+    def must_have(self, devices: Sequence[str]) -> None:
+        """Raises UnknownName."""
+        for name in devices:
+            self.farm.config.device(name)
 
     def last_measured(self, device: str) -> Measurement | None:
         """What a device measured last, whatever it was."""
@@ -220,6 +174,17 @@ class Answering:
             ),
         )
 
+    def believed_front(self, device: str, space: str, data_set: str) -> Sequence[BelievedFront]:
+        """The same with what is predicted of the others; empty where too little was measured."""
+
+        def found() -> Sequence[BelievedFront]:
+            searched = searched_space(space, self.store.models)
+            front = believed_front(self.predictor, searched, device, data_set)
+            return () if front is None else (front,)
+
+        key = ("believed", device, space, data_set)
+        return self.remembered(key, self.store.version(), found)
+
     # Campaigns
 
     def campaigns(self) -> list[dict[str, Any]]:
@@ -256,32 +221,6 @@ class Answering:
 
         return self.remembered(("errors", stored.id), stored.measured, found)
 
-    def launch(self, asked: Launch, who: str) -> str:
-        """Store a campaign that the service is to run; its name. Raises UsageError."""
-        if ":" in asked.space:
-            raise UsageError(
-                f"the service reads no folders: name a search space, got {asked.space[:80]!r}; "
-                "`farm launch --space onnx:FOLDER` measures files"
-            )
-        plan = planned(asked, self.farm.config).plan
-        name = self.store.add_campaign(plan)
-        self.store.keep_served(name, who)
-        return name
-
-    def last_words(self, stored: StoredCampaign) -> str | None:
-        """What the process of a campaign that should go on, and does not, said last."""
-        waits = stored.state != "unfinished" or stored.run_by is not None
-        return None if waits else last_words(self.farm.config.store, stored.id)
-
-    def cancel(self, name: str, who: Who) -> tuple[str, bool]:
-        """End a campaign: one's own, or any for an admin. Its name, and whether a process had begun
-        to run it, which sees the wish. Raises UnknownName and NotAllowed."""
-        stored = self.store.campaign(name)
-        if self.store.served().get(stored.id) != who.name:
-            who.must_be(ADMIN)
-        self.store.cancel(stored.id)
-        return stored.id, stored.run_by is not None and stored.run_by.owner.campaign == stored.id
-
     def curves(self, name: str) -> dict[str, Curve]:
         """How well its devices were predicted as a campaign went on. Raises UnknownName."""
         stored = self.store.campaign(name)
@@ -311,8 +250,11 @@ class Answering:
             self.farm.config.device(device)
         return following.about(self.store, campaign, device, after)
 
-    def comparison(self, first: str, second: str, as_measured: bool = False) -> Comparison:
-        return compare(self.store, first, second, as_measured=as_measured)
+    def comparison(
+        self, first: str, second: str, margin: float = MARGIN, as_measured: bool = False
+    ) -> Comparison:
+        """Raises UnknownName and UsageError."""
+        return compare(self.store, first, second, margin, as_measured)
 
     def correlations(self, space: str) -> Correlations:
         """How alike devices rank the networks of a space. Raises UnknownName."""
@@ -432,11 +374,3 @@ class Answering:
 def _predict(networks: Sequence[str], device: str, explain: bool) -> Hashable:
     """The key of a question."""
     return "predict", tuple(networks), device, explain
-
-
-def _changed_at(farm: Farm) -> int:
-    """When cluster.yaml was written last; the same while it is missing or being written."""
-    try:
-        return farm.config.path.stat().st_mtime_ns
-    except OSError:
-        return 0

@@ -11,14 +11,26 @@ from fastapi.security import HTTPBearer
 
 from farm.campaign.asking import Ask
 from farm.campaign.choices import told
+from farm.campaign.compare import MARGIN
 from farm.campaign.planning import Launch
 from farm.prediction.prediction import Predictions
-from farm.service import models
-from farm.service.answering import Answering, Front
+from farm.service import models, ordered
+from farm.service.answering import Answering
+from farm.service.asked import (
+    ToEncode,
+    ToLaunch,
+    ToMeasure,
+    ToPredict,
+    ToResume,
+    ToSearch,
+    WaitS,
+)
 from farm.service.feed import Feed, Stream
 from farm.service.jobs import Jobs
 from farm.service.lane import Lane
+from farm.service.memory import Front
 from farm.service.problems import RESPONSES
+from farm.service.searching import search_words
 from farm.service.who import Who
 from farm.store.tokens import USER
 
@@ -35,6 +47,9 @@ def lanes(request: Request) -> Lanes:
     found: Lanes = request.app.state.lanes
     return found
 
+
+_LOOKS_S = 0.1
+"""How often a process that begins is looked at."""
 
 # Who asks is looked at before (`farm.service.guard`); this says in the schema how.
 api = APIRouter(
@@ -71,7 +86,7 @@ async def campaigns(request: Request) -> models.Campaigns:
 
 
 @api.post("/campaigns", status_code=201)
-async def launch(request: Request, asked: models.ToLaunch) -> models.Launched:
+async def launch(request: Request, asked: ToLaunch) -> models.Launched:
     """Launch a campaign, which the service runs. Takes the role `user`."""
     return models.Launched(campaign=await launched(request, Launch(**asked.model_dump())))
 
@@ -80,7 +95,7 @@ async def launched(request: Request, asked: Launch) -> str:
     """A new campaign that runs by now."""
     who: Who = request.state.who
     who.must_be(USER)
-    name = await lanes(request).thorough.ask(lambda own: own.launch(asked, who.name))
+    name = await lanes(request).thorough.ask(lambda own: ordered.launch(own, asked, who.name))
     request.app.state.running.begin(name, who.name)
     return name
 
@@ -91,11 +106,25 @@ async def cancel(request: Request, campaign: str) -> models.Launched:
     who: Who = request.state.who
     who.must_be(USER)
     quick = lanes(request).quick
-    name, begun = await quick.ask(lambda own: own.cancel(campaign, who))
+    name, begun = await quick.ask(lambda own: ordered.cancel(own, campaign, who))
     if not begun:
         # A process that begins takes the wish for one of before, and forgets it.
         await asyncio.to_thread(request.app.state.running.end, name)
-        await quick.ask(lambda own: own.cancel(name, who))
+        await quick.ask(lambda own: ordered.cancel(own, name, who))
+    return models.Launched(campaign=name)
+
+
+@api.post("/campaigns/{campaign}/resume")
+async def resume(request: Request, campaign: str, asked: ToResume) -> models.Launched:
+    """Go on with a campaign that ended early, or measure some of it again; it is answered once a
+    process runs it. One's own takes the role `user`, others' `admin`."""
+    who: Who = request.state.who
+    who.must_be(USER)
+    quick, running = lanes(request).quick, request.app.state.running
+    name = await quick.ask(lambda own: ordered.resume(own, campaign, asked.again, who))
+    running.begin(name, who.name, asked.again)
+    while running.at_work(name) and not await quick.ask(lambda own: own.stored(name).run_by):
+        await asyncio.sleep(_LOOKS_S)
     return models.Launched(campaign=name)
 
 
@@ -111,6 +140,21 @@ async def choices(request: Request, campaign: str) -> models.Choices:
     """The networks that a campaign chose to learn from, in order, and why."""
     found = await lanes(request).thorough.ask(lambda own: told(own.store, campaign))
     return models.Choices.model_validate(found)
+
+
+@api.get("/compare")
+async def compare(
+    request: Request,
+    first: str,
+    second: str,
+    margin: Annotated[float, Query(description="Relative difference that is none.")] = MARGIN,
+    as_measured: bool = False,
+) -> models.Compared:
+    """Which networks became faster or slower from one campaign to another."""
+    found = await lanes(request).thorough.ask(
+        lambda own: own.comparison(first, second, margin, as_measured).to_json()
+    )
+    return models.Compared.model_validate(found)
 
 
 @api.get("/network", response_model_exclude_unset=True)
@@ -129,12 +173,12 @@ async def predict(
     request: Request, device: str, network: Network, explain: bool = False
 ) -> Response:
     """What a few networks take on a device. One without an answer says why in its row."""
-    asked = models.ToPredict(device=device, networks=network, explain=explain)
+    asked = ToPredict(device=device, networks=network, explain=explain)
     return await predict_many(request, asked)
 
 
 @api.post("/predict", response_model=models.Predicted)
-async def predict_many(request: Request, asked: models.ToPredict) -> Response:
+async def predict_many(request: Request, asked: ToPredict) -> Response:
     """What networks take on a device. One without an answer says why in its row."""
 
     question = tuple(asked.networks), asked.device, asked.explain
@@ -163,11 +207,11 @@ def _text(found: Mapping[str, Any]) -> bytes:
 @api.get("/hwl", response_model_exclude_unset=True)
 async def hwl(request: Request, network: Network) -> models.Encodings:
     """The HWL encodings of a few networks."""
-    return await hwl_many(request, models.ToEncode(networks=network))
+    return await hwl_many(request, ToEncode(networks=network))
 
 
 @api.post("/hwl", response_model_exclude_unset=True)
-async def hwl_many(request: Request, asked: models.ToEncode) -> models.Encodings:
+async def hwl_many(request: Request, asked: ToEncode) -> models.Encodings:
     """The HWL encodings of networks. One without an encoding says why in its row."""
     if asked.measure != Ask().measure:
         told = await _measured(
@@ -179,6 +223,19 @@ async def hwl_many(request: Request, asked: models.ToEncode) -> models.Encodings
         return models.Encodings.model_validate(told)
     found = await lanes(request).thorough.ask(lambda own: list(own.hwl(asked.networks).lines()))
     return models.Encodings.model_validate({"networks": found})
+
+
+@api.post("/search", response_model_exclude_unset=True)
+async def search(request: Request, asked: ToSearch) -> models.Answered:
+    """Find the best networks on devices, by a job that measures. Takes the role `user`."""
+    who: Who = request.state.who
+    who.must_be(USER)
+    await lanes(request).quick.ask(lambda own: own.must_have(asked.devices))
+    jobs: Jobs = request.app.state.jobs
+    words = [*search_words(asked), f"--executor={request.app.state.running.executor}"]
+    job = jobs.begin(words, [], who)
+    await jobs.wait(job, asked.wait_s)
+    return models.Answered.model_validate(job.to_json())
 
 
 Number = Annotated[int | None, Query(ge=0, lt=2**63, description="The last event that is known.")]
@@ -206,7 +263,7 @@ async def events(
 
 async def _measured(
     request: Request,
-    asked: models.ToMeasure,
+    asked: ToMeasure,
     words: Sequence[str],
     known: Callable[[Answering], dict[str, Any]],
 ) -> dict[str, Any]:
@@ -226,7 +283,7 @@ async def _measured(
 
 
 @api.get("/jobs/{job}", response_model_exclude_unset=True)
-async def job(request: Request, job: str, wait_s: models.WaitS = 0.0) -> models.Answered:
+async def job(request: Request, job: str, wait_s: WaitS = 0.0) -> models.Answered:
     """A question that measures; wait_s: for how long it is waited for."""
     jobs: Jobs = request.app.state.jobs
     found = jobs.job(job)

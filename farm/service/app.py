@@ -17,13 +17,14 @@ from farm.core.errors import FarmError, UnknownName
 from farm.farm import Farm
 from farm.opened import must_be_executor
 from farm.service.adding import adding
-from farm.service.answering import Front, Memory
 from farm.service.api import Lanes, api
 from farm.service.feed import Feed
 from farm.service.guard import Guard
 from farm.service.jobs import Jobs
 from farm.service.lane import Lane
 from farm.service.launching import launching
+from farm.service.logs import ABOUT
+from farm.service.memory import Front, Memory
 from farm.service.metrics import Verdicts, metrics
 from farm.service.pages import pages, problem_page
 from farm.service.problems import Problem, first_of, for_people, problem, status_of
@@ -132,7 +133,9 @@ async def _http_error(request: Request, e: Exception) -> Response:
 
 async def _unexpected(request: Request, e: Exception) -> JSONResponse:
     """What is a mistake of ours is told to the log alone."""
-    _log.error("request %s failed", request.state.request, exc_info=e)
+    about = {"request": request.state.request, **request.path_params}
+    told = {name: about[name] for name in ABOUT if name in about}
+    _log.error("a fault of the service's own", exc_info=e, extra=told)
     return _said(
         500,
         Problem(

@@ -8,7 +8,6 @@ own pages, and the host that was asked for must be one of ours.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import secrets
 import time
@@ -281,17 +280,15 @@ async def _refuse(scope: Message, send: Send, error: FarmError) -> None:
 
 
 def _report(scope: Message, said: _Said, took_s: float) -> None:
-    """A line of JSON for each request; queries may hold anything, and are left out."""
+    """A line for each request; queries may hold anything, and are left out."""
     who = scope["state"].get("who")
     named = scope.get("path_params", {})
+    about = {"request": said.request, **{key: named.get(key) for key in ("campaign", "device")}}
     line = {
-        "request": said.request,
         "who": who and who.name,
         "method": scope["method"],
         "path": scope["path"][:200],
         "status": said.status,
         "took_s": round(took_s, 6),
-        "campaign": named.get("campaign"),
-        "device": named.get("device"),
     }
-    _log.info(json.dumps(line))
+    _log.info("", extra={"told": line, **about})

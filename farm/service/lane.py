@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from farm.core.errors import TooBusy
 from farm.farm import Farm
-from farm.service.answering import Answering, Memory
+from farm.service.answering import Answering
+from farm.service.memory import Memory
 
 Found = TypeVar("Found")
 

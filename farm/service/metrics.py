@@ -84,7 +84,7 @@ def _devices(own: Answering) -> Iterator[Metric]:
     """Of each device of cluster.yaml; what is not known of one is left out."""
     store, now_s = own.store, time.time()
     names = list(own.farm.config.devices)
-    held, waiting = store.holders_of(names), store.waiting()
+    held, waiting, lost = store.holders_of(names), store.waiting(), store.lost(names)
     found = dict(_families())
 
     def say(name: str, device: str, value: float | None) -> None:
@@ -93,6 +93,7 @@ def _devices(own: Answering) -> Iterator[Metric]:
 
     for device in names:
         lease, last = held.get(device), own.last_measured(device)
+        say("up", device, device not in lost)
         say("held", device, lease is not None)
         say("quarantined", device, store.quarantined(device) is not None)
         say("waiting_requests", device, waiting.get(device, 0))
@@ -112,6 +113,7 @@ def _families() -> Iterator[tuple[str, GaugeMetricFamily]]:
 
 
 _OF_DEVICES = {
+    "up": "0 from when the device was lost until it measures again.",
     "held": "1 while a process of the farm holds the device.",
     "quarantined": "1 while nothing is measured on the device until somebody or a check says so.",
     "waiting_requests": "Requests without an outcome, of campaigns that were not cancelled.",

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
-MOST_NETWORKS = 10_000
-"""In one question."""
+from pydantic import BaseModel, ConfigDict
 
 
 class Answer(BaseModel):
@@ -28,7 +25,8 @@ class Holder(Answer):
 
 
 class DeviceNow(Answer):
-    """A device on the board. waiting: requests without an outcome. verdicts_day: of what it
+    """A device on the board. lost: why nothing is heard of it, where it was lost. waiting:
+    requests without an outcome. verdicts_day: of what it
     measured in the last day. measured_at, temp_c: of its last measurement."""
 
     name: str
@@ -36,6 +34,7 @@ class DeviceNow(Answer):
     reference: bool
     held_by: Holder | None
     quarantine: str | None
+    lost: str | None
     waiting: int
     verdicts_day: dict[str, int]
     measured_at: str | None
@@ -115,28 +114,6 @@ class OfDevice(Answer):
     held_by: Holder | None
 
 
-class ToLaunch(BaseModel):
-    """As the options of `farm launch`; max_error and precision are relative, such as 0.05;
-    deadline is a time with its zone, such as 2026-12-01T18:00+01:00."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    space: str = "nb201"
-    devices: Annotated[list[str], Field(min_length=1, max_length=1000)]
-    budget: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    holdout: Annotated[int, Field(ge=0, le=10_000)] = 10
-    seed: Annotated[int, Field(ge=0, le=2**31)] = 0
-    select: str = "active"
-    device_seconds: Annotated[float, Field(gt=0)] | None = None
-    target_rho: float | None = None
-    max_error: float | None = None
-    decide: str | None = None
-    fresh: bool = False
-    precision: float | None = None
-    kernels: bool = True
-    deadline: str | None = None
-
-
 class Launched(Answer):
     campaign: str
 
@@ -164,6 +141,7 @@ class Campaign(Answer):
     wall_s: float
     devices: dict[str, OfDevice]
     quarantined: dict[str, str]
+    lost: dict[str, str]
     failures: list[Failed]
 
 
@@ -317,29 +295,44 @@ class Queue(Answer):
     claims: list[Claim]
 
 
-Networks = Annotated[list[str], Field(min_length=1, max_length=MOST_NETWORKS)]
+class Changed(Answer):
+    """A network in two campaigns, see `farm.campaign.compare.Change`. high: none where a single
+    session says nothing of it."""
 
-WaitS = Annotated[float, Field(ge=0, le=60)]
-
-
-class ToMeasure(BaseModel):
-    """networks: as SPACE/CODE or NAS-Bench-201 cell strings. measure: `never`, only what is
-    `missing`, or `always`; but `never` takes the role `user`, and is answered with what is known
-    and a job that measures. max_error: measure only where the interval is wider, relative. wait_s:
-    for how long that job is waited for before it is answered."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    networks: Networks
-    measure: Literal["never", "missing", "always"] = "never"
-    max_error: float | None = None
-    wait_s: WaitS = 0.0
-
-
-class ToPredict(ToMeasure):
+    network: str
     device: str
-    explain: bool = False
+    first_s: float
+    second_s: float
+    factor: float
+    ratio: float
+    low: float
+    high: float | None
+    verdict: str
+    same_fingerprint: bool
+    first_verdict: str
+    second_verdict: str
 
 
-class ToEncode(ToMeasure):
-    pass
+class Crossed(Answer):
+    """A device that changed in between: how many times as slow it became, if that is known."""
+
+    device: str
+    networks: int
+    change: str
+    reason: str
+    factor: float | None
+
+
+class Missing(Answer):
+    campaign: str
+    device: str
+    networks: int
+
+
+class Compared(Answer):
+    """The same as `farm compare --json`."""
+
+    counts: dict[str, int]
+    networks: list[Changed]
+    revisions: list[Crossed]
+    missing: list[Missing]

@@ -18,6 +18,7 @@ from farm.search.accuracy import DATA_SETS
 from farm.service.answering import Answering
 from farm.service.api import lanes
 from farm.service.guard import Guard, cookie_name
+from farm.service.ordered import last_words
 from farm.service.problems import status_of
 from farm.spaces import SPACES
 
@@ -155,7 +156,7 @@ async def campaign(request: Request, campaign: str) -> Response:
         newest = own.store.newest_event()
         stored = own.stored(campaign)
         own_verdicts, events = own.verdicts(stored), own.events(stored)
-        said = own.last_words(stored)
+        said = last_words(own, stored)
         return {
             "stored": stored,
             "verdicts": own_verdicts,
@@ -234,8 +235,12 @@ async def correlation(request: Request, space: str = "nb201") -> Response:
 async def front(
     request: Request, device: str = "", space: str = "nb201", data_set: str = DATA_SETS[0]
 ) -> Response:
-    """Latency against accuracy of what was measured on a device."""
-    devices = await lanes(request).quick.ask(lambda own: list(own.farm.config.devices))
+    """Latency against accuracy of what was measured on a device, and of what is predicted."""
+
+    def look(own: Answering) -> tuple[list[str], int]:
+        return list(own.farm.config.devices), own.store.newest_event()
+
+    devices, newest = await lanes(request).quick.ask(look)
     asked = {"device": device or devices[0], "space": space, "data_set": data_set}
     told: dict[str, Any] = {**asked, "query": urlencode(asked), "devices": devices}
     told |= {"spaces": list(SPACES), "data_sets": DATA_SETS, "found": None, "wrong": None}
@@ -243,7 +248,11 @@ async def front(
         found = await lanes(request).thorough.ask(lambda own: own.front(**asked))
     except UsageError as e:
         return page(request, "front", {**told, "wrong": str(e)}, status_of(e) if device else 200)
-    return page(request, "front", {**told, "found": found})
+    believed = await lanes(request).thorough.soon(
+        f"front {told['query']}", lambda own: own.believed_front(**asked), _PATIENCE_S
+    )
+    shown = {"found": found, "believed": believed, "newest": newest}
+    return page(request, "front", {**told, **shown})
 
 
 # Figures
@@ -285,7 +294,9 @@ async def device_plot(request: Request, device: str) -> Response:
 
 
 @pages.get("/plots/front.svg")
-async def front_plot(request: Request, device: str, space: str, data_set: str) -> Response:
+async def front_plot(
+    request: Request, device: str, space: str, data_set: str, predicted: bool = False
+) -> Response:
     """Accuracy against latency."""
 
     def draw(own: Answering) -> bytes:
@@ -293,7 +304,8 @@ async def front_plot(request: Request, device: str, space: str, data_set: str) -
         from farm.service.pictures import svg
 
         found = own.front(device, space, data_set)
-        return svg(lambda: pictures.front(found))
+        believed = own.believed_front(device, space, data_set) if predicted else ()
+        return svg(lambda: pictures.front(found, next(iter(believed), None)))
 
     return _svg(await lanes(request).thorough.ask(draw))
 

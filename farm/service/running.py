@@ -30,11 +30,11 @@ _log = logging.getLogger("farm.service")
 
 
 class Running:
-    """The processes. executor: what carries their work out."""
+    """The processes of campaigns. executor: what carries work out."""
 
     def __init__(self, farm: Farm, executor: str) -> None:
         self._farm = farm
-        self._executor = executor
+        self.executor = executor
         self._lock = threading.Lock()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -45,19 +45,25 @@ class Running:
             if stored.state == "unfinished" and stored.run_by is None:
                 self.begin(name, who)
 
-    def begin(self, campaign: str, who: str) -> None:
-        """Run a campaign; nothing where its process is at work. who: for whom, see `command`."""
+    def begin(self, campaign: str, who: str, again: Sequence[str] = ()) -> None:
+        """Run a campaign; nothing where its process is at work. who: for whom, see `command`.
+        again: see `Farm.resume`."""
         with self._lock:
-            known = self._processes.get(campaign)
-            if known is None or known.poll() is not None:
-                self._processes[campaign] = self._start(campaign, who)
+            if not self.at_work(campaign):
+                self._processes[campaign] = self._start(campaign, who, again)
 
-    def _start(self, campaign: str, who: str) -> subprocess.Popen[bytes]:
+    def at_work(self, campaign: str) -> bool:
+        """Whether a campaign has a process."""
+        known = self._processes.get(campaign)
+        return known is not None and known.poll() is None
+
+    def _start(self, campaign: str, who: str, again: Sequence[str]) -> subprocess.Popen[bytes]:
         config = self._farm.config
         said = log_of(config.store, campaign)
         said.parent.mkdir(mode=0o700, exist_ok=True)
-        words = ["campaign", "resume", campaign, "--executor", self._executor]
-        _log.info("%s begins", campaign)
+        words = ["campaign", "resume", campaign, "--executor", self.executor]
+        words += ["--again", ",".join(again)] if again else []
+        _log.info("its process begins", extra={"campaign": campaign})
         with said.open("ab") as file:
             return command(config, words, subprocess.DEVNULL, file, file, who)
 

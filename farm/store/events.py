@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from farm.store.connection import Connected
-from farm.store.events_schema import OUTCOMES
+from farm.store.events_schema import OUTCOMES, PRESENCE
 
 ENDED = "ended"
 """The kind of event that a campaign's run ends with."""
@@ -98,12 +98,21 @@ class EventStore(Connected):
         sql = "SELECT * FROM events WHERE id > ? ORDER BY id LIMIT ?"
         return [Event(**row) for row in self._rows(sql, last, most)]
 
+    def lost(self, devices: Collection[str]) -> dict[str, str]:
+        """Those of some devices that were lost and have measured nothing since, and why."""
+        found = self._rows(_LOST)
+        return {row["device"]: row["said"] for row in found if row["device"] in devices}
+
     def events(self, campaign: str, most: int) -> list[Event]:
         """What happened to a campaign and, since it began, to its devices, newest first. What was
         measured is left out."""
         found = self._rows(_OF_CAMPAIGN, campaign, campaign, campaign, most)
         return [Event(**row) for row in found]
 
+
+_LOST = f"""
+    SELECT device, said FROM events WHERE kind = 'lost' AND id IN
+        (SELECT max(id) FROM events WHERE kind IN {PRESENCE} GROUP BY device)"""
 
 _OF_CAMPAIGN = f"""
     SELECT * FROM events WHERE campaign = ? AND kind NOT IN {OUTCOMES}

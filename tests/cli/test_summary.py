@@ -51,6 +51,7 @@ def summary(
         if failed
         else (),
         quarantined={},
+        lost={},
     )
 
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from farm.campaign.summary import summarise
-from farm.service.answering import Memory
+from farm.service.memory import Memory
 
 pytestmark = pytest.mark.slow
 
@@ -106,3 +106,16 @@ def test_answers_are_remembered_while_they_hold():
     memory.recall("a", 1)
     memory.keep("c", 1, "third")
     assert [memory.recall(key, 1) for key in "abc"] == ["first", None, "third"]
+
+
+def test_what_is_remembered_has_room_for_so_much():
+    memory = Memory(most_bytes=4000)
+    each = {key: bytes([key]) * 300 for key in range(4)}
+    for key, answer in each.items():
+        memory.keep(key, 1, answer)
+    memory.keep("large", 1, bytes(400))
+    assert memory.recall("large", 1) is None  # it would leave no room for others
+    kept = [key for key, answer in each.items() if memory.recall(key, 1) == answer]
+    assert kept == [0, 1, 2, 3]
+    memory.keep(4, 1, bytes(300))
+    assert [memory.recall(key, 1) is None for key in range(5)] == [True, *[False] * 4]

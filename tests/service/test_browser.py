@@ -18,8 +18,8 @@ from tests.system import need
 AXE = (files("axe_core_python") / "axe.min.js").read_text()
 FOUND = "axe.run().then(r => r.violations.map(v => v.id + ': ' + v.nodes[0].html))"
 PAGES = (
-    *("/", "/campaigns/c1", "/devices/a", "/compare", "/correlation", "/launch"),
-    f"/network?network={quote(CELL)}",
+    *("/", "/campaigns/c1", "/devices/a", "/compare", "/correlation", "/launch", "/add-device"),
+    *(f"/network?network={quote(CELL)}", "/front?device=a"),
 )
 DARK = [{"name": "prefers-color-scheme", "value": "dark"}]
 
@@ -33,17 +33,31 @@ def page(served, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_pages_fit_a_phone_and_can_be_used_by_everybody(served, page):
+def test_pages_fit_a_phone_and_can_be_used_by_everybody(served, page, published):
+    published("nb201.npz")
     page.size(390, 800)
     for path in PAGES:
         page("Emulation.setEmulatedMedia", features=DARK if path != "/" else [])
         page.open(served.url + path)
         assert page.run("document.body.innerText").strip()
         assert page.run("document.documentElement.scrollWidth") <= 390, path
-        assert all(asked.startswith(served.url) for asked in page.asked), path
+        asked = [one for one in page.asked if not one.startswith("data:")]  # a field's own icon
+        assert all(one.startswith(served.url) for one in asked), (path, asked)
         assert page.complaints == [], path
         page.run(AXE)
         assert page.run(FOUND) == [], path
+
+
+@pytest.mark.slow
+def test_pages_show_without_scripts(served, page):
+    page("Emulation.setScriptExecutionDisabled", value=True)
+    for path in PAGES:
+        page.open(served.url + path)
+        assert page.run("typeof listen") == "undefined"  # nothing of ours ran
+        assert page.run("document.querySelector('main').innerText.length") > 40, path
+        shown = "[...document.images].map(one => one.complete && one.naturalWidth > 0)"
+        assert all(page.run(shown)), path
+    page("Emulation.setScriptExecutionDisabled", value=False)
 
 
 @pytest.mark.slow
@@ -58,6 +72,17 @@ def test_a_network_is_asked_for_with_the_keyboard(served, page):
     rows = page.run("[...document.querySelectorAll('tbody tr')].map(r => r.innerText)")
     assert [row.split()[0] for row in rows[:3]] == ["a", "b", "odd"]
     assert " to " in rows[0]
+
+
+@pytest.mark.slow
+def test_a_form_says_what_is_wrong_as_one_types(served, page):
+    page.open(f"{served.url}/add-device")
+    wrong = "[...document.querySelectorAll(':user-invalid')].map(one => one.id)"
+    for text, said in (("nobody", ["host"]), ("me@pi", [])):
+        page.run("document.getElementById('host').value = ''; host.focus()")
+        page("Input.insertText", text=text)
+        page.run("document.getElementById('key').focus()")
+        assert page.run(wrong) == said
 
 
 @pytest.mark.slow

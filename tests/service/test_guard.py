@@ -12,6 +12,7 @@ import pytest
 
 from farm.core.errors import NotAllowed, UnknownName, UsageError
 from farm.service.guard import MOST_BYTES, MOST_TARGET, Buckets, Who
+from farm.service.logs import AsJson
 from farm.store import Store
 from tests.service.conftest import KEY, running
 
@@ -125,12 +126,13 @@ def test_logs_have_no_secrets(served, caplog):
     with caplog.at_level(logging.INFO, "farm.service.requests"):
         served("/v1/campaigns/c1?network=private", token="a secret guess")
         served("/v1/campaigns/c1?network=private")
-    lines = [r.getMessage() for r in caplog.records if r.name == "farm.service.requests"]
+    records = [r for r in caplog.records if r.name == "farm.service.requests"]
+    lines = [json.loads(AsJson().format(record)) for record in records]
     assert "secret" not in str(lines)
     assert "private" not in str(lines)
-    (told,) = [line for line in map(json.loads, lines) if line["campaign"]]
+    (told,) = [line for line in lines if line["campaign"]]
     assert (told["who"], told["path"], told["status"]) == ("owner", "/v1/campaigns/c1", 200)
-    assert len({json.loads(line)["request"] for line in lines}) == len(lines)
+    assert len({line["request"] for line in lines}) == len(lines)
 
 
 def test_answers_forbid_what_pages_do_not_need(served):

@@ -8,7 +8,10 @@ from urllib.parse import urlencode
 
 import pytest
 
+from farm.farm import Farm
+from tests.service.conftest import Served, running
 from tests.service.test_api import CELL
+from tests.sshd import sshd
 
 pytestmark = pytest.mark.slow
 
@@ -64,13 +67,46 @@ def test_a_reader_measures_nothing_and_no_job_is_remembered_for_ever(changing):
     assert (reply.status, "what was measured is kept" in reply.json["message"]) == (404, True)
 
 
+def filled_in(served, **said):
+    data = urlencode(said).encode()
+    return served("/add-device", data, content_type="application/x-www-form-urlencoded")
+
+
+EMPTY = """\
+store: results
+measure: {warmup_s: 0.0, rounds: 2, block_s: 0.001, min_sessions: 1, max_sessions: 1}
+devices:
+  # the only one so far
+  a: {kind: "tests.fakes:FakeAgent"}
+"""
+
+
+def test_a_device_over_ssh_is_added_by_the_form(tmp_path):
+    (tmp_path / "cluster.yaml").write_text(EMPTY)
+    (tmp_path / "sshd").mkdir()
+    with sshd(tmp_path / "sshd") as server, running(Farm.open(tmp_path / "cluster.yaml")) as url:
+        own, login = Served(url, tmp_path), {"host": server.address, "key": server.key}
+        begun = filled_in(own, name="pi", fingerprint=server.host_key.fingerprint, **login)
+        assert begun.headers["refresh"]  # the page looks again by itself
+        job = re.search(r"Job (q\d+)", begun.text)[1]
+        while (done := own(f"/v1/jobs/{job}?wait_s=20").json)["state"] == "running":
+            pass
+        assert done["state"] == "done", done["message"]
+        assert done["answer"]["known"]["latency_s"] > 0
+        assert "is in the farm" in own(f"/jobs/{job}").text
+        assert [one["name"] for one in own("/v1/devices").json["devices"]] == ["a", "pi"]
+        assert "fingerprint" in own("/devices/pi").text
+    text = (tmp_path / "cluster.yaml").read_text()
+    assert text.startswith(EMPTY + "  pi:\n    kind: ssh\n")
+    assert str(server.host_key) in text
+
+
 def test_an_admin_adds_a_device_by_a_form_which_says_what_is_wrong(changing):
     ann = changing.token("form-ann", "user")
     assert changing("/add-device", token=ann).status == 403
 
     def send(**said):
-        data = urlencode(said).encode()
-        return changing("/add-device", data, content_type="application/x-www-form-urlencoded")
+        return filled_in(changing, **said)
 
     told = {"name": "pi", "host": "me@127.0.0.1:1", "key": "/no/key"}
     wrong = send(**told)

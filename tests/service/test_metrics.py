@@ -50,6 +50,7 @@ def test_what_is_told_is_what_the_store_says(served, told):
         assert found["farm_measurements_total"] == expected
     assert found["farm_device_quarantined"] == {("a",): 0, ("b",): 0, ("odd",): 0}
     assert found["farm_device_held"] == {("a",): 0, ("b",): 0, ("odd",): 0}
+    assert found["farm_device_up"] == {("a",): 1, ("b",): 1, ("odd",): 1}
     assert found["farm_device_spread_ratio"][("a",)] == pytest.approx(last.spread)
     assert found["farm_device_rejected_blocks_ratio"][("a",)] == last.disturbed
     assert found["farm_device_measured_timestamp_seconds"].keys() == {("a",), ("b",)}

@@ -39,6 +39,9 @@ def here(farm, changing):
         ("campaign", "show", "--json"),
         ("campaign", "show", "--choices"),
         ("campaign", "show", "c9"),
+        ("compare", "c1", "c1", "--margin", "0.03"),
+        ("compare", "c1", "c9", "--json"),
+        ("watch", "c1"),
         ("hwl", "nonsense"),
     ],
     ids=" ".join,
@@ -63,6 +66,41 @@ def test_a_campaign_is_launched_listed_and_cancelled(away):
 
 
 @pytest.mark.slow
+def test_a_campaign_is_gone_on_with_by_who_may(away, changing, monkeypatch):
+    asked = {"devices": ["b"], "budget": 3, "holdout": 3, "kernels": False, "seed": 7}
+    name = changing("/v1/campaigns", asked).json["campaign"]
+    changing(f"/v1/campaigns/{name}/cancel", b"")
+    words = ("campaign", "resume", name, "--json")
+    code, _, err = away(*words)
+    assert (code, "takes a token of role admin" in err) == (1, True)
+    monkeypatch.setenv("FARM_TOKEN", changing.token(f"adm-{name}", "admin"))
+    assert "no verdict is called 'slow'" in away(*words, "--again", "slow")[2]
+    code, out, err = away(*words)
+    found = json.loads(out)
+    assert (code, found["state"], found["measured"]) == (0, "done", 6), err
+    verdict = next(iter(found["devices"]["b"]["verdicts"]))
+    assert away(*words, "--again", verdict)[0] == 0
+    last_run = away("watch", name)[1]
+    assert last_run.count(" measured nb201/") == found["devices"]["b"]["verdicts"][verdict]
+
+
+@pytest.mark.slow
+def test_a_search_is_a_job_of_the_service(away, published, tmp_path):
+    published("nb201.npz")
+    words = ("search", "--device", "a", "--max-latency", "20ms", "--budget", "4")
+    of_table = ("--accuracy", "table:nb201.npz:cifar10", "--json")
+    code, out, err = away(*words, *of_table, "--output", str(tmp_path / "front.csv"))
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["front"][0]["devices"]["a"]["measured"]
+    assert found["front"][0]["network"] in (tmp_path / "front.csv").read_text()
+    assert found["measured"] <= found["budget"] == 4
+    for source in ("python:os:getcwd", "own.csv", "csv:/etc/passwd", "table:../x.npz"):
+        code, _, err = away(*words, "--accuracy", source)
+        assert (code, "runs no functions of those who ask" in err) == (2, True)
+
+
+@pytest.mark.slow
 def test_what_is_not_known_is_measured(away, here):
     fresh = CELL.replace("none", "avg_pool_3x3", 1)
     words = ("predict", fresh, "nonsense", "--device", "a", "--json")
@@ -81,7 +119,7 @@ def test_what_is_not_known_is_measured(away, here):
     [
         (("predict", CELL, "--device", "a", "--store", "x"), "--store is for the computer where"),
         (("campaign", "show", "--plot", "x.png"), "--plot is for the computer where the farm is"),
-        (("compare", "c1", "c2"), "this is done on the computer where it is"),
+        (("campaign", "repeat"), "this is done on the computer where it is"),
         (("launch", "--devices", "a", "--farm", "nowhere"), "a service's address is such as"),
         (("campaign", "list", "--farm", "http://127.0.0.1:1"), "`farm serve` starts a service"),
     ],

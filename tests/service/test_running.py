@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 import pytest
@@ -84,13 +87,24 @@ def test_a_form_launches_and_says_what_is_wrong(own):
         data = urlencode(said, doseq=True).encode()
         return own("/launch", data, content_type="application/x-www-form-urlencoded")
 
-    reply = send(space="nb201", devices=["a"], budget=4, holdout=3, seed=1)
-    assert reply.status == 200  # after it was led to the campaign's page
-    assert "of nb201 measured" in reply.text
+    by = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M")
+    form = {"space": "nb201", "devices": ["a"], "budget": 4, "holdout": 3, "deadline": by}
+    with ThreadPoolExecutor(2) as browsers:
+        both = list(browsers.map(lambda seed: send(**form, seed=seed), (1, 2)))
+    assert [reply.status for reply in both] == [200, 200]  # each led to its campaign's page
+    assert all("of nb201 measured" in reply.text for reply in both)
+    names = [re.search("<h1>Campaign (c[0-9]+)", reply.text)[1] for reply in both]
+    assert len(set(names)) == 2
+    with own.farm.store() as store:
+        assert all(store.campaign(name).plan.deadline.startswith(by) for name in names)
     wrong = send(space="nb201", budget="many")
     assert wrong.status == 422
     assert "devices: List should have at least 1 item" in wrong.text
     assert 'value="many"' in wrong.text
+    late = send(**{**form, "deadline": "2020-01-01T00:00"})
+    assert (late.status, "is over; name a later one" in late.text) == (422, True)
+    for name in names:
+        until(own, name, lambda c: c["state"] == "done")
 
 
 def test_after_a_restart_it_goes_on_and_is_ended(folder):

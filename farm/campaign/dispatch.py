@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from itertools import chain
 
 from farm.campaign.builds import Builds
-from farm.campaign.causes import AWAY, Causes, poisoned
+from farm.campaign.causes import Causes
 from farm.campaign.grouping import (
     GROUP,
     Manner,
     Ready,
-    in_one_manner,
-    is_control,
+    in_one_session,
     is_kernel,
     manner,
     next_of,
     urgency,
     without_small_groups,
 )
+from farm.campaign.outcomes import Outcomes
 from farm.campaign.turns import Turns
 from farm.compile.artifacts import ArtifactStore
 from farm.core.errors import BuildError, CompilerLost
@@ -30,12 +30,9 @@ from farm.devices.monitor import Monitor
 from farm.execution.protocol import BuildJob, Built, Decided, Executor, Measured, MeasureJob
 from farm.execution.schedule import Place, Running, next_starts
 from farm.inventory.config import ControlPolicy
-from farm.measurement.record import Failure, Measurement, MeasureSpec
+from farm.measurement.record import MeasureSpec
 from farm.prediction.decisions import Question
 from farm.store import Holding, Request
-
-HOPELESS = 4
-"""Kernels that fail on a device, with none measured, before it is asked for networks alone."""
 
 POLL_S = 0.5
 """How soon `work` returns while nothing happens, so that a wish to cancel is seen."""
@@ -60,8 +57,7 @@ class Dispatcher:
     pending: the requests of a device without an outcome, in the order in which they are wanted.
     policies: how devices are watched over; one that is not named has no control networks.
     patience_s: see `Causes`.
-    ended: how many requests have had their outcome here, control networks and kernels left out.
-    improved: what was measured again, and whether its interval is narrower than before.
+    outcomes: what came of them.
     """
 
     def __init__(
@@ -78,7 +74,8 @@ class Dispatcher:
         self._executor = executor
         self._specs = specs
         self._pending = pending
-        self._places = {device: _place(executor, device) for device in specs}
+        facts = {device: executor.facts[device] for device in specs}
+        self._places = {d: Place(own.host, frozenset(own.cores)) for d, own in facts.items()}
         self._works = {device: Running(place, device) for device, place in self._places.items()}
         self._on_cores = {device for device, place in self._places.items() if place.cores}
         self._turns = Turns(holding)
@@ -90,13 +87,11 @@ class Dispatcher:
         self.measuring: dict[str, list[Request]] = {}
         self._deciding: dict[str, bool] = {}
         self._decided: list[Decided] = []
-        self.ended = 0
-        self._again: dict[int, Request] = {}
         self._spaces: dict[str, str] = {}
-        self.improved: list[tuple[Request, bool]] = []
         self._ending = False
         self._causes = Causes(patience_s)
         self._monitor = Monitor(store, executor.facts, specs, policies or {})
+        self.outcomes = Outcomes(store, self._causes, self._monitor)
 
     @property
     def building(self) -> tuple[Network, ...]:
@@ -193,7 +188,7 @@ class Dispatcher:
 
     def measure_again(self, requests: Iterable[Request]) -> None:
         """Measure requests that have an outcome; the narrower interval of the two will count."""
-        self._again |= {request.id: request for request in requests}
+        self.outcomes.again |= {request.id: request for request in requests}
         self._stir({request.device for request in requests})
 
     def close(self) -> None:
@@ -247,7 +242,7 @@ class Dispatcher:
         """What can start now."""
         ready: dict[str, list[Ready]] = defaultdict(list)
         missing: dict[str, BuildJob] = {}
-        incomplete: dict[str, set[Manner]] = {device: set() for device in self._deciding}
+        incomplete: dict[str, set[Manner]] = defaultdict(set)
         failed = []
         for request in self._next(wanted):
             try:
@@ -258,18 +253,13 @@ class Dispatcher:
             if not isinstance(found, BuildJob):
                 ready[request.device].append((request, found))
                 continue
-            incomplete.setdefault(request.device, set()).add(manner(request))
+            incomplete[request.device].add(manner(request))
             if found.build_key not in self._building:
                 missing[found.build_key] = found
-        for device, manners in incomplete.items():
-            if device not in ready:
-                continue
-            # What is measured together is measured better: wait for builds and decisions.
-            alike = self._deciding.get(device, False)
-            if device in self._deciding:
-                networks = [r for r, _ in ready[device] if not is_kernel(r)]
-                manners |= {manner(r) for r in networks if alike or r.purpose == "learn"}
-            ready[device] = without_small_groups(ready[device], manners)
+        for device, own in ready.items():
+            if device in incomplete or device in self._deciding:
+                alike = self._deciding.get(device)
+                ready[device] = without_small_groups(own, incomplete[device], alike)
         starts = next_starts(
             devices=self._places,
             ready={d: len(own) for d, own in ready.items() if d not in self.measuring},
@@ -279,14 +269,19 @@ class Dispatcher:
             incumbents=self._incumbents,
         )
         return _Step(
-            measure={device: self._group(device, ready[device]) for device in starts.devices},
+            measure={
+                device: in_one_session(
+                    ready[device], self._causes.returning(device), self._causes.strikes
+                )
+                for device in starts.devices
+            },
             build=tuple(zip(starts.slots, missing.values(), strict=False)),
             failed=tuple(failed),
         )
 
     def _carry_out(self, step: _Step) -> None:
         for request, error in step.failed:
-            self._fail_to_build(request, error)
+            self.outcomes.fail_to_build(request, error)
         starts = [self._works[device] for device in step.measure]
         self._turns.want([*starts, *(Running(slot) for slot, _ in step.build), *self._running()])
         for device, ready in step.measure.items():
@@ -336,12 +331,12 @@ class Dispatcher:
         """Whether it measures, or waits for a decision on more of what is too few to measure."""
         if device in self.measuring:
             return True
-        waits = self._deciding.get(device, False) and not self._again
+        waits = self._deciding.get(device, False) and not self.outcomes.again
         return waits and len(self._pending(device)) < GROUP
 
     def _wanted_on(self, device: str) -> list[Request]:
         wanted = [*self._pending(device)]
-        wanted += [request for request in self._again.values() if request.device == device]
+        wanted += [one for one in self.outcomes.again.values() if one.device == device]
         return self._at_rest(device, wanted)
 
     def _at_rest(self, device: str, requests: Sequence[Request]) -> list[Request]:
@@ -361,18 +356,6 @@ class Dispatcher:
         """The oldest waiting requests of each device; of all devices, the oldest first."""
         each = (next_of(self._waiting(device, own)) for device, own in wanted.items())
         return sorted(chain.from_iterable(each), key=urgency)
-
-    def _group(self, device: str, ready: Sequence[Ready]) -> list[Ready]:
-        """What a device measures next: of one that was lost, little; and alone, what something
-        died of before."""
-        if self._causes.returning(device):
-            controls = [one for one in ready if is_control(one[0])]
-            return controls or [min(ready, key=lambda one: self._causes.strikes(one[0]))]
-        trusted = [one for one in ready if not self._causes.strikes(one[0])]
-        if any(not is_control(request) for request, _ in trusted):
-            return in_one_manner(trusted)
-        suspects = [one for one in ready if not is_control(one[0])]
-        return [*suspects[:1], *(one for one in ready if is_control(one[0]))]
 
     def _running(self) -> list[Running]:
         """What goes on, without devices that use no core of the farm's."""
@@ -398,9 +381,7 @@ class Dispatcher:
             self._monitor.see(ended.facts)
         pairs = list(zip(ended.job.requests, ended.outcomes, strict=True))
         lost = self._causes.note(ended.job.device, pairs)
-        with self._store.together():
-            for request, outcome in pairs:
-                self._record(request, outcome)
+        self.outcomes.record(pairs)
         if lost:
             self._monitor.lose(ended.job.device)
         del self.measuring[ended.job.device]
@@ -425,46 +406,7 @@ class Dispatcher:
             self._causes.compiler_works()
         if isinstance(ended.outcome, BuildError):
             for request in waiting:
-                self._fail_to_build(request, ended.outcome)
+                self.outcomes.fail_to_build(request, ended.outcome)
         elif waiting and job.network.space != KERNEL:
             campaign = next((r.campaign for r in waiting if r.campaign is not None), None)
             self._store.add_build(campaign, job.network, job.target, ended.outcome)
-
-    def _fail_to_build(self, request: Request, error: BuildError) -> None:
-        failure = Failure(request.network, request.device, error.kind, str(error), error.retryable)
-        self._record(request, failure)
-
-    def _record(self, request: Request, outcome: Measurement | Failure) -> None:
-        if self._again.pop(request.id, None) is not None:
-            better = isinstance(outcome, Measurement) and self._store.record_again(request, outcome)
-            self.improved.append((request, better))
-            return
-        final = True
-        if isinstance(outcome, Failure) and not is_control(request):
-            before = self._store.failed_attempts(request.id, AWAY)
-            final = self._causes.is_final(request, outcome, before)
-            if final and outcome.kind in AWAY:
-                outcome = poisoned(outcome)
-        row = self._store.record(request, outcome, final)
-        self._monitor.collect(request, row, outcome)
-        self.ended += final and request.campaign is not None and not is_kernel(request)
-        if final and isinstance(outcome, Failure) and is_kernel(request):
-            self._give_up_kernels(request, outcome)
-
-    def _give_up_kernels(self, request: Request, failure: Failure) -> None:
-        """A device on which one kernel after the other fails is asked for none of the rest."""
-        if request.campaign is None:
-            return
-        counts = self._store.kernel_counts(request.campaign)[request.device]
-        if counts.measured or counts.failed < HOPELESS:
-            return
-        why = f"given up, as the first {counts.failed} kernels failed: {failure.message}"
-        for other in self._wanted_on(request.device):
-            if is_kernel(other):
-                rest = Failure(other.network, other.device, failure.kind, why, retryable=False)
-                self._store.record(other, rest)
-
-
-def _place(executor: Executor, device: str) -> Place:
-    facts = executor.facts[device]
-    return Place(facts.host, frozenset(facts.cores))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from farm.core.values import KERNEL, Artifact
 from farm.store import Request
@@ -61,9 +61,19 @@ def urgency(request: Request) -> tuple[bool, bool, int]:
     return not is_control(request), request.campaign is not None, request.id
 
 
-def without_small_groups(ready: Sequence[Ready], manners: Collection[Manner]) -> list[Ready]:
-    """What can be measured without waiting for more of some manners. Control networks come with
-    others, or not at all."""
+def without_small_groups(
+    ready: Sequence[Ready], incomplete: Collection[Manner], alike: bool | None
+) -> list[Ready]:
+    """What can be measured without waiting for more, as what is measured together is measured
+    better. Control networks come with others, or not at all.
+
+    incomplete: manners of which something is built. alike: whether what is being decided on joins
+        all networks, or only those that were decided on before; None while nothing is.
+    """
+    manners = set(incomplete)
+    if alike is not None:
+        networks = [request for request, _ in ready if not is_kernel(request)]
+        manners |= {manner(request) for request in networks if alike or request.purpose == "learn"}
     own = Counter(manner(request) for request, _ in ready if not is_control(request))
     small = {one for one in manners if own[one] < group_size(one[0])}
     if not own.keys() - small:
@@ -71,7 +81,22 @@ def without_small_groups(ready: Sequence[Ready], manners: Collection[Manner]) ->
     return [one for one in ready if is_control(one[0]) or manner(one[0]) not in small]
 
 
-def in_one_manner(ready: Sequence[Ready]) -> list[Ready]:
+def in_one_session(
+    ready: Sequence[Ready], returning: bool, strikes: Callable[[Request], int]
+) -> list[Ready]:
+    """What a device measures next: of one that is returning, since it was lost, little; and alone,
+    what something died of before. strikes: how often something died of a request."""
+    controls = [one for one in ready if is_control(one[0])]
+    if returning:
+        return controls or [min(ready, key=lambda one: strikes(one[0]))]
+    trusted = [one for one in ready if not strikes(one[0])]
+    if any(not is_control(request) for request, _ in trusted):
+        return _in_one_manner(trusted)
+    suspects = [one for one in ready if not is_control(one[0])]
+    return [*suspects[:1], *controls]
+
+
+def _in_one_manner(ready: Sequence[Ready]) -> list[Ready]:
     """What is measured together: what is measured in the same manner as the oldest of it. Control
     networks last: they vouch for what is stored before."""
     controls = [one for one in ready if is_control(one[0])]

@@ -148,7 +148,9 @@ class Campaign:
         return any(asked)
 
     def _repeat_on(self, device: str) -> bool:
-        repeated = [better for request, better in self._work.improved if request.device == device]
+        repeated = [
+            better for request, better in self._work.outcomes.improved if request.device == device
+        ]
         if repeated and sum(repeated[-GROUP:]) < len(repeated[-GROUP:]) / 2:
             self._given_up.add(device)  # it is as busy as before
         if device in self._given_up or self._exhausted or not self._work.calm(device):
@@ -337,7 +339,7 @@ class Campaign:
             for device in counts
         }
         left = sum(d.wanted - d.ended + d.again for d in devices.values())
-        left_s = eta_s(elapsed_s, self._work.ended, left)
+        left_s = eta_s(elapsed_s, self._work.outcomes.ended, left)
         building = len(self._work.building)
         events = (*self._work.take_events(), *self._events)
         self._events.clear()
@@ -351,9 +353,9 @@ class Campaign:
         wanted = asked if settled else self.plan.budget + self.plan.holdout
         requests = self._work.measuring.get(device, ())
         doing = self._doing(device, measured + failed >= wanted)
-        self._evidence.look(device, measured + failed + len(self._work.improved))
+        self._evidence.look(device, measured + failed + len(self._work.outcomes.improved))
         found = self._counts[device].of(doing, measured, failed, wanted, elapsed_s)
-        repeated = sum(request.device == device for request, _ in self._work.improved)
+        repeated = sum(request.device == device for request, _ in self._work.outcomes.improved)
         return replace(
             found,
             again=found.again + self._repeated[device] - repeated,

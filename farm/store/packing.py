@@ -153,7 +153,7 @@ def _from_bits(lengths: bytes, noise: bytes) -> NDArray[Any]:
 
 def _noisy(lengths: NDArray[Any]) -> NDArray[np.bool_]:
     """Which of the bits, highest first, are below a number's highest."""
-    return np.arange(32) > 32 - np.maximum(lengths, 1)[:, None]
+    return np.asarray(np.arange(32) > 32 - np.maximum(lengths, 1)[:, None])
 
 
 def _by_place(numbers: NDArray[Any]) -> bytes:

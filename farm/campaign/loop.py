@@ -131,15 +131,15 @@ class Campaign:
         return not self._work.idle
 
     def _tell(self) -> None:
-        """Tell who watches. Of many devices that takes longer than a step: for a tenth of the time,
-        and at the end."""
+        """Tell who watches. Of many devices that takes longer than a step: for a fiftieth of the
+        time, and at the end."""
         began_s = time.monotonic()
         many = len(self.plan.devices) > ALONE
         if many and began_s < self._tell_at_s and not self._work.idle:
             return
         self._watch(self._progress())
         ended_s = time.monotonic()
-        self._tell_at_s = ended_s + 9 * (ended_s - began_s)
+        self._tell_at_s = ended_s + 49 * (ended_s - began_s)
 
     def _repeat(self) -> bool:
         """Ask again for what was disturbed, on devices that are left alone now: a group at a time,

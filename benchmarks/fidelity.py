@@ -31,7 +31,7 @@ from agents import agent_class
 from benchmarks import report
 from benchmarks.neighbours import Burster, beside
 from benchmarks.time_evaluator import evaluated
-from farm.campaign.dispatch import GROUP
+from farm.campaign.grouping import GROUP
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build
 from farm.compile.kernel_cache import kernel_cache

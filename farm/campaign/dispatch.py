@@ -3,63 +3,46 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
-from farm.campaign.causes import AWAY, Causes, poisoned
+from farm.campaign.builds import Builds
+from farm.campaign.causes import Causes
+from farm.campaign.grouping import (
+    GROUP,
+    Manner,
+    Ready,
+    in_one_session,
+    is_kernel,
+    manner,
+    next_of,
+    urgency,
+    without_small_groups,
+)
+from farm.campaign.outcomes import Outcomes
 from farm.campaign.turns import Turns
 from farm.compile.artifacts import ArtifactStore
-from farm.compile.build import build_key
 from farm.core.errors import BuildError, CompilerLost
-from farm.core.values import KERNEL, Artifact, Network, Target
+from farm.core.values import KERNEL, Network
 from farm.devices.monitor import Monitor
 from farm.execution.protocol import BuildJob, Built, Decided, Executor, Measured, MeasureJob
 from farm.execution.schedule import Place, Running, next_starts
 from farm.inventory.config import ControlPolicy
-from farm.measurement.record import Failure, Measurement, MeasureSpec
+from farm.measurement.record import MeasureSpec
 from farm.prediction.decisions import Question
-from farm.spaces import space
 from farm.store import Holding, Request
-
-GROUP = 8
-"""Networks that a device measures together: their blocks take turns in the same sessions."""
-
-KERNEL_GROUP = 48
-"""The same for kernels, which are short: the control networks of a session are shared by many."""
-
-LOOK_AHEAD = 4
-"""Groups of pending requests of a device, oldest first, that are looked at: bounds a step's work.
-"""
-
-HOPELESS = 4
-"""Kernels that fail on a device, with none measured, before it is asked for networks alone."""
 
 POLL_S = 0.5
 """How soon `work` returns while nothing happens, so that a wish to cancel is seen."""
-
-
-@dataclass
-class _Build:
-    """artifact: once it is known to be there; to read it again would verify it again."""
-
-    key: str
-    model: bytes
-    artifact: Artifact | None = None
-
-
-Wanted = Mapping[str, Collection[Request]]
-"""Requests by device."""
-
-_Ready = tuple[Request, Artifact | None]
-"""A request, and what it is measured with; None on a device that needs no artifact."""
 
 
 @dataclass(frozen=True)
 class _Step:
     """What can start now, and which requests can never be built."""
 
-    measure: Mapping[str, Sequence[_Ready]]
+    measure: Mapping[str, Sequence[Ready]]
     build: tuple[tuple[Place, BuildJob], ...]
     failed: tuple[tuple[Request, BuildError], ...]
 
@@ -67,12 +50,14 @@ class _Step:
 class Dispatcher:
     """Works on the requests of one campaign, or of a query, with one executor.
 
+    A step costs what can start and what changed: a device for which nothing can start is not looked
+    at again before something happens to it.
+
     specs: how each device measures; its keys are the devices that are used.
-    pending: the requests without an outcome by device, in the order in which they are wanted there.
+    pending: the requests of a device without an outcome, in the order in which they are wanted.
     policies: how devices are watched over; one that is not named has no control networks.
     patience_s: see `Causes`.
-    ended: how many requests have had their outcome here, control networks and kernels left out.
-    improved: what was measured again, and whether its interval is narrower than before.
+    outcomes: what came of them.
     """
 
     def __init__(
@@ -81,32 +66,32 @@ class Dispatcher:
         executor: Executor,
         artifacts: ArtifactStore,
         specs: Mapping[str, MeasureSpec],
-        pending: Callable[[], Wanted],
+        pending: Callable[[str], Collection[Request]],
         policies: Mapping[str, ControlPolicy] | None = None,
         patience_s: float | None = None,
     ) -> None:
         self._store = store = holding.store
         self._executor = executor
-        self._artifacts = artifacts
         self._specs = specs
         self._pending = pending
-        self._places = {device: _place(executor, device) for device in specs}
+        facts = {device: executor.facts[device] for device in specs}
+        self._places = {d: Place(own.host, frozenset(own.cores)) for d, own in facts.items()}
         self._works = {device: Running(place, device) for device, place in self._places.items()}
         self._on_cores = {device for device, place in self._places.items() if place.cores}
         self._turns = Turns(holding)
-        self._builds: dict[tuple[Network, str], _Build] = {}
+        self._open = set(specs)
+        self._stirred = set(specs)
+        self._builds = Builds(store, artifacts, specs)
         self._building: dict[str, tuple[BuildJob, Place]] = {}
         self._incumbents: dict[str, str] = {}
         self.measuring: dict[str, list[Request]] = {}
         self._deciding: dict[str, bool] = {}
         self._decided: list[Decided] = []
-        self.ended = 0
-        self._again: dict[int, Request] = {}
         self._spaces: dict[str, str] = {}
-        self.improved: list[tuple[Request, bool]] = []
         self._ending = False
         self._causes = Causes(patience_s)
         self._monitor = Monitor(store, executor.facts, specs, policies or {})
+        self.outcomes = Outcomes(store, self._causes, self._monitor)
 
     @property
     def building(self) -> tuple[Network, ...]:
@@ -124,14 +109,14 @@ class Dispatcher:
         """How long until a device is looked at again that cannot work now; None for none."""
         if self._ending:
             return None
-        found = (self._pause_on(device) for device in self._specs)
+        found = (self._pause_on(device) for device in self._open)
         return min((pause_s for pause_s in found if pause_s is not None), default=None)
 
     def _pause_on(self, device: str) -> float | None:
         """The same of one device."""
         lost_s = self._causes.pause_s(device)
         if not self.quarantined(device):
-            wanted = lost_s is not None and self._wanted_on(device, self._pending())
+            wanted = lost_s is not None and self._wanted_on(device)
             return lost_s if wanted else None
         check_s = self._monitor.pause_s(device)
         if check_s is None or self._causes.given_up(device):
@@ -145,10 +130,14 @@ class Dispatcher:
     def may_decide(self, device: str) -> bool:
         """Whether it can be decided what a device measures next: it is not being decided already,
         and where that is computed, nothing measures."""
-        if device in self._deciding:
+        if self.deciding(device):
             return False
         at, measuring = self._executor.decides_at, self.measuring.keys() & self._on_cores
         return not any(self._places[one].overlaps(at) for one in measuring)
+
+    def deciding(self, device: str) -> bool:
+        """Whether it is being decided what a device measures next."""
+        return device in self._deciding
 
     def decide(self, question: Question, alike: bool) -> None:
         """Ask what a device measures next; `take_decisions` has the answer.
@@ -163,6 +152,13 @@ class Dispatcher:
         """Those that were made since this was asked last."""
         decided, self._decided = self._decided, []
         return decided
+
+    def take_stirred(self) -> set[str]:
+        """The devices that something happened to since this was asked last: requests came or ended,
+        a measurement or a decision. All of them at first, and where another process wrote."""
+        self._look_up()
+        stirred, self._stirred = self._stirred, set()
+        return stirred
 
     def take_events(self) -> list[str]:
         """What a person should know that happened since this was asked last, a sentence each."""
@@ -192,11 +188,13 @@ class Dispatcher:
 
     def measure_again(self, requests: Iterable[Request]) -> None:
         """Measure requests that have an outcome; the narrower interval of the two will count."""
-        self._again |= {request.id: request for request in requests}
+        self.outcomes.again |= {request.id: request for request in requests}
+        self._stir({request.device for request in requests})
 
     def close(self) -> None:
         """Nothing more will be wanted: start what shows that the devices stayed what they were."""
         self._monitor.close()
+        self._stir(self._specs)
         self.start()
 
     def start_no_more(self) -> None:
@@ -210,6 +208,22 @@ class Dispatcher:
         wanted = self._wanted()
         self._expect(wanted)
         self._carry_out(self._decide(wanted))
+        self._open = {device for device in self._open if self._may_start(device, wanted)}
+
+    def _may_start(self, device: str, wanted: Mapping[str, Sequence[Request]]) -> bool:
+        """Whether something may start on a device though nothing happens to it meanwhile."""
+        waits = bool(wanted.get(device)) or self.quarantined(device)
+        return waits or (device not in self.measuring and bool(self._monitor.waiting(device)))
+
+    def _stir(self, devices: Iterable[str]) -> None:
+        """Take note that something happened to devices."""
+        self._stirred.update(devices)
+        self._open.update(devices)
+
+    def _look_up(self) -> None:
+        """Take note of requests that came or ended since."""
+        changed = self._store.take_changed_devices()
+        self._stir(self._specs if changed is None else changed & self._specs.keys())
 
     def _expect(self, wanted: Mapping[str, Sequence[Request]]) -> None:
         """Tell the monitor what comes next on each device, so that it asks for what is due."""
@@ -218,7 +232,7 @@ class Dispatcher:
 
     def _space(self, request: Request) -> str:
         """The search space that a request is for: of a kernel, the campaign's."""
-        if not _is_kernel(request) or request.campaign is None:
+        if not is_kernel(request) or request.campaign is None:
             return request.network.space
         if request.campaign not in self._spaces:
             self._spaces[request.campaign] = self._store.campaign(request.campaign).plan.space
@@ -226,48 +240,48 @@ class Dispatcher:
 
     def _decide(self, wanted: Mapping[str, Sequence[Request]]) -> _Step:
         """What can start now."""
-        ready: dict[str, list[_Ready]] = defaultdict(list)
+        ready: dict[str, list[Ready]] = defaultdict(list)
         missing: dict[str, BuildJob] = {}
-        incomplete: dict[str, set[_Manner]] = {device: set() for device in self._deciding}
+        incomplete: dict[str, set[Manner]] = defaultdict(set)
         failed = []
         for request in self._next(wanted):
             try:
-                found = self._artifact(request)
+                found = self._builds.of(request, self._executor.facts[request.device])
             except BuildError as e:
                 failed.append((request, e))
                 continue
             if not isinstance(found, BuildJob):
                 ready[request.device].append((request, found))
                 continue
-            incomplete.setdefault(request.device, set()).add(_manner(request))
+            incomplete[request.device].add(manner(request))
             if found.build_key not in self._building:
                 missing[found.build_key] = found
-        for device, manners in incomplete.items():
-            if device not in ready:
-                continue
-            # What is measured together is measured better: wait for builds and decisions.
-            alike = self._deciding.get(device, False)
-            if device in self._deciding:
-                networks = [r for r, _ in ready[device] if not _is_kernel(r)]
-                manners |= {_manner(r) for r in networks if alike or r.purpose == "learn"}
-            ready[device] = _without_small_groups(ready[device], manners)
+        for device, own in ready.items():
+            if device in incomplete or device in self._deciding:
+                alike = self._deciding.get(device)
+                ready[device] = without_small_groups(own, incomplete[device], alike)
         starts = next_starts(
             devices=self._places,
-            ready={device: len(requests) for device, requests in ready.items()},
+            ready={d: len(own) for d, own in ready.items() if d not in self.measuring},
             builds=len(missing),
             slots=self._executor.slots,
             running=self._running(),
             incumbents=self._incumbents,
         )
         return _Step(
-            measure={device: self._group(device, ready[device]) for device in starts.devices},
+            measure={
+                device: in_one_session(
+                    ready[device], self._causes.returning(device), self._causes.strikes
+                )
+                for device in starts.devices
+            },
             build=tuple(zip(starts.slots, missing.values(), strict=False)),
             failed=tuple(failed),
         )
 
     def _carry_out(self, step: _Step) -> None:
         for request, error in step.failed:
-            self._fail_to_build(request, error)
+            self.outcomes.fail_to_build(request, error)
         starts = [self._works[device] for device in step.measure]
         self._turns.want([*starts, *(Running(slot) for slot, _ in step.build), *self._running()])
         for device, ready in step.measure.items():
@@ -295,6 +309,7 @@ class Dispatcher:
                 self._collect_build(ended)
             elif isinstance(ended, Decided):
                 del self._deciding[ended.question.device]
+                self._stir([ended.question.device])
                 self._decided.append(ended)
             else:
                 self._collect_measurement(ended)
@@ -303,21 +318,25 @@ class Dispatcher:
     def _wanted(self) -> dict[str, list[Request]]:
         """By device, the requests without an outcome that are not being measured. A device for
         which nothing can start meanwhile is left out: there may be a thousand of these."""
-        pending, facts = self._pending(), self._executor.facts
+        self._look_up()
+        facts = self._executor.facts
         return {
-            device: self._wanted_on(device, pending)
+            device: self._wanted_on(device)
             for device in self._specs
-            if facts[device].target is not None or not self._occupied(device, pending)
+            if device in self._open
+            and (facts[device].target is not None or not self._occupied(device))
         }
 
-    def _occupied(self, device: str, pending: Wanted) -> bool:
+    def _occupied(self, device: str) -> bool:
         """Whether it measures, or waits for a decision on more of what is too few to measure."""
-        few = not self._again and len(pending.get(device, ())) < GROUP
-        return device in self.measuring or (few and self._deciding.get(device, False))
+        if device in self.measuring:
+            return True
+        waits = self._deciding.get(device, False) and not self.outcomes.again
+        return waits and len(self._pending(device)) < GROUP
 
-    def _wanted_on(self, device: str, pending: Wanted) -> list[Request]:
-        wanted = [*pending.get(device, ())]
-        wanted += [request for request in self._again.values() if request.device == device]
+    def _wanted_on(self, device: str) -> list[Request]:
+        wanted = [*self._pending(device)]
+        wanted += [one for one in self.outcomes.again.values() if one.device == device]
         return self._at_rest(device, wanted)
 
     def _at_rest(self, device: str, requests: Sequence[Request]) -> list[Request]:
@@ -335,66 +354,19 @@ class Dispatcher:
 
     def _next(self, wanted: Mapping[str, Sequence[Request]]) -> list[Request]:
         """The oldest waiting requests of each device; of all devices, the oldest first."""
-        requests = []
-        for device, own in wanted.items():
-            taken = Counter[bool]()
-            for request in self._waiting(device, own):
-                kernel = _is_kernel(request)
-                taken[kernel] += 1
-                if taken[kernel] <= LOOK_AHEAD * _group_size(kernel):
-                    requests.append(request)
-        return sorted(requests, key=_urgency)
-
-    def _group(self, device: str, ready: Sequence[_Ready]) -> list[_Ready]:
-        """What a device measures next: of one that was lost, little; and alone, what something
-        died of before."""
-        if self._causes.returning(device):
-            controls = [one for one in ready if _is_control(one[0])]
-            return controls or [min(ready, key=lambda one: self._causes.strikes(one[0]))]
-        trusted = [one for one in ready if not self._causes.strikes(one[0])]
-        if any(not _is_control(request) for request, _ in trusted):
-            return _alike(trusted)
-        suspects = [one for one in ready if not _is_control(one[0])]
-        return [*suspects[:1], *(one for one in ready if _is_control(one[0]))]
+        each = (next_of(self._waiting(device, own)) for device, own in wanted.items())
+        return sorted(chain.from_iterable(each), key=urgency)
 
     def _running(self) -> list[Running]:
+        """What goes on, without devices that use no core of the farm's."""
         builds = [Running(slot) for _, slot in self._building.values()]
         if self._deciding:
             builds.append(Running(self._executor.decides_at))
-        return builds + [self._works[device] for device in self.measuring]
+        return builds + [self._works[device] for device in self.measuring.keys() & self._on_cores]
 
-    def _artifact(self, request: Request) -> Artifact | BuildJob | None:
-        """What a request is measured with, or what has to be built first; None for nothing."""
-        target = self._executor.facts[request.device].target
-        if target is None:
-            return None
-        build = self._build(request.network, request.device, target)
-        build.artifact = build.artifact or self._artifacts.get(build.key)
-        return build.artifact or BuildJob(build.key, request.network, build.model, target)
-
-    def _build(self, network: Network, device: str, target: Target) -> _Build:
-        if (network, device) not in self._builds:
-            make = self._kernel_build if network.space == KERNEL else self._network_build
-            self._builds[network, device] = make(network, device, target)
-        return self._builds[network, device]
-
-    def _network_build(self, network: Network, device: str, target: Target) -> _Build:
-        from farm.spaces.batch import with_batch  # which imports onnx
-
-        alone = space(network.space, self._store.models).model(network)
-        model = with_batch(alone, self._specs[device].batch)
-        return _Build(build_key(model, target), model.SerializeToString(deterministic=True))
-
-    def _kernel_build(self, network: Network, device: str, target: Target) -> _Build:  # noqa: ARG002
-        from farm.compile import alone
-
-        definition = self._store.kernel(alone.kernel_code(network))
-        key = alone.key(alone.defined(definition), target, alone.is_once(network))
-        return _Build(key, definition.encode())
-
-    def _measure(self, device: str, ready: Sequence[_Ready]) -> None:
+    def _measure(self, device: str, ready: Sequence[Ready]) -> None:
         for request, artifact in ready:
-            if artifact is not None and request.campaign and not _is_kernel(request):
+            if artifact is not None and request.campaign and not is_kernel(request):
                 self._store.use_build(request.campaign, artifact.build_key)
         requests, artifacts = zip(*ready, strict=True)
         self.measuring[device] = list(requests)
@@ -409,12 +381,11 @@ class Dispatcher:
             self._monitor.see(ended.facts)
         pairs = list(zip(ended.job.requests, ended.outcomes, strict=True))
         lost = self._causes.note(ended.job.device, pairs)
-        with self._store.together():
-            for request, outcome in pairs:
-                self._record(request, outcome)
+        self.outcomes.record(pairs)
         if lost:
             self._monitor.lose(ended.job.device)
         del self.measuring[ended.job.device]
+        self._stir([ended.job.device])
         self._turns.end(self._works[ended.job.device])
 
     def _collect_build(self, ended: Built) -> None:
@@ -425,7 +396,7 @@ class Dispatcher:
             request
             for device, wanted in self._wanted().items()
             for request in self._waiting(device, wanted)
-            if self._needs(request, job)
+            if self._builds.needs(request, job)
         ]
         if isinstance(ended.outcome, CompilerLost):
             if not self._causes.compiler_lost(job.build_key):
@@ -435,95 +406,7 @@ class Dispatcher:
             self._causes.compiler_works()
         if isinstance(ended.outcome, BuildError):
             for request in waiting:
-                self._fail_to_build(request, ended.outcome)
+                self.outcomes.fail_to_build(request, ended.outcome)
         elif waiting and job.network.space != KERNEL:
             campaign = next((r.campaign for r in waiting if r.campaign is not None), None)
             self._store.add_build(campaign, job.network, job.target, ended.outcome)
-
-    def _fail_to_build(self, request: Request, error: BuildError) -> None:
-        failure = Failure(request.network, request.device, error.kind, str(error), error.retryable)
-        self._record(request, failure)
-
-    def _needs(self, request: Request, job: BuildJob) -> bool:
-        build = self._builds.get((request.network, request.device))
-        return build is not None and build.key == job.build_key
-
-    def _record(self, request: Request, outcome: Measurement | Failure) -> None:
-        if self._again.pop(request.id, None) is not None:
-            better = isinstance(outcome, Measurement) and self._store.record_again(request, outcome)
-            self.improved.append((request, better))
-            return
-        final = True
-        if isinstance(outcome, Failure) and not _is_control(request):
-            before = self._store.failed_attempts(request.id, AWAY)
-            final = self._causes.is_final(request, outcome, before)
-            if final and outcome.kind in AWAY:
-                outcome = poisoned(outcome)
-        row = self._store.record(request, outcome, final)
-        self._monitor.collect(request, row, outcome)
-        self.ended += final and request.campaign is not None and not _is_kernel(request)
-        if final and isinstance(outcome, Failure) and _is_kernel(request):
-            self._give_up_kernels(request, outcome)
-
-    def _give_up_kernels(self, request: Request, failure: Failure) -> None:
-        """A device on which one kernel after the other fails is asked for none of the rest."""
-        if request.campaign is None:
-            return
-        counts = self._store.kernel_counts(request.campaign)[request.device]
-        if counts.measured or counts.failed < HOPELESS:
-            return
-        why = f"given up, as the first {counts.failed} kernels failed: {failure.message}"
-        for other in self._wanted_on(request.device, self._pending()):
-            if _is_kernel(other):
-                rest = Failure(other.network, other.device, failure.kind, why, retryable=False)
-                self._store.record(other, rest)
-
-
-_Manner = tuple[bool, float | None]
-"""How a request is measured: whether it is a kernel, and to what half-width, if it says so."""
-
-
-def _manner(request: Request) -> _Manner:
-    return _is_kernel(request), request.half_width
-
-
-def _without_small_groups(ready: Sequence[_Ready], manners: Collection[_Manner]) -> list[_Ready]:
-    """What can be measured without waiting for more of some manners. Control networks come with
-    others, or not at all."""
-    own = Counter(_manner(request) for request, _ in ready if not _is_control(request))
-    small = {manner for manner in manners if own[manner] < _group_size(manner[0])}
-    if not own.keys() - small:
-        return []
-    return [one for one in ready if _is_control(one[0]) or _manner(one[0]) not in small]
-
-
-def _urgency(request: Request) -> tuple[bool, bool, int]:
-    """Lower of what comes first: control networks, then queries, then what was asked for first."""
-    return not _is_control(request), request.campaign is not None, request.id
-
-
-def _is_control(request: Request) -> bool:
-    return request.purpose == "control"
-
-
-def _is_kernel(request: Request) -> bool:
-    return request.network.space == KERNEL
-
-
-def _group_size(kernels: bool) -> int:
-    return KERNEL_GROUP if kernels else GROUP
-
-
-def _alike(ready: Sequence[_Ready]) -> list[_Ready]:
-    """What is measured together: what is measured in the same manner as the oldest of it. Control
-    networks last: they vouch for what is stored before."""
-    controls = [one for one in ready if _is_control(one[0])]
-    others = [one for one in ready if not _is_control(one[0])]
-    manner = _manner(others[0][0]) if others else (False, None)
-    alike = [one for one in others if _manner(one[0]) == manner]
-    return alike[: _group_size(manner[0])] + controls
-
-
-def _place(executor: Executor, device: str) -> Place:
-    facts = executor.facts[device]
-    return Place(facts.host, frozenset(facts.cores))

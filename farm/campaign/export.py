@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
@@ -37,19 +37,30 @@ def write(store: Store, path: Path, format: str | None = None, campaign: str | N
     is complete. Raises UnknownName for a format or campaign that does not exist, UsageError for a
     path that cannot be written, StoreFull where there is no room.
     """
-    format = format_of(path, format)
+    format_of(path, format)
     name = store.campaign(campaign).id if campaign else None
     rows = (_row(request, m) for request, m in store.each_measured(name))
+    return write_parts(path, _SCHEMA, iter(lambda: list(islice(rows, _ROWS)), []), format)
+
+
+def write_parts(
+    path: Path,
+    schema: pa.Schema,
+    parts: Iterable[Sequence[Mapping[str, object]]],
+    format: str | None = None,
+) -> int:
+    """Write rows as they come, a part at a time; how many. Raises as `write` does."""
+    format = format_of(path, format)
     count = 0
 
-    def write_parts(part: Path) -> None:
+    def write_all(part: Path) -> None:
         nonlocal count
-        with _WRITERS[format](part, _SCHEMA) as writer:
-            while own := list(islice(rows, _ROWS)):
-                writer.write_table(pa.Table.from_pylist(own, schema=_SCHEMA))
+        with _WRITERS[format](part, schema) as writer:
+            for own in parts:
+                writer.write_table(pa.Table.from_pylist(list(own), schema=schema))
                 count += len(own)
 
-    saved(path, write_parts)
+    saved(path, write_all)
     return count
 
 
@@ -99,10 +110,12 @@ def saved(path: Path, write_to: Callable[[Path], object]) -> None:
     try:
         write_to(part)
         part.replace(path)
-    except OSError as e:
+    except BaseException as e:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        raise _unwritable(path, e) from e
+        if isinstance(e, OSError):
+            raise _unwritable(path, e) from e
+        raise
 
 
 def _part(path: Path) -> Path:

@@ -14,11 +14,15 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from farm.campaign.export import format_of, saved, write, write_rows
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from farm.campaign.export import format_of, saved, write, write_parts
 from farm.core.errors import UnknownName, UsageError
 from farm.core.values import Network
 from farm.inventory.config import FarmConfig
-from farm.prediction.batch import Batch
+from farm.prediction.batch import Answers, Batch
 from farm.prediction.central import CentralPredictor
 from farm.prediction.prediction import Asked, Predicted
 from farm.prediction.references import Meant
@@ -31,6 +35,12 @@ its authors' code (Dong & Yang, arXiv:2001.00326)."""
 
 _CONFIG = {"name": "infer.tiny", "C": 16, "N": 5, "num_classes": 10}
 """Of NAS-Bench-201's networks for CIFAR-10, which are those of the space `nb201`."""
+
+
+_AT_ONCE = 1000
+"""Networks that are predicted and written at a time: what is told of one takes a kilobyte."""
+
+_INDEX = (("index", pa.int64()), ("network", pa.string()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,14 +95,12 @@ class Exported:
         return {"path": str(self.path), "rows": self.rows, **sources}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Column:
-    """What a device takes for networks, in their order; None for one that cannot be predicted, and
-    why of the first one."""
+    """A device, and what is asked about it."""
 
+    asked: Asked
     meant: Meant
-    told: Sequence[Predicted | None]
-    lacking: str | None
 
     @property
     def name(self) -> str:
@@ -105,14 +113,18 @@ class _Column:
         return self.meant.device + (f"_{self.meant.batch}" if self.meant.batch > 1 else "")
 
     @property
-    def latency_ms(self) -> list[float]:
-        """Of all networks. Raises UsageError where one cannot be predicted."""
-        if self.lacking is not None:
-            raise UsageError(f"this layout needs a latency of every network: {self.lacking}")
-        return [1e3 * one.latency_s for one in self.told if one is not None]
+    def fields(self) -> list[tuple[str, pa.DataType]]:
+        """The columns of a table that it has."""
+        each = [(f"{self.name}_{name}", pa.float64()) for name in ("ms", "low_ms", "high_ms")]
+        return [*each, (f"{self.name}_source", pa.string())]
 
-    def cells(self, row: int) -> dict[str, object]:
-        one = self.told[row]
+    def told(self, networks: Sequence[Network]) -> Answers[Predicted]:
+        """What it takes for networks, by their rows."""
+        names = tuple(network.id for network in networks)
+        return self.asked.answers(Batch(names, dict(enumerate(networks)), {}, {}), {}).answers
+
+    def cells(self, one: Predicted | None) -> dict[str, object]:
+        """What a table says of a network; None: it cannot be predicted."""
         if one is None:
             return {}
         source = "measured" if one.measured else one.source
@@ -137,11 +149,11 @@ def export(store: Store, config: FarmConfig, asked: Export) -> Exported:
         return Exported(path, write(store, path, asked.format, asked.campaign))
     if asked.campaign is not None:
         raise UsageError(f"--campaign goes with --layout long, not with {asked.layout}")
-    networks = _networks(store, config, asked)
-    columns = [_column(store, config, name, networks) for name in _devices(store, config, asked)]
+    devices = _devices(store, config, asked)
+    networks = _networks(store, devices, asked)
     if not networks:
         raise UsageError(f"there is no network of {asked.space} to export")
-    return _WRITERS[asked.layout](asked, networks, columns)
+    return _WRITERS[asked.layout](asked, networks, _columns(store, config, devices))
 
 
 def _devices(store: Store, config: FarmConfig, asked: Export) -> list[str]:
@@ -157,7 +169,7 @@ def _devices(store: Store, config: FarmConfig, asked: Export) -> list[str]:
     return found
 
 
-def _networks(store: Store, config: FarmConfig, asked: Export) -> list[Network]:
+def _networks(store: Store, devices: Sequence[str], asked: Export) -> list[Network]:
     searched_space(asked.space, store.models)
     if asked.layout != "wide" and asked.space == "nb201":
         if asked.networks:
@@ -178,9 +190,7 @@ def _networks(store: Store, config: FarmConfig, asked: Export) -> list[Network]:
             f"--layout {asked.layout} with --space {asked.space} needs --networks FILE: the "
             "networks in the order of their indices, one a line"
         )
-    each = [
-        m for name in _devices(store, config, asked) for _, m in store.observed(name, asked.space)
-    ]
+    each = (m for name in devices for _, m in store.observed(name, asked.space))
     return sorted({m.network for m in each})
 
 
@@ -191,29 +201,55 @@ def nb201_networks() -> list[Network]:
     return found
 
 
-def _column(store: Store, config: FarmConfig, device: str, networks: Sequence[Network]) -> _Column:
-    chosen = config.device(device)
-    names = tuple(network.id for network in networks)
-    batch = Batch(names, dict(enumerate(networks)), {}, {})
+def _columns(store: Store, config: FarmConfig, devices: Sequence[str]) -> list[_Column]:
     predictor = CentralPredictor.of(store, config)
-    answers = Asked(store, config, chosen, store.models, predictor).answers(batch, {}).answers
-    told = [answers.found.get(row) for row in range(len(networks))]
-    return _Column(Meant.now(store, chosen), told, next(iter(answers.errors.values()), None))
+    chosen = [config.device(name) for name in devices]
+    return [
+        _Column(Asked(store, config, one, store.models, predictor), Meant.now(store, one))
+        for one in chosen
+    ]
 
 
-def _rows(networks: Sequence[Network], columns: Sequence[_Column]) -> Iterator[dict[str, object]]:
-    """A row for each network: its index here, and latencies in milliseconds with their 95 %
-    intervals and sources."""
-    for row, network in enumerate(networks):
-        cells = [column.cells(row) for column in columns]
-        yield {"index": row, "network": network.id} | {
-            k: v for own in cells for k, v in own.items()
-        }
+def _written(
+    path: Path,
+    networks: Sequence[Network],
+    columns: Sequence[_Column],
+    format: str | None = None,
+    all_known: bool = False,
+) -> list[NDArray[np.float64]]:
+    """Write a row for each network, a part of them at a time: its index here, and latencies in
+    milliseconds with their 95 % intervals and sources. The latencies (N,) of each device, NaN where
+    one cannot be predicted.
+
+    all_known: raise UsageError there, and write nothing.
+    """
+    schema = pa.schema([*_INDEX, *(field for column in columns for field in column.fields)])
+    latency_ms = [np.full(len(networks), np.nan) for _ in columns]
+
+    def parts() -> Iterator[list[dict[str, object]]]:
+        for first in range(0, len(networks), _AT_ONCE):
+            part = networks[first : first + _AT_ONCE]
+            rows: list[dict[str, object]] = [
+                {"index": row, "network": network.id} for row, network in enumerate(part, first)
+            ]
+            for column, own_ms in zip(columns, latency_ms, strict=True):
+                told = column.told(part)
+                lacking = next(iter(told.errors.values()), None)
+                if all_known and lacking is not None:
+                    raise UsageError(f"this layout needs a latency of every network: {lacking}")
+                for row in range(len(part)):
+                    rows[row] |= column.cells(told.found.get(row))
+                for row, one in told.found.items():
+                    own_ms[first + row] = 1e3 * one.latency_s
+            yield rows
+
+    write_parts(path, schema, parts(), format)
+    return latency_ms
 
 
 def _wide(asked: Export, networks: Sequence[Network], columns: Sequence[_Column]) -> Exported:
-    rows = write_rows(_rows(networks, columns), asked.path, asked.format)
-    return Exported(asked.path, rows)
+    _written(asked.path, networks, columns, asked.format)
+    return Exported(asked.path, len(networks))
 
 
 def _hw_nas_bench(
@@ -226,12 +262,13 @@ def _hw_nas_bench(
             "HW-NAS-Bench has times of FBNet's blocks, and the farm measures whole networks; "
             "--layout help holds these"
         )
-    told: dict[str, list[Any]] = {f"{c.published_name}_latency": c.latency_ms for c in columns}
+    sources = asked.path.with_suffix(".sources.csv")
+    found_ms = _written(sources, networks, columns, all_known=True)
+    each = zip(columns, found_ms, strict=True)
+    told: dict[str, list[Any]] = {f"{c.published_name}_latency": ms.tolist() for c, ms in each}
     told["config"] = [{**_CONFIG, "arch_str": network.code} for network in networks]
     content = pickle.dumps({"nasbench201": {"cifar10": told}})
     saved(asked.path, lambda part: part.write_bytes(content))
-    sources = asked.path.with_suffix(".sources.csv")
-    write_rows(_rows(networks, columns), sources)
     return Exported(asked.path, len(networks), sources)
 
 
@@ -242,8 +279,14 @@ def _help(asked: Export, networks: Sequence[Network], columns: Sequence[_Column]
 
     if not asked.space.startswith(("nb201", "fbnet")):
         raise UsageError(f"HELP reads networks of nb201 and fbnet, got --space {asked.space}")
-    latency_ms = {c.published_name: torch.tensor(c.latency_ms) for c in columns}
     folder = asked.path
+    sources = folder / "sources.csv"
+    _make(folder / "latency")
+    found_ms = _written(sources, networks, columns, all_known=True)
+    latency_ms = {
+        column.published_name: torch.tensor(ms, dtype=torch.float32)
+        for column, ms in zip(columns, found_ms, strict=True)
+    }
     files: dict[Path, Any] = {Path("latency") / f"{n}.pt": own for n, own in latency_ms.items()}
     codes = [network.code for network in networks]
     if asked.space == "nb201":
@@ -251,11 +294,8 @@ def _help(asked: Export, networks: Sequence[Network], columns: Sequence[_Column]
     else:
         arch = [{"op_idx_list": [int(digit) for digit in code]} for code in codes]
         files[Path("metainfo.pt")] = {"arch": arch}
-    _make(folder / "latency")
     for path, content in files.items():
         saved(folder / path, lambda part, content=content: torch.save(content, part))  # type: ignore[misc]
-    sources = folder / "sources.csv"
-    write_rows(_rows(networks, columns), sources)
     return Exported(folder, len(networks), sources)
 
 

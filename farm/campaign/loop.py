@@ -13,7 +13,8 @@ from dataclasses import replace
 from math import ceil
 
 from farm.campaign import kernels, known, progress
-from farm.campaign.dispatch import GROUP, Dispatcher
+from farm.campaign.dispatch import Dispatcher
+from farm.campaign.grouping import GROUP
 from farm.campaign.progress import Counts, DeviceProgress, Evidence, Progress
 from farm.compile.artifacts import ArtifactStore
 from farm.core.values import KERNEL, Network
@@ -67,16 +68,15 @@ class Campaign:
         self._about = about
         specs = self.plan.spec_of
         self._work = Dispatcher(holding, executor, artifacts, specs, self._pending, policies)
-        self._asked = {
-            purpose: {
-                device: dict.fromkeys(
-                    r.network for r in store.requests(name, purpose) if r.device == device
-                )
-                for device in self.plan.devices
-            }
+        self._asked: dict[str, dict[str, dict[Network, None]]] = {
+            purpose: {device: {} for device in self.plan.devices}
             for purpose in ("holdout", "learn")
         }
-        self._begun = {r.device for r in store.requests(name) if r.purpose != KERNEL}
+        requests = store.requests(name)
+        for request in requests:
+            self._asked.get(request.purpose, {}).get(request.device, {})[request.network] = None
+        self._begun = {request.device for request in requests if request.purpose != KERNEL}
+        self._choosing: set[str] = set()
         self._stopped = set(store.stops(name))
         self._refused = Counter[str]()
         self._decisions: dict[str, Decision] = {}
@@ -101,16 +101,17 @@ class Campaign:
                 pass
         self._store.end_run(run)
 
-    def _pending(self) -> dict[str, Collection[Request]]:
-        """The campaign's requests without an outcome; while there are any, what queries that wait
-        for its devices want comes first."""
-        own = self._store.pending_by_device(self.name)
-        wanted: dict[str, Collection[Request]] = {name: one.values() for name, one in own.items()}
-        waited = self._store.waited_for() if any(wanted.values()) else ()
-        asked = [device for device in self.plan.devices if device_thing(device) in waited]
-        queries = self._store.pending_by_device(None) if asked else {}
-        first = {device: queries[device].values() for device in asked if device in queries}
-        return wanted | {name: [*one, *wanted.get(name, ())] for name, one in first.items()}
+    def _pending(self, device: str) -> Collection[Request]:
+        """The campaign's requests of a device without an outcome; while it has any on any device,
+        what queries that wait for this one want comes first."""
+        pending = self._store.pending_by_device(self.name)
+        own = pending.get(device, {}).values()
+        queries = self._store.pending_by_device(None).get(device, {}).values()
+        asked = queries and any(pending.values()) and self._is_waited_for(device)
+        return [*queries, *own] if asked else own
+
+    def _is_waited_for(self, device: str) -> bool:
+        return device_thing(device) in self._store.waited_for()
 
     def _step(self) -> bool:
         """Start what can start; false when there is nothing left to wait for."""
@@ -130,15 +131,15 @@ class Campaign:
         return not self._work.idle
 
     def _tell(self) -> None:
-        """Tell who watches. Of many devices that takes longer than a step: for a tenth of the time,
-        and at the end."""
+        """Tell who watches. Of many devices that takes longer than a step: for a fiftieth of the
+        time, and at the end."""
         began_s = time.monotonic()
         many = len(self.plan.devices) > ALONE
         if many and began_s < self._tell_at_s and not self._work.idle:
             return
         self._watch(self._progress())
         ended_s = time.monotonic()
-        self._tell_at_s = ended_s + 9 * (ended_s - began_s)
+        self._tell_at_s = ended_s + 49 * (ended_s - began_s)
 
     def _repeat(self) -> bool:
         """Ask again for what was disturbed, on devices that are left alone now: a group at a time,
@@ -147,7 +148,9 @@ class Campaign:
         return any(asked)
 
     def _repeat_on(self, device: str) -> bool:
-        repeated = [better for request, better in self._work.improved if request.device == device]
+        repeated = [
+            better for request, better in self._work.outcomes.improved if request.device == device
+        ]
         if repeated and sum(repeated[-GROUP:]) < len(repeated[-GROUP:]) / 2:
             self._given_up.add(device)  # it is as busy as before
         if device in self._given_up or self._exhausted or not self._work.calm(device):
@@ -186,7 +189,9 @@ class Campaign:
 
         A device in quarantine is not waited for: the others go on.
         """
-        free = [device for device in self.plan.devices if not self._work.barred(device)]
+        self._choosing |= self._work.take_stirred()
+        asking = [device for device in self.plan.devices if device in self._choosing]
+        free = [device for device in asking if not self._work.barred(device)]
         if not free:
             return
         if not self._kernels_asked:
@@ -197,8 +202,10 @@ class Campaign:
                     self._begin(device)
         pending = self._store.pending_by_device(self.name)
         for device in free:
-            if device not in self._stopped:
-                self._choose_on(device, pending.get(device, {}).values())
+            if device in self._stopped or not self._choose_on(
+                device, pending.get(device, {}).values()
+            ):
+                self._choosing.discard(device)
 
     def _begin(self, device: str) -> None:
         """Ask for the networks that only judge, and for those that are known."""
@@ -218,32 +225,36 @@ class Campaign:
                 f"{'is' if one else 'are'} not measured again; --fresh measures anew"
             )
 
-    def _choose_on(self, device: str, pending: Collection[Request]) -> None:
-        """Ask what a device measures next, while there is enough for it to do."""
+    def _choose_on(self, device: str, pending: Collection[Request]) -> bool:
+        """Ask what a device measures next, while there is enough for it to do; whether that has to
+        wait for other devices."""
         left = self.plan.budget - len(self._asked["learn"][device])
-        if left <= 0 or not self._work.may_decide(device):
-            return
+        if left <= 0 or self._work.deciding(device):
+            return False
+        if not self._work.may_decide(device):
+            return True
         if any(request.purpose == KERNEL for request in pending):
-            return  # what is chosen by comes from them
+            return False  # what is chosen by comes from them
         waiting = [r.network for r in pending if r.purpose == "learn"]
         part = self._part(device)
         ahead = part * (1 if len(self.plan.devices) <= ALONE else 3)
         more = min(ahead + part - len(waiting), left)
         judged = not any(request.purpose == "holdout" for request in pending)
         if more <= 0 or len(waiting) > ahead:
-            return
+            return False
         if self.plan.has_goal and not judged:
             more = min(more, part)  # it may be reached already
         if self._refused[device] >= TRIES:
             self._refused[device] = TRIES - 1  # it is asked once more for the next part
             self._ask(self._in_order(device, more), device, "learn")
-            return
+            return False
         ended = self._asked["learn"][device].keys() - set(waiting)
         by_kernels = self._by_kernels(device)
         question = Question(
             self.name, device, more, tuple(waiting), tuple(sorted(ended)), by_kernels, judged
         )
         self._work.decide(question, alike=not self.plan.coarser)
+        return False
 
     def _part(self, device: str) -> int:
         """How many networks a device is asked for at a time: few teach more each, and many share
@@ -328,7 +339,7 @@ class Campaign:
             for device in counts
         }
         left = sum(d.wanted - d.ended + d.again for d in devices.values())
-        left_s = eta_s(elapsed_s, self._work.ended, left)
+        left_s = eta_s(elapsed_s, self._work.outcomes.ended, left)
         building = len(self._work.building)
         events = (*self._work.take_events(), *self._events)
         self._events.clear()
@@ -342,9 +353,9 @@ class Campaign:
         wanted = asked if settled else self.plan.budget + self.plan.holdout
         requests = self._work.measuring.get(device, ())
         doing = self._doing(device, measured + failed >= wanted)
-        self._evidence.look(device, measured + failed + len(self._work.improved))
+        self._evidence.look(device, measured + failed + len(self._work.outcomes.improved))
         found = self._counts[device].of(doing, measured, failed, wanted, elapsed_s)
-        repeated = sum(request.device == device for request, _ in self._work.improved)
+        repeated = sum(request.device == device for request, _ in self._work.outcomes.improved)
         return replace(
             found,
             again=found.again + self._repeated[device] - repeated,

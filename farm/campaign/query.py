@@ -100,12 +100,12 @@ def measure_networks(
     asked = {device: store.query_requests(wanted[device], device) for device in specs}
     ids = {request.id for requests in asked.values() for request in requests.values()}
 
-    def pending() -> dict[str, list[Request]]:
-        waiting = store.pending_by_device(None)
-        return {name: [r for r in own.values() if r.id in ids] for name, own in waiting.items()}
+    def pending(device: str) -> list[Request]:
+        waiting = store.pending_by_device(None).get(device, {})
+        return [request for request in waiting.values() if request.id in ids]
 
     def possible() -> bool:
-        return any(own and not work.quarantined(name) for name, own in pending().items())
+        return any(pending(device) and not work.quarantined(device) for device in specs)
 
     work = Dispatcher(holding, executor, artifacts, specs, pending, policies, PATIENCE_S)
     work.start()

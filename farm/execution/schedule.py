@@ -63,40 +63,34 @@ def next_starts(
     """
     measuring = {activity.device for activity in running if activity.device is not None}
     # Of a thousand devices most are on hosts of their own: each host is looked at by itself.
-    waited: dict[str, dict[str, Place]] = {devices[name].host: {} for name, n in ready.items() if n}
-    for name, place in devices.items():
-        if place.host in waited:
-            waited[place.host][name] = place
+    waited: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(name for name, n in ready.items() if n and name not in measuring):
+        waited[devices[name].host].append(name)
     taken: dict[str, list[Place]] = defaultdict(list)
     for activity in running:
         taken[activity.place.host].append(activity.place)
+    hosts_measured_on = {a.place.host for a in running if a.device and a.place.cores}
     starts = []
     for host, here in sorted(waited.items()):
         busy = tuple(taken[host])
-        for name in _turns(here, ready, measuring, incumbents.get(host)):
-            taken[host].append(here[name])  # kept free for it
-            if not any(here[name].overlaps(place) for place in busy):
+        turns = [name for name in here if not devices[name].cores]
+        sharing = [name for name in here if devices[name].cores]
+        if sharing and host not in hosts_measured_on:
+            turns.append(_turn(sharing, ready, incumbents.get(host, "")))
+        for name in turns:
+            taken[host].append(devices[name])  # kept free for it
+            if not any(devices[name].overlaps(place) for place in busy):
                 starts.append(name)
     free = [s for s in slots if not any(s.overlaps(place) for place in taken[s.host])]
     return Starts(tuple(starts), tuple(free[:builds]))
 
 
-def _turns(
-    here: Mapping[str, Place],
-    ready: Mapping[str, int],
-    measuring: Collection[str],
-    incumbent: str | None,
-) -> list[str]:
-    """Devices of one host whose turn it is: those without cores, and one of the others."""
-    waiting = [name for name in sorted(here) if ready.get(name) and name not in measuring]
-    apart = [name for name in waiting if not here[name].cores]
-    sharing = [name for name in waiting if here[name].cores]
-    if not sharing or any(here[name].cores for name in measuring if name in here):
-        return apart
+def _turn(sharing: Sequence[str], ready: Mapping[str, int], incumbent: str) -> str:
+    """Which of the devices of a host that measure on its cores is next."""
     best = max(sharing, key=lambda name: ready[name])
     if incumbent in sharing and ready[best] < ready[incumbent] + TURN:
-        best = incumbent
-    return [*apart, best]
+        return incumbent
+    return best
 
 
 def housekeeping_cores(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from farm.inventory.config import FarmConfig
 from farm.measurement.record import Measurement
 from farm.prediction.across_spaces import carried
 from farm.prediction.columns import Column, column, published
-from farm.prediction.features import Encoder, Reference
+from farm.prediction.features import MOST, Encoder, Reference
 from farm.prediction.observed import Observed
 from farm.prediction.precision import Expense
 from farm.prediction.references import by_device, in_use
@@ -56,9 +56,6 @@ _REFITTED = (
 )
 """Numbers of networks at which a reference is predicted anew: between them it would hardly change,
 and it takes as long as the target itself."""
-
-_LOOKED_AT = _REFITTED[-1] * 3 // 2
-"""Networks of a reference that are read at all: some may be held out of what is asked."""
 
 
 Encode = Callable[[Sequence[Network]], FloatArray]
@@ -128,8 +125,8 @@ class Source(Protocol):
         """What a device takes for networks of a space, of which there may be none."""
         ...
 
-    def reference(self, space: str, device: str) -> Column:
-        """The same as far as others are predicted from it: the networks that became known first."""
+    def reference(self, space: str, device: str, networks: int) -> Column:
+        """The same of so many networks that became known first."""
         ...
 
     def published(self, space: str) -> Sequence[Column]:
@@ -160,7 +157,6 @@ class CentralPredictor:
         self._source = source
         self._worlds: dict[Candidates, World] = {}
         # Of what is the same as at the last question nothing is computed anew.
-        self._seen: dict[Candidates, WeakSet[Column]] = {}
         self._learnt_from: dict[Candidates, WeakKeyDictionary[Column, Column]] = {}
         self._whole: dict[str, Candidates] = {}
 
@@ -210,13 +206,11 @@ class CentralPredictor:
             by_kernels = self._by_kernels(about, mine, batch, others)
             if by_kernels is not None:
                 return by_kernels
-        others_here = [self._source.reference(space, one) for one in self._others(space, device)]
-        columns = [self._refitted(one, about) for one in others_here]
-        here = self._seen.setdefault(about, WeakSet())
-        new = [one for one in columns if one not in here]
-        measured = [network for one in (*new, mine) for network in one.networks]
-        world = self._world(about, [*measured, *others])
-        here.update(new)
+        columns = [
+            self._refitted(self._reference(about, one), about)
+            for one in self._others(space, device)
+        ]
+        world = self._world(about, [*mine.networks, *others])
         hwl = self._hwl(about, device, world, columns)
         model = world.encoder.predictor(hwl.values, hwl.spread, world.described)
         seen = np.array([world.row[network] for network in mine.networks], np.intp)
@@ -238,10 +232,10 @@ class CentralPredictor:
     ) -> tuple[list[Reference | None], Encoder | None]:
         """What some devices would take for any network of a space, as models see them, and what
         describes networks to them; None of a device that too little is known of."""
-        known = [self._source.reference(searched.name, name) for name in devices]
+        about = self.whole(searched)
+        known = [self._reference(about, name) for name in devices]
         if not any(len(one.networks) >= metrics.FEWEST for one in known):
             return [None] * len(devices), None
-        about = self.whole(searched)
         world = self._world(about, ())
         return [world.reference(_as_refitted(one)) for one in known], world.encoder
 
@@ -255,6 +249,13 @@ class CentralPredictor:
             found |= {column.device: world.reference(column) for column in columns}
             encoder = world.encoder
         return {name: one for name, one in found.items() if one is not None}, encoder
+
+    def _reference(self, about: Candidates, device: str) -> Column:
+        """As much of a reference as others are predicted from, and half as much again, as some may
+        be held out of what is asked. One that all candidates are known of is taken as it is."""
+        most = _REFITTED[-1]
+        networks = most if len(about.pool) <= most else MOST
+        return self._source.reference(about.searched.name, device, networks * 3 // 2)
 
     def _others(self, space: str, device: str) -> list[str]:
         return [name for name in self._source.devices(space) if name != device]
@@ -332,28 +333,29 @@ class _Stored:
         self._config = config
         self._observed = Observed(store, until)
         self._published: dict[str, list[Column]] = {}
-        self._columns: dict[tuple[str, str, bool], tuple[Sequence[Measurement], Column]] = {}
+        self._columns: dict[tuple[str, str, int | None], tuple[Sequence[Measurement], Column]] = {}
 
     def devices(self, space: str) -> Sequence[str]:
         return self._store.devices_of(space)
 
     def measured(self, space: str, device: str) -> Column:
-        return self._column(space, device, whole=True)
+        return self._column(space, device, None)
 
-    def reference(self, space: str, device: str) -> Column:
-        return self._column(space, device, whole=False)
+    def reference(self, space: str, device: str, networks: int) -> Column:
+        return self._column(space, device, networks)
 
-    def _column(self, space: str, device: str, whole: bool) -> Column:
+    def _column(self, space: str, device: str, networks: int | None) -> Column:
+        """networks: the first of them; None: all."""
         own = None if self._config is None else self._config.devices.get(device)
-        if whole:
+        if networks is None:
             found = self._observed.of(device, space)
         else:
             quantity = None if own is None else own.spec.quantity
-            found = self._observed.first(device, space, quantity, _LOOKED_AT)
-        known = self._columns.get((device, space, whole))
+            found = self._observed.first(device, space, quantity, networks)
+        known = self._columns.get((device, space, networks))
         if known is None or known[0] is not found:
             known = found, column(device, found, own)
-            self._columns[device, space, whole] = known
+            self._columns[device, space, networks] = known
         return known[1]
 
     def published(self, space: str) -> Sequence[Column]:

@@ -64,9 +64,8 @@ class Measuring:
         specs = self.plan.spec_of
         self._work = Dispatcher(holding, executor, artifacts, specs, self._pending, policies)
 
-    def _pending(self) -> dict[str, Collection[Request]]:
-        found = self.store.pending_by_device(self.campaign)
-        return {device: own.values() for device, own in found.items()}
+    def _pending(self, device: str) -> Collection[Request]:
+        return self.store.pending_by_device(self.campaign).get(device, {}).values()
 
     def measure(self, networks: Sequence[Network], told: Callable[[], None]) -> None:
         """Measure what is not known yet, on all devices. Raises FarmError where a device is in

@@ -37,6 +37,7 @@ class PendingStore(Connected):
 
     _pending: dict[str | None, dict[str, dict[int, Request]]]
     _changed: set[int] | None = None
+    _changed_devices: set[str] | None = None
     _read_at: int = 0
 
     def pending(self, campaign: str | None) -> list[Request]:
@@ -55,6 +56,13 @@ class PendingStore(Connected):
                 known.setdefault(one.device, {})[one.id] = one
         return self._pending[campaign]
 
+    def take_changed_devices(self) -> set[str] | None:
+        """The devices whose requests came or changed since this was asked last; None where that
+        cannot be told: the first time, and after another process has written."""
+        self._look_again()
+        changed, self._changed_devices = self._changed_devices, set()
+        return changed
+
     def _look_again(self) -> None:
         committed = self._value("PRAGMA data_version")
         if self._changed is None:
@@ -63,6 +71,7 @@ class PendingStore(Connected):
         changed = sorted(self._changed)
         if committed != self._read_at or len(changed) > _MANY:
             self._pending.clear()
+            self._changed_devices = None
         elif changed:
             self._look_at(changed)
         self._changed.clear()
@@ -82,6 +91,8 @@ class PendingStore(Connected):
         sql = f"""SELECT requests.*, id IN (SELECT id FROM pending WHERE id = requests.id) AS waits
                   FROM requests WHERE id IN ({", ".join("?" * len(ids))}) ORDER BY id"""
         for row, one in readable(self._rows(sql, *ids), "request", rows.request):
+            if self._changed_devices is not None:
+                self._changed_devices.add(one.device)
             if one.campaign not in self._pending:
                 continue
             own = self._pending[one.campaign].setdefault(one.device, {})

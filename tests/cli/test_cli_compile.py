@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from farm.campaign.dispatch import HOPELESS
+from farm.campaign.outcomes import HOPELESS
 from tests.onnx_models import model
 
 CLUSTER = """\

@@ -40,11 +40,14 @@ def of_timer(rng: random.Random) -> tuple[list[Block], list[list[float]]]:
     return blocks, warmups
 
 
-def test_samples_of_a_timer_take_less_than_three_bytes_each():
+def test_samples_of_a_timer_take_less_than_three_bytes_each_and_none_is_made_up():
     blocks, warmups = of_timer(random.Random(0))
     data = packed(blocks, warmups, 1e-3)
     assert unpacked(data) == (tuple(blocks), tuple(map(tuple, warmups)))
-    assert len(data) < 3 * (15 * 48 + 5 * 51)
+    assert len(data) < 2.6 * (15 * 48 + 5 * 51)
+    for damaged in (data[:-9], data[: len(data) // 8], b"x" + data):
+        with pytest.raises(ValueError, match="cannot be unpacked"):
+            unpacked(damaged)
     assert len(data) < 0.15 * len(json.dumps([[asdict(b) for b in blocks], warmups]))
 
 

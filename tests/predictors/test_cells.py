@@ -18,10 +18,17 @@ CHAIN = '{"nodes": ["input", "conv_3x3", "output"], "edges": [[0, 1], [1, 2]]}'
 
 class TestSpaces:
     def test_an_operation_on_an_edge_reads_what_ends_where_it_begins(self) -> None:
-        graph = cells.SPACES["nb201"](np.array([0, 1, 2, 3, 4, 2]))
-        assert graph.nodes[1:-1] == ("skip", "zero", "conv_3x3", "conv_1x1", "avg_pool", "conv_3x3")
+        graph = cells.SPACES["nb201"](np.array([0, 0, 2, 3, 4, 2]))
+        assert graph.nodes[1:-1] == ("skip", "skip", "conv_3x3", "conv_1x1", "avg_pool", "conv_3x3")
         into = {end: sorted(a for a, b in graph.edges if b == end) for end in range(8)}
         assert into == {0: [], 1: [0], 2: [0], 3: [0], 4: [1], 5: [1], 6: [2, 4], 7: [3, 5, 6]}
+
+    def test_codes_of_the_micro_space_list_edges_by_where_they_end(self) -> None:
+        # 0->1, 0->2, 1->2, 0->3, 1->3, 2->3: a chain over all states, and what reads nothing.
+        graph = cells.SPACES["tb101_micro"](np.array([3, 0, 2, 0, 0, 1]))
+        chain = ["input", "conv_3x3", "conv_1x1", "skip", "output"]
+        assert graph == CellGraph(tuple(chain), ((0, 1), (1, 2), (2, 3), (3, 4)))
+        assert cells.SPACES["tb101_micro"](np.array([0, 0, 2, 0, 3, 0])).edges == ()
 
     def test_nodes_that_lead_nowhere_are_left_out(self) -> None:
         adjacency = np.zeros((7, 7), int)

@@ -112,9 +112,7 @@ _NB301 = (
 )
 
 
-def _on_edges(
-    code: IntArray, names: Sequence[str], edges: Sequence[tuple[int, int]]
-) -> CellGraph:
+def _on_edges(code: IntArray, names: Sequence[str], edges: Sequence[tuple[int, int]]) -> CellGraph:
     """A cell of four states with an operation on each of its edges."""
     return _used([INPUT, *_named(code, names), OUTPUT], line_graph(edges))
 

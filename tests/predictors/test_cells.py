@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from farm.core.errors import NetworkSyntaxError
-from predictors.encodings import cells
+from predictors.encodings import cells, neighbourhoods
 from predictors.encodings.cells import PAD, VOCABULARY, CellGraph
 from predictors.models.cell_gcn import graphs_of
 
@@ -85,3 +85,14 @@ def test_rows_say_who_reads_whom() -> None:
     ]
     with pytest.raises(ValueError, match="graphs of V nodes, got 19 columns"):
         graphs_of(torch.zeros(1, 19))
+
+
+def test_neighbourhoods_are_counted() -> None:
+    twice = CellGraph(("input", "skip", "skip", "output"), ((0, 1), (0, 2), (1, 3), (2, 3)))
+    graphs = [CellGraph.of_json(CHAIN)] * 5 + [twice] * 5
+    # conv_3x3, input, output, skip.
+    assert neighbourhoods.counts(graphs, 0)[[0, 5]].tolist() == [[1, 1, 1, 0], [0, 1, 1, 2]]
+    # And conv_3x3(input), input(), output(conv_3x3), output(skip,skip), skip(input).
+    deeper = neighbourhoods.counts(graphs, 1)[[0, 5]]
+    assert deeper[:, [1, 3, 5, 6, 8]].tolist() == [[1, 1, 1, 0, 0], [0, 1, 0, 1, 2]]
+    assert neighbourhoods.counts(graphs[:6], 0).shape == (6, 3)

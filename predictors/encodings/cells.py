@@ -130,7 +130,7 @@ def _used(names: Sequence[str], adjacency: FloatArray | IntArray) -> CellGraph:
     live = adjacency * there[:, None] * there
     reach = np.linalg.matrix_power(np.eye(len(names)) + live, len(names)) > 0
     used = np.flatnonzero(reach[first] & reach[:, last] | np.isin(range(len(names)), (first, last)))
-    return CellGraph(tuple(names[k] for k in used), _pairs(live[np.ix_(used, used)]))
+    return CellGraph(tuple(names[int(k)] for k in used), _pairs(live[np.ix_(used, used)]))
 
 
 def _nb301(code: IntArray) -> CellGraph:

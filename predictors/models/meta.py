@@ -149,15 +149,18 @@ class MetaLearned:
         return predicted(self.network, x)
 
     def __call__(self, x: FloatArray, values: FloatArray) -> Fitted:
-        """x: (n, F), values: (n,). So many steps as rank samples best that were left out; fewer
-        where the descent leaves the finite numbers, none where it does at once."""
+        """x: (n, F), values: (n,). So many steps as rank samples best that were left out; fewer, or
+        none, where samples are then fitted worse: a descent that runs away is not followed."""
         levels = Levels.of(values)
         z = levels.z(values)
+
+        def error(network: CellNetwork) -> float:
+            return float(np.nan_to_num(((predicted(network, x) - z) ** 2).mean(), nan=np.inf))
+
         with repeatable(self.settings.seed):
             steps = _best_steps(self, x, z)
             tried = [k for k in self.settings.steps if k <= steps]
-            networks = [self.network, *_descent(self, x, z, tried)]
-            network = [one for one in networks if np.isfinite(predicted(one, x)).all()][-1]
+            network = min([self.network, *_descent(self, x, z, tried)], key=error)
         return lambda new: levels.values(predicted(network, new))
 
 

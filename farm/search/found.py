@@ -36,7 +36,8 @@ class Candidate:
     def of_json(cls, told: Mapping[str, Any]) -> Candidate:
         """The inverse of `to_json`."""
         on = {name: Latency(**one) for name, one in told["devices"].items()}
-        return cls(Network.from_id(told["network"]), told["accuracy"], on)
+        network, off = Network.from_id(told["network"]), told["accuracy_off"]
+        return cls(network, told["accuracy"], on, off)
 
     def to_row(self) -> dict[str, Any]:
         """One row of a table; of several devices, columns for each."""
@@ -128,10 +129,15 @@ class Found:
     def of_json(cls, told: Mapping[str, Any]) -> Found:
         """The inverse of `to_json`."""
         alone, nearest = told["predicted_alone"], told["nearest"]
-        own = {f.name: told[f.name] for f in fields(cls) if f.name not in ("alone", "nearest")}
+        own = {one.name: told[one.name] for one in fields(cls) if one.name in told}
+        surety = told["accuracy_predicted"]
         chosen = tuple(map(Candidate.of_json, alone["networks"]))
         return cls(
-            **{**own, "front": tuple(map(Candidate.of_json, told["front"]))},
-            alone=Alone(chosen, alone["over_limit"], alone["lost"]),
-            nearest=nearest and Candidate.of_json(nearest),
+            **{
+                **own,
+                "front": tuple(map(Candidate.of_json, told["front"])),
+                "alone": Alone(chosen, alone["over_limit"], alone["lost"]),
+                "nearest": nearest and Candidate.of_json(nearest),
+                "surety": surety and Surety(**surety),
+            }
         )

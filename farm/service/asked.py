@@ -89,5 +89,6 @@ class ToSearch(BaseModel):
     warm_start: str | None = None
     budget: Annotated[int, Field(ge=1, le=100_000)] = 40
     confidence: float = 0.95
+    at_once: Annotated[int, Field(ge=1, le=1000)] = 1
     seed: Annotated[int, Field(ge=0, le=2**31)] = 0
     wait_s: WaitS = 0.0

@@ -21,6 +21,7 @@ def search_words(asked: ToSearch) -> list[str]:
         **{name: getattr(asked, name) for name in ("accuracy", "space", "floor", "reward")},
         **{name: getattr(asked, name) for name in ("weight", "strategy", "evaluations")},
         **{name: getattr(asked, name) for name in ("budget", "confidence", "seed")},
+        "at-once": asked.at_once,
         "warm-start": asked.warm_start,
     }
     words = [f"--{name}={value}" for name, value in given.items() if value is not None]

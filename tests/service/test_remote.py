@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from farm import Launch
+from farm.search.found import Found
+from farm.search.setting import Search
+from farm.service.asked import ToLaunch, ToSearch
 from tests.service.test_api import CELL
 
 ROOT = Path(__file__).parents[2]
@@ -88,16 +93,25 @@ def test_a_campaign_is_gone_on_with_by_who_may(away, changing, monkeypatch):
 def test_a_search_is_a_job_of_the_service(away, published, tmp_path):
     published("nb201.npz")
     words = ("search", "--device", "a", "--max-latency", "20ms", "--budget", "4")
-    of_table = ("--accuracy", "table:nb201.npz:cifar10", "--json")
+    of_table = ("--accuracy", "table:nb201.npz:cifar10", "--at-once", "2", "--json")
     code, out, err = away(*words, *of_table, "--output", str(tmp_path / "front.csv"))
     assert code == 0, err
     found = json.loads(out)
     assert found["front"][0]["devices"]["a"]["measured"]
     assert found["front"][0]["network"] in (tmp_path / "front.csv").read_text()
     assert found["measured"] <= found["budget"] == 4
+    surety = {"results": 9, "spearman": None, "off": 0.1}
+    for told in (found, {**found, "accuracy_predicted": surety, "nearest": found["front"][0]}):
+        assert Found.of_json(told).to_json() == told
     for source in ("python:os:getcwd", "own.csv", "csv:/etc/passwd", "table:../x.npz"):
         code, _, err = away(*words, "--accuracy", source)
         assert (code, "runs no functions of those who ask" in err) == (2, True)
+
+
+def test_a_service_is_asked_for_all_that_a_command_is():
+    of_files = {"shape", "batch", "strict"}
+    assert ToSearch.model_fields.keys() - {"wait_s"} == {one.name for one in fields(Search)}
+    assert ToLaunch.model_fields.keys() == {one.name for one in fields(Launch)} - of_files
 
 
 @pytest.mark.slow

@@ -37,8 +37,9 @@ _CONFIG = {"name": "infer.tiny", "C": 16, "N": 5, "num_classes": 10}
 """Of NAS-Bench-201's networks for CIFAR-10, which are those of the space `nb201`."""
 
 
-_AT_ONCE = 1000
-"""Networks that are predicted and written at a time: what is told of one takes a kilobyte."""
+_AT_ONCE = 4000
+"""Networks that are predicted and written at a time: what is told of one takes a kilobyte for each
+device, and each time the model is fitted."""
 
 _INDEX = (("index", pa.int64()), ("network", pa.string()))
 
@@ -149,6 +150,7 @@ def export(store: Store, config: FarmConfig, asked: Export) -> Exported:
         return Exported(path, write(store, path, asked.format, asked.campaign))
     if asked.campaign is not None:
         raise UsageError(f"--campaign goes with --layout long, not with {asked.layout}")
+    searched_space(asked.space, store.models)
     devices = _devices(store, config, asked)
     networks = _networks(store, devices, asked)
     if not networks:
@@ -170,7 +172,6 @@ def _devices(store: Store, config: FarmConfig, asked: Export) -> list[str]:
 
 
 def _networks(store: Store, devices: Sequence[str], asked: Export) -> list[Network]:
-    searched_space(asked.space, store.models)
     if asked.layout != "wide" and asked.space == "nb201":
         if asked.networks:
             raise UsageError(

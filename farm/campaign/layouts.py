@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -153,9 +154,12 @@ def export(store: Store, config: FarmConfig, asked: Export) -> Exported:
     searched_space(asked.space, store.models)
     devices = _devices(store, config, asked)
     networks = _networks(store, devices, asked)
+    columns = _columns(store, config, devices)
+    for column in columns:
+        column.told(())  # which says so where nothing was measured
     if not networks:
         raise UsageError(f"there is no network of {asked.space} to export")
-    return _WRITERS[asked.layout](asked, networks, _columns(store, config, devices))
+    return _WRITERS[asked.layout](asked, networks, columns)
 
 
 def _devices(store: Store, config: FarmConfig, asked: Export) -> list[str]:
@@ -283,7 +287,13 @@ def _help(asked: Export, networks: Sequence[Network], columns: Sequence[_Column]
     folder = asked.path
     sources = folder / "sources.csv"
     _make(folder / "latency")
-    found_ms = _written(sources, networks, columns, all_known=True)
+    try:
+        found_ms = _written(sources, networks, columns, all_known=True)
+    except UsageError:
+        with suppress(OSError):  # where others have files in it
+            (folder / "latency").rmdir()
+            folder.rmdir()
+        raise
     latency_ms = {
         column.published_name: torch.tensor(ms, dtype=torch.float32)
         for column, ms in zip(columns, found_ms, strict=True)

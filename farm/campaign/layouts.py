@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -37,8 +38,9 @@ _CONFIG = {"name": "infer.tiny", "C": 16, "N": 5, "num_classes": 10}
 """Of NAS-Bench-201's networks for CIFAR-10, which are those of the space `nb201`."""
 
 
-_AT_ONCE = 1000
-"""Networks that are predicted and written at a time: what is told of one takes a kilobyte."""
+_AT_ONCE = 4000
+"""Networks that are predicted and written at a time: what is told of one takes a kilobyte for each
+device, and each time the model is fitted."""
 
 _INDEX = (("index", pa.int64()), ("network", pa.string()))
 
@@ -149,11 +151,15 @@ def export(store: Store, config: FarmConfig, asked: Export) -> Exported:
         return Exported(path, write(store, path, asked.format, asked.campaign))
     if asked.campaign is not None:
         raise UsageError(f"--campaign goes with --layout long, not with {asked.layout}")
+    searched_space(asked.space, store.models)
     devices = _devices(store, config, asked)
     networks = _networks(store, devices, asked)
+    columns = _columns(store, config, devices)
+    for column in columns:
+        column.told(())  # which says so where nothing was measured
     if not networks:
         raise UsageError(f"there is no network of {asked.space} to export")
-    return _WRITERS[asked.layout](asked, networks, _columns(store, config, devices))
+    return _WRITERS[asked.layout](asked, networks, columns)
 
 
 def _devices(store: Store, config: FarmConfig, asked: Export) -> list[str]:
@@ -170,7 +176,6 @@ def _devices(store: Store, config: FarmConfig, asked: Export) -> list[str]:
 
 
 def _networks(store: Store, devices: Sequence[str], asked: Export) -> list[Network]:
-    searched_space(asked.space, store.models)
     if asked.layout != "wide" and asked.space == "nb201":
         if asked.networks:
             raise UsageError(
@@ -282,7 +287,13 @@ def _help(asked: Export, networks: Sequence[Network], columns: Sequence[_Column]
     folder = asked.path
     sources = folder / "sources.csv"
     _make(folder / "latency")
-    found_ms = _written(sources, networks, columns, all_known=True)
+    try:
+        found_ms = _written(sources, networks, columns, all_known=True)
+    except UsageError:
+        with suppress(OSError):  # where others have files in it
+            (folder / "latency").rmdir()
+            folder.rmdir()
+        raise
     latency_ms = {
         column.published_name: torch.tensor(ms, dtype=torch.float32)
         for column, ms in zip(columns, found_ms, strict=True)

@@ -131,8 +131,8 @@ _FFI_PARTS = {
     "module": ("load_module",),
     "registry": ("get_global_func",),
 }
-"""What runs networks of `tvm_ffi`. The package itself imports as much again, which takes an emulated
-device seconds, for what compiles and what describes classes."""
+"""What runs networks of `tvm_ffi`. The package itself imports as much again, which takes an
+emulated device seconds, for what compiles and what describes classes."""
 
 
 def _load_ffi(bundle: Path) -> None:

@@ -13,7 +13,9 @@ import struct
 import sys
 from array import array
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 Json = dict[str, Any]
@@ -115,12 +117,36 @@ def seeded_bytes(spec: Json, seed: int, index: int) -> bytes | array[Any]:
 def load_runtime(bundle: Path) -> None:
     """Maps the runtime into this process, which starts no thread; again is no work."""
     try:
-        sys.path.insert(0, str(bundle))
-        import tvm_ffi  # noqa: F401 - the runtime library needs its symbols
-
+        _load_ffi(bundle)
         ctypes.CDLL(str(bundle / "lib/libtvm_runtime.so"), ctypes.RTLD_GLOBAL)
     except (OSError, ImportError) as e:
         raise Refused("unfit", f"no runtime in {bundle} loads: {one_line(e)}") from e
+
+
+_FFI_PARTS = {
+    "_dtype": ("dtype",),
+    "_tensor": ("Shape", "device"),
+    "container": ("Array",),
+    "error": (),
+    "module": ("load_module",),
+    "registry": ("get_global_func",),
+}
+"""What runs networks of `tvm_ffi`. The package itself imports as much again, which takes an
+emulated device seconds, for what compiles and what describes classes."""
+
+
+def _load_ffi(bundle: Path) -> None:
+    if "tvm_ffi" in sys.modules:
+        return
+    # The runtime library needs its symbols.
+    ctypes.CDLL(str(bundle / "tvm_ffi/lib/libtvm_ffi.so"), ctypes.RTLD_GLOBAL)
+    sys.path.insert(0, str(bundle))
+    package = sys.modules["tvm_ffi"] = ModuleType("tvm_ffi")
+    package.__path__ = [str(bundle / "tvm_ffi")]
+    for part, names in _FFI_PARTS.items():
+        module = import_module(f"tvm_ffi.{part}")
+        for name in names:
+            setattr(package, name, getattr(module, name))
 
 
 _CPU, _CUDA, _POOLED = 1, 2, 2

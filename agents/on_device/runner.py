@@ -29,15 +29,30 @@ The runner ends when its stdin ends, or when the process that started it does.
 
 from __future__ import annotations
 
+import os
+import sys
+
+if __name__ == "__main__" and "glibc.malloc.hugetlb" not in os.environ.get("GLIBC_TUNABLES", ""):
+    # Once more, with all tensors from one heap, in pages of 2 MB where the host gives those on
+    # request, before anything else is imported twice. Which small pages a process gets differs from
+    # one to the next, and moves a network whose weights fill a cache by some percent. A C library
+    # that knows no such wish ignores it. Ours comes first: a program sees no more of them.
+    os.environ["GLIBC_TUNABLES"] = (
+        "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:"
+        f"glibc.malloc.top_pad=67108864:{os.environ.get('GLIBC_TUNABLES', '')}"
+    ).rstrip(":")
+    try:  # noqa: SIM105 - contextlib takes a while to import
+        os.execv(sys.executable, [sys.executable, "-I", "-S", *sys.argv])
+    except OSError:
+        pass  # an emulated process that cannot start another
+
 import argparse
 import contextlib
 import ctypes
 import json
-import os
 import resource
 import selectors
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -273,26 +288,6 @@ _DIGITS = 10
 """The number of a network has fewer."""
 
 
-_LARGE_PAGES = (
-    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.top_pad=67108864"
-)
-"""All tensors from one heap, in pages of 2 MB where the host gives those on request."""
-
-
-def _start_with_large_pages() -> None:
-    """Starts this program again, unless it was, so that malloc asks for large pages from the start.
-
-    Which small pages a process gets differs from one to the next, and moves a network whose
-    weights fill a cache by some percent. A C library that knows no such wish ignores it.
-    """
-    wished = os.environ.get("GLIBC_TUNABLES", "")
-    if "glibc.malloc.hugetlb" not in wished:
-        # Ours first: a program sees no more of them than the first one.
-        os.environ["GLIBC_TUNABLES"] = f"{_LARGE_PAGES}:{wished}".rstrip(":")
-        with contextlib.suppress(OSError):  # an emulated process that cannot start another
-            os.execv(sys.executable, [sys.executable, "-I", "-S", *sys.argv])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runtime", type=Path, required=True, help="folder of the slim runtime")
@@ -305,5 +300,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    _start_with_large_pages()
     main()

@@ -214,20 +214,15 @@ def test_it_times_a_kernel_or_runs_none(case, quick, tmp_path):
     assert 0 < found.latency_s < 1
 
 
-def test_facts_are_of_the_device_and_stay(case):
-    with case.agent as agent:
-        facts = agent.facts()
-        assert agent.facts() == facts
-    assert facts.host
-    assert list(facts.cores) == sorted(set(facts.cores))
-    assert all(isinstance(value, str) for value in {**facts.identity, **facts.info}.values())
-
-
-def test_a_measurement_keeps_everything(case, quick):
+def test_facts_stay_and_a_measurement_keeps_everything(case, quick):
     spec = replace(quick, rounds=4, min_samples=7)
     with case.agent as agent:
         facts = agent.facts()
         found = measure_one(agent, case.network, case.good, spec)
+        assert agent.facts() == facts
+    assert facts.host
+    assert list(facts.cores) == sorted(set(facts.cores))
+    assert all(isinstance(value, str) for value in {**facts.identity, **facts.info}.values())
     assert (found.network, found.device, found.spec) == (case.network, facts.device, spec)
     assert found.fingerprint == facts.fingerprint
     assert found.build_key == (case.good.build_key if case.good else None)
@@ -265,29 +260,19 @@ def test_a_fault_has_its_name_and_the_next_network_is_measured(kind, fault, quic
         assert measure_one(agent, case.network, case.good, quick).latency_s > 0
 
 
-def test_a_second_start_is_refused_and_harms_nothing(case, quick):
-    with case.agent as agent:
-        with pytest.raises(RuntimeError, match="started already"):
-            agent.__enter__()
-        assert measure_one(agent, case.network, case.good, quick).latency_s > 0
-
-
 @pytest.mark.usefixtures("children")
 def test_is_of_use_only_while_it_is_started(case, quick):
+    """A second start is refused and harms nothing; to stop it again does nothing."""
     for _ in range(2):
         with pytest.raises(RuntimeError, match="not started"):
             case.agent.facts()
         with case.agent as agent:
+            with pytest.raises(RuntimeError, match="started already"):
+                agent.__enter__()
             assert measure_one(agent, case.network, case.good, quick).latency_s > 0
+        case.agent.__exit__(None, None, None)
     with pytest.raises(RuntimeError, match="not started"):
         measure_one(case.agent, case.network, case.good, quick)
-
-
-@pytest.mark.usefixtures("children")
-def test_stopping_again_does_nothing(case):
-    with case.agent as agent:
-        agent.facts()
-    case.agent.__exit__(None, None, None)
 
 
 def test_options_are_strict_and_travel(case):

@@ -214,7 +214,7 @@ class TestRun:
         argv = [sys.executable, "-I", "-S", str(RUNNER), "--runtime", str(tmp_path)]
         with LocalPipe(argv) as pipe:
             text = error_of(pipe.request({"op": "facts"}, 60))
-        assert text.startswith(f"unfit: no runtime in {tmp_path} loads: ModuleNotFoundError")
+        assert text.startswith(f"unfit: no runtime in {tmp_path} loads: OSError")
 
 
 class TestFaults:

@@ -149,6 +149,11 @@ class LocalPipe:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def returncode(self) -> int | None:
+        """How the runner ended, as `subprocess.Popen` says it; None while it lives."""
+        return self._process.poll()
+
     def request(self, message: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         """See `Pipe.request`."""
         deadline_s = time.monotonic() + timeout_s

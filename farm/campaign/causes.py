@@ -126,14 +126,15 @@ class Causes:
         """Take note that a compiler finished a build, whatever came of it."""
         self._in_a_row.clear()
 
-    def compiler_lost(self, build_key: str) -> bool:
+    def compiler_lost(self, build_key: str, killed: bool = False) -> bool:
         """Take note that a compiler died in the middle of a build; whether the build is to blame.
 
-        Where no compiler lives, all builds lose theirs, and none of them is to blame.
+        Where no compiler lives, all builds lose theirs, and none of them is to blame; nor is one
+        for a compiler that somebody killed.
         """
         in_common = build_key in self._in_a_row and len(self._in_a_row) > 1
         self._in_a_row[build_key] += 1
-        if not in_common:
+        if not in_common and not killed:
             self._deaths[build_key] += 1
         return self._deaths[build_key] >= POISON or self._in_a_row[build_key] >= COMMON_DEATHS
 

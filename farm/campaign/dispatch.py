@@ -399,7 +399,7 @@ class Dispatcher:
             if self._builds.needs(request, job)
         ]
         if isinstance(ended.outcome, CompilerLost):
-            if not self._causes.compiler_lost(job.build_key):
+            if not self._causes.compiler_lost(job.build_key, ended.outcome.killed):
                 return  # it is built again
             ended = Built(job, BuildError(f"{ended.outcome}; so it was each time"))
         else:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from agents.pipes import RUNNER, LocalPipe, Pipe
 from agents.runtime.bundle import host_bundle
+from farm.compile.deaths import Watched
 from farm.core.errors import BuildError, CompilerLost, DeviceLost
 from farm.core.values import Program
 
@@ -27,11 +28,16 @@ def check(library: bytes, program: Program) -> None:
     with tempfile.NamedTemporaryFile(suffix=".so") as file:
         file.write(library)
         file.flush()
+        runner, watched = _runner(), Watched()
         try:
-            found = outputs(Path(file.name), program, _runner())
+            found = outputs(Path(file.name), program, runner)
         except DeviceLost as error:
             _runner.cache_clear()
-            raise CompilerLost(f"the runner that checks libraries died: {error}") from error
+            killed, died = (
+                watched.by_somebody(runner.returncode),
+                "the runner that checks libraries",
+            )
+            raise CompilerLost(f"{died} died: {error}", killed) from error
         _compare(found, program)
 
 

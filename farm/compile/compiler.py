@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.pipes import LocalPipe
+from farm.compile.deaths import Watched
 from farm.compile.groups import Group, Operation, Schedule
 from farm.compile.listing import Listing
 from farm.compile.target import canonical
@@ -98,11 +99,13 @@ class Compiler:
     def _request(self, doing: str, **message: Any) -> dict[str, Any]:
         if self._pipe is None:
             self._pipe = LocalPipe(self._argv())
+        watched = Watched()
         try:
             reply = self._pipe.request(message, _TIMEOUT_S)
         except (DeviceLost, MeasureTimeout) as error:
+            killed = watched.by_somebody(self._pipe.returncode)
             self.close()
-            raise CompilerLost(f"the compiler died {doing}: {error}") from error
+            raise CompilerLost(f"the compiler died {doing}: {error}", killed) from error
         if "error" in reply:
             kind, text = reply["error"]["kind"], reply["error"]["message"]
             raise _ERRORS[kind](text if kind == "target" else f"{doing}: {text}")

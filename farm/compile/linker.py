@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from farm.compile.deaths import Watched
 from farm.core.errors import BuildError, CompilerLost
 
 _PROGRAM_SYMBOL = "__tvm_ffi__library_bin"
@@ -54,13 +55,15 @@ def find_linker(triple: str) -> str:
 
 
 def _run(command: Sequence[str], folder: str) -> None:
+    watched = Watched()
     try:
         subprocess.run(
             command, cwd=folder, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S
         )
     except subprocess.CalledProcessError as error:
         if error.returncode < 0:
-            raise CompilerLost(f"{command[0]} died of signal {-error.returncode}") from error
+            killed, died = watched.by_somebody(error.returncode), f"{command[0]} died of signal"
+            raise CompilerLost(f"{died} {-error.returncode}", killed) from error
         last = error.stderr.strip().splitlines()[-1:] or ["no message"]
         raise BuildError(f"{command[0]} failed: {last[0]}") from error
     except subprocess.TimeoutExpired as error:

@@ -128,7 +128,13 @@ class BuildError(FarmError):
 
 
 class CompilerLost(BuildError):
+    """killed: whether somebody killed it, which says nothing of what it built."""
+
     retryable = True
+
+    def __init__(self, message: str = "", killed: bool = False) -> None:
+        super().__init__(message)
+        self.killed = killed
 
 
 class DeviceError(FarmError):

@@ -227,7 +227,7 @@ class RayExecutor:
         except RayError as e:
             self._must_live()
             self._looked_s = 0.0  # a node may have died
-            return self._lost(flight, str(e).splitlines()[0])
+            return self._lost(flight, str(e).splitlines()[0], killed=True)
         if isinstance(flight.work, BuildJob):
             return self._built(flight.work, *result)
         ended: Measured | Decided = result
@@ -244,14 +244,15 @@ class RayExecutor:
         ray.kill(flight.actor, no_restart=False)
         return self._lost(flight, "no answer in time")
 
-    def _lost(self, flight: _Flight, reason: str) -> Ended:
+    def _lost(self, flight: _Flight, reason: str, killed: bool = False) -> Ended:
+        """killed: whether the actor ended though it had not to answer yet."""
         work = flight.work
         if isinstance(work, Question):
             return Decided(work, f"the central predictor died: {reason}")
         if isinstance(work, BuildJob):
             self._shun(flight.actor)
             died = f"the compiler died while it built {work.network.id}: {reason}"
-            return Built(work, CompilerLost(died))
+            return Built(work, CompilerLost(died, killed))
         return all_failed(work, DeviceLost(f"the agent of {work.device} died: {reason}"))
 
     def _shun(self, actor: Any) -> None:

@@ -118,6 +118,13 @@ def test_no_build_is_to_blame_where_all_compilers_die(causes):
     assert causes.compiler_lost("x")
 
 
+def test_no_build_is_to_blame_for_compilers_that_somebody_kills(causes):
+    """Not even for one after the other, as long as it is not for ever."""
+    for _ in range(COMMON_DEATHS - 1):
+        assert not causes.compiler_lost("x", killed=True)
+    assert causes.compiler_lost("x", killed=True)
+
+
 def test_a_build_is_to_blame_that_kills_compilers_which_work_in_between(causes):
     for times in range(1, POISON + 1):
         assert not causes.compiler_lost(f"another that died at time {times}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import platform
 import signal
 from dataclasses import replace
@@ -21,7 +22,7 @@ from farm.compile.compiler import compiler
 from farm.compile.kernel_cache import KernelCache
 from farm.compile.linker import find_linker
 from farm.compile.prepare import prepared
-from farm.core.errors import BuildError, TargetError
+from farm.core.errors import BuildError, CompilerLost, TargetError
 from farm.core.values import Network
 from farm.spaces import space
 from farm.spaces.onnx.export import to_onnx
@@ -144,8 +145,10 @@ def test_a_compiler_that_dies_fails_one_kernel_and_comes_back(
     mapped = Path(f"/proc/{pid}/maps").read_text()
     assert ("libtvm" in mapped, "libtorch" in mapped) == (True, False)
     os.kill(pid, signal.SIGKILL)
-    with pytest.raises(BuildError, match=r"building the kernel Conv\+Add\+Relu"):
+    with pytest.raises(CompilerLost, match=r"building the kernel Conv\+Add\+Relu") as lost:
         build(conv_model(), host_target, store, KernelCache(tmp_path / "kernels"))
+    assert lost.value.killed
+    assert pickle.loads(pickle.dumps(lost.value)).killed
     build(conv_model(), host_target, store, KernelCache(tmp_path / "kernels"))
 
 
@@ -155,8 +158,9 @@ def test_a_crash_of_llvm_fails_one_kernel(
 ) -> None:
     """LLVM's writer of GOFF, a format for IBM's mainframes, reads a null pointer on x86-64."""
     crashing = {"kind": "llvm", "mtriple": "x86_64-linux-gnu-goff"}
-    with pytest.raises(BuildError, match=r"died building the kernel Conv\+Add\+Relu"):
+    with pytest.raises(CompilerLost, match=r"died building the kernel Conv\+Add\+Relu") as lost:
         build(conv_model(), crashing, store, kernels)
+    assert not lost.value.killed
     build(conv_model(), host_target, store, kernels)
 
 

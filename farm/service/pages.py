@@ -185,17 +185,24 @@ async def device(request: Request, device: str) -> Response:
 
 @pages.get("/network")
 async def network(request: Request, network: str = "") -> Response:
-    """A network's latency on every device, and its HWL encoding."""
+    """A network's latency on every device, and its HWL encoding; once they are known."""
     asked = network.strip()
     told: dict[str, Any] = {"asked": asked, "found": None, "encoding": None, "wrong": None}
     if not asked:
         return page(request, "network", told)
+
+    def look(own: Answering) -> dict[str, Any]:
+        return {
+            "found": own.network(asked, explain=True),
+            "encoding": _encoding(own, asked),
+        }
+
+    told["newest"] = 0  # it follows no events
     try:
-        found = await lanes(request).thorough.ask(lambda own: own.network(asked, explain=True))
+        known = await lanes(request).thorough.soon(f"network {asked}", look, _PATIENCE_S)
     except UsageError as e:
         return page(request, "network", {**told, "wrong": str(e)}, status_of(e))
-    encoding = await lanes(request).thorough.ask(lambda own: _encoding(own, asked))
-    return page(request, "network", {**told, "found": found, "encoding": encoding})
+    return page(request, "network", {**told, **(known or {})})
 
 
 def _encoding(own: Answering, network: str) -> dict[str, Any]:
@@ -226,9 +233,12 @@ async def compare(request: Request, first: str = "", second: str = "") -> Respon
 @pages.get("/correlation")
 async def correlation(request: Request, space: str = "nb201") -> Response:
     """How alike devices rank networks."""
-    found = await lanes(request).thorough.ask(lambda own: own.correlations(space))
-    references = await lanes(request).quick.ask(lambda own: own.farm.config.references)
-    return page(request, "correlation", {"found": found, "space": space, "references": references})
+    told: dict[str, Any] = {"space": space, "newest": 0}  # it follows no events
+    told["references"] = await lanes(request).quick.ask(lambda own: own.farm.config.references)
+    told["found"] = await lanes(request).thorough.soon(
+        f"correlation {space}", lambda own: own.correlations(space), _PATIENCE_S
+    )
+    return page(request, "correlation", told)
 
 
 @pages.get("/front")

@@ -69,7 +69,11 @@ def test_a_network_is_asked_for_with_the_keyboard(served, page):
     page.events.clear()
     page("Input.dispatchKeyEvent", type="keyDown", key="Enter", code="Enter", text="\r")
     page.wait()
-    rows = page.run("[...document.querySelectorAll('tbody tr')].map(r => r.innerText)")
+    shown = "[...document.querySelectorAll('tbody tr')].map(r => r.innerText)"
+    until = time.monotonic() + 60  # the page looks again by itself, until it is known
+    while not (rows := page.run(shown)):
+        assert time.monotonic() < until
+        time.sleep(0.2)
     assert [row.split()[0] for row in rows[:3]] == ["a", "b", "odd"]
     assert " to " in rows[0]
 

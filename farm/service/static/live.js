@@ -7,7 +7,8 @@ const SOONEST_MS = 1500, LATEST_MS = 20000;
 let last = script.dataset.after, stream = null, timer = 0, looked = 0, patience = SOONEST_MS;
 
 function listen() {
-  if (stream || document.hidden) return;
+  // A page that is only waited for until it is known follows no events.
+  if (stream || document.hidden || !script.dataset.events) return;
   stream = new EventSource(`${script.dataset.events}after=${last}`);
   stream.onmessage = event => {
     last = event.lastEventId;

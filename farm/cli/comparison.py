@@ -75,4 +75,4 @@ def _cells(change: Told) -> list[str]:
 def _latency(latency_s: float, verdict: str) -> str:
     """With its verdict, where there is something to beware of."""
     beware = "" if verdict == "ok" else f" ({verdict})"
-    return f"{latency_s * 1e3:.3f} ms{beware}"
+    return f"{latency_s * 1e3:.4g} ms{beware}"

@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,6 +56,12 @@ FarmAt = Annotated[
         help="Ask the `farm serve` at that address, with the token in $FARM_TOKEN.",
     ),
 ]
+
+
+def say_where_nothing_runs(campaign: Mapping[str, Any], resume: str) -> None:
+    """campaign: `StoredCampaign.to_json`. resume: the command that goes on with it."""
+    if campaign["state"] == "unfinished" and campaign["run_by"] is None:
+        typer.echo(f"{campaign['id']} does not run; `{resume}` goes on with it", err=True)
 
 
 def resume_command(campaign: str, config: Path, store: Path | None) -> str:

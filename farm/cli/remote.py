@@ -14,7 +14,7 @@ import typer
 from rich.console import Group, RenderableType
 
 from farm.cli import ending, show
-from farm.cli.common import print_result
+from farm.cli.common import print_result, say_where_nothing_runs
 from farm.core.errors import FarmError, NotSignedIn, ServiceError, UsageError
 from farm.inventory.config import address
 
@@ -156,9 +156,9 @@ def events(
 ) -> Iterator[Event]:
     """`farm watch`."""
     named = [one for one in client.campaigns() if campaign in (one["id"], "latest")]
-    if named and named[-1]["state"] == "unfinished" and named[-1]["run_by"] is None:
+    if named:
         resume = f"farm campaign resume {named[-1]['id']} --farm {shlex.quote(client.url)}"
-        typer.echo(f"{named[-1]['id']} does not run; `{resume}` goes on with it", err=True)
+        say_where_nothing_runs(named[-1], resume)
     return client.events(campaign, device, after)
 
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from farm.cli import ending, remote
-from farm.cli.common import CONFIG, Config, FarmAt, StoreFolder, resume_command
+from farm.cli.common import (
+    CONFIG,
+    Config,
+    FarmAt,
+    StoreFolder,
+    resume_command,
+    say_where_nothing_runs,
+)
 from farm.core.checks import plain
 from farm.farm import Farm
 
@@ -43,16 +49,10 @@ def watch(
     else:
         farm = Farm.open(config, store)
         if campaign is not None:
-            _say_where_nothing_runs(farm, campaign, config, store)
+            with farm.store() as opened:
+                found = opened.campaign(campaign)
+            say_where_nothing_runs(found.to_json(), resume_command(found.id, config, store))
         events = farm.events(campaign, device, after)
     for event in events:
         words = f"{event.at[:19]} {plain(event.sentence)}"
         typer.echo(json.dumps(event.to_json()) if as_json else words)
-
-
-def _say_where_nothing_runs(farm: Farm, campaign: str, config: Path, store: Path | None) -> None:
-    with farm.store() as opened:
-        found = opened.campaign(campaign)
-    if found.state == "unfinished" and found.run_by is None:
-        resume = resume_command(found.id, config, store)
-        typer.echo(f"{found.id} does not run; `{resume}` goes on with it", err=True)

@@ -102,6 +102,12 @@ class DeviceModel:
         return np.array([self.row[network] for network in networks], np.intp)
 
     @property
+    def can_tell(self) -> bool:
+        """Whether enough was measured to predict others from: with references one network, which
+        says how fast the device is."""
+        return len(self.seen) >= (1 if self.references else metrics.FEWEST)
+
+    @property
     def blind(self) -> bool:
         """Whether it is too early to look at what came of the networks that were measured."""
         return self.source == "networks" and len(self.seen) < BLIND

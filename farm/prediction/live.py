@@ -18,7 +18,7 @@ from farm.prediction.known_references import KnownReferences
 from farm.spaces import parse_network
 from farm.spaces import space as searched_space
 from farm.store import Store
-from predictors import FloatArray, metrics
+from predictors import FloatArray
 
 Opened = Callable[[], AbstractContextManager[Store]]
 """Opens the farm's store for a while."""
@@ -115,7 +115,7 @@ class DevicePredictor:
             known = predictor.measured(name, self._device.name)
             about = predictor.whole(searched_space(name, store.models))
             model = predictor.model(about, self._device.name)
-        if len(model.seen) < (1 if model.references else metrics.FEWEST):
+        if not model.can_tell:
             raise UsageError(
                 f"{len(model.seen)} networks of {name} were measured on {self._device.name}: too "
                 f"little to predict from; `farm launch --space {name} --devices "

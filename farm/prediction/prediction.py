@@ -23,7 +23,7 @@ from farm.prediction.selection import Candidates
 from farm.spaces import space
 from farm.spaces.base import ONNX, SearchSpace
 from farm.store import Store
-from predictors import FloatArray, metrics
+from predictors import FloatArray
 
 if TYPE_CHECKING:
     from farm.spaces.onnx.files import OnnxFiles
@@ -250,7 +250,7 @@ class _About:
         if rest:
             about = self.predictor.whole(self.searched)
             model = self.predictor.model(about, self.device.name, None, rest)
-            if len(model.seen) >= (1 if model.references else metrics.FEWEST):
+            if model.can_tell:
                 found |= self._believed(model, rest)
         return found
 

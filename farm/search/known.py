@@ -13,7 +13,7 @@ from farm.prediction.central import CentralPredictor
 from farm.search.accuracy import Accuracy, accuracy_of
 from farm.search.front import non_dominated
 from farm.spaces.base import SearchSpace
-from predictors import FloatArray, IntArray, metrics
+from predictors import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ def believed_front(
 ) -> BelievedFront | None:
     """None where too little was measured to predict from. data_set, errors: see `known_front`."""
     model = predictor.model(predictor.whole(searched), device)
-    if model.encode is None or len(model.seen) < (1 if model.references else metrics.FEWEST):
+    if model.encode is None or not model.can_tell:
         return None
     said = _accuracies(searched, data_set)
     column = predictor.measured(searched.name, device)

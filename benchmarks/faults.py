@@ -1,15 +1,18 @@
 """What is lost when anything dies? Campaigns whose processes are killed, and whose network fails.
 
-    python -m benchmarks.faults --kills 200 --network-faults 100 --seed 0 [--executor ray] --json
+    python -m benchmarks.faults --kills 200 --network-faults 100 --seed 0 [--nodes 3] --json
 
 Campaigns run as a user's do, with `farm launch`. Where the driver has died the campaign is resumed;
 where it is done the next one begins. At the end everything is counted.
 
 Kills: over a real CPU device and two replay devices, every few moments one process is chosen,
 whichever kind it is of (the driver, Ray's own, actors, compilers, runners, networks under test),
-and killed (SIGKILL), asked to end (SIGTERM) or stopped for a while (SIGSTOP). Network faults
-(`benchmarks/network_faults.py`): over an SSH device in a network namespace, whose wire is cut,
-frozen, slowed down, made lossy, or reset in the middle of a transfer; it takes root.
+and killed (SIGKILL), asked to end (SIGTERM) or stopped for a while (SIGSTOP). `--executor inline`
+does without Ray; with `--nodes` Ray runs on so many computers (`benchmarks/ray_nodes.py`), each
+with a device, and one whose processes died is started again, as who runs a cluster does.
+
+Network faults (`benchmarks/network_faults.py`): over an SSH device in a network namespace, whose
+wire is cut, frozen, slowed down, made lossy, or reset in the middle of a transfer; it takes root.
 
 lost: outcomes that were stored once, and are not there. duplicated: requests with two outcomes.
 torn: rows that cannot be read. unfinished: campaigns that did not come to their end. failed:
@@ -24,8 +27,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,7 @@ import numpy as np
 import psutil
 
 from benchmarks.network_faults import struck_by_faults
+from benchmarks.ray_nodes import Nodes
 from benchmarks.report import finish
 from benchmarks.struck import END_S, MARK, Run, Setting, Tally, cleaned, judged, processes
 
@@ -57,6 +61,12 @@ STOPPED_S = (0.5, 4.0)
 PAUSE_S = (0.5, 4.0)
 """From one kill to the next."""
 
+KEEPER = "ray start"
+"""Keeps a node running, in the place of a service manager, and is not killed."""
+
+OF_CAMPAIGNS = {"builder", "device actor", "predictor", "compiler", "runner", "driver"}
+"""What may not run any more once campaigns are done, even if the cluster still does."""
+
 Struck = tuple[Tally, dict[str, Any]]
 
 
@@ -67,7 +77,7 @@ class Kills(Run):
         """Kill, end or stop one process."""
         time.sleep(self.rng.uniform(*PAUSE_S))
         victims = sorted(processes(self.mark), key=lambda p: p.pid)
-        kinds = sorted({kind(p) for p in victims})
+        kinds = sorted({kind(p) for p in victims} - {KEEPER})
         if not kinds:
             return
         chosen = self.rng.choice(kinds)  # rare kinds are hit as often as common ones
@@ -89,6 +99,7 @@ def kind(process: psutil.Process) -> str:
         words = process.cmdline()
         line = " ".join(words)
         for end, name in (
+            ("bin/ray start", KEEPER),
             ("ray::Builder", "builder"),
             ("ray::DeviceActor", "device actor"),
             ("ray::PredictorActor", "predictor"),
@@ -107,13 +118,28 @@ def kind(process: psutil.Process) -> str:
 
 def struck_by_kills(setting: Setting) -> Struck:
     """What was done, and what was found."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # a short path, as Ray needs it
         folder = Path(name)
-        with cleaned(f"{MARK}={folder}"):
-            tally = Kills(folder, setting).all()
+        mark = f"{MARK}={folder}"
+        with cleaned(mark), ExitStack() as stack:
+            nodes = stack.enter_context(_nodes(folder, setting)) if setting.nodes > 1 else None
+            tally = Kills(folder, setting, nodes).all()
             time.sleep(END_S)
-            leaked = len(processes(f"{MARK}={folder}"))
+            leaked = sum(kind(p) in OF_CAMPAIGNS for p in processes(mark))
+            stack.close()
+            leaked = max(leaked, len(processes(mark)))
         return tally, {**judged(folder, tally), "leaked": leaked}
+
+
+@contextmanager
+def _nodes(folder: Path, setting: Setting) -> Iterator[Nodes]:
+    """A cluster whose nodes each have a device."""
+    nodes = Nodes(folder / "ray", setting.devices[: setting.nodes], {MARK: str(folder)})
+    try:
+        nodes.start_all()
+        yield nodes
+    finally:
+        nodes.end()
 
 
 def run(
@@ -147,6 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--network-faults", type=int, default=100)
     parser.add_argument("--executor", choices=("ray", "inline"), default="ray")
+    parser.add_argument("--nodes", type=int, default=1, help="1 to 3 nodes of Ray (1)")
     parser.add_argument("--devices", nargs="+", choices=DEVICES, default=DEVICES)
     parser.add_argument("--budget", type=int, default=12, help="on each device")
     parser.add_argument("--seed", type=int, default=0)
@@ -154,7 +181,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     same = {"executor": given.executor, "budget": given.budget, "seed": given.seed}
     both = (
-        Setting(faults=given.kills, cluster=CLUSTER, devices=given.devices, **same),
+        Setting(
+            faults=given.kills, cluster=CLUSTER, devices=given.devices, nodes=given.nodes, **same
+        ),
         Setting(faults=given.network_faults, cluster="", devices=["net1"], **same),
     )
     rows, summary = run(*(one if one.faults else None for one in both))

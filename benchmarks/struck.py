@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from benchmarks.ray_nodes import Nodes
 from farm.farm import Farm
 from farm.store import Store
 
@@ -41,7 +42,7 @@ MARK = "FARM_FAULTS"
 class Setting:
     """What is run. faults: how many there are. cluster: the text of cluster.yaml.
 
-    budget: networks to learn from, on each device.
+    budget: networks to learn from, on each device. nodes: computers on which Ray runs.
     """
 
     faults: int
@@ -50,6 +51,7 @@ class Setting:
     executor: str = "ray"
     budget: int = 12
     seed: int = 0
+    nodes: int = 1
 
 
 @dataclass
@@ -67,14 +69,17 @@ class Tally:
 class Run(ABC):
     """Campaigns in one folder, one after the other, and what is done to them."""
 
-    def __init__(self, folder: Path, setting: Setting) -> None:
+    def __init__(self, folder: Path, setting: Setting, nodes: Nodes | None = None) -> None:
+        """nodes: of the Ray cluster to use, if not the farm's own."""
         self.folder = folder
+        self._nodes = nodes
         self.setting = setting
         self.rng = np.random.default_rng(setting.seed)
         self.mark = f"{MARK}={folder}"
         self.tally = Tally()
         self._struck: tuple[float, int] | None = None
-        (folder / "cluster.yaml").write_text(setting.cluster)
+        address = "" if nodes is None else f"ray: 127.0.0.1:{nodes.port}\n"
+        (folder / "cluster.yaml").write_text(address + setting.cluster)
 
     @abstractmethod
     def strike(self) -> None:
@@ -95,6 +100,8 @@ class Run(ABC):
         driver = self._launch()
         deadline_s = time.monotonic() + DEADLINE_S
         while time.monotonic() < deadline_s:
+            if self._nodes is not None:
+                self._nodes.restart_what_ended()
             if driver.poll() is not None:
                 if self._done():
                     self._struck = None
@@ -129,7 +136,10 @@ class Run(ABC):
             return subprocess.Popen(
                 [str(Path(sys.executable).with_name("farm")), *words, *executor],
                 cwd=self.folder,
-                env={**os.environ, name: value},
+                env={
+                    **(os.environ if self._nodes is None else self._nodes.environment),
+                    name: value,
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=said,

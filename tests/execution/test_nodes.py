@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.ray_nodes import Nodes
 from farm.farm import Farm
 from tests.system import lack, need
 
@@ -28,7 +27,7 @@ store: results
 ray: 127.0.0.1:{port}
 devices:
   here: {{kind: "tests.fakes:FakeAgent", slow_s: 0.02, cores: [0]}}
-  there: {{kind: "tests.fakes:FakeAgent", slow_s: 0.05, host: elsewhere,
+  there: {{kind: "tests.fakes:FakeAgent", slow_s: 0.05, host: host1,
            target: {{kind: llvm, mtriple: x86_64-linux-gnu}}}}
 """
 LAUNCH = """
@@ -50,77 +49,17 @@ ray.shutdown()
 asked = Launch(space="nb201", devices=["here", "there"], budget=4, holdout=3, kernels=False)
 Farm.open(sys.argv[1]).launch(asked)
 """
-QUICK = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "15"}
-
-
-class Cluster:
-    """Raylets as `ray start` starts them, each with all its processes in one group."""
-
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
-        plain = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
-        quiet = {"RAY_USAGE_STATS_ENABLED": "0"}
-        self.environment = {**os.environ, **QUICK, **token, **plain, **quiet}
-        self._nodes: list[subprocess.Popen[bytes]] = []
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = found.getsockname()[1]
-
-    def start(self, words: list[str], host: str | None = None) -> subprocess.Popen[bytes]:
-        """host: the name of another host, which this one pretends to be for the node."""
-        command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=2"]
-        command += ["--node-ip-address=127.0.0.1", "--object-store-memory=100000000", *words]
-        if host is not None:
-            renamed = 'hostname "$0" && exec "$@"'
-            command = ["unshare", "--uts", "sh", "-c", renamed, host, *command]
-        node = subprocess.Popen(
-            command,
-            env=self.environment,
-            cwd=ROOT,
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self._nodes.append(node)
-        return node
-
-    def start_head(self) -> None:
-        resources = '--resources={"device:here": 1}'
-        words = ["--head", f"--port={self.port}", f"--temp-dir={self._folder}", resources]
-        self.start([*words, "--include-dashboard=false"])
-        deadline_s = time.monotonic() + 120
-        while time.monotonic() < deadline_s:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.2)
-        raise AssertionError("the head does not start")
-
-    def join(self) -> subprocess.Popen[bytes]:
-        words = [f"--address=127.0.0.1:{self.port}", '--resources={"device:there": 1}']
-        return self.start(words, host="elsewhere")
-
-    def end(self) -> None:
-        for node in self._nodes:
-            kill(node)
-
-
-def kill(node: subprocess.Popen[bytes]) -> None:
-    if node.poll() is None:
-        os.killpg(node.pid, signal.SIGKILL)
-        node.wait()
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def nodes() -> Iterator[Nodes]:
     need(unshare="util-linux")
     if subprocess.run(["unshare", "--uts", "true"], check=False, capture_output=True).returncode:
         lack("a host of its own for a node needs root")
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:
-        running = Cluster(folder)
+        running = Nodes(Path(folder), ["here", "there"], {"PYTHONPATH": str(ROOT)})
         try:
-            running.start_head()
+            running.start_all()
             yield running
         finally:
             running.end()
@@ -145,26 +84,27 @@ def in_store(store: Path, sql: str) -> int:
 
 
 @pytest.mark.timeout(1800)
-def test_what_a_dead_node_had_to_do_is_done_when_another_comes(cluster, tmp_path):
+def test_what_a_dead_node_had_to_do_is_done_when_another_comes(nodes, tmp_path):
     config = tmp_path / "cluster.yaml"
-    config.write_text(CLUSTER.format(port=cluster.port))
-    node = cluster.join()
+    config.write_text(CLUSTER.format(port=nodes.port))
     launch = subprocess.Popen(
-        [sys.executable, "-c", LAUNCH, str(config), str(cluster.port)],
-        env=cluster.environment,
+        [sys.executable, "-c", LAUNCH, str(config), str(nodes.port)],
+        env=nodes.environment,
         cwd=ROOT,
         start_new_session=True,
     )
     try:
         of_there = "SELECT count(*) FROM measurements WHERE device = 'there'"
         wait_until(lambda: in_store(tmp_path / "results", of_there) or launch.poll() is not None)
-        kill(node)
+        nodes.kill(1)
         lost = "SELECT count(*) FROM failures WHERE kind = 'lost'"
         wait_until(lambda: in_store(tmp_path / "results", lost) or launch.poll() is not None)
-        cluster.join()
+        nodes.start(1)
         assert launch.wait(timeout=300) == 0
     finally:
-        kill(launch)
+        if launch.poll() is None:
+            os.killpg(launch.pid, signal.SIGKILL)
+            launch.wait()
     with Farm.open(config).store() as store:
         counts, failures = store.counts("c1"), store.failures("c1")
     assert [failure.message for _, failure in failures] == []

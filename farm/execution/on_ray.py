@@ -273,7 +273,9 @@ class RayExecutor:
         self._probes = {id: probe for id, probe in self._probes.items() if id in alive}
         self._builders = {s: b for s, b in self._builders.items() if b.node in alive}
         for id in alive:
-            if id not in self._known:
+            if id not in self._known and self._address is None:
+                self._known[id] = _Node(id, host_name(), tuple(sorted(self._own_cores)))
+            elif id not in self._known:
                 self._probe(id, timeout_s)
         # Two raylets of one machine have the same cores: one serves.
         self._nodes = {node.host: node for node in reversed(self._known.values())}
@@ -293,7 +295,6 @@ class RayExecutor:
             return
         with suppress(RayError):  # it is asked again
             host, cores = ray.get(self._probes.pop(id))
-            cores = sorted(self._own_cores) if self._address is None else cores
             self._known[id] = _Node(id, host, tuple(cores))
 
     def _start_agents(self) -> None:

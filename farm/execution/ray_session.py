@@ -50,6 +50,8 @@ class Session:
         self._folder = None if address else _own_folder(Path(_short_folder()))
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # Else Ray starts a worker for each core, which nothing here would ask for anything.
+        os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
         if address is None and not os.environ.get("RAY_AUTH_TOKEN_PATH"):
             # Else Ray makes one and keeps it in a home that there may not be.
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))

@@ -94,7 +94,8 @@ class Farm(Questions):
         watch: Watch = lambda _: None,
         again: Collection[str] = (),
     ) -> Summary:
-        """Go on with a campaign that was killed or cancelled.
+        """Go on with a campaign that was killed or cancelled. A device that is lost meanwhile does
+        not keep the others waiting; it is tried again.
 
         again: the verdicts that are measured again, such as `contended`; of two measurements the
             one with the narrower interval counts; and `failed`, what finally failed.
@@ -115,7 +116,9 @@ class Farm(Questions):
                 if repeated or stored.state != "done" or store.was_cut_short(name):
                     about = Candidates.of(stored.plan, space(stored.plan.space, store.models))
                     holding.wait_for_devices(stored.plan.devices)
-                    with self._executor(executor, stored.plan.devices) as running:
+                    facts = {device: store.facts(device) for device in stored.plan.devices}
+                    seen = {device: found[-1] for device, found in facts.items() if found}
+                    with self._executor(executor, stored.plan.devices, seen) as running:
                         self._run(name, about, holding, running, watch, repeated)
             return summarise(store, name, self.config)
 

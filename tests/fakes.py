@@ -10,6 +10,7 @@ import random
 import re
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -42,6 +43,7 @@ class FakeOptions(BaseModel):
     latency_s: scale of its latencies; noise: relative, one-sided, as a busy host's is.
     seed: devices with the same seed have the same latencies up to `latency_s`.
     slow_start_s, slow_s: how long its start and each measurement really take.
+    off: while there is such a file, it cannot be reached.
     target: None for a device that needs no artifact.
     fault: what goes wrong, with the networks of `fault_codes` (None: with all), and for so many
         times (None: always).
@@ -65,6 +67,7 @@ class FakeOptions(BaseModel):
     seed: int = 0
     slow_start_s: float = 0.0
     slow_s: float = 0.0
+    off: str | None = None
     host: str = "fake-host"
     cores: Annotated[tuple[int, ...], Field(strict=False)] = ()
     target: Target | None = None
@@ -106,6 +109,8 @@ class FakeAgent(StartedAgent):
 
     def _start(self) -> None:
         time.sleep(self._options.slow_start_s)
+        if self._options.off is not None and Path(self._options.off).exists():
+            raise DeviceLost(f"{self._name} cannot be reached")
 
     def facts(self) -> DeviceFacts:
         """See `farm.measurement.agent.Agent.facts`."""

@@ -90,7 +90,7 @@ class Dispatcher:
         self._spaces: dict[str, str] = {}
         self._ending = False
         self._causes = Causes(patience_s)
-        self._monitor = Monitor(store, executor.facts, specs, policies or {})
+        self._monitor = Monitor(store, executor.facts, specs, policies or {}, executor.away)
         self.outcomes = Outcomes(store, self._causes, self._monitor)
 
     @property

@@ -83,6 +83,7 @@ class Monitor:
 
     facts: as they were found. specs: how each device measures; its keys are the devices that are
         watched. policies: how often its control networks are, never where it has none.
+    away: devices that are lost; their facts are what was found when they were seen last.
     clock: seconds that only grow.
     events: what a person should know of the devices, a sentence each, as it happened.
     """
@@ -93,6 +94,7 @@ class Monitor:
         facts: Mapping[str, DeviceFacts],
         specs: Mapping[str, MeasureSpec],
         policies: Mapping[str, ControlPolicy],
+        away: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
@@ -100,6 +102,9 @@ class Monitor:
         self._policies = policies
         self._clock = clock
         self.events: list[str] = []
+        self._away = set(away)
+        for device in specs.keys() - self._away:
+            store.see(facts[device])
         self._watches = {device: self._watch(facts[device]) for device in specs}
 
     def barred(self, device: str) -> bool:
@@ -145,7 +150,11 @@ class Monitor:
     def see(self, facts: DeviceFacts) -> None:
         """Take note of what a device is now; a round of control networks that it changed in is
         over."""
-        if facts.fingerprint != self._watches[facts.device].facts.fingerprint:
+        changed = facts.fingerprint != self._watches[facts.device].facts.fingerprint
+        if changed or facts.device in self._away:
+            self._away.discard(facts.device)
+            self._store.see(facts)
+        if changed:
             self._watches[facts.device] = self._watch(facts)
 
     def lose(self, device: str) -> None:
@@ -171,7 +180,6 @@ class Monitor:
 
     def _watch(self, facts: DeviceFacts) -> _Watch:
         store, device = self._store, facts.device
-        store.see(facts)
         policy = self._policies.get(device, _OFF)
         watch = _Watch(facts, policy, store.quarantined(device))
         if not watch.on:

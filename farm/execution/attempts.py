@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from agents import agent_class
 from farm.compile.artifacts import ArtifactStore
 from farm.compile.kernel_cache import KernelCache
-from farm.core.errors import BuildError, DeviceError, FarmError
-from farm.core.values import KERNEL, Artifact
+from farm.core.errors import BuildError, DeviceError, DeviceLost, FarmError
+from farm.core.values import KERNEL, Artifact, DeviceFacts
 from farm.execution.protocol import BuildJob, Decided, Measured, MeasureJob
 from farm.inventory.config import Device
 from farm.measurement.agent import Agent
@@ -24,6 +25,28 @@ if TYPE_CHECKING:
 def make_agent(device: Device) -> Agent:
     """The agent of a device, not started."""
     return agent_class(device.kind)(device.name, device.options)
+
+
+def found_or_seen(
+    devices: Iterable[Device],
+    found: Callable[[Device], DeviceFacts],
+    seen: Mapping[str, DeviceFacts],
+) -> tuple[dict[str, DeviceFacts], frozenset[str]]:
+    """The facts of devices, and the names of those that are lost: theirs are what was `seen` last.
+
+    Raises what `found` does: DeviceLost only for a device that was not seen yet, or for all.
+    """
+    facts, lost = {}, dict[str, DeviceLost]()
+    for device in devices:
+        try:
+            facts[device.name] = found(device)
+        except DeviceLost as error:
+            if device.name not in seen:
+                raise
+            facts[device.name], lost[device.name] = seen[device.name], error
+    if lost and len(lost) == len(facts):
+        raise next(iter(lost.values()))
+    return facts, frozenset(lost)
 
 
 def attempt_measure(agent: Agent, job: MeasureJob) -> Measured:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,13 +21,12 @@ from farm.core.errors import (
     BuildError,
     CompilerLost,
     DeviceLost,
-    DeviceUnfit,
     FarmError,
 )
 from farm.core.hosts import host_name, set_affinity
 from farm.core.values import Artifact, DeviceFacts, Target
 from farm.execution.actors import Builder, DeviceActor, PredictorActor
-from farm.execution.attempts import all_failed
+from farm.execution.attempts import all_failed, found_or_seen
 from farm.execution.protocol import (
     BuildJob,
     Built,
@@ -113,8 +112,10 @@ class RayExecutor:
         address: str | None = None,
         compile_workers: int | None = None,
         make_decider: MakeDecider | None = None,
+        seen: Mapping[str, DeviceFacts] | None = None,
     ) -> None:
-        self._devices = devices
+        self._devices = {device.name: device for device in devices}
+        self._seen = seen or {}
         self._artifacts = artifacts
         self._address = address
         self._workers = compile_workers
@@ -129,14 +130,16 @@ class RayExecutor:
         self._nodes: dict[str, _Node] = {}
         self._looked_s = 0.0
         self._flights: dict[Any, _Flight] = {}
+        self._refused: list[Ended] = []
         self.facts: Mapping[str, DeviceFacts] = {}
+        self.away: Collection[str] = ()
         self._slots: Sequence[Place] = ()
         self._shunned: dict[Place, float] = {}
         self.decides_at = Place(host_name(), self._own_cores)
 
     def __enter__(self) -> RayExecutor:
         try:
-            resources = {f"device:{device.name}": 1 for device in self._devices}
+            resources = {f"device:{name}": 1 for name in self._devices}
             self._session = Session(self._address, len(self._own_cores), resources)
             self._find_nodes(START_TIMEOUT_S)
             if not self._slots:
@@ -166,7 +169,11 @@ class RayExecutor:
         self._flights[ref] = _Flight(job, actor, time.monotonic() + BUILD_TIMEOUT_S)
 
     def measure(self, job: MeasureJob) -> None:
-        actor = self._agents[job.device]
+        try:
+            actor = self._agent(job.device)
+        except DeviceLost as error:
+            self._refused.append(all_failed(job, error))
+            return
         libraries = [a.library.read_bytes() if a else b"" for a in job.artifacts]
         ref = actor.measure.remote(job, libraries)
         longest_s = job.spec.timeout_s * len(job.requests) * job.spec.max_sessions
@@ -181,8 +188,9 @@ class RayExecutor:
     def wait(self, timeout_s: float) -> list[Ended]:
         self._must_live()
         self._look_at_nodes()
-        if not self._flights:
-            return []
+        refused, self._refused = self._refused, []
+        if refused or not self._flights:
+            return refused
         ready, _ = ray.wait(list(self._flights), num_returns=1, timeout=timeout_s)
         self._feel_pulses()
         late = [ref for ref, f in self._flights.items() if f.deadline_s < time.monotonic()]
@@ -298,25 +306,29 @@ class RayExecutor:
             self._known[id] = _Node(id, host, tuple(cores))
 
     def _start_agents(self) -> None:
-        attached = ray.cluster_resources()
-        cores = sorted(self._own_cores) if self._address is None else None
-        actor_class = ray.remote(num_cpus=0, max_restarts=-1, concurrency_groups={"pulse": 1})(
-            DeviceActor
+        self.facts, self.away = found_or_seen(
+            self._devices.values(),
+            lambda one: _unwrapped(self._agent(one.name).facts.remote(), START_TIMEOUT_S),
+            self._seen,
         )
-        for device in self._devices:
-            resource = f"device:{device.name}"
-            if resource not in attached:
-                raise DeviceUnfit(
+
+    def _agent(self, name: str) -> Any:
+        """The actor of a device. Raises DeviceLost where no node has that device."""
+        if name not in self._agents:
+            resource = f"device:{name}"
+            if resource not in ray.cluster_resources():
+                raise DeviceLost(
                     f"no node of the Ray cluster has the resource {resource!r}; on the one that "
-                    f"{device.name} is attached to, run `ray start --address=HEAD "
+                    f"{name} is attached to, run `ray start --address=HEAD "
                     f"--resources='{{\"{resource}\": 1}}'`"
                 )
+            actor_class = ray.remote(num_cpus=0, max_restarts=-1, concurrency_groups={"pulse": 1})(
+                DeviceActor
+            )
+            cores = sorted(self._own_cores) if self._address is None else None
             options = actor_class.options(resources={resource: 1})
-            self._agents[device.name] = options.remote(device, cores)
-        self.facts = {
-            name: _unwrapped(actor.facts.remote(), START_TIMEOUT_S)
-            for name, actor in self._agents.items()
-        }
+            self._agents[name] = options.remote(self._devices[name], cores)
+        return self._agents[name]
 
     def _central(self) -> Any:
         """The actor of the central predictor, on this computer, where the store is."""

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -80,11 +80,13 @@ MakeDecider = Callable[[], "Decider"]
 class Executor(Protocol):
     """Carries out what it is told to, on the cores that it is told; a context manager.
 
-    facts: what the agents found, by device name, once it is entered.
+    facts: what the agents found, by device name, once it is entered; of a device that was `away`
+        then, what they found when they saw it last.
     decides_at: where the central predictor works.
     """
 
     facts: Mapping[str, DeviceFacts]
+    away: Collection[str]
     decides_at: Place
 
     @property
@@ -93,7 +95,11 @@ class Executor(Protocol):
         ...
 
     def __enter__(self) -> Executor:
-        """Start the agents. Raises DeviceError for one that cannot work."""
+        """Start the agents. Raises DeviceError for one that cannot work.
+
+        A device that was seen before and is lost now is away, and tried again with each job, unless
+        there is no other.
+        """
         ...
 
     def __exit__(self, *exception: object) -> None: ...

@@ -17,6 +17,8 @@ import pytest
 
 from farm.campaign import causes
 from farm.campaign.planning import Launch, planned
+from farm.campaign.progress import Progress
+from farm.core.errors import DeviceLost
 from farm.core.values import Network
 from farm.farm import Farm
 from farm.inventory.config import load
@@ -141,8 +143,21 @@ class TestEveryExecutor:
         summary = farm.launch(asked, executor=executor)
         assert summary.counts == {"a": (10, 0), "b": (0, 0)}
         assert not summary.succeeded
-        resumed = Farm.open(write(tmp_path)).resume(executor=executor)
+        off = tmp_path / "off"
+        off.touch()
+        here = f'off: "{off}"'
+        with pytest.raises(DeviceLost, match="a cannot be reached"):
+            Farm.open(write(tmp_path, a=here, b=here)).resume(executor="inline")
+        farm, said = Farm.open(write(tmp_path, b=here)), []
+
+        def watch(progress: Progress) -> None:
+            said.extend(progress.events)
+            if any(one.startswith("b is lost and will be tried again: ") for one in said):
+                off.unlink(missing_ok=True)
+
+        resumed = farm.resume(executor=executor, watch=watch)
         assert resumed.counts == {"a": (10, 0), "b": (10, 0)}
+        assert "b is back" in said
 
     def test_a_crash_after_a_device_was_lost_is_tried_once_more(
         self, tmp_path, executor, monkeypatch

@@ -165,7 +165,16 @@ class Run(ABC):
         if len(self.tally.seen) > before or now_s > began_s + RECOVERY_S:
             self.tally.recovery_s.append(now_s - began_s)
             self._struck = None
+            self._say(now_s - began_s)
         return self._struck is not None
+
+    def _say(self, seconds: float) -> None:
+        done, wanted = self.tally.faults.total(), self.setting.faults
+        median_s = float(np.median(self.tally.recovery_s))
+        told = (
+            f"{done} of {wanted}: an outcome after {seconds:.1f} s, {median_s:.1f} s in the median"
+        )
+        print(told, file=sys.stderr, flush=True)
 
     def look(self) -> None:
         """Remember every outcome that is stored."""

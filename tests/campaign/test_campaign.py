@@ -81,17 +81,6 @@ class TestEveryExecutor:
         assert (len(learnt), len(heldout)) == (12, 6)
         assert not learnt & heldout
 
-    def test_asks_for_the_same_networks_under_the_same_seed(self, config, executor):
-        farm = Farm.open(config)
-        for seed in (3, 3, 4):
-            farm.launch(
-                Launch(space="nb201", devices=["a"], budget=5, holdout=2, seed=seed),
-                executor=executor,
-            )
-        first, second, third = (asked(config, name, "learn") for name in ("c1", "c2", "c3"))
-        assert first == second
-        assert first != third
-
     def test_records_networks_that_fail_and_goes_on(self, tmp_path, executor):
         config = write(tmp_path, b="fault: crash")
         summary = Farm.open(config).launch(
@@ -114,26 +103,6 @@ class TestEveryExecutor:
         assert summary.counts == {"b": (10, 0)}
         assert any(one.startswith("b is lost and will be tried again: ") for one in said)
         assert "b is back" in said
-
-    def test_sets_aside_the_network_that_a_device_dies_of(self, config, executor, monkeypatch):
-        monkeypatch.setattr(causes, "BACK_OFF_S", 0.01)
-        asked = Launch(space="nb201", devices=["b"], budget=6, holdout=4)
-        deadly = planned(asked, load(config)).about.holdout[1]
-        write(config.parent, b=f'fault: lost, fault_codes: ["{deadly.code}"]')
-        summary = Farm.open(config).launch(asked, executor=executor)
-        ((request, failure),) = summary.failures
-        assert (request.network, failure.kind) == (deadly, "poison")
-        assert "3 times something died on b while it measured this" in failure.message
-        assert summary.counts == {"b": (9, 1)}
-
-    def test_tries_again_what_finally_failed_when_it_is_asked_to(self, tmp_path, executor):
-        asked = Launch(space="nb201", devices=["b"], budget=3, holdout=2)
-        farm = Farm.open(write(tmp_path, b="fault: wrong_output"))
-        assert farm.launch(asked, executor=executor).counts == {"b": (0, 5)}
-        well = Farm.open(write(tmp_path))
-        assert well.resume(executor=executor).counts == {"b": (0, 5)}
-        summary = well.resume(executor=executor, again=["failed"])
-        assert (summary.counts, summary.failures) == ({"b": (5, 0)}, ())
 
     def test_goes_on_later_with_what_a_lost_device_left(self, tmp_path, executor, monkeypatch):
         monkeypatch.setattr(causes, "BACK_OFF_S", 0.01)
@@ -159,16 +128,6 @@ class TestEveryExecutor:
         assert resumed.counts == {"a": (10, 0), "b": (10, 0)}
         assert "b is back" in said
 
-    def test_a_crash_after_a_device_was_lost_is_tried_once_more(
-        self, tmp_path, executor, monkeypatch
-    ):
-        monkeypatch.setattr(causes, "BACK_OFF_S", 0.01)
-        monkeypatch.setattr(causes, "PATIENCE_S", 0.05)
-        asked = Launch(space="nb201", devices=["b"], budget=3, holdout=2)
-        Farm.open(write(tmp_path, b="fault: lost")).launch(asked, executor=executor)
-        shaky = Farm.open(write(tmp_path, b="fault: crash, fault_times: 1"))
-        assert shaky.resume(executor=executor).counts == {"b": (5, 0)}
-
     @pytest.mark.slow
     def test_a_hung_network_becomes_a_failure(self, tmp_path, executor):
         config = write(tmp_path, b="fault: hang")
@@ -176,14 +135,6 @@ class TestEveryExecutor:
             Launch(space="nb201", devices=["b"], budget=1, holdout=0), executor=executor
         )
         assert [failure.kind for _, failure in summary.failures] == ["timeout"]
-
-    def test_stops_choosing_when_the_device_seconds_are_spent(self, config, executor):
-        summary = Farm.open(config).launch(
-            Launch(space="nb201", devices=["a"], budget=500, holdout=1, device_seconds=1e-09),
-            executor=executor,
-        )
-        assert summary.campaign.state == "done"
-        assert 1 <= summary.campaign.measured < 20
 
     def test_resumes_what_a_cancellation_left(self, config, executor):
         farm = Farm.open(config)
@@ -203,6 +154,58 @@ class TestEveryExecutor:
         assert (resumed.campaign.state, resumed.campaign.measured) == ("done", 30)
         assert set(outcomes(config).values()) == {1}
         assert farm.resume("c1", executor=executor).campaign.measured == 30
+
+
+def test_asks_for_the_same_networks_under_the_same_seed(config):
+    farm = Farm.open(config)
+    for seed in (3, 3, 4):
+        farm.launch(
+            Launch(space="nb201", devices=["a"], budget=5, holdout=2, seed=seed),
+            executor="inline",
+        )
+    first, second, third = (asked(config, name, "learn") for name in ("c1", "c2", "c3"))
+    assert first == second
+    assert first != third
+
+
+def test_sets_aside_the_network_that_a_device_dies_of(config, monkeypatch):
+    monkeypatch.setattr(causes, "BACK_OFF_S", 0.01)
+    asked = Launch(space="nb201", devices=["b"], budget=6, holdout=4)
+    deadly = planned(asked, load(config)).about.holdout[1]
+    write(config.parent, b=f'fault: lost, fault_codes: ["{deadly.code}"]')
+    summary = Farm.open(config).launch(asked, executor="inline")
+    ((request, failure),) = summary.failures
+    assert (request.network, failure.kind) == (deadly, "poison")
+    assert "3 times something died on b while it measured this" in failure.message
+    assert summary.counts == {"b": (9, 1)}
+
+
+def test_tries_again_what_finally_failed_when_it_is_asked_to(tmp_path):
+    asked = Launch(space="nb201", devices=["b"], budget=3, holdout=2)
+    farm = Farm.open(write(tmp_path, b="fault: wrong_output"))
+    assert farm.launch(asked, executor="inline").counts == {"b": (0, 5)}
+    well = Farm.open(write(tmp_path))
+    assert well.resume(executor="inline").counts == {"b": (0, 5)}
+    summary = well.resume(executor="inline", again=["failed"])
+    assert (summary.counts, summary.failures) == ({"b": (5, 0)}, ())
+
+
+def test_a_crash_after_a_device_was_lost_is_tried_once_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(causes, "BACK_OFF_S", 0.01)
+    monkeypatch.setattr(causes, "PATIENCE_S", 0.05)
+    asked = Launch(space="nb201", devices=["b"], budget=3, holdout=2)
+    Farm.open(write(tmp_path, b="fault: lost")).launch(asked, executor="inline")
+    shaky = Farm.open(write(tmp_path, b="fault: crash, fault_times: 1"))
+    assert shaky.resume(executor="inline").counts == {"b": (5, 0)}
+
+
+def test_stops_choosing_when_the_device_seconds_are_spent(config):
+    summary = Farm.open(config).launch(
+        Launch(space="nb201", devices=["a"], budget=500, holdout=1, device_seconds=1e-09),
+        executor="inline",
+    )
+    assert summary.campaign.state == "done"
+    assert 1 <= summary.campaign.measured < 20
 
 
 LAUNCH = """

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from farm.campaign.outcomes import HOPELESS
+from farm.campaign import outcomes
 from tests.onnx_models import model
 
 CLUSTER = """\
@@ -45,13 +45,14 @@ def on(farm):
 
 
 @pytest.mark.slow
-def test_a_crash_of_llvm_is_a_recorded_failure_that_names_the_kernel(on):
+def test_a_crash_of_llvm_is_a_recorded_failure_that_names_the_kernel(on, monkeypatch):
+    monkeypatch.setattr(outcomes, "HOPELESS", 2)  # each of them ends three compilers
     code, out, _ = on("fine", "launch", "--devices", "crashing,fine", *LAUNCH)
     found = json.loads(out)
     (failure,) = found["failures"]
     assert code == 1
     kernels = found["devices"]["crashing"]
-    assert (kernels["kernels"], kernels["kernels_failed"] > HOPELESS) == (0, True)
+    assert (kernels["kernels"], kernels["kernels_failed"] > 2) == (0, True)
     assert (failure["device"], failure["kind"]) == ("crashing", "build")
     assert "the compiler died building the kernel " in failure["message"]
     assert (found["state"], found["devices"]["fine"]["measured"]) == ("done", 1)

@@ -1,5 +1,5 @@
-"""The farm on Ray: compile actors, and one actor for each device. Only this and
-`farm.execution.ray_session` import ray."""
+"""The farm on Ray: compile actors, and one actor for each device. Only this, `ray_builders` and
+`ray_session` import ray."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 import ray
@@ -25,7 +24,7 @@ from farm.core.errors import (
 )
 from farm.core.hosts import host_name, set_affinity
 from farm.core.values import Artifact, DeviceFacts, Target
-from farm.execution.actors import Builder, DeviceActor, PredictorActor
+from farm.execution.actors import DeviceActor, PredictorActor
 from farm.execution.attempts import all_failed, found_or_seen
 from farm.execution.protocol import (
     BuildJob,
@@ -36,13 +35,11 @@ from farm.execution.protocol import (
     Measured,
     MeasureJob,
 )
+from farm.execution.ray_builders import Builders
 from farm.execution.ray_session import Session
 from farm.execution.schedule import Place, housekeeping_cores
 from farm.inventory.config import Device
 from farm.prediction.decisions import Question
-
-if TYPE_CHECKING:
-    pass
 
 BUILD_TIMEOUT_S = 600.0
 """A network builds in seconds; a compiler that is silent for so long has lost itself."""
@@ -54,20 +51,10 @@ PULSE_S, SILENT_S = 10.0, 60.0
 """How often the actor of a device that measures is asked whether it lives, and for how long it may
 be silent: it answers whatever its device does."""
 
-SHUNNED_S = 60.0
-"""For how long nothing is built where a compile actor died, if there is another place: its node may
-be dead, which a cluster takes half a minute to see."""
-
-NODES_S = 5.0
-"""How often is looked for nodes of a cluster that died or joined."""
-
 START_TIMEOUT_S = 120.0
 
 DECISION_TIMEOUT_S = 600.0
 """A decision takes a second, but the first one may plan hundreds of networks."""
-
-# One thread for each compile actor, and no pinning by TVM: the schedule gives out the cores.
-_BUILDER_ENV = {"TVM_NUM_THREADS": "1", "TVM_BIND_THREADS": "0", "OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -79,23 +66,6 @@ class _Flight:
     deadline_s: float
     pulse: Any = None
     asked_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class _Node:
-    """A machine of the Ray cluster."""
-
-    id: str
-    host: str
-    cores: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _BuilderOn:
-    """A compile actor, and the id of its node."""
-
-    node: str
-    actor: Any
 
 
 class RayExecutor:
@@ -118,31 +88,25 @@ class RayExecutor:
         self._seen = seen or {}
         self._artifacts = artifacts
         self._address = address
-        self._workers = compile_workers
         self._make_decider = make_decider
         self._predictor: Any = None
         self._session: Session | None = None
         self._own_cores = frozenset(os.sched_getaffinity(0))
         self._agents: dict[str, Any] = {}
-        self._builders: dict[Place, _BuilderOn] = {}
-        self._probes: dict[str, Any] = {}
-        self._known: dict[str, _Node] = {}
-        self._nodes: dict[str, _Node] = {}
-        self._looked_s = 0.0
+        own = self._own_cores if address is None else None
+        self._builders = Builders(artifacts.root.absolute(), compile_workers, own)
         self._flights: dict[Any, _Flight] = {}
         self._refused: list[Ended] = []
         self.facts: Mapping[str, DeviceFacts] = {}
         self.away: Collection[str] = ()
-        self._slots: Sequence[Place] = ()
-        self._shunned: dict[Place, float] = {}
         self.decides_at = Place(host_name(), self._own_cores)
 
     def __enter__(self) -> RayExecutor:
         try:
             resources = {f"device:{name}": 1 for name in self._devices}
             self._session = Session(self._address, len(self._own_cores), resources)
-            self._find_nodes(START_TIMEOUT_S)
-            if not self._slots:
+            self._builders.look(START_TIMEOUT_S)
+            if not self._builders.slots:
                 raise DeviceLost(f"no node of the Ray cluster answers in {START_TIMEOUT_S:g} s")
             self._start_agents()
             self._keep_off()
@@ -156,15 +120,13 @@ class RayExecutor:
 
     @property
     def slots(self) -> Sequence[Place]:
-        now_s = time.monotonic()
-        fine = [slot for slot in self._slots if self._shunned.get(slot, 0.0) <= now_s]
-        return fine or self._slots
+        return self._builders.slots
 
     def check_target(self, target: Target) -> None:
-        _unwrapped(self._builder(self.slots[0]).check_target.remote(target), START_TIMEOUT_S)
+        _unwrapped(self._builders.at(self.slots[0]).check_target.remote(target), START_TIMEOUT_S)
 
     def build(self, job: BuildJob, slot: Place) -> None:
-        actor = self._builder(slot)
+        actor = self._builders.at(slot)
         ref = actor.build.remote(job, sorted(slot.cores))
         self._flights[ref] = _Flight(job, actor, time.monotonic() + BUILD_TIMEOUT_S)
 
@@ -187,7 +149,7 @@ class RayExecutor:
 
     def wait(self, timeout_s: float) -> list[Ended]:
         self._must_live()
-        self._look_at_nodes()
+        self._builders.look_again()
         refused, self._refused = self._refused, []
         if refused or not self._flights:
             return refused
@@ -215,13 +177,6 @@ class RayExecutor:
         assert self._session is not None
         self._session.must_live()
 
-    def _look_at_nodes(self) -> None:
-        """Of a cluster that others started: drop what died and take in what joined."""
-        if self._address is None or time.monotonic() < self._looked_s + NODES_S:
-            return
-        self._find_nodes(0.0)
-        self._looked_s = time.monotonic()
-
     # Landing
 
     def _landed(self, ref: Any) -> Ended:
@@ -234,7 +189,7 @@ class RayExecutor:
             return self._lost(flight, str(e.cause))
         except RayError as e:
             self._must_live()
-            self._looked_s = 0.0  # a node may have died
+            self._builders.expire()  # a node may have died
             return self._lost(flight, str(e).splitlines()[0], killed=True)
         if isinstance(flight.work, BuildJob):
             return self._built(flight.work, *result)
@@ -258,52 +213,12 @@ class RayExecutor:
         if isinstance(work, Question):
             return Decided(work, f"the central predictor died: {reason}")
         if isinstance(work, BuildJob):
-            self._shun(flight.actor)
+            self._builders.shun(flight.actor)
             died = f"the compiler died while it built {work.network.id}: {reason}"
             return Built(work, CompilerLost(died, killed))
         return all_failed(work, DeviceLost(f"the agent of {work.device} died: {reason}"))
 
-    def _shun(self, actor: Any) -> None:
-        """Build elsewhere for a while than where a compile actor died."""
-        for slot, builder in self._builders.items():
-            if builder.actor is actor:
-                self._shunned[slot] = time.monotonic() + SHUNNED_S
-
     # Starting and stopping
-
-    def _find_nodes(self, timeout_s: float) -> None:
-        """One slot for each core of each machine that is alive, within `compile_workers`.
-
-        timeout_s: for how long each new one is waited for; the next look has what comes later.
-        """
-        alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
-        self._known = {id: node for id, node in self._known.items() if id in alive}
-        self._probes = {id: probe for id, probe in self._probes.items() if id in alive}
-        self._builders = {s: b for s, b in self._builders.items() if b.node in alive}
-        for id in alive:
-            if id not in self._known and self._address is None:
-                self._known[id] = _Node(id, host_name(), tuple(sorted(self._own_cores)))
-            elif id not in self._known:
-                self._probe(id, timeout_s)
-        # Two raylets of one machine have the same cores: one serves.
-        self._nodes = {node.host: node for node in reversed(self._known.values())}
-        self._slots = [
-            Place(node.host, frozenset({core}))
-            for node in self._nodes.values()
-            for core in node.cores[: self._workers]
-        ]
-
-    def _probe(self, id: str, timeout_s: float) -> None:
-        """Ask a node what it is, unless it was asked already, and take it in once it answers."""
-        if id not in self._probes:
-            where = NodeAffinitySchedulingStrategy(id, soft=False)
-            probe = ray.remote(num_cpus=0, max_retries=0)(_where)
-            self._probes[id] = probe.options(scheduling_strategy=where).remote()
-        if not ray.wait([self._probes[id]], timeout=timeout_s)[0]:
-            return
-        with suppress(RayError):  # it is asked again
-            host, cores = ray.get(self._probes.pop(id))
-            self._known[id] = _Node(id, host, tuple(cores))
 
     def _start_agents(self) -> None:
         self.facts, self.away = found_or_seen(
@@ -345,22 +260,6 @@ class RayExecutor:
             ).remote(self._make_decider, sorted(self.decides_at.cores))
         return self._predictor
 
-    def _builder(self, slot: Place) -> Any:
-        """The compile actor of a slot; importing TVM takes seconds, so it stays."""
-        if slot not in self._builders:
-            node = self._nodes[slot.host]
-            actor_class = ray.remote(num_cpus=0, max_restarts=-1)(Builder)
-            actor = actor_class.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
-                runtime_env={"env_vars": _BUILDER_ENV},
-            ).remote(self._root_on(slot.host))
-            self._builders[slot] = _BuilderOn(node.id, actor)
-        return self._builders[slot].actor
-
-    def _root_on(self, host: str) -> Path | None:
-        """Where a compile actor keeps what it builds: among our artifacts on this computer."""
-        return self._artifacts.root.absolute() if host == host_name() else None
-
     def _keep_off(self) -> None:
         """Move ourselves and Ray's own processes to the cores that devices use least.
 
@@ -385,10 +284,6 @@ class RayExecutor:
         if self._session is not None:
             self._session.close()
         set_affinity(self._own_cores)
-
-
-def _where() -> tuple[str, list[int]]:
-    return host_name(), sorted(os.sched_getaffinity(0))
 
 
 def _pid(actor: Any) -> int:  # noqa: ARG001

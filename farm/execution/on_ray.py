@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
 import psutil
 import ray
@@ -53,8 +54,14 @@ be silent: it answers whatever its device does."""
 
 START_TIMEOUT_S = 120.0
 
+JOIN_S = 15.0
+"""For how long a device is waited for at the start whose node is not there: it may be joining."""
+
 DECISION_TIMEOUT_S = 600.0
 """A decision takes a second, but the first one may plan hundreds of networks."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,25 @@ class _Flight:
     deadline_s: float
     pulse: Any = None
     asked_s: float = 0.0
+
+
+def _asks_ray(method: Callable[..., T]) -> Callable[..., T]:
+    """Ray says by an OSError without a number that a process of its own cannot be reached."""
+
+    @wraps(method)
+    def asked(self: RayExecutor, *arguments: Any) -> T:
+        try:
+            return method(self, *arguments)
+        except OSError as e:
+            if e.errno is not None:
+                raise
+            self._must_live()
+            raise DeviceLost(
+                f"the Ray cluster cannot be reached any more ({e}); nothing is lost, and "
+                "`farm campaign resume latest` goes on"
+            ) from e
+
+    return asked
 
 
 class RayExecutor:
@@ -125,11 +151,13 @@ class RayExecutor:
     def check_target(self, target: Target) -> None:
         _unwrapped(self._builders.at(self.slots[0]).check_target.remote(target), START_TIMEOUT_S)
 
+    @_asks_ray
     def build(self, job: BuildJob, slot: Place) -> None:
         actor = self._builders.at(slot)
         ref = actor.build.remote(job, sorted(slot.cores))
         self._flights[ref] = _Flight(job, actor, time.monotonic() + BUILD_TIMEOUT_S)
 
+    @_asks_ray
     def measure(self, job: MeasureJob) -> None:
         try:
             actor = self._agent(job.device)
@@ -142,11 +170,13 @@ class RayExecutor:
         now_s = time.monotonic()
         self._flights[ref] = _Flight(job, actor, now_s + longest_s + GRACE_S, asked_s=now_s)
 
+    @_asks_ray
     def decide(self, question: Question) -> None:
         actor = self._central()
         ref = actor.decide.remote(question)
         self._flights[ref] = _Flight(question, actor, time.monotonic() + DECISION_TIMEOUT_S)
 
+    @_asks_ray
     def wait(self, timeout_s: float) -> list[Ended]:
         self._must_live()
         self._builders.look_again()
@@ -221,6 +251,10 @@ class RayExecutor:
     # Starting and stopping
 
     def _start_agents(self) -> None:
+        until_s = time.monotonic() + JOIN_S
+        wanted = {f"device:{name}" for name in self._devices}
+        while wanted - ray.cluster_resources().keys() and time.monotonic() < until_s:
+            time.sleep(0.2)
         self.facts, self.away = found_or_seen(
             self._devices.values(),
             lambda one: _unwrapped(self._agent(one.name).facts.remote(), START_TIMEOUT_S),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -85,3 +86,15 @@ def test_starts_where_ray_was_imported_before_and_a_token_is_kept(tmp_path):
         argv, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.stdout == "{'a': (1, 0)}\n", done.stderr
+
+
+def test_a_pipe_of_rays_own_that_breaks_is_no_fault_of_the_disk(tmp_path, monkeypatch):
+    executor = RayExecutor([], ArtifactStore(tmp_path), address="127.0.0.1:6379")
+    executor._session = SimpleNamespace(must_live=lambda: None)
+
+    def broken() -> None:
+        raise OSError("Broken pipe")  # as Ray raises it: without a number
+
+    monkeypatch.setattr(executor._builders, "look_again", broken)
+    with pytest.raises(DeviceLost, match=r"cannot be reached any more .Broken pipe.*resume"):
+        executor.wait(0.0)

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from farm.cli import ending, remote, show
+from farm.cli import ending, remote, show, show_devices
 from farm.cli.common import CONFIG, Config, FarmAt, Json, StoreFolder, print_result
 from farm.cli.health import certificate, health_app, report
 from farm.core.errors import UsageError
@@ -35,7 +35,9 @@ def device_list(
     if client := remote.service(at, config, store):
         return remote.devices(client, as_json)
     farm = Farm.open(config, store)
-    print_result(as_json, lambda: show.devices_json(farm), lambda: show.device_table(farm))
+    print_result(
+        as_json, lambda: show_devices.devices_json(farm), lambda: show_devices.device_table(farm)
+    )
     return None
 
 
@@ -66,7 +68,7 @@ def device_show(
             "health": health.to_json(),
             "held_by": held.get(name),
         },
-        lambda: Group(show.facts_table(facts), *show.held_lines(held), report(health)),
+        lambda: Group(show_devices.facts_table(facts), *show.held_lines(held), report(health)),
     )
 
 
@@ -94,12 +96,12 @@ def device_add(
     ending.say(lambda: f"{name} was not added to {config}; `{ending.command_line()}` begins again")
     entry = {"kind": kind, **_login(kind, host, key, fingerprint), **_parsed(settings or [])}
     added = add(config, name, entry, store)
-    print_result(as_json, lambda: show.added_json(added), lambda: _added(added))
+    print_result(as_json, lambda: show_devices.added_json(added), lambda: _added(added))
 
 
 def _added(added: Added) -> RenderableType:
     found = added.certificate
-    return Group(show.added_table(added), *([certificate(found)] if found else []))
+    return Group(show_devices.added_table(added), *([certificate(found)] if found else []))
 
 
 @device_app.command("remove")

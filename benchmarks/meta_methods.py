@@ -12,7 +12,7 @@ from benchmarks.accuracy_file import AccuracyFile
 from benchmarks.accuracy_methods import Learner, standardised
 from farm.core.errors import UsageError
 from predictors import FloatArray, IntArray
-from predictors.encodings import cells, neighbourhoods
+from predictors.encodings import cells, paths
 from predictors.encodings.zcp import masked
 from predictors.models.accuracy_mixture import Mixture, limited_scores
 from predictors.models.cell_gcn import BRP_NAS, CellNetwork, CellsFromScratch, trained
@@ -87,13 +87,15 @@ class Case:
         rows = rows[np.isfinite(accuracy[rows])]
         return Task(cells.rows(other.graphs, self._places)[rows], accuracy[rows])
 
-    def counts(self, depth: int) -> FloatArray:
-        """(N, S), how often operations stand in each network, standardised; Vec where nothing says
-        what the codes mean."""
+    @cached_property
+    def structure(self) -> FloatArray:
+        """(N, S), how often operations stand in each network, and on the ways through it,
+        standardised; Vec where nothing says what the codes mean."""
         try:
-            return standardised(neighbourhoods.counts(self.file.graphs, depth))
+            graphs = self.file.graphs
         except UsageError:
             return standardised(self.file.vec)
+        return standardised(paths.counts(graphs))
 
     def known(self, structure: FloatArray) -> FloatArray:
         """(N, R): what the other tasks of the table say of every network, as far as that follows
@@ -142,17 +144,14 @@ def _meta(case: Case, learner: Learning) -> list[Learner]:
 
 def _ours(case: Case, with_proxies: bool) -> list[Learner]:
     """The mixture: what the table's other tasks say of its networks are known tasks, and proxies
-    only structure, or else likely means as well; from tables of other spaces it learns nothing.
-
-    Hundreds of networks tell neighbourhoods apart, a few samples only how often operations stand.
-    """
+    only structure, or else likely means as well; from tables of other spaces it learns nothing."""
     zcp = masked(
         case.file.zcp[case.file.index(case.task)]
         if with_proxies
         else np.empty((len(case.file.code), 0))
     )
-    known = case.known(np.concatenate([zcp, case.counts(1)], axis=1))
-    structure = np.concatenate([zcp, case.counts(0)], axis=1)
+    structure = np.concatenate([zcp, case.structure], axis=1)
+    known = case.known(structure)
     mixture = Mixture.over(known, zcp[:, :0] if known.shape[1] else zcp, structure)
     return [Learner(mixture, mixture.features)]
 

@@ -16,6 +16,7 @@ said takes less.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -60,12 +61,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _options(parsed)
         file, pretrain = find(parsed.data), [find(path) for path in parsed.pretrain]
-        rows = list(run(file, pretrain, options))
+        rows = [kept(row, parsed.rows) for row in run(file, pretrain, options)]
     except FarmError as error:
         say(f"metalearn: {error}")
         return error.exit_code
     finish("metalearn", rows, summary(rows), parsed.json)
     return 0
+
+
+def kept(row: Row, path: Path | None) -> Row:
+    """The row, also at the end of a file of JSON lines: what a run that is stopped has found."""
+    if path is not None:
+        with path.open("a") as lines:
+            print(json.dumps(row), file=lines)
+    return row
 
 
 def run(file: AccuracyFile, pretrain: Sequence[AccuracyFile], options: Options) -> Iterator[Row]:
@@ -180,6 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--second-order", action="store_true", help="with the slopes of the inner steps' slopes")
     add("--seeds", type=positive, default=SEEDS, help=f"draws of samples ({SEEDS})")
     add("--seed", type=natural, default=0, help="the first one, also of what is learnt from (0)")
+    add("--rows", type=Path, help="a file to which each row is added when it is found")
     add("--json", action="store_true", help="one JSON object on stdout")
     return parser
 

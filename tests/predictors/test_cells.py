@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from farm.core.errors import NetworkSyntaxError
-from predictors.encodings import cells, neighbourhoods
+from predictors.encodings import cells, paths
 from predictors.encodings.cells import PAD, VOCABULARY, CellGraph
 from predictors.models.cell_gcn import graphs_of
 
@@ -107,12 +107,13 @@ def test_rows_say_who_reads_whom() -> None:
         graphs_of(torch.zeros(1, 19))
 
 
-def test_neighbourhoods_are_counted() -> None:
-    twice = CellGraph(("input", "skip", "skip", "output"), ((0, 1), (0, 2), (1, 3), (2, 3)))
-    graphs = [CellGraph.of_json(CHAIN)] * 5 + [twice] * 5
-    # conv_3x3, input, output, skip.
-    assert neighbourhoods.counts(graphs, 0)[[0, 5]].tolist() == [[1, 1, 1, 0], [0, 1, 1, 2]]
-    # And conv_3x3(input), input(), output(conv_3x3), output(skip,skip), skip(input).
-    deeper = neighbourhoods.counts(graphs, 1)[[0, 5]]
-    assert deeper[:, [1, 3, 5, 6, 8]].tolist() == [[1, 1, 1, 0, 0], [0, 1, 0, 1, 2]]
-    assert neighbourhoods.counts(graphs[:6], 0).shape == (6, 3)
+def test_ways_through_a_cell_are_counted() -> None:
+    edges = ((0, 1), (0, 2), (1, 2), (1, 3), (2, 3))
+    both = CellGraph(("input", "conv_3x3", "conv_1x1", "output"), edges)
+    none = CellGraph(("input", "output"), ())
+    found = paths.counts([both, none])
+    # Ways: 1x1 alone, 3x3 alone, one after the other. Columns: 1x1, 3x3 and convolutions in all;
+    # log(1 + ways); the most of each on a way; the fewest, where that is not 0; the mean.
+    shares = [2 / 3, 2 / 3, 4 / 3]
+    assert found[0].tolist() == pytest.approx([1, 1, 2, np.log(4), 1, 1, 2, 1, *shares])
+    assert not found[1].any()

@@ -16,7 +16,7 @@ from predictors import FloatArray
 from predictors.encodings.cells import INPUT, OUTPUT, VOCABULARY, CellGraph
 
 CONVOLUTIONS = tuple(word for word in VOCABULARY if "conv" in word)
-KINDS = tuple((word,) for word in VOCABULARY if word not in (INPUT, OUTPUT)) + (CONVOLUTIONS,)
+KINDS = (*((word,) for word in VOCABULARY if word not in (INPUT, OUTPUT)), CONVOLUTIONS)
 """Each operation by itself, and all convolutions together."""
 
 

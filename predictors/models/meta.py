@@ -101,13 +101,18 @@ def adapted(network: nn.Module, x: Tensor, z: Tensor, settings: Settings) -> dic
 
 def squared(network: nn.Module, parameters: Parameters, x: Tensor, z: Tensor) -> Tensor:
     """(T,), the mean squared error of each task's network; parameters (T, ...)."""
+    return ((said(network, parameters, x) - z) ** 2).mean(1)
+
+
+def said(network: nn.Module, parameters: Parameters, x: Tensor) -> Tensor:
+    """(T, n), of rows x (T, n, F) by networks of parameters (T, ...)."""
 
     def predict(own: dict[str, Tensor], rows: Tensor) -> Tensor:
         found: Tensor = functional_call(network, own, (rows,))
         return found
 
-    said = vmap(predict, randomness="different")(dict(parameters), x)
-    return ((said - z) ** 2).mean(1)
+    found: Tensor = vmap(predict, randomness="different")(dict(parameters), x)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,15 +161,8 @@ class MetaLearned:
         """x: (n, F), values: (n,). So many steps as rank samples best that were left out; fewer, or
         none, where samples are then fitted worse: a descent that runs away is not followed."""
         levels = Levels.of(values)
-        z = levels.z(values)
-
-        def error(network: CellNetwork) -> float:
-            return float(np.nan_to_num(((predicted(network, x) - z) ** 2).mean(), nan=np.inf))
-
         with repeatable(self.settings.seed):
-            steps = _best_steps(self, x, z)
-            tried = [k for k in self.settings.steps if k <= steps]
-            network = min([self.network, *_descent(self, x, z, tried)], key=error)
+            network = _tuned(self, x, levels.z(values))
         return lambda new: levels.values(predicted(network, new))
 
 
@@ -193,35 +191,57 @@ def _episodes(
     return Episodes(x[:, :samples], z[:, :samples], x[:, samples:], z[:, samples:])
 
 
-def _descent(
-    model: MetaLearned, x: FloatArray, z: FloatArray, steps: Sequence[int]
-) -> list[CellNetwork]:
-    """The network after each number of `steps`, which rise, of gradient descent."""
+def _tuned(model: MetaLearned, x: FloatArray, z: FloatArray) -> CellNetwork:
+    """The network after as many steps as `_best` says: one without each fold, and one of all."""
+    folds = FOLDS if len(x) > FOLDS else 0
+    kept = np.ones((folds + 1, len(x)))
+    kept[:folds] = np.arange(len(x)) % FOLDS != np.arange(folds)[:, None]
+    rows = torch.tensor(x).expand(len(kept), -1, -1)
+    tried = _descent(model, rows, torch.tensor(z), torch.tensor(kept))
+    with torch.no_grad():
+        heard = np.stack([said(model.network, own, rows).numpy() for own in tried])
     network = copy.deepcopy(model.network)
-    inputs, wanted = torch.tensor(x), torch.tensor(z)
-    settings = model.settings
-    free = [p for name, p in network.named_parameters() if adapts(settings.learner, name)]
-    optimizer = torch.optim.SGD(free, lr=settings.tuning_rate, momentum=settings.momentum)
-    found = []
-    for step in range(1, steps[-1] + 1):
-        optimizer.zero_grad()
-        ((network(inputs) - wanted) ** 2).mean().backward()
-        optimizer.step()
-        if step in steps:
-            found.append(copy.deepcopy(network))
+    chosen = tried[_best(heard, kept, z)]
+    network.load_state_dict({name: value[-1] for name, value in chosen.items()})
+    return network
+
+
+def _descent(model: MetaLearned, x: Tensor, z: Tensor, kept: Tensor) -> list[dict[str, Tensor]]:
+    """Parameters (T, ...) before, and after each number of steps of gradient descent with momentum
+    on rows x (T, n, F) with values z (n,), of which set t has those where kept (T, n) is 1."""
+    settings, start = model.settings, model.network.named_parameters()
+    now = {name: value.detach().expand(len(x), *value.shape) for name, value in start}
+    names = [name for name in now if adapts(settings.learner, name)]
+    speed = {name: torch.zeros_like(now[name]) for name in names}
+    found = [now]
+    for step in range(1, max(settings.steps) + 1):
+        free = {name: now[name].detach().requires_grad_() for name in names}
+        off = (said(model.network, {**now, **free}, x) - z) ** 2
+        loss = ((off * kept).sum(1) / kept.sum(1)).sum()
+        slopes = torch.autograd.grad(loss, list(free.values()))
+        for name, slope in zip(names, slopes, strict=True):
+            speed[name] = settings.momentum * speed[name] + slope
+        now = {
+            name: (value - settings.tuning_rate * speed[name]).detach() if name in speed else value
+            for name, value in now.items()
+        }
+        if step in settings.steps:
+            found.append(now)
     return found
 
 
-def _best_steps(model: MetaLearned, x: FloatArray, z: FloatArray) -> int:
-    """By Spearman on samples left out, all folds together; the most where several are best, the
-    fewest where samples are too few for folds."""
-    steps, fold = model.settings.steps, np.arange(len(x)) % FOLDS
-    if len(x) <= FOLDS or len(steps) == 1:
-        return steps[0]
-    said = np.empty((len(steps), len(x)))
-    for k in range(FOLDS):
-        networks = _descent(model, x[fold != k], z[fold != k], steps)
-        said[:, fold == k] = [predicted(network, x[fold == k]) for network in networks]
-    ranks = [metrics.spearman(row, z) if np.isfinite(row).all() else None for row in said]
-    best = max(range(len(steps)), key=lambda k: (-1.0 if ranks[k] is None else ranks[k], k))
-    return steps[best]
+def _best(heard: FloatArray, kept: FloatArray, z: FloatArray) -> int:
+    """Which of K numbers of steps, the first of them 0; heard: (K, T, n), what each says of z (n,).
+
+    By Spearman on samples left out, all folds together; the most where several are best, the fewest
+    where samples are too few for folds. Of those up to this number, the one that fits all samples
+    best.
+    """
+    most, out = 1, np.argmin(kept[:-1], axis=0) if len(kept) > 1 else None
+    if out is not None:
+        left = heard[:, out, np.arange(len(z))]
+        ranks = [metrics.spearman(row, z) if np.isfinite(row).all() else None for row in left]
+        scores = [-1.0 if rho is None else rho for rho in ranks]
+        most = max(range(1, len(heard)), key=lambda k: (scores[k], k))
+    errors = np.nan_to_num(((heard[: most + 1, -1] - z) ** 2).mean(1), nan=np.inf)
+    return int(np.argmin(errors))

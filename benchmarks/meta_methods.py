@@ -15,13 +15,10 @@ from predictors import FloatArray, IntArray
 from predictors.encodings import cells, paths
 from predictors.encodings.zcp import masked
 from predictors.models.accuracy_mixture import Mixture, limited_scores
-from predictors.models.cell_gcn import BRP_NAS, CellNetwork, CellsFromScratch, trained
+from predictors.models.cell_gcn import CellsFromScratch
 from predictors.models.meta import LEARNERS, MetaLearned, Settings, Task
 from predictors.models.meta import Learner as Learning
 from predictors.models.surrogate import predict_columns
-
-NAIVE = replace(BRP_NAS, epochs=40, batch=64)
-"""Of the one task that a naive transfer learns from: as many steps as its networks need."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,20 +118,19 @@ def _random(case: Case) -> list[Learner]:
 
 def _naive(case: Case) -> list[Learner]:
     """A start for each other task, adapted as meta-learned ones are."""
-    settings = replace(case.settings, learner="maml")
+    settings = replace(case.settings, learner="maml", iterations=0)
     return [
-        Learner(MetaLearned(_pretrained(case.file, *other, settings), settings), case.x, other[1])
-        for other in case.others
+        Learner(_pretrained(case.file, *other, settings), case.x, other[1]) for other in case.others
     ]
 
 
 @lru_cache(maxsize=32)
 def _pretrained(
     target: AccuracyFile, other: AccuracyFile, name: str, settings: Settings
-) -> CellNetwork:
+) -> MetaLearned:
     """The same for all tasks of the target's table."""
     task = Case(target, "", ((other, name),), settings).task_of(other, name)
-    return trained(task.x, task.z, settings.size, NAIVE, settings.seed)
+    return MetaLearned.of([task], settings)
 
 
 def _meta(case: Case, learner: Learning) -> list[Learner]:

@@ -38,7 +38,7 @@ from predictors.models.meta import LEARNERS, MetaLearned, Settings
 
 SAMPLES = (5,)
 SEEDS = 3
-WIDTH, ITERATIONS, RATE = 128, 120, 3e-3
+WIDTH, ITERATIONS, RATE = 128, 60, 1e-3
 
 Row = dict[str, Any]
 

@@ -43,7 +43,8 @@ class Settings:
     """Table 9, but for what it leaves open, and for steps that are longer than its .035: with
     `Size.even` those hardly move what tells networks apart. iterations: outer steps; the paper has
     400 epochs of 2,048 networks, 64 at once. tasks: in each of them. samples, queries: networks
-    that a task is adapted to and judged by. tuning_rate, momentum: of adapting to a new task.
+    that a task is adapted to and judged by. tuning_rate, momentum, limit: of adapting to a new
+    task; the last one of the slopes' length. joint: of what meta-learning starts from.
     """
 
     learner: Learner = "boil"
@@ -58,6 +59,7 @@ class Settings:
     outer_rate: float = 8e-5
     tuning_rate: float = 0.1
     momentum: float = 0.9
+    limit: float = 0.3
     steps: tuple[int, ...] = STEPS
     joint: Schedule = JOINT
     seed: int = 0
@@ -158,12 +160,13 @@ class MetaLearned:
         return predicted(self.network, x)
 
     def __call__(self, x: FloatArray, values: FloatArray) -> Fitted:
-        """x: (n, F), values: (n,). So many steps as rank samples best that were left out; fewer, or
-        none, where samples are then fitted worse: a descent that runs away is not followed."""
-        levels = Levels.of(values)
+        """x: (n, F), values: (n,), put on the start's own scale: steps need not move them all. So
+        many steps as rank samples best that were left out; fewer, or none, where samples are then
+        fitted worse: a descent that runs away is not followed."""
+        levels, start = Levels.of(values), Levels.of(self.known(x))
         with repeatable(self.settings.seed):
-            network = _tuned(self, x, levels.z(values))
-        return lambda new: levels.values(predicted(network, new))
+            network = _tuned(self, x, start.values(levels.z(values)))
+        return lambda new: levels.values(start.z(predicted(network, new)))
 
 
 def _joint(tasks: Sequence[Task], settings: Settings, generator: torch.Generator) -> CellNetwork:
@@ -196,30 +199,31 @@ def _tuned(model: MetaLearned, x: FloatArray, z: FloatArray) -> CellNetwork:
     folds = FOLDS if len(x) > FOLDS else 0
     kept = np.ones((folds + 1, len(x)))
     kept[:folds] = np.arange(len(x)) % FOLDS != np.arange(folds)[:, None]
-    rows = torch.tensor(x).expand(len(kept), -1, -1)
-    tried = _descent(model, rows, torch.tensor(z), torch.tensor(kept))
+    network, rows = copy.deepcopy(model.network).float(), tensor(x).expand(len(kept), -1, -1)
+    tried = _descent(network, model.settings, rows, tensor(z), tensor(kept))
     with torch.no_grad():
-        heard = np.stack([said(model.network, own, rows).numpy() for own in tried])
-    network = copy.deepcopy(model.network)
+        heard = np.stack([said(network, own, rows).numpy() for own in tried])
     chosen = tried[_best(heard, kept, z)]
     network.load_state_dict({name: value[-1] for name, value in chosen.items()})
-    return network
+    return network.double()
 
 
-def _descent(model: MetaLearned, x: Tensor, z: Tensor, kept: Tensor) -> list[dict[str, Tensor]]:
+def _descent(
+    network: CellNetwork, settings: Settings, x: Tensor, z: Tensor, kept: Tensor
+) -> list[dict[str, Tensor]]:
     """Parameters (T, ...) before, and after each number of steps of gradient descent with momentum
     on rows x (T, n, F) with values z (n,), of which set t has those where kept (T, n) is 1."""
-    settings, start = model.settings, model.network.named_parameters()
+    start = network.named_parameters()
     now = {name: value.detach().expand(len(x), *value.shape) for name, value in start}
     names = [name for name in now if adapts(settings.learner, name)]
     speed = {name: torch.zeros_like(now[name]) for name in names}
     found = [now]
     for step in range(1, max(settings.steps) + 1):
         free = {name: now[name].detach().requires_grad_() for name in names}
-        off = (said(model.network, {**now, **free}, x) - z) ** 2
+        off = (said(network, {**now, **free}, x) - z) ** 2
         loss = ((off * kept).sum(1) / kept.sum(1)).sum()
         slopes = torch.autograd.grad(loss, list(free.values()))
-        for name, slope in zip(names, slopes, strict=True):
+        for name, slope in zip(names, _limited(slopes, settings.limit), strict=True):
             speed[name] = settings.momentum * speed[name] + slope
         now = {
             name: (value - settings.tuning_rate * speed[name]).detach() if name in speed else value
@@ -228,6 +232,14 @@ def _descent(model: MetaLearned, x: Tensor, z: Tensor, kept: Tensor) -> list[dic
         if step in settings.steps:
             found.append(now)
     return found
+
+
+def _limited(slopes: Sequence[Tensor], limit: float) -> list[Tensor]:
+    """Slopes (T, ...), those of a set shortened so that all together are no longer than `limit`: a
+    step that fits a few samples far too well does not run away."""
+    length = torch.stack([slope.flatten(1).norm(dim=1) for slope in slopes]).norm(dim=0)
+    share = limit / length.clamp(min=limit)
+    return [torch.einsum("t,t...->t...", share, slope) for slope in slopes]
 
 
 def _best(heard: FloatArray, kept: FloatArray, z: FloatArray) -> int:

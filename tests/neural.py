@@ -171,7 +171,7 @@ QUICK_META = meta_learning.Settings(
     outer_rate=1e-2,
     inner_steps=2,
     tuning_rate=0.03,
-    steps=(30,),
+    steps=30,
 )
 
 

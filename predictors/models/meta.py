@@ -9,19 +9,21 @@ accuracy by MP-NAS (Loya et al. 2023, section 3.2, equations 4 to 7, table 9).
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
+from scipy.stats import norm, rankdata
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from predictors import FloatArray, metrics
-from predictors.models.accuracy_mixture import Levels, limited_scores
+from predictors import FloatArray
+from predictors.models.accuracy_mixture import FURTHEST, Levels
 from predictors.models.cell_gcn import PAPER, CellNetwork, Size
-from predictors.models.plain import FOLDS, Fitted
+from predictors.models.plain import Fitted
 from predictors.models.training import Schedule, least_squares, predicted, repeatable, tensor
 
 EVEN = replace(PAPER, even=True)
@@ -34,17 +36,14 @@ Parameters = Mapping[str, Tensor]
 JOINT = Schedule(epochs=40, learning_rate=6e-3, weight_decay=1e-4, batch=32)
 """Of the training on all tasks at once that meta-learning starts from."""
 
-STEPS = (5, 10, 20, 50, 100)
-"""Of which cross-validation chooses, at meta-test (section 3.2)."""
-
 
 @dataclass(frozen=True)
 class Settings:
     """Table 9, but for what it leaves open, and for steps that are longer than its .035: with
     `Size.even` those hardly move what tells networks apart. iterations: outer steps; the paper has
     400 epochs of 2,048 networks, 64 at once. tasks: in each of them. samples, queries: networks
-    that a task is adapted to and judged by. tuning_rate, momentum, limit: of adapting to a new
-    task; the last one of the slopes' length. joint: of what meta-learning starts from.
+    that a task is adapted to and judged by. tuning_rate, momentum, limit, steps: of adapting to a
+    new task. joint: of what meta-learning starts from.
     """
 
     learner: Learner = "boil"
@@ -60,7 +59,7 @@ class Settings:
     tuning_rate: float = 0.1
     momentum: float = 0.9
     limit: float = 0.3
-    steps: tuple[int, ...] = STEPS
+    steps: int = 100
     joint: Schedule = JOINT
     seed: int = 0
 
@@ -74,8 +73,9 @@ class Task:
 
     @property
     def z(self) -> FloatArray:
-        """(n,), what is learnt."""
-        return limited_scores(self.values)
+        """(n,), what is learnt: normal scores, by rank. Networks that learnt nothing are so far off
+        that all others would be next to equal."""
+        return np.asarray(norm.ppf((rankdata(self.values) - 0.5) / len(self.values)))
 
 
 def adapts(learner: Learner, name: str) -> bool:
@@ -103,18 +103,13 @@ def adapted(network: nn.Module, x: Tensor, z: Tensor, settings: Settings) -> dic
 
 def squared(network: nn.Module, parameters: Parameters, x: Tensor, z: Tensor) -> Tensor:
     """(T,), the mean squared error of each task's network; parameters (T, ...)."""
-    return ((said(network, parameters, x) - z) ** 2).mean(1)
-
-
-def said(network: nn.Module, parameters: Parameters, x: Tensor) -> Tensor:
-    """(T, n), of rows x (T, n, F) by networks of parameters (T, ...)."""
 
     def predict(own: dict[str, Tensor], rows: Tensor) -> Tensor:
         found: Tensor = functional_call(network, own, (rows,))
         return found
 
-    found: Tensor = vmap(predict, randomness="different")(dict(parameters), x)
-    return found
+    said = vmap(predict, randomness="different")(dict(parameters), x)
+    return ((said - z) ** 2).mean(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,12 +155,11 @@ class MetaLearned:
         return predicted(self.network, x)
 
     def __call__(self, x: FloatArray, values: FloatArray) -> Fitted:
-        """x: (n, F), values: (n,), put on the start's own scale: steps need not move them all. So
-        many steps as rank samples best that were left out; fewer, or none, where samples are then
-        fitted worse: a descent that runs away is not followed."""
+        """x: (n, F), values: (n,), put on the start's own scale: no step has to move them all."""
         levels, start = Levels.of(values), Levels.of(self.known(x))
+        z = np.clip(levels.z(values), -FURTHEST, FURTHEST)
         with repeatable(self.settings.seed):
-            network = _tuned(self, x, start.values(levels.z(values)))
+            network = _tuned(self, x, start.values(z))
         return lambda new: levels.values(start.z(predicted(network, new)))
 
 
@@ -195,65 +189,20 @@ def _episodes(
 
 
 def _tuned(model: MetaLearned, x: FloatArray, z: FloatArray) -> CellNetwork:
-    """The network after as many steps as `_best` says: one without each fold, and one of all."""
-    folds = FOLDS if len(x) > FOLDS else 0
-    kept = np.ones((folds + 1, len(x)))
-    kept[:folds] = np.arange(len(x)) % FOLDS != np.arange(folds)[:, None]
-    network, rows = copy.deepcopy(model.network).float(), tensor(x).expand(len(kept), -1, -1)
-    tried = _descent(network, model.settings, rows, tensor(z), tensor(kept))
-    with torch.no_grad():
-        heard = np.stack([said(network, own, rows).numpy() for own in tried])
-    chosen = tried[_best(heard, kept, z)]
-    network.load_state_dict({name: value[-1] for name, value in chosen.items()})
+    """After gradient descent with momentum: the network, of those on its way, that fits samples
+    best. Slopes together are no longer than `limit`; else a descent runs away from few samples."""
+    settings, network = model.settings, copy.deepcopy(model.network).float()
+    rows, wanted = tensor(x), tensor(z)
+    best, least = model.network.state_dict(), math.inf
+    free = [p for name, p in network.named_parameters() if adapts(settings.learner, name)]
+    optimizer = torch.optim.SGD(free, lr=settings.tuning_rate, momentum=settings.momentum)
+    for _ in range(settings.steps + 1):
+        optimizer.zero_grad()
+        loss = ((network(rows) - wanted) ** 2).mean()
+        if loss.item() < least:
+            best, least = copy.deepcopy(network.state_dict()), loss.item()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(free, settings.limit)
+        optimizer.step()
+    network.load_state_dict(best)
     return network.double()
-
-
-def _descent(
-    network: CellNetwork, settings: Settings, x: Tensor, z: Tensor, kept: Tensor
-) -> list[dict[str, Tensor]]:
-    """Parameters (T, ...) before, and after each number of steps of gradient descent with momentum
-    on rows x (T, n, F) with values z (n,), of which set t has those where kept (T, n) is 1."""
-    start = network.named_parameters()
-    now = {name: value.detach().expand(len(x), *value.shape) for name, value in start}
-    names = [name for name in now if adapts(settings.learner, name)]
-    speed = {name: torch.zeros_like(now[name]) for name in names}
-    found = [now]
-    for step in range(1, max(settings.steps) + 1):
-        free = {name: now[name].detach().requires_grad_() for name in names}
-        off = (said(network, {**now, **free}, x) - z) ** 2
-        loss = ((off * kept).sum(1) / kept.sum(1)).sum()
-        slopes = torch.autograd.grad(loss, list(free.values()))
-        for name, slope in zip(names, _limited(slopes, settings.limit), strict=True):
-            speed[name] = settings.momentum * speed[name] + slope
-        now = {
-            name: (value - settings.tuning_rate * speed[name]).detach() if name in speed else value
-            for name, value in now.items()
-        }
-        if step in settings.steps:
-            found.append(now)
-    return found
-
-
-def _limited(slopes: Sequence[Tensor], limit: float) -> list[Tensor]:
-    """Slopes (T, ...), those of a set shortened so that all together are no longer than `limit`: a
-    step that fits a few samples far too well does not run away."""
-    length = torch.stack([slope.flatten(1).norm(dim=1) for slope in slopes]).norm(dim=0)
-    share = limit / length.clamp(min=limit)
-    return [torch.einsum("t,t...->t...", share, slope) for slope in slopes]
-
-
-def _best(heard: FloatArray, kept: FloatArray, z: FloatArray) -> int:
-    """Which of K numbers of steps, the first of them 0; heard: (K, T, n), what each says of z (n,).
-
-    By Spearman on samples left out, all folds together; the most where several are best, the fewest
-    where samples are too few for folds. Of those up to this number, the one that fits all samples
-    best.
-    """
-    most, out = 1, np.argmin(kept[:-1], axis=0) if len(kept) > 1 else None
-    if out is not None:
-        left = heard[:, out, np.arange(len(z))]
-        ranks = [metrics.spearman(row, z) if np.isfinite(row).all() else None for row in left]
-        scores = [-1.0 if rho is None else rho for rho in ranks]
-        most = max(range(1, len(heard)), key=lambda k: (scores[k], k))
-    errors = np.nan_to_num(((heard[: most + 1, -1] - z) ** 2).mean(1), nan=np.inf)
-    return int(np.argmin(errors))

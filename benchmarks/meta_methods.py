@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -18,7 +19,17 @@ from predictors.models.accuracy_mixture import Mixture, limited_scores
 from predictors.models.cell_gcn import CellsFromScratch
 from predictors.models.meta import LEARNERS, MetaLearned, Settings, Task
 from predictors.models.meta import Learner as Learning
+from predictors.models.plain import Fitted
 from predictors.models.surrogate import predict_columns
+
+
+@runtime_checkable
+class ZeroShot(Protocol):
+    """A rule that says something of a task without a sample of it."""
+
+    def known(self, x: FloatArray) -> FloatArray:
+        """(M, F) -> (M,)."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +149,22 @@ def _meta(case: Case, learner: Learning) -> list[Learner]:
     return [Learner(MetaLearned.of(tasks, replace(case.settings, learner=learner)), case.x)]
 
 
+@dataclass(frozen=True, eq=False)
+class Ours:
+    """Our mixture as a rule, over networks of which `tasks` known tasks say something."""
+
+    mixture: Mixture
+    tasks: int
+
+    def known(self, x: FloatArray) -> FloatArray:
+        """(M, F) -> (M,), the mean of what the known tasks say: zero-shot."""
+        return np.asarray(x[:, : self.tasks].mean(1))
+
+    def __call__(self, x: FloatArray, values: FloatArray) -> Fitted:
+        """x: (n, F), of the mixture's features; values: (n,)."""
+        return self.mixture(x, values)
+
+
 def _ours(case: Case, with_proxies: bool) -> list[Learner]:
     """The mixture: what the table's other tasks say of its networks are known tasks, and proxies
     only structure, or else likely means as well; from tables of other spaces it learns nothing."""
@@ -148,8 +175,11 @@ def _ours(case: Case, with_proxies: bool) -> list[Learner]:
     )
     structure = np.concatenate([zcp, case.structure], axis=1)
     known = case.known(structure)
-    mixture = Mixture.over(known, zcp[:, :0] if known.shape[1] else zcp, structure)
-    return [Learner(mixture, mixture.features)]
+    if not known.shape[1]:
+        alone = Mixture.over(known, zcp, structure)
+        return [Learner(alone, alone.features)]
+    mixture = Mixture.over(known, zcp[:, :0], structure)
+    return [Learner(Ours(mixture, known.shape[1]), mixture.features)]
 
 
 METHODS: Mapping[str, Callable[[Case], list[Learner]]] = {

@@ -29,12 +29,12 @@ import numpy as np
 from benchmarks.accuracy_file import AccuracyFile, find
 from benchmarks.accuracy_methods import Learner
 from benchmarks.arguments import counts, natural, paths, positive, words
-from benchmarks.meta_methods import METHODS, Case
+from benchmarks.meta_methods import METHODS, Case, ZeroShot
 from benchmarks.report import finish, say
 from farm.core.errors import FarmError, UnknownName, UsageError
 from predictors import FloatArray, IntArray, metrics
 from predictors.models.cell_gcn import Size
-from predictors.models.meta import LEARNERS, MetaLearned, Settings
+from predictors.models.meta import LEARNERS, Settings
 
 SAMPLES = (5,)
 SEEDS = 3
@@ -88,14 +88,20 @@ def run(file: AccuracyFile, pretrain: Sequence[AccuracyFile], options: Options) 
         for method in options.methods:
             began = time.process_time()
             learners = METHODS[method](case)
-            keys = {"task": task, "method": method, "train_s": time.process_time() - began}
+            keys = {
+                "table": file.name,
+                "learnt_from": sorted({other.name for other, _ in case.others}),
+                "task": task,
+                "method": method,
+                "train_s": time.process_time() - began,
+            }
             yield from _rows(case, keys, learners, options)
             say(f"{file.name}/{task}: {method}")
 
 
 def _rows(case: Case, keys: Row, learners: Sequence[Learner], options: Options) -> Iterator[Row]:
     for count in options.samples:
-        if count == 0 and not all(isinstance(one.rule, MetaLearned) for one in learners):
+        if count == 0 and not all(isinstance(one.rule, ZeroShot) for one in learners):
             continue
         found = [_rank(case, one, count, seed) for one in learners for seed in options.seeds]
         ranks = [rho for rho in found if rho is not None]
@@ -113,7 +119,7 @@ def _rank(case: Case, learner: Learner, count: int, seed: int) -> float | None:
 
 
 def _scores(case: Case, learner: Learner, samples: IntArray, tests: IntArray) -> FloatArray:
-    if not len(samples) and isinstance(learner.rule, MetaLearned):
+    if not len(samples) and isinstance(learner.rule, ZeroShot):
         return learner.rule.known(learner.x[tests])
     return learner.rule(learner.x[samples], case.accuracy[samples])(learner.x[tests])
 

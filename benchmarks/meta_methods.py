@@ -131,22 +131,22 @@ def _naive(case: Case) -> list[Learner]:
     """A start for each other task, adapted as meta-learned ones are."""
     settings = replace(case.settings, learner="maml", iterations=0)
     return [
-        Learner(_pretrained(case.file, *other, settings), case.x, other[1]) for other in case.others
+        Learner(_learnt(case.file, (other,), settings), case.x, other[1]) for other in case.others
     ]
 
 
-@lru_cache(maxsize=32)
-def _pretrained(
-    target: AccuracyFile, other: AccuracyFile, name: str, settings: Settings
-) -> MetaLearned:
-    """The same for all tasks of the target's table."""
-    task = Case(target, "", ((other, name),), settings).task_of(other, name)
-    return MetaLearned.of([task], settings)
-
-
 def _meta(case: Case, learner: Learning) -> list[Learner]:
-    tasks = [case.task_of(*other) for other in case.others]
-    return [Learner(MetaLearned.of(tasks, replace(case.settings, learner=learner)), case.x)]
+    settings = replace(case.settings, learner=learner)
+    return [Learner(_learnt(case.file, case.others, settings), case.x)]
+
+
+@lru_cache(maxsize=32)
+def _learnt(
+    target: AccuracyFile, others: tuple[tuple[AccuracyFile, str], ...], settings: Settings
+) -> MetaLearned:
+    """The same for all tasks of the target's table that learn from the same others."""
+    case = Case(target, "", others, settings)
+    return MetaLearned.of([case.task_of(*other) for other in others], settings)
 
 
 @dataclass(frozen=True, eq=False)

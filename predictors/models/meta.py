@@ -42,8 +42,8 @@ class Settings:
     """Table 9, but for what it leaves open, and for steps that are longer than its .035: with
     `Size.even` those hardly move what tells networks apart. iterations: outer steps; the paper has
     400 epochs of 2,048 networks, 64 at once. tasks: in each of them. samples, queries: networks
-    that a task is adapted to and judged by. tuning_rate, momentum, limit, steps: of adapting to a
-    new task. joint: of what meta-learning starts from.
+    that a task is adapted to and judged by. tuning_rate, momentum, steps: of adapting to a new
+    task. limit: of the length of all slopes in one step. joint: of what meta-learning starts from.
     """
 
     learner: Learner = "boil"
@@ -96,9 +96,17 @@ def adapted(network: nn.Module, x: Tensor, z: Tensor, settings: Settings) -> dic
             [found[name] for name in names],
             create_graph=settings.second_order,
         )
-        for name, slope in zip(names, slopes, strict=True):
+        for name, slope in zip(names, _limited(slopes, settings.limit), strict=True):
             found[name] = found[name] - settings.inner_rate * slope
     return found
+
+
+def _limited(slopes: Sequence[Tensor], limit: float) -> list[Tensor]:
+    """Slopes (T, ...), those of a task shortened so that all together are no longer than `limit`:
+    else a descent runs away from few samples, and teaches the start nothing."""
+    length = torch.stack([slope.detach().flatten(1).norm(dim=1) for slope in slopes]).norm(dim=0)
+    share = limit / length.clamp(min=limit)
+    return [torch.einsum("t,t...->t...", share, slope) for slope in slopes]
 
 
 def squared(network: nn.Module, parameters: Parameters, x: Tensor, z: Tensor) -> Tensor:
@@ -190,7 +198,7 @@ def _episodes(
 
 def _tuned(model: MetaLearned, x: FloatArray, z: FloatArray) -> CellNetwork:
     """After gradient descent with momentum: the network, of those on its way, that fits samples
-    best. Slopes together are no longer than `limit`; else a descent runs away from few samples."""
+    best. Slopes are limited as in the inner loop."""
     settings, network = model.settings, copy.deepcopy(model.network).float()
     rows, wanted = tensor(x), tensor(z)
     best, least = model.network.state_dict(), math.inf

@@ -24,7 +24,7 @@ from predictors.models.meta import (
 from predictors.models.training import tensor
 from tests.neural import bags
 
-BODY, LAST, RATE = 2.0, 3.0, 0.1
+BODY, LAST, RATE, FAR = 2.0, 3.0, 0.1, 1e9
 X, Z, QUERY, WANTED = 1.0, 1.0, 2.0, 5.0
 
 
@@ -71,7 +71,7 @@ def by_hand(learner: Learner, second_order: bool) -> tuple[float, float, float]:
 @pytest.mark.parametrize("second_order", [False, True])
 @pytest.mark.parametrize("learner", ["maml", "anil", "boil"])
 def test_a_step_is_the_one_by_hand(learner: Learner, second_order: bool) -> None:
-    settings = Settings(learner, second_order, inner_steps=1, inner_rate=RATE)
+    settings = Settings(learner, second_order, inner_steps=1, inner_rate=RATE, limit=FAR)
     network = Product().double()
     x, z, query, wanted = (torch.tensor([[v], [v]]).double() for v in (X, Z, QUERY, WANTED))
     loss = meta_loss(network, Episodes(x[..., None], z, query[..., None], wanted), settings)
@@ -81,7 +81,7 @@ def test_a_step_is_the_one_by_hand(learner: Learner, second_order: bool) -> None
 
 
 def test_each_inner_step_starts_where_the_last_one_ended() -> None:
-    settings = Settings("anil", inner_steps=2, inner_rate=RATE)
+    settings = Settings("anil", inner_steps=2, inner_rate=RATE, limit=FAR)
     network = Product().double()
     x, z = torch.tensor([[[X]]]).double(), torch.tensor([[Z]]).double()
     found = adapted(network, x, z, settings)

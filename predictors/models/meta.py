@@ -209,7 +209,7 @@ def _tuned(model: MetaLearned, x: FloatArray, z: FloatArray) -> CellNetwork:
         loss = ((network(rows) - wanted) ** 2).mean()
         if loss.item() < least:
             best, least = copy.deepcopy(network.state_dict()), loss.item()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(free, settings.limit)
         optimizer.step()
     network.load_state_dict(best)

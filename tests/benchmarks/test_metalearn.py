@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import metalearn
+from benchmarks import metalearn, metalearn_report, metalearn_synthetic
 from benchmarks.accuracy_file import read
 from benchmarks.meta_methods import METHODS, Case
 from predictors.models.meta import Settings
@@ -69,3 +71,24 @@ def test_one_task_alone_is_refused(tmp_path: Path, capsys: Capture) -> None:
     alone = {**found, **{name: found[name][:1] for name in ("tasks", "accuracy", "zcp")}}
     assert metalearn.main(["--data", save(tmp_path / "own.npz", alone)]) == 2
     assert "needs another task than 'class'" in capsys.readouterr().err
+
+
+def test_published_figures_stand_beside_what_was_found() -> None:
+    space = ("tb101_micro", ("tb101_micro",))
+    row = {"table": space[0], "learnt_from": [space[0]], "task": "jigsaw", "method": "maml"}
+    rows = [{**row, "samples": 5, "spearman": 0.7}, {**row, "samples": 25, "spearman": None}]
+    lines = list(metalearn_report.table(space, rows))
+    assert "| `maml` | 5/25 | .700/– | .700/– |" in lines
+    assert "| MP-NAS, published | 0/5/25/50 | .760/.770/.790/.800 | .760/.770/.790/.800 |" in lines
+
+
+def test_made_up_tasks_are_as_alike_as_they_are_asked_to_be(tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    own = {**fields(), "tasks": np.array(["cifar100", "loss", "other"])}
+    file = read(Path(save(tmp_path / "own.npz", own)))
+    wide = replace(file, accuracy=rng.normal(size=(3, 4000)), code=np.zeros((4000, 1), int))
+    made = metalearn_synthetic.table(wide, 0.6, tasks=2, noise=1, seed=0)
+    alike = np.corrcoef(made.accuracy)
+    assert made.tasks == ("new", "task 1", "task 2", "task 3")
+    assert alike[0, 1] == pytest.approx(0.6, abs=0.04) == alike[1, 2]
+    assert alike[0, 3] == pytest.approx(0, abs=0.05)

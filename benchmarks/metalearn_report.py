@@ -125,6 +125,8 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     for method in (*LEARNERS, "mixture_vec", "mixture"):
         own = [row for row in rows if _space(row) == space and row["method"] == method]
         counts = sorted({row["samples"] for row in own})
+        if not own:
+            continue
         means = [np.mean([r["spearman"] for r in own if r["samples"] == n]) for n in counts]
         axes.plot(counts, means, marker="o", linewidth=2.5 if method == "mixture" else 1.5)
         axes.lines[-1].set_label(method)

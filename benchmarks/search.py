@@ -16,12 +16,14 @@ as in `benchmarks.loop`. Accuracies are the published ones on CIFAR-10, of all 1
               many points; limits are percentiles of the device's latencies
 
 A hypervolume's corner is 1.1 times the latency of the most accurate network, and the median
-accuracy of all (`upper`: half of all networks count) or the least one (`whole`).
+accuracy of all (`upper`: half of all networks count) or the least one (`whole`). A long run can be
+cut short: with `--rows FILE`, what is done stands there, and the same command does the rest.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -52,7 +54,7 @@ from predictors import FloatArray, IntArray, Observations
 from predictors.acquisition import Pool, robust, variance
 from predictors.models.mixture_gp import FittedMixtureGP
 
-DEVICES = ("raspi4", "pixel3", "gold_6226", "titan_rtx_256", "fpga", "pixel2")
+DEVICES = ("raspi4", "pixel3", "gold_6226", "titan_rtx_256", "fpga")
 LIMITED = ("raspi4", "pixel3", "gold_6226")
 PERCENTILES = (25, 50)
 AT = (10, 20, 30, 40, 60)
@@ -232,23 +234,45 @@ def strategies(device: Device, seed: int) -> Iterator[dict[str, Any]]:
 
 
 def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Rows of all devices. Raises UnknownName."""
+    """Rows of all seeds and devices; those of a seed and device at once. Raises UnknownName."""
+    done = _done(options.rows)
     table = Space.of("nb201")
     with np.load(published.folder() / "nb201.npz") as data:
         accuracy = data["acc"][:, 0].astype(float)
-    for name in options.devices:
-        device = Device(name, table.without(name), table.table.column(name), accuracy)
-        start = time.perf_counter()
-        for seed in range(options.seed, options.seed + options.seeds):
-            most = max(options.budget, LIMIT_BUDGET)
-            learnt = Table(device.case, device.latency_s, seed).to_learn(most)
-            yield from device.pareto(seed, options.budget, learnt, options.parts)
-            if options.strategies:
-                yield from strategies(device, seed)
-            if name in LIMITED:
-                for percentile in PERCENTILES:
-                    yield device.limit(seed, percentile, learnt)
-        say(f"{name}: {time.perf_counter() - start:.0f} s")
+    devices = [
+        Device(name, table.without(name), table.table.column(name), accuracy)
+        for name in options.devices
+    ]
+    for seed in range(options.seed, options.seed + options.seeds):
+        for device in devices:
+            if not (found := _of(done, device=device.name, seed=seed)):
+                start = time.perf_counter()
+                found = list(_judged(device, seed, options))
+                _keep(found, options.rows)
+                say(f"{device.name}, seed {seed}: {time.perf_counter() - start:.0f} s")
+            yield from found
+
+
+def _judged(device: Device, seed: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    most = max(options.budget, LIMIT_BUDGET)
+    learnt = Table(device.case, device.latency_s, seed).to_learn(most)
+    if device.name in LIMITED:
+        for percentile in PERCENTILES:
+            yield device.limit(seed, percentile, learnt)
+    yield from device.pareto(seed, options.budget, learnt, options.parts)
+    if options.strategies:
+        yield from strategies(device, seed)
+
+
+def _done(path: Path | None) -> list[dict[str, Any]]:
+    lines = path.read_text().splitlines() if path and path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def _keep(rows: Sequence[dict[str, Any]], path: Path | None) -> None:
+    if path:
+        with path.open("a") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -299,6 +323,9 @@ def _limited(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "lost_median": float(np.median([r["lost"] for r in rows])),
         "lost_most": max(r["lost"] for r in rows),
         "over_limit": sum(r["over_limit"] for r in rows),
+        "measured_median": float(np.median([r["measured"] for r in rows])),
+        "within_0.1": sum(r["lost"] <= 0.1 for r in rows),
+        "searches": len(rows),
         "predicted_lost_median": float(np.median([r["predicted_lost"] for r in rows])),
         "predicted_over_limit": sum(r["predicted_over_limit"] for r in rows),
     }
@@ -348,6 +375,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--budget", type=int, default=60, help="networks that are measured for a front (60)")
     add("--parts", nargs="+", choices=FLOORS, default=list(FLOORS), help="of a front (both)")
     add("--strategies", action="store_true", help="judge the strategies, too")
+    add("--rows", type=Path, help="JSON lines: what is done, and what is added to it")
     add("--plot", type=Path, help="write what is missed against measured networks as PNG")
     add("--json", action="store_true", help="one JSON object on stdout")
     return parser

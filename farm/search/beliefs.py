@@ -38,8 +38,6 @@ class Beliefs:
         return np.stack([np.hypot(one.std, one.noise_std) for one in self._all])
 
     def draws(self, rows: IntArray, n: int, seed: int) -> FloatArray:
-        if not len(rows):
-            return np.empty((len(self.devices), n, 0))
         found = []
         for device, own in enumerate(self.devices):
             sampler = own(rows, True).sampler

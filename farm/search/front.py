@@ -60,7 +60,7 @@ def gains(
 
     known: (S, n) or (1, n), known_accuracy: (n,); cost: (S, M), accuracy: (M,).
     """
-    left, reached = _stairs(known, known_accuracy, corner)
+    left, reached = _rising(*_stairs(known, known_accuracy, corner))
     none = np.full((len(left), 1), corner.cost)
     first = np.concatenate([left, none], axis=1)[:, :1]
     ends = np.concatenate([left[:, 1:], none], axis=1)
@@ -71,6 +71,13 @@ def gains(
         width = np.maximum(end - np.maximum(start, cost), 0.0)
         total += width * np.maximum(accuracy - reached[:, step, None], 0.0)
     return np.asarray(total)
+
+
+def _rising(left: FloatArray, reached: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The same stairs without the steps that rise in no scenario."""
+    before = np.concatenate([np.full((len(reached), 1), -np.inf), reached[:, :-1]], axis=1)
+    rises = (reached > before).any(0)
+    return left[:, rises], reached[:, rises]
 
 
 def _stairs(

@@ -11,7 +11,7 @@ from farm.search.front import Corner
 from farm.search.goals import Best, Hard, Pareto, Soft, Weighted
 from farm.search.rounds import Terms, search
 from farm.search.setting import Search
-from farm.search.verify import Costs
+from farm.search.verify import Costs, Known, Problem, choose
 
 N = 200
 
@@ -144,6 +144,17 @@ def test_a_search_goes_on_until_no_other_network_is_better(words, alike):
     (row,) = found.chosen
     sane = reward[np.isfinite(reward)]
     assert reward[row] >= reward.max() - 0.01 * (sane.max() - sane.min())
+
+
+def test_a_network_that_only_an_outlier_could_make_the_best_is_measured_next():
+    accuracy = np.array([80.0, 70.0, 90.0])
+    belief = Belief(np.array([[-0.1, -0.1, 0.4]]), np.full((1, 3), 0.1))
+    problem = Problem(accuracy, Costs(np.ones(1)), Best(Hard(), 60.0), 0.95)
+    measured = Known(np.array([0]), np.array([0.9]))
+    choice = choose(problem, belief, measured, measured.rows, 1, 0)
+    # At four deviations no normal scenario of 256 has it.
+    assert choice.rows.tolist() == [2]
+    assert choice.missed == 0
 
 
 def test_what_fails_is_not_asked_for_again_and_the_budget_ends_it():

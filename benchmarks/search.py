@@ -57,6 +57,7 @@ from predictors.models.mixture_gp import FittedMixtureGP
 DEVICES = ("raspi4", "pixel3", "gold_6226", "titan_rtx_256", "fpga")
 LIMITED = ("raspi4", "pixel3", "gold_6226")
 PERCENTILES = (25, 50)
+GOALS = ("limit", "pareto", "strategy")
 AT = (10, 20, 30, 40, 60)
 """Measured networks at which fronts are judged."""
 
@@ -125,14 +126,11 @@ class Device:
     latency_s: FloatArray
     accuracy: FloatArray
     known: dict[bytes, FloatArray] = field(default_factory=dict)
+    learnt: dict[int, IntArray] = field(default_factory=dict)
 
-    def pareto(
-        self, seed: int, budget: int, learnt: IntArray, parts: Sequence[str]
-    ) -> Iterator[dict[str, Any]]:
-        """A row for each of some FLOORS, and of AT.
-
-        learnt: networks that a campaign would learn from, in order.
-        """
+    def pareto(self, seed: int, budget: int, parts: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """A row for each of some FLOORS, and of AT."""
+        learnt = self._learnt(seed, budget)
         for part in parts:
             floor = float(np.quantile(self.accuracy, FLOORS[part]))
             table, start = Table(self.case, self.latency_s, seed), time.perf_counter()
@@ -156,7 +154,7 @@ class Device:
                     "took_s": took_s,
                 }
 
-    def limit(self, seed: int, percentile: int, learnt: IntArray) -> dict[str, Any]:
+    def limit(self, seed: int, percentile: int) -> dict[str, Any]:
         """Of the best network that holds a limit."""
         limit_s = float(np.percentile(self.latency_s, percentile))
         goal = Best(Hard(), float(self.accuracy.min()))
@@ -164,7 +162,7 @@ class Device:
         costs, budget = Costs(np.array([limit_s])), LIMIT_BUDGET
         found = search(table, accuracy, costs, lambda _: goal, Terms(budget, 1.0, seed))
         best = accuracy[self.latency_s <= limit_s].max()
-        predicted_s = self._predicted_s(learnt[:budget])
+        predicted_s = self._predicted_s(self._learnt(seed, budget))
         (alone,) = goal.chosen(predicted_s / limit_s, accuracy)
         return {
             "goal": "limit",
@@ -178,6 +176,12 @@ class Device:
             "predicted_lost": float(best - accuracy[alone]),
             "predicted_over_limit": bool(self.latency_s[alone] > limit_s),
         }
+
+    def _learnt(self, seed: int, n: int) -> IntArray:
+        """(n,), networks that a campaign would learn from, in order."""
+        if len(self.learnt.get(seed, ())) < n:
+            self.learnt[seed] = Table(self.case, self.latency_s, seed).to_learn(n)
+        return self.learnt[seed][:n]
 
     def _front(self, cost: FloatArray, floor: float) -> Pareto:
         return Pareto(pareto_corner(cost, self.accuracy, floor))
@@ -245,23 +249,26 @@ def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     ]
     for seed in range(options.seed, options.seed + options.seeds):
         for device in devices:
-            if not (found := _of(done, device=device.name, seed=seed)):
-                start = time.perf_counter()
-                found = list(_judged(device, seed, options))
-                _keep(found, options.rows)
-                say(f"{device.name}, seed {seed}: {time.perf_counter() - start:.0f} s")
-            yield from found
+            for goal in options.goals:
+                if not (found := _of(done, device=device.name, seed=seed, goal=goal)):
+                    start = time.perf_counter()
+                    found = list(_judged(device, seed, goal, options))
+                    _keep(found, options.rows)
+                    took_s = time.perf_counter() - start
+                    say(f"{device.name}, seed {seed}, {goal}: {took_s:.0f} s")
+                yield from found
 
 
-def _judged(device: Device, seed: int, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    most = max(options.budget, LIMIT_BUDGET)
-    learnt = Table(device.case, device.latency_s, seed).to_learn(most)
-    if device.name in LIMITED:
-        for percentile in PERCENTILES:
-            yield device.limit(seed, percentile, learnt)
-    yield from device.pareto(seed, options.budget, learnt, options.parts)
-    if options.strategies:
+def _judged(
+    device: Device, seed: int, goal: str, options: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    if goal == "strategy":
         yield from strategies(device, seed)
+    elif goal == "pareto":
+        yield from device.pareto(seed, options.budget, options.parts)
+    elif device.name in LIMITED:
+        for percentile in PERCENTILES:
+            yield device.limit(seed, percentile)
 
 
 def _done(path: Path | None) -> list[dict[str, Any]]:
@@ -374,7 +381,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="the first seed (0)")
     add("--budget", type=int, default=60, help="networks that are measured for a front (60)")
     add("--parts", nargs="+", choices=FLOORS, default=list(FLOORS), help="of a front (both)")
-    add("--strategies", action="store_true", help="judge the strategies, too")
+    add("--goals", nargs="+", choices=GOALS, default=GOALS[:2], help="(limit pareto)")
     add("--rows", type=Path, help="JSON lines: what is done, and what is added to it")
     add("--plot", type=Path, help="write what is missed against measured networks as PNG")
     add("--json", action="store_true", help="one JSON object on stdout")

@@ -25,20 +25,6 @@ LOOKED_AT = 300
 SCENARIOS = 256
 """Draws of these; what is said at 95 % rests on the last dozen."""
 
-TAIL = 8
-"""Degrees of freedom of Student's t, which a network's latency is around its prediction: some are
-far from what any model makes of networks like them, and a choice looks for just those. With 3 a
-search for a front is led astray by them on a noisy device (pixel3 of the published tables)."""
-
-NARROWER = 1.96 / 2.306
-"""Its scale, in predicted deviations: intervals of 95 % stay what they are."""
-
-_AT = 300
-"""Candidates whose latencies are drawn jointly: those of the largest expected gain."""
-
-SCENARIOS = 256
-"""Draws of these; what is said at 95 % rests on the last dozen."""
-
 TAIL = 3
 """Degrees of freedom of Student's t, which a network's latency is around its prediction: some are
 far from what any model makes of networks like them, and a choice looks for just those. So heavy a

@@ -152,7 +152,8 @@ def test_the_command_writes_a_front_a_plot_and_models(cluster, networks, monkeyp
     # Of a few results alone: the others are not forgotten, but predicted.
     assert "own.csv has 80 networks, and the search chooses among these alone" in err
     predicted = ("--accuracy", "predicted:own.csv", "--evaluations", "200", "--budget", "8")
-    code, out, err = run("--max-latency", "10ms", *predicted, "--json")
+    surer = ("--confidence", "0.99")
+    code, out, err = run("--max-latency", "10ms", *predicted, *surer, "--json")
     assert code == 0, err
     told = json.loads(out)
     assert told["candidates"] > 200

@@ -25,12 +25,12 @@ LOOKED_AT = 300
 SCENARIOS = 256
 """Draws of these; what is said at 95 % rests on the last dozen."""
 
-TAIL = 3
+TAIL = 8
 """Degrees of freedom of Student's t, which a network's latency is around its prediction: some are
-far from what any model makes of networks like them, and a choice looks for just those. So heavy a
-tail is customary where outliers are expected (Lange, Little & Taylor, JASA 1989, have 4)."""
+far from what any model makes of networks like them, and a choice looks for just those. With three,
+fronts on a noisy device are worse, as more is spent on what might be fast (`docs/search.md`)."""
 
-NARROWER = 1.96 / 3.182
+NARROWER = 1.96 / 2.306
 """Its scale, in predicted deviations: intervals of 95 % stay what they are."""
 
 _AT = np.array([-6.0, -4.0, -3.0, -2.5, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0])

@@ -119,7 +119,7 @@ def _columns(measurements: Sequence[Measurement]) -> dict[str, Column]:
 
 
 class Given:
-    """What is known of devices, by their names: a `farm.prediction.central.Source`."""
+    """What is known of devices, by their names: a `farm.prediction.source.Source`."""
 
     def __init__(self, columns: Mapping[str, Column], sums: Sums | None = None) -> None:
         self._columns = columns

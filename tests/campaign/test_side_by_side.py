@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from farm.cli import show
+from farm.cli import show_devices
 from farm.core.errors import Leased
 from farm.farm import Farm
 from tests.campaign.test_campaign import outcomes
@@ -129,7 +129,7 @@ def test_one_of_two_campaigns_is_killed_while_somebody_asks(tmp_path, run, caplo
         "raspi4": killed.pid,
         "pixel3": goes_on.pid,
     }
-    shown = {one["name"]: one["held_by"] for one in show.devices_json(farm)["devices"]}
+    shown = {one["name"]: one["held_by"] for one in show_devices.devices_json(farm)["devices"]}
     assert (shown["raspi4"]["campaign"], shown["pixel3"]["campaign"]) == ("c1", "c2")
     with farm.store() as store:
         assert [c.run_by.owner.pid for c in store.campaigns()] == [killed.pid, goes_on.pid]

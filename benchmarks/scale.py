@@ -76,10 +76,9 @@ class _TimedFarm(_Farm):
 
     campaign_s = 0.0
 
-    def _make_executor(self, kind: str, devices: Sequence[Device]) -> Any:  # noqa: ARG002
-        return _Timed(
-            devices, self._artifacts(), partial(Decider.at, self.config.store, self.config)
-        )
+    def _make_executor(self, kind: str, devices: Sequence[Device], seen: Any) -> Any:  # noqa: ARG002
+        make = partial(Decider.at, self.config.store, self.config)
+        return _Timed(devices, self._artifacts(), make, seen)
 
     def _run(self, *arguments: Any) -> None:
         began_s = time.process_time()

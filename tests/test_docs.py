@@ -87,7 +87,9 @@ def test_the_blocks_of_a_page_run_one_after_the_other(page, farm, tmp_path, monk
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # Ray's workers look for the fakes
     if page.name != "scaling-with-ray.md":
         monkeypatch.setattr(
-            on_ray, "RayExecutor", lambda devices, to, *rest: InlineExecutor(devices, to, rest[-1])
+            on_ray,
+            "RayExecutor",
+            lambda devices, to, *rest: InlineExecutor(devices, to, *rest[-2:]),
         )
     for block in runnable:
         if block.language == "python":

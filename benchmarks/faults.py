@@ -27,8 +27,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,24 +122,16 @@ def struck_by_kills(setting: Setting) -> Struck:
         folder = Path(name)
         mark = f"{MARK}={folder}"
         with cleaned(mark), ExitStack() as stack:
-            nodes = stack.enter_context(_nodes(folder, setting)) if setting.nodes > 1 else None
+            nodes = None
+            if setting.nodes > 1:
+                at = setting.devices[: setting.nodes]
+                nodes = stack.enter_context(Nodes(folder / "ray", at, {MARK: str(folder)}))
             tally = Kills(folder, setting, nodes).all()
             time.sleep(END_S)
             leaked = sum(kind(p) in OF_CAMPAIGNS for p in processes(mark))
             stack.close()
             leaked = max(leaked, len(processes(mark)))
         return tally, {**judged(folder, tally), "leaked": leaked}
-
-
-@contextmanager
-def _nodes(folder: Path, setting: Setting) -> Iterator[Nodes]:
-    """A cluster whose nodes each have a device."""
-    nodes = Nodes(folder / "ray", setting.devices[: setting.nodes], {MARK: str(folder)})
-    try:
-        nodes.start_all()
-        yield nodes
-    finally:
-        nodes.end()
 
 
 def run(

@@ -29,7 +29,7 @@ QUICK = {
 
 
 class Nodes:
-    """The nodes of one cluster, the head first."""
+    """The nodes of one cluster, the head first; a context manager that starts and kills them."""
 
     def __init__(
         self, folder: Path, devices: Sequence[str], environment: Mapping[str, str]
@@ -75,6 +75,17 @@ class Nodes:
                     return
             time.sleep(0.2)
         raise RuntimeError(f"the head of a Ray cluster does not start within {START_S:.0f} s")
+
+    def __enter__(self) -> Nodes:
+        try:
+            self.start_all()
+        except BaseException:
+            self.end()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.end()
 
     def start_all(self) -> None:
         """Start all of them."""

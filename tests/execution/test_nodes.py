@@ -56,13 +56,11 @@ def nodes() -> Iterator[Nodes]:
     need(unshare="util-linux")
     if subprocess.run(["unshare", "--uts", "true"], check=False, capture_output=True).returncode:
         lack("a host of its own for a node needs root")
-    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:
-        running = Nodes(Path(folder), ["here", "there"], {"PYTHONPATH": str(ROOT)})
-        try:
-            running.start_all()
-            yield running
-        finally:
-            running.end()
+    with (
+        tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder,
+        Nodes(Path(folder), ["here", "there"], {"PYTHONPATH": str(ROOT)}) as running,
+    ):
+        yield running
 
 
 def wait_until(what: Callable[[], object]) -> None:

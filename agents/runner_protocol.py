@@ -79,13 +79,17 @@ def sessions(result: Mapping[str, Any], device_s: float, device: str) -> list[Se
 
 
 def _block(said: TimedBlock) -> Block:
+    """Its telemetry is of `linux.telemetry`, of `gpu_telemetry`, and `core_probe_s`: what the
+    fastest probe so far of `agents.on_device.timing.CoreProbe` took."""
     return Block(
         samples_s=tuple(said["samples_s"]),
         runs_per_sample=said["runs_per_sample"],
         telemetry={
             **linux.telemetry(said["before"], said["after"]),
             **gpu_telemetry(said["before"].get("gpu", {}), said["after"].get("gpu", {})),
+            **({"core_probe_s": said["core_probe_s"]} if "core_probe_s" in said else {}),
         },
+        shared=tuple(said.get("shared", ())),
     )
 
 

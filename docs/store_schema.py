@@ -198,7 +198,7 @@ COLUMNS = {
     "revisions.factor": "how many times as slow as its base it is",
     "revisions.reason": "the decision in words, with figures",
     "revisions.decided_at": "when",
-    "baselines.network": "the control network; `clock` for the clock's probe",
+    "baselines.network": "the control network, or the probe of the clock or of a core",
     "baselines.build_key": "key of the artifact; empty for a device that needs none",
     "baselines.rounds_s": "JSON: seconds that it took in each of its first rounds",
     "stretches.after": "the last measurement before it",

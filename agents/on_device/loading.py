@@ -12,7 +12,7 @@ import math
 import struct
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -129,7 +129,7 @@ _FFI_PARTS = {
     "container": ("Array",),
     "error": (),
     "module": ("load_module",),
-    "registry": ("get_global_func",),
+    "registry": ("get_global_func", "register_global_func"),
 }
 """What runs networks of `tvm_ffi`. The package itself imports as much again, which takes an
 emulated device seconds, for what compiles and what describes classes."""
@@ -214,17 +214,30 @@ class LoadedNetwork:
         self._copy("runtime.TVMTensorCopyToBytes", tensor, address, size_bytes)
         return struct.unpack(f"<{count}e", values.tobytes()) if half else values
 
-    def sample(self, runs: int, count: int, flush_bytes: int = 0) -> list[float]:
+    def sample(
+        self,
+        runs: int,
+        count: int,
+        flush_bytes: int = 0,
+        before: Callable[[], None] | None = None,
+    ) -> list[float]:
         """(count,) seconds per run, each over `runs` runs timed in C++; one run comes before.
 
         On a GPU by events, which are recorded on the device before and after the runs.
 
         flush_bytes: so much memory is written before each sample, to empty the caches.
+        before: called before each sample.
         """
         evaluator = self._ffi.get_global_func("runtime.RPCTimeEvaluator")
-        as_they_come = (0, 100, 0, 1, flush_bytes, "")
+        if before is not None:
+            self._ffi.register_global_func(_BEFORE, lambda *_: before(), override=True)
+        as_they_come = (0, 100, 0, 1, flush_bytes, _BEFORE if before else "")
         blob = bytes(evaluator(self._vm, "timed", *self._device, runs, count, *as_they_come)())
         return list(struct.unpack(f"@{count}d", blob))
+
+
+_BEFORE = "farm.before_sample"
+"""By this name the timer finds what it calls before each sample."""
 
 
 def loaded(given: Json, request: Json) -> LoadedNetwork:

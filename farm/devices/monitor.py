@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from farm.core.values import DeviceFacts
 from farm.devices import controls, equivalence
@@ -257,7 +258,7 @@ class Monitor:
         watch = self._watches[device]
         fingerprint = watch.facts.fingerprint
         known = self._store.baselines(device)[fingerprint]
-        now = _baseline(watch.rounds, known.clock_probes_s)
+        now = _baseline(watch.rounds, known.probes_s)
         off = _off(known, watch.rounds)
         faster = off < -watch.policy.tolerated
         reason = f"{device} drifted by {math.expm1(shift):+.0%}"
@@ -314,7 +315,10 @@ def _off(known: Baseline, rounds: Sequence[ControlRound]) -> float:
     return (change(known, _baseline(rounds)) or 1.0) - 1
 
 
-def _baseline(rounds: Sequence[ControlRound], probes_s: tuple[float, ...] = ()) -> Baseline:
+def _baseline(
+    rounds: Sequence[ControlRound],
+    probes_s: Mapping[str, tuple[float, ...]] = MappingProxyType({}),
+) -> Baseline:
     levels: dict[Series, tuple[float, ...]] = {}
     for one in rounds:
         for control, latency_s in one.latency_s.items():

@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
+from typing import TypeVar
 
 from farm.measurement.estimator import level
 from farm.measurement.record import Control, Measurement, Series
-from farm.measurement.verdict import fast_probe_s
+from farm.measurement.verdict import fast_probes_s
 
 BASELINE_ROUNDS = 5
 """Rounds of control networks that a baseline is made of; then it is fixed."""
@@ -26,36 +27,42 @@ BASELINE_ROUNDS = 5
 class Baseline:
     """What a device takes while nothing disturbs it, under one fingerprint, in seconds.
 
-    controls: of each control network, what its first rounds said; clock_probes_s: what the
-    clock's probe took in these; empty where the device shows no clock.
+    controls: of each control network, what its first rounds said; probes_s: what each of
+    `verdict.PROBES` took in the first rounds that showed it.
     """
 
     controls: Mapping[Series, tuple[float, ...]] = field(
         default_factory=lambda: MappingProxyType({})
     )
-    clock_probes_s: tuple[float, ...] = ()
+    probes_s: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     @cached_property
     def levels_s(self) -> dict[Series, float]:
         """The latency of each control network."""
         return {series: level(rounds_s) for series, rounds_s in self.controls.items()}
 
-    @property
-    def clock_probe_s(self) -> float | None:
-        return level(self.clock_probes_s) if self.clock_probes_s else None
+    @cached_property
+    def probe_levels_s(self) -> dict[str, float]:
+        """What each probe takes."""
+        return {name: level(rounds_s) for name, rounds_s in self.probes_s.items()}
 
     def after(self, control: Measurement) -> Baseline:
-        """The baseline with what a control network says now; as it was once that is fixed."""
-        own = series(control)
-        rounds_s = self.controls.get(own, ())
-        if len(rounds_s) >= BASELINE_ROUNDS:
-            return self
-        probe_s = fast_probe_s(block.telemetry for block in control.blocks)
-        probes_s = self.clock_probes_s if probe_s is None else (*self.clock_probes_s, probe_s)
-        return Baseline(
-            {**self.controls, own: (*rounds_s, control.latency_s)},
-            probes_s[:BASELINE_ROUNDS],
-        )
+        """The baseline with what a control network says now, and the probes meanwhile; of each as
+        it was once that is fixed."""
+        said_s = {series(control): control.latency_s}
+        probed_s = fast_probes_s(block.telemetry for block in control.blocks)
+        return Baseline(_added(self.controls, said_s), _added(self.probes_s, probed_s))
+
+
+_Name = TypeVar("_Name")
+
+
+def _added(
+    known_s: Mapping[_Name, tuple[float, ...]], said_s: Mapping[_Name, float]
+) -> dict[_Name, tuple[float, ...]]:
+    """The rounds with one more, up to `BASELINE_ROUNDS` of each."""
+    more = {name: (*known_s.get(name, ()), value_s) for name, value_s in said_s.items()}
+    return {**known_s, **{name: rounds_s[:BASELINE_ROUNDS] for name, rounds_s in more.items()}}
 
 
 def change(before: Baseline, after: Baseline) -> float | None:

@@ -87,9 +87,11 @@ class MeasureSpec:
 
     @property
     def most_samples(self) -> int:
-        """In a block: as many of the shortest as fill `block_s`, one more for rounding."""
+        """In a block: as many of the shortest as fill `block_s`, one more for rounding, and what is
+        added where the core was shared."""
         shortest_s = self.sample_s if self.flush_bytes == 0 else _SHORTEST_RUN_S
-        return max(self.min_samples, math.ceil(self.block_s / shortest_s) + 1)
+        filled = math.ceil(self.block_s / shortest_s) + 1
+        return max(self.min_samples, filled) + 2 * self.min_samples
 
     def at_precision(self, half_width: float) -> MeasureSpec:
         """The same for another half-width, with as little work as that takes: from 2 % on, two
@@ -177,6 +179,8 @@ class Block:
     telemetry: readings around it, see `agents.linux.telemetry`: `waited_s`, `temp_c`, `steal_s`...
     session: the number of the session that it was in.
     rejected: what speaks against it, see `verdict.rejection`; None for a good one.
+    shared: of each sample, whether something else ran on the same core meanwhile; empty where the
+        device does not see that.
     """
 
     samples_s: tuple[float, ...]
@@ -184,10 +188,14 @@ class Block:
     telemetry: Mapping[str, float]
     session: int = 0
     rejected: Rejection | None = None
+    shared: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.samples_s:
             raise ValueError("`samples_s` must have at least one sample, got none")
+        if self.shared and len(self.shared) != len(self.samples_s):
+            told, samples = len(self.shared), len(self.samples_s)
+            raise ValueError(f"`shared` must say something of {samples} samples, got {told}")
         must_be_finite("samples_s", self.samples_s, above=0)
         must_be_count("runs_per_sample", self.runs_per_sample, 1, MOST_RUNS)
         must_be_count("session", self.session, 0, MOST_RUNS)
@@ -200,8 +208,16 @@ class Block:
 
     @property
     def latency_s(self) -> float:
-        """What it says of the network, see `estimator.of_block`, at the speed of the moment."""
-        return estimator.of_block(self.samples_s)
+        """What it says of the network, see `estimator.of_block`, at the speed of the moment: by
+        the samples that had the core to themselves, if there are any."""
+        return estimator.of_block(self.own_s or self.samples_s)
+
+    @cached_property
+    def own_s(self) -> tuple[float, ...]:
+        """The samples that had the core to themselves, as far as one can tell."""
+        if not self.shared:
+            return self.samples_s
+        return tuple(s for s, shared in zip(self.samples_s, self.shared, strict=True) if not shared)
 
     @property
     def timed_s(self) -> float:

@@ -23,7 +23,7 @@ even the fastest blocks were."""
 NOT_LEFT_ALONE = ("unresolved", "throttled", "contended")
 """The verdicts of devices that did something else meanwhile."""
 
-RULES = 2
+RULES = 3
 """The version of the rules in this file. It is stored with every measurement that they judged, and
 goes up with every threshold or rule that changes."""
 
@@ -36,6 +36,9 @@ _NEARLY_ALL = 0.75
 _SLOW_CLOCK = 0.1
 """How far below its baseline the clock is throttled. A turbo clock moves by several percent from
 minute to minute on a shared host: that is for drift correction to divide out."""
+
+_SHARED_CORE = 1.3
+"""So many times as long as at its baseline takes the probe of a core that is never left alone."""
 
 _WAITED = 0.03
 """Share of a block that the network may have waited for its core. Interruptions of milliseconds
@@ -63,30 +66,37 @@ class Rejection:
         return self.kind != "clock"
 
 
-def fast_probe_s(telemetry: Iterable[Mapping[str, float]]) -> float | None:
-    """What the clock's probe takes in the fastest quarter of the blocks; None where the device
-    shows no clock."""
-    probes = [seen["clock_probe_s"] for seen in telemetry if "clock_probe_s" in seen]
-    return level(probes) if probes else None
+PROBES = ("clock_probe_s", "core_probe_s")
+"""Telemetry that says how long a fixed piece of work took: of the clock, see
+`agents.on_device.timing.clock_probe_s`, and of a core by itself, see `CoreProbe` there."""
+
+
+def fast_probes_s(telemetry: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """What each of `PROBES` takes in the fastest quarter of the blocks, of those that the device
+    shows."""
+    blocks = list(telemetry)
+    shown = {name: [seen[name] for seen in blocks if name in seen] for name in PROBES}
+    return {name: level(probes_s) for name, probes_s in shown.items() if probes_s}
 
 
 def rejection(
     telemetry: Mapping[str, float],
     *,
     timed_s: float,
-    samples: int,
-    baseline_probe_s: float | None,
+    shared: Sequence[bool],
+    probes_s: Mapping[str, float],
 ) -> Rejection | None:
-    """What speaks against a block of so many `samples`; None where nothing does.
+    """What speaks against a block; None where nothing does.
 
     timed_s: seconds inside its timed samples.
-    baseline_probe_s: what the clock's probe takes at the baseline clock; None where that is not
-        known.
+    shared: of each sample, whether something else ran on its core.
+    probes_s: what each of `PROBES` takes at the baseline, of those that are known.
     """
     return (
         _wrong_clock(telemetry, timed_s)
-        or _throttled(telemetry, baseline_probe_s)
-        or _contended(telemetry, samples)
+        or _throttled(telemetry, probes_s.get("clock_probe_s"))
+        or _contended(telemetry, len(shared))
+        or _on_shared_core(telemetry, shared, probes_s.get("core_probe_s"))
     )
 
 
@@ -125,6 +135,16 @@ def _contended(seen: Mapping[str, float], samples: int) -> Rejection | None:
     if half and waited_s > _WAITED * elapsed_s:
         share = waited_s / elapsed_s
         return Rejection("contended", f"waited for its core {share:.1%} of the time")
+    return None
+
+
+def _on_shared_core(
+    seen: Mapping[str, float], shared: Sequence[bool], baseline_s: float | None
+) -> Rejection | None:
+    probe_s = seen.get("core_probe_s", 0.0)
+    never = baseline_s is not None and probe_s > _SHARED_CORE * baseline_s
+    if never or all(shared):
+        return Rejection("contended", "something else ran on its core all the time")
     return None
 
 

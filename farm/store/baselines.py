@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from farm.core.checks import must_be_finite
 from farm.measurement.drift_correction import Baseline
 from farm.measurement.record import Measurement, Series
+from farm.measurement.verdict import PROBES
 from farm.store import rows
 from farm.store.connection import Connected
 from farm.store.edge import Row, readable
@@ -22,8 +22,7 @@ def _rounds_s(row: Row) -> tuple[float, ...]:
     return rounds_s
 
 
-_CLOCK = "clock"
-"""In place of a network, which has its search space's name in front."""
+# A probe has its name in place of a network, which has its search space's name in front.
 
 
 class BaselineStore(Connected):
@@ -35,9 +34,9 @@ class BaselineStore(Connected):
                  WHERE device = ? ORDER BY baselines.rowid"""
         found: dict[str, dict[str, Any]] = {}
         for row, rounds_s in readable(self._rows(sql, device), "baseline of", _rounds_s):
-            own = found.setdefault(row["fingerprint"], {"controls": {}})
-            if row["network"] == _CLOCK:
-                own["clock_probes_s"] = rounds_s
+            own = found.setdefault(row["fingerprint"], {"controls": {}, "probes_s": {}})
+            if row["network"] in PROBES:
+                own["probes_s"][row["network"]] = rounds_s
             else:
                 own["controls"][row["network"], row["build_key"] or None] = rounds_s
         return {fingerprint: Baseline(**own) for fingerprint, own in found.items()}
@@ -76,10 +75,10 @@ class BaselineStore(Connected):
 
     def _set_baseline(self, fingerprint: str, baseline: Baseline) -> None:
         self._forget_baseline(fingerprint)
-        series: Mapping[Series, tuple[float, ...]] = {
-            (_CLOCK, None): baseline.clock_probes_s,
-            **baseline.controls,
+        probes: dict[Series, tuple[float, ...]] = {
+            (name, None): rounds_s for name, rounds_s in baseline.probes_s.items()
         }
+        series = {**probes, **baseline.controls}
         for (network, build_key), rounds_s in series.items():
             if rounds_s:
                 row = {"fingerprint": fingerprint, "network": network}

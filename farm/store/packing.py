@@ -43,6 +43,7 @@ def packed(blocks: Sequence[Block], warmup_s: Sequence[Sequence[float]], sample_
         "sessions": [block.session for block in blocks],
         "telemetry": _columns(blocks),
         "rejected": [b.rejected and [b.rejected.kind, b.rejected.reason] for b in blocks],
+        "shared": [_mask(block.shared) for block in blocks],
     }
     text = json.dumps(head, separators=(",", ":")).encode()
     plain = len(text).to_bytes(4, "little") + text
@@ -83,7 +84,18 @@ def _blocks(head: dict[str, Any], samples_s: Sequence[tuple[float, ...]]) -> Ite
     each = zip(samples_s, runs, head["sessions"], head["rejected"], strict=True)
     for i, (own_s, times, session, rejected) in enumerate(each):
         read = {name: of[i] for name, of in head["telemetry"].items() if of[i] is not None}
-        yield Block(own_s, times, read, session, rejected and Rejection(*rejected))
+        shared = _unmasked(head["shared"][i], len(own_s)) if "shared" in head else ()
+        yield Block(own_s, times, read, session, rejected and Rejection(*rejected), shared)
+
+
+def _mask(shared: Sequence[bool]) -> str | None:
+    """In hexadecimal, a bit for each sample, the first one lowest; None where nothing is known."""
+    return f"{sum(one << i for i, one in enumerate(shared)):x}" if shared else None
+
+
+def _unmasked(mask: str | None, samples: int) -> tuple[bool, ...]:
+    bits = int(mask, 16) if mask else 0
+    return tuple(bool(bits >> i & 1) for i in range(samples)) if mask else ()
 
 
 def _columns(blocks: Sequence[Block]) -> dict[str, list[float | None]]:

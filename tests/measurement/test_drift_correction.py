@@ -184,12 +184,12 @@ class TestBaseline:
         baseline = Baseline()
         for probe_s in probes_s:
             baseline = baseline.after(control_of(1.0, probe_s))
-        assert baseline.clock_probes_s == pytest.approx(probes_s[:5])
-        assert baseline.clock_probe_s == pytest.approx(4e-5)
+        assert baseline.probes_s == {"clock_probe_s": pytest.approx(probes_s[:5])}
+        assert baseline.probe_levels_s == {"clock_probe_s": pytest.approx(4e-5)}
 
     def test_has_no_clock_where_the_device_shows_none(self):
         baseline = Baseline().after(control_of(1.0, None))
-        assert (baseline.clock_probes_s, baseline.clock_probe_s) == ((), None)
+        assert (baseline.probes_s, baseline.probe_levels_s) == ({}, {})
         assert baseline.levels_s[self.SERIES] == pytest.approx(1.0)
 
     def test_begins_on_a_contended_device_too(self):

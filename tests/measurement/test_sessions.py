@@ -277,6 +277,7 @@ REJECTED = {
         waited_s=3e-3, involuntary_switches=20
     ),
     "contended: a hypervisor took 0.02 of 0.03 s": block(steal_s=0.02),
+    "contended: something else ran on its core all the time": block(core_probe_s=4e-6),
     "clock: 0.400 s were timed within 0.030 s": block(0.02),
     "clock: the device's time jumped by +3600.00 s": block(utc_elapsed_s=3600.03),
 }
@@ -286,8 +287,8 @@ def rejection(block: Block) -> Rejection | None:
     return verdict.rejection(
         block.telemetry,
         timed_s=block.timed_s,
-        samples=len(block.samples_s),
-        baseline_probe_s=4e-5,
+        shared=block.shared or (False,) * len(block.samples_s),
+        probes_s={"clock_probe_s": 4e-5, "core_probe_s": 3e-6},
     )
 
 
@@ -303,6 +304,8 @@ class TestRejection:
             block(waited_s=3e-3, involuntary_switches=9),
             block(waited_s=8e-4, involuntary_switches=40),
             block(clock_probe_s=4.4e-5),  # 9 % below
+            block(core_probe_s=3.8e-6),
+            replace(block(), shared=(True,) * 19 + (False,)),
             block(clock_probe_s=2e-5),  # a clock above its baseline is for controls to divide out
             Block((1.0,), 1, {}),
         ],
@@ -325,6 +328,23 @@ class TestRejection:
         assert [b.rejected is not None for b in found.blocks].count(True) == 2
         assert len(found.samples_s) == (12 if counts else 10)
 
+    def test_samples_on_a_shared_core_tell_nothing_where_there_are_others(self):
+        """A fifth to a half slower, in most of the samples, whenever a neighbour likes."""
+        slow, own = block(1.3e-3), block()
+        shared = [i % 20 > 2 for i in range(len(own.samples_s))]
+        mixed = [
+            b if s else a for a, b, s in zip(own.samples_s, slow.samples_s, shared, strict=True)
+        ]
+        busy = replace(own, samples_s=tuple(mixed), shared=tuple(shared))
+        never = replace(slow, shared=(True,) * len(shared))
+        found, _ = measured(lambda _c, _s, r: busy if r else never)
+        assert (found.verdict, found.latency_s) == ("ok", 1e-3)
+        assert [b.latency_s for b in found.blocks[:3]] == [1.3e-3, 1e-3, 1e-3]
+        assert {str(b.rejected and b.rejected.kind) for b in found.blocks[:3]} == {
+            "contended",
+            "None",
+        }
+
     def test_of_what_is_faster_while_it_waits_counts(self):
         """Nothing makes a block too fast but a wrong clock."""
         bad = block(0.9e-3, steal_s=0.02)
@@ -333,7 +353,7 @@ class TestRejection:
 
     def test_a_clock_above_its_baseline_is_divided_out(self):
         """By the control networks, which saw the same one."""
-        known = Baseline({(NETWORKS[3].id, None): (1e-3,)}, (4e-5,))
+        known = Baseline({(NETWORKS[3].id, None): (1e-3,)}, {"clock_probe_s": (4e-5,)})
         jobs = [JOBS[0], replace(JOBS[3], control=True)]
         agent = Scripted(lambda *_: block(0.9e-3, clock_probe_s=3.6e-5))
         _, (found, _) = measure(
@@ -345,7 +365,7 @@ class TestRejection:
 
     def test_the_baseline_clock_is_what_counts(self):
         slow = block(1.2e-3, clock_probe_s=4.8e-5)
-        known = {FACTS.fingerprint: Baseline(clock_probes_s=(4e-5,))}
+        known = {FACTS.fingerprint: Baseline(probes_s={"clock_probe_s": (4e-5,)})}
         _, (found,) = measure(Scripted(lambda *_: slow), JOBS[:1], SPEC, known)
         assert (found.verdict, found.clock_probe_s) == ("throttled", 4e-5)
         _, (fresh,) = measure(Scripted(lambda *_: slow), JOBS[:1], SPEC)

@@ -66,7 +66,8 @@ class TestBaseline:
         }
 
     def test_comes_back_with_its_clock_and_whatever_the_builds(self, store):
-        blocks = tuple(replace(b, telemetry={"clock_probe_s": 4e-5}) for b in measurement().blocks)
+        telemetry = {"clock_probe_s": 4e-5, "core_probe_s": 3e-6}
+        blocks = tuple(replace(b, telemetry=telemetry) for b in measurement().blocks)
         controlled(store, 1.0)
         (request,) = store.control_requests([OTHER], "cpu1")
         exact = replace(measurement(OTHER, latency_s=3.0), build_key=None)
@@ -74,7 +75,8 @@ class TestBaseline:
         (request,) = store.control_requests([CONTROL], "cpu1")
         store.record(request, replace(measurement(CONTROL), blocks=blocks))
         expected = Baseline(
-            {SERIES: (1.0, measurement().latency_s), (OTHER.id, None): (3.0,)}, (4e-5,)
+            {SERIES: (1.0, measurement().latency_s), (OTHER.id, None): (3.0,)},
+            {"clock_probe_s": (4e-5,), "core_probe_s": (3e-6,)},
         )
         assert store.baselines("cpu1") == {FACTS.fingerprint: expected}
 
@@ -180,7 +182,7 @@ class TestStretch:
         assert store.baselines("cpu1")[FACTS.fingerprint].controls == {SERIES: (1.0, 1.35)}
 
     def test_puts_another_baseline_in_its_place_which_goes_on_to_be_refined(self, store):
-        given = Baseline({SERIES: (0.5,)}, (3e-5,))
+        given = Baseline({SERIES: (0.5,)}, {"clock_probe_s": (3e-5,)})
         self.begun(store, given)
         assert store.baselines("cpu1") == {FACTS.fingerprint: given}
         told = store.measurements()[-1]

@@ -1,0 +1,79 @@
+"""What runs on the same core as a network is seen, and waited out."""
+
+from __future__ import annotations
+
+import pytest
+
+from agents.on_device import timing
+from agents.on_device.timing import CoreProbe, on_own_core
+
+OWN_US, SHARED_US = 3.0, 7.0
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    """A probe that is told what each of its looks takes, in microseconds."""
+
+    def probe(*looks_us: float) -> CoreProbe:
+        edges_s = [0.0]
+        for look_us in looks_us:
+            edges_s += [edges_s[-1], edges_s[-1] + 1e-6 * look_us]
+        monkeypatch.setattr(timing.time, "perf_counter", iter(edges_s[1:]).__next__)
+        return CoreProbe()
+
+    return probe
+
+
+def looked(core: CoreProbe, samples: int) -> list[bool]:
+    for _ in range(samples):
+        core.look()
+    return core.shared()
+
+
+def test_a_sample_shares_its_core_if_a_look_before_or_after_it_is_slow(scripted):
+    core = scripted(OWN_US, OWN_US * 1.2, SHARED_US, OWN_US, OWN_US)
+    assert looked(core, 4) == [False, True, True, False]
+    assert core.fastest_s == pytest.approx(1e-6 * OWN_US)
+
+
+def test_how_fast_a_core_is_by_itself_is_known_from_before(scripted):
+    core = scripted(*[OWN_US] * 3, *[SHARED_US] * 3)
+    assert looked(core, 2) == [False, False]
+    assert looked(core, 2) == [True, True]
+
+
+class Taking:
+    """Takes blocks of samples, each a number that says which it is."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.taken = count, 0
+
+    def __call__(self, before) -> list[float]:
+        for _ in range(self.count):
+            before()
+        self.taken += self.count
+        return [float(i) for i in range(self.taken - self.count, self.taken)]
+
+
+def looks(count: int, *busy: bool) -> list[float]:
+    """Of blocks of so many samples, each with its core busy or not."""
+    return [SHARED_US if one else OWN_US for one in busy for _ in range(count + 1)]
+
+
+def test_a_block_goes_on_until_some_samples_had_the_core_to_themselves(scripted):
+    core = scripted(*looks(4, False, True, True, False))
+    taking = Taking(4)
+    on_own_core(taking, core, 2)
+    block = on_own_core(taking, core, 2)
+    assert block["samples_s"] == [4, 5, 6, 7, 12, 13]
+    assert block["shared"] == [True] * 4 + [False] * 2
+    assert block["core_probe_s"] == pytest.approx(1e-6 * OWN_US)
+
+
+def test_a_block_does_not_go_on_for_ever_nor_for_slow_networks(scripted):
+    core = scripted(*looks(4, False, *[True] * 4), *looks(2, True))
+    taking, slow = Taking(4), Taking(2)
+    on_own_core(taking, core, 2)
+    assert on_own_core(taking, core, 2)["shared"] == [True] * 4
+    assert on_own_core(slow, core, 2)["shared"] == [True] * 2
+    assert (taking.taken, slow.taken) == (20, 2)

@@ -5,11 +5,13 @@
 Campaigns run as a user's do, with `farm launch`. Where the driver has died the campaign is resumed;
 where it is done the next one begins. At the end everything is counted.
 
-Kills: over a real CPU device and two replay devices, every few moments one process is chosen,
-whichever kind it is of (the driver, Ray's own, actors, compilers, runners, networks under test),
-and killed (SIGKILL), asked to end (SIGTERM) or stopped for a while (SIGSTOP). `--executor inline`
-does without Ray; with `--nodes` Ray runs on so many computers (`benchmarks/ray_nodes.py`), each
-with a device, and one whose processes died is started again, as who runs a cluster does.
+Kills: over a real CPU device and two replay devices (`--devices` has the emulated Raspberry Pi,
+too, once `farm device add emu-pi --kind qemu-pi` has built its guest), every few moments one
+process is chosen, whichever kind it is of (the driver, Ray's own, actors, compilers, runners,
+networks under test, a guest), and killed (SIGKILL), asked to end (SIGTERM) or stopped for a while
+(SIGSTOP). `--executor inline` does without Ray; with `--nodes` Ray runs on so many computers
+(`benchmarks/ray_nodes.py`), each with a device, and one whose processes died is started again, as
+who runs a cluster does.
 
 Network faults (`benchmarks/network_faults.py`): over an SSH device in a network namespace, whose
 wire is cut, frozen, slowed down, made lossy, or reset in the middle of a transfer; it takes root.
@@ -48,9 +50,16 @@ devices:
   cpu1: {kind: cpu, threads: 1}
   pixel: {kind: replay, column: pixel3, seed: 1}
   raspi: {kind: replay, column: raspi4, seed: 2}
+  emu-pi:
+    kind: qemu-pi
+    controls: {every: 0}
+    measure: {min_sessions: 1, max_sessions: 1, rounds: 2, block_s: 0.001, timeout_s: 300}
 """
 
 DEVICES = ("cpu1", "pixel", "raspi")
+
+GUEST = "emu-pi"
+"""Only where it is asked for: it takes ten times as long for a network."""
 
 SIGNALS = {"SIGKILL": 0.6, "SIGTERM": 0.2, "SIGSTOP": 0.2}
 """How often each is sent."""
@@ -64,7 +73,7 @@ PAUSE_S = (0.5, 4.0)
 KEEPER = "ray start"
 """Keeps a node running, in the place of a service manager, and is not killed."""
 
-OF_CAMPAIGNS = {"builder", "device actor", "predictor", "compiler", "runner", "driver"}
+OF_CAMPAIGNS = {"builder", "device actor", "predictor", "compiler", "runner", "guest", "driver"}
 """What may not run any more once campaigns are done, even if the cluster still does."""
 
 Struck = tuple[Tally, dict[str, Any]]
@@ -108,6 +117,7 @@ def kind(process: psutil.Process) -> str:
             ("gcs_server", "gcs"),
             ("farm.compile.worker", "compiler"),
             ("runner.py", "runner"),
+            ("qemu-system", "guest"),
             ("bin/farm", "driver"),
         ):
             if end in line:
@@ -166,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--network-faults", type=int, default=100)
     parser.add_argument("--executor", choices=("ray", "inline"), default="ray")
     parser.add_argument("--nodes", type=int, default=1, help="1 to 3 nodes of Ray (1)")
-    parser.add_argument("--devices", nargs="+", choices=DEVICES, default=DEVICES)
+    parser.add_argument("--devices", nargs="+", choices=(*DEVICES, GUEST), default=DEVICES)
     parser.add_argument("--budget", type=int, default=12, help="on each device")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")

@@ -208,14 +208,13 @@ class Block:
 
     @property
     def latency_s(self) -> float:
-        """What it says of the network, see `estimator.of_block`, at the speed of the moment: by
-        the samples that had the core to themselves, if there are any."""
-        return estimator.of_block(self.own_s or self.samples_s)
+        """What it says of the network, see `estimator.of_block`, at the speed of the moment."""
+        return estimator.of_block(self.counted_s)
 
     @cached_property
-    def own_s(self) -> tuple[float, ...]:
-        """The samples that had the core to themselves, as far as one can tell."""
-        if not self.shared:
+    def counted_s(self) -> tuple[float, ...]:
+        """The samples that count: those that had the core to themselves, if there are any."""
+        if all(self.shared):  # none, or it is not known of any
             return self.samples_s
         return tuple(s for s, shared in zip(self.samples_s, self.shared, strict=True) if not shared)
 
@@ -377,7 +376,7 @@ class Measurement:
     @property
     def samples_s(self) -> tuple[tuple[float, ...], ...]:
         """The samples that count, a row for each block."""
-        return tuple(block.samples_s for block in self.counted)
+        return tuple(block.counted_s for block in self.counted)
 
     @property
     def disturbed(self) -> float:

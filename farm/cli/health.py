@@ -151,6 +151,7 @@ def _lines(found: dict[str, Any]) -> dict[str, str]:
     rejected = ", ".join(f"{kind} {share:.1%}" for kind, share in found["rejected"].items())
     temp = "" if found["temp_c"] is None else f", {found['temp_c']:.0f} °C at its end"
     finest_s, resolves = found["timer_resolution_s"], found["resolves"]
+    shared = found.get("shared")  # nobody looked at that once
     return {
         "timer": (
             f"{'unknown' if finest_s is None else f'{finest_s * 1e9:.3g} ns'} resolution, "
@@ -161,7 +162,8 @@ def _lines(found: dict[str, Any]) -> dict[str, str]:
         "warm-up": f"{found['warmup_samples']} samples",
         "drift": _drift(found) + temp,
         "output": "right" if found["correct"] else "not compared: nothing is computed here",
-        "rejected blocks": rejected or "none",
+        "disturbed blocks": rejected or "none",
+        "shared core": "not visible" if shared is None else f"during {shared:.0%} of the samples",
         "can tell apart": "nothing" if resolves is None else f"latencies {resolves:.2%} apart",
     }
 

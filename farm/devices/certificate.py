@@ -51,7 +51,8 @@ class Certificate:
         none; temp_c: at the end, if known.
     correct: whether outputs were compared with the oracle, and were right; None where the device
         computes nothing. (A wrong one is a WrongOutput, and there is no certificate.)
-    rejected: share of the blocks that do not count, by reason.
+    rejected: share of the blocks that were disturbed, by reason.
+    shared: share of the samples that shared their core; None where the device does not see that.
     resolves: the smallest relative difference between two latencies that shows, with 95 %.
     """
 
@@ -66,6 +67,7 @@ class Certificate:
     temp_c: float | None
     correct: bool | None
     rejected: Mapping[str, float]
+    shared: float | None
     resolves: float
 
     def to_json(self) -> dict[str, Any]:
@@ -127,6 +129,7 @@ def _examine(
         temp_c=blocks[-1].telemetry.get("temp_c"),
         correct=None if often[0].artifact is None else True,
         rejected=_rejected(blocks),
+        shared=_shared(blocks),
         resolves=max(math.sqrt(2) * m.half_width for m in repeated),
     )
 
@@ -210,3 +213,8 @@ def _drift(blocks: Sequence[Block]) -> float:
 def _rejected(blocks: Sequence[Block]) -> dict[str, float]:
     kinds = Counter(b.rejected.kind for b in blocks if b.rejected is not None)
     return {kind: count / len(blocks) for kind, count in sorted(kinds.items())}
+
+
+def _shared(blocks: Sequence[Block]) -> float | None:
+    seen = [one for block in blocks for one in block.shared]
+    return sum(seen) / len(seen) if seen else None

@@ -255,9 +255,15 @@ class RayExecutor:
         wanted = {f"device:{name}" for name in self._devices}
         while wanted - ray.cluster_resources().keys() and time.monotonic() < until_s:
             time.sleep(0.2)
+        asked = {}
+        for name in self._devices:  # all of them start at once
+            with suppress(DeviceLost):
+                asked[name] = self._agent(name).facts.remote()
         self.facts, self.away = found_or_seen(
             self._devices.values(),
-            lambda one: _unwrapped(self._agent(one.name).facts.remote(), START_TIMEOUT_S),
+            lambda one: _unwrapped(
+                asked.get(one.name) or self._agent(one.name).facts.remote(), START_TIMEOUT_S
+            ),
             self._seen,
         )
 

@@ -102,7 +102,9 @@ def _by_session(control: Measurement) -> tuple[tuple[float, ...], ...]:
     """Of each session: from the blocks that count, where it has any."""
     rows = []
     for session in range(len(control.warmup_s)):
-        blocks = [block for block in control.blocks if block.session == session]
-        good = [block for block in blocks if block.counts] or blocks
-        rows.append(tuple(block.latency_s for block in good))
+        blocks, good = (
+            [block for block in some if block.session == session]
+            for some in (control.blocks, control.counted)
+        )
+        rows.append(tuple(block.latency_s for block in good or blocks))
     return tuple(rows)

@@ -211,10 +211,15 @@ class Block:
         """What it says of the network, see `estimator.of_block`, at the speed of the moment."""
         return estimator.of_block(self.counted_s)
 
+    @property
+    def never_alone(self) -> bool:
+        """Whether all its samples shared their core."""
+        return bool(self.shared) and all(self.shared)
+
     @cached_property
     def counted_s(self) -> tuple[float, ...]:
         """The samples that count: those that had the core to themselves, if there are any."""
-        if all(self.shared):  # none, or it is not known of any
+        if self.never_alone or not self.shared:
             return self.samples_s
         return tuple(s for s, shared in zip(self.samples_s, self.shared, strict=True) if not shared)
 
@@ -383,10 +388,13 @@ class Measurement:
         """Share of the blocks that something speaks against."""
         return sum(block.rejected is not None for block in self.blocks) / len(self.blocks)
 
-    @property
+    @cached_property
     def counted(self) -> tuple[Block, ...]:
-        """The blocks that count; where all were rejected there is nothing better than all."""
-        return tuple(block for block in self.blocks if block.counts) or self.blocks
+        """The blocks that count; where all were rejected there is nothing better than all. Of a
+        session in which some had the core to themselves, only those."""
+        good = tuple(block for block in self.blocks if block.counts) or self.blocks
+        alone = {block.session for block in good if not block.never_alone}
+        return tuple(b for b in good if not b.never_alone or b.session not in alone)
 
     @cached_property
     def _by_session(self) -> tuple[list[list[float]], list[tuple[list[tuple[float, ...]], float]]]:

@@ -390,11 +390,18 @@ class Measurement:
 
     @cached_property
     def counted(self) -> tuple[Block, ...]:
-        """The blocks that count; where all were rejected there is nothing better than all. Of a
-        session in which some had the core to themselves, only those."""
+        """The blocks that count; where all were rejected there is nothing better than all. Once
+        several sessions had the core to themselves at times, only what they saw then."""
         good = tuple(block for block in self.blocks if block.counts) or self.blocks
         alone = {block.session for block in good if not block.never_alone}
+        if len(alone) > 1:
+            return tuple(block for block in good if not block.never_alone)
         return tuple(b for b in good if not b.never_alone or b.session not in alone)
+
+    @property
+    def sessions_alone(self) -> int:
+        """How many sessions had the core to themselves at times, or do not show it."""
+        return len({block.session for block in self.blocks if not block.never_alone})
 
     @cached_property
     def _by_session(self) -> tuple[list[list[float]], list[tuple[list[tuple[float, ...]], float]]]:

@@ -24,6 +24,10 @@ MEMORY_SHARE = 0.25
 """Share of a device's memory that the networks of one session may fill."""
 
 
+_ALONE = 2
+"""Sessions with the core to themselves at times, from which on one can tell what more would do."""
+
+
 @dataclass
 class _Course:
     """What became of a job so far. It takes part in sessions from the first on, without a gap."""
@@ -174,7 +178,11 @@ def _settled(course: _Course, outcome: Measurement | DeviceError, spec: MeasureS
     done = len(course.sessions)
     if course.job.control or done < spec.min_sessions:
         return False
-    if outcome.device_s >= spec.budget_s or outcome.half_width <= spec.half_width:
+    if outcome.device_s >= spec.budget_s:
+        return True
+    if outcome.sessions_alone < min(done, _ALONE):
+        return False
+    if outcome.half_width <= spec.half_width:
         return True
     affordable = int(done * spec.budget_s / outcome.device_s) if outcome.device_s else done
     most = min(spec.max_sessions, max(affordable, done + 1))

@@ -345,6 +345,18 @@ class TestRejection:
             "None",
         }
 
+    def test_sessions_on_a_shared_core_are_no_reason_to_give_up(self):
+        """They say nothing of what the next one will; two that had the core at times are enough."""
+        slow, own = (replace(block(s), shared=(s > 1e-3,) * 20) for s in (1.3e-3, 1e-3))
+        spec = replace(SPEC, min_sessions=2, max_sessions=6)
+        agent = Scripted(lambda _c, session, _r: own if session in (1, 4) else slow)
+        _, (found,) = measure(agent, JOBS[:1], spec)
+        assert (found.latency_s, len(found.warmup_s), found.sessions_alone) == (1e-3, 5, 2)
+        assert {b.session for b in found.counted} == {1, 4}
+        agent = Scripted(lambda *_: slow)
+        _, (found,) = measure(agent, JOBS[:1], spec)
+        assert (found.latency_s, len(found.warmup_s), found.verdict) == (1.3e-3, 6, "contended")
+
     def test_of_what_is_faster_while_it_waits_counts(self):
         """Nothing makes a block too fast but a wrong clock."""
         bad = block(0.9e-3, steal_s=0.02)

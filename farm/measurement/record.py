@@ -209,7 +209,7 @@ class Block:
     @property
     def latency_s(self) -> float:
         """What it says of the network, see `estimator.of_block`, at the speed of the moment."""
-        return estimator.of_block(self.counted_s)
+        return estimator.of_block(self.counted_s, any(self.shared))
 
     @property
     def never_alone(self) -> bool:

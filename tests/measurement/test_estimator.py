@@ -25,6 +25,9 @@ def by_definition(values) -> float:
 
 
 class TestBlock:
+    def test_says_the_lower_decile_where_its_core_was_shared(self):
+        assert estimator.of_block([float(i) for i in range(11)], shared=True) == 1.0
+
     def test_says_the_lower_quartile_of_its_samples(self):
         assert estimator.of_block([5.0]) == 5.0
         assert estimator.of_block([4.0, 1.0, 2.0, 3.0, 9.0]) == 2.0
@@ -80,6 +83,23 @@ class TestSlowdown:
 
     def test_is_none_without_controls(self):
         assert estimator.slowdown(()) == 1.0
+
+    def test_little_of_what_may_be_scatter_is_divided_out(self):
+        """What both show in each session is, however much the sessions differ."""
+        calm = [([[1.1], [1.1], [1.1]], 1.0), ([[1.1], [1.1], [1.1]], 1.0)]
+        rows = [[1.05], [1.1], [1.35]]
+        wild = [(rows, 1.0), (rows[::-1], 1.0)]
+        alike = [(rows, 1.0), ([[2 * row[0]] for row in rows], 2.0)]
+        level = estimator.slowdown(alike)
+        assert level == pytest.approx(1.05)
+        assert estimator.slowdown(calm) == pytest.approx(1.1)
+        assert 1.0 < estimator.slowdown(wild) < 1 + 0.3 * (level - 1)
+        assert estimator.half_width([[1.0]] * 3, wild) > estimator.half_width([[1.0]] * 3, alike)
+
+    def test_who_scatters_least_says_most(self):
+        steady = [[1.1], [1.1], [1.101], [1.1], [1.1]]
+        wild = [[1.4], [1.0], [1.3], [1.05], [1.5]]
+        assert estimator.slowdown([(steady, 1.0), (wild, 1.0)]) == pytest.approx(1.1, rel=0.01)
 
     def test_sees_the_same_moments_as_the_network(self):
         """Its fastest quarter, too: what half of the blocks wait for is in neither."""

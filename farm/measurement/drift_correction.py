@@ -99,12 +99,16 @@ def together(control: Control, sessions: int) -> Control:
 
 
 def _by_session(control: Measurement) -> tuple[tuple[float, ...], ...]:
-    """Of each session: from the blocks that count, where it has any."""
+    """Of each session: from the blocks that count, where it has any. One in which the core was
+    never its own says what all others do: a host that leaves the core alone in these is hardly
+    slower in that one."""
+    known_s = level([block.latency_s for block in control.counted])
     rows = []
     for session in range(len(control.warmup_s)):
         blocks, good = (
             [block for block in some if block.session == session]
             for some in (control.blocks, control.counted)
         )
-        rows.append(tuple(block.latency_s for block in good or blocks))
+        shared = not good and all(block.never_alone for block in blocks)
+        rows.append((known_s,) if shared else tuple(b.latency_s for b in good or blocks))
     return tuple(rows)

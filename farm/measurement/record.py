@@ -139,6 +139,10 @@ class MeasureSpec:
         )
 
 
+NEVER_ALONE = 0.25
+"""Half of an interval, relative, of a network that had the core to itself in no session: how much
+faster it is by itself differs from network to network."""
+
 COARSE = 0.02
 """Half-widths from which on `MeasureSpec.at_precision` measures in short sessions."""
 
@@ -338,13 +342,14 @@ class Measurement:
     @cached_property
     def half_width(self) -> float:
         """Half of `interval_s`, relative to `latency_s`."""
-        return 0.0 if self.exact else estimator.half_width(*self._by_session, self.group_spread)
+        return self.half_width_after(None)
 
-    def half_width_after(self, sessions: int) -> float:
+    def half_width_after(self, sessions: int | None) -> float:
         """What `half_width` would be after so many sessions, if they go on like these."""
         if self.exact:
             return 0.0
-        return estimator.half_width(*self._by_session, self.group_spread, sessions)
+        half_width = estimator.half_width(*self._by_session, self.group_spread, sessions)
+        return half_width if self.sessions_alone else math.hypot(half_width, NEVER_ALONE)
 
     @cached_property
     def spread(self) -> float | None:

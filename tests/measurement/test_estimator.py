@@ -94,7 +94,7 @@ class TestSlowdown:
         assert level == pytest.approx(1.05)
         assert estimator.slowdown(calm) == pytest.approx(1.1)
         assert 1.0 < estimator.slowdown(wild) < 1 + 0.3 * (level - 1)
-        assert estimator.half_width([[1.0]] * 3, wild) > estimator.half_width([[1.0]] * 3, alike)
+        assert estimator.half_width(rows, wild) > estimator.half_width(rows, alike)
 
     def test_who_scatters_least_says_most(self):
         steady = [[1.1], [1.1], [1.101], [1.1], [1.1]]

@@ -396,12 +396,14 @@ class Measurement:
     @cached_property
     def counted(self) -> tuple[Block, ...]:
         """The blocks that count; where all were rejected there is nothing better than all. Once
-        several sessions had the core to themselves at times, only what they saw then."""
+        several sessions had the core to themselves at times, only what they saw then; of one that
+        did, the same. A single block would say nothing of its error."""
         good = tuple(block for block in self.blocks if block.counts) or self.blocks
-        alone = {block.session for block in good if not block.never_alone}
-        if len(alone) > 1:
-            return tuple(block for block in good if not block.never_alone)
-        return tuple(b for b in good if not b.never_alone or b.session not in alone)
+        own = tuple(block for block in good if not block.never_alone)
+        alone = {block.session for block in own}
+        if len(alone) == 1:
+            own = tuple(b for b in good if not b.never_alone or b.session not in alone)
+        return own if len(own) > 1 else good
 
     @property
     def sessions_alone(self) -> int:

@@ -42,7 +42,9 @@ class LastIsFastest(CpuAgent):
     def session(self, jobs: Sequence[Job], spec: MeasureSpec, number: int) -> list[Session]:
         sessions = super().session(jobs, spec, number)
         return [
-            replace(s, blocks=tuple(replace(b, samples_s=(1 / place,)) for b in s.blocks))
+            replace(
+                s, blocks=tuple(replace(b, samples_s=(1 / place,), shared=()) for b in s.blocks)
+            )
             for place, s in enumerate(sessions, 1)
         ]
 

@@ -9,6 +9,9 @@ farm took. First on the host as it is, then beside one process that copies memor
 random bursts, then beside eight. A longer run of `--reference` sessions, half of it between the
 campaigns and half after, is what the intervals should cover. At last, `--stores` fresh stores of
 the device measure the same networks: each has a baseline of its own.
+
+shared: of the samples, how many shared their core with something else. not_told_apart: what the
+two campaigns' samples come to as if nobody had looked at that.
 """
 
 from __future__ import annotations
@@ -182,6 +185,19 @@ def told(
     return [(m.at(baseline[m.fingerprint].levels_s), share_s) for m, share_s in found]
 
 
+def shared(found: Sequence[tuple[Measurement, float]]) -> float:
+    """Share of the samples that shared their core."""
+    return float(np.mean([s for m, _ in found for block in m.blocks for s in block.shared]))
+
+
+def not_told_apart_s(found: Sequence[tuple[Measurement, float]]) -> np.ndarray:
+    """(N,) latencies in seconds, by all samples of the networks."""
+    blocks = (tuple(replace(block, shared=()) for block in m.blocks) for m, _ in found)
+    return np.array(
+        [replace(m, blocks=own).latency_s for (m, _), own in zip(found, blocks, strict=True)]
+    )
+
+
 def common_factors(networks: Lab, stores: int) -> list[float]:
     """(stores - 1,) how far two fresh stores of the device are apart in what all their latencies
     have in common, one measured after the other."""
@@ -220,6 +236,8 @@ def condition(
     ours, mean = differences(first.latency_s, second.latency_s), differences(*means)
     found = {
         **ours,
+        "shared": shared([*first_found, *second_found]),
+        "not_told_apart": differences(*map(not_told_apart_s, (first_found, second_found))),
         "time_evaluator_mean": mean,
         "time_evaluator_median": differences(*medians),
         "coverage_95": float(np.mean(covered)),

@@ -88,6 +88,19 @@ class AccuracyFile:
         names = tuple(self.zcp_names[i] for i in kept)
         return replace(self, zcp=self.zcp[..., kept], zcp_names=names)
 
+    def some(self, tasks: Sequence[str], networks: IntArray) -> AccuracyFile:
+        """The same with some of its tasks, all where none is named, and of its networks, by row."""
+        kept = [self.index(task) for task in tasks] or list(range(len(self.tasks)))
+        given = self.given and tuple(self.given[row] for row in networks)
+        return replace(
+            self,
+            tasks=tuple(self.tasks[t] for t in kept),
+            accuracy=self.accuracy[np.ix_(kept, networks)],
+            code=self.code[networks],
+            zcp=self.zcp[np.ix_(kept, networks)],
+            given=given,
+        )
+
     def index(self, task: str) -> int:
         """Raises UnknownName."""
         if task not in self.tasks:

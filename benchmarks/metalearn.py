@@ -2,6 +2,7 @@
 
     python -m benchmarks.metalearn --data accuracy_tb101_micro.npz --samples 5,25
     python -m benchmarks.metalearn --data accuracy_nb101.npz --pretrain accuracy_nb201.npz
+    python -m benchmarks.metalearn --data nb201.npz --of cifar10,cifar100,raspi4,gold_6226
     python -m benchmarks.metalearn --data FILE.npz --width 600 --iterations 2000 --json
 
 MP-NAS (Loya et al. 2023), tables 2, 3, 4 and 6: a start learnt by MAML, ANIL or BOIL from all other
@@ -26,9 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy_file import AccuracyFile, find
+from benchmarks.accuracy_file import AccuracyFile
 from benchmarks.accuracy_methods import Learner
 from benchmarks.arguments import counts, natural, paths, positive, words
+from benchmarks.latency_tasks import find
 from benchmarks.meta_methods import METHODS, Case, ZeroShot
 from benchmarks.report import finish, say
 from farm.core.errors import FarmError, UnknownName, UsageError
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         options = _options(parsed)
-        file, pretrain = find(parsed.data), [find(path) for path in parsed.pretrain]
+        file, pretrain = _table(parsed), [find(path) for path in parsed.pretrain]
         rows = [kept(row, parsed.rows) for row in run(file, pretrain, options)]
     except FarmError as error:
         say(f"metalearn: {error}")
@@ -158,6 +160,13 @@ def _check(case: Case, options: Options) -> None:
         )
 
 
+def _table(parsed: argparse.Namespace) -> AccuracyFile:
+    file = find(parsed.data)
+    count = min(parsed.networks or len(file.code), len(file.code))
+    drawn = np.random.default_rng(parsed.seed).permutation(len(file.code))[:count]
+    return file.some(parsed.of, np.sort(drawn))
+
+
 def _options(parsed: argparse.Namespace) -> Options:
     names = list(METHODS) if parsed.method == ["all"] else parsed.method
     for name in names:
@@ -186,7 +195,9 @@ def _parser() -> argparse.ArgumentParser:
         "--samples", type=counts, default=SAMPLES, help="trained networks of a task, 0 for none (5)"
     )
     add("--method", type=words, default=list(METHODS), help=f"of {', '.join(METHODS)}, or all")
-    add("--task", type=words, default=[], help="tasks of the table that are predicted (all)")
+    add("--of", type=words, default=[], help="tasks of the table that there are (all)")
+    add("--task", type=words, default=[], help="those of them that are predicted (all)")
+    add("--networks", type=positive, help="of the table, drawn by the seed (all)")
     add("--width", type=positive, default=WIDTH, help=f"of a graph convolution ({WIDTH})")
     add("--depth", type=positive, default=4, help="graph convolutions (4)")
     add("--iterations", type=natural, default=ITERATIONS, help=f"outer steps ({ITERATIONS})")

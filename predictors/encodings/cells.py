@@ -103,7 +103,7 @@ the ranks' variance for NAS-Bench-201, and 84 to 96 % for TransNAS-Bench-101 mic
 other order).
 """
 
-_NB201 = ("skip", "zero", "conv_3x3", "conv_1x1", "avg_pool")
+NB201 = ("skip", "zero", "conv_3x3", "conv_1x1", "avg_pool")
 _TB101 = ("zero", "skip", "conv_1x1", "conv_3x3")
 _NB101 = (INPUT, OUTPUT, "max_pool", "conv_1x1", "conv_3x3")
 _NB301 = (
@@ -164,7 +164,7 @@ def _pairs(adjacency: FloatArray | IntArray) -> tuple[tuple[int, int], ...]:
 
 SPACES: Mapping[str, Callable[[IntArray], CellGraph]] = {
     "nb101": _nb101,
-    "nb201": lambda code: _on_edges(code, _NB201, NB201_EDGES),
+    "nb201": lambda code: _on_edges(code, NB201, NB201_EDGES),
     "nb301": _nb301,
     "tb101_micro": lambda code: _on_edges(code, _TB101, TB101_EDGES),
 }

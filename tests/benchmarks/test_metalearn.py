@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import metalearn, metalearn_report, metalearn_synthetic
+from benchmarks import latency_tasks, metalearn, metalearn_report, metalearn_synthetic
 from benchmarks.accuracy_file import read
 from benchmarks.meta_methods import METHODS, Case
+from farm.core.errors import UsageError
 from predictors.models.meta import Settings
 from tests.benchmarks.accuracy_tables import NETWORKS, fields, save, with_graphs
 
@@ -92,3 +93,37 @@ def test_made_up_tasks_are_as_alike_as_they_are_asked_to_be(tmp_path: Path) -> N
     assert made.tasks == ("new", "task 1", "task 2", "task 3")
     assert alike[0, 1] == pytest.approx(0.6, abs=0.04) == alike[1, 2]
     assert alike[0, 3] == pytest.approx(0, abs=0.05)
+
+
+def latencies(path: Path) -> Path:
+    """Four networks of NAS-Bench-201 in the layout of its table of latencies."""
+    np.savez(
+        path,
+        ops=np.array([[3, 0, 2, 4, 1, 0], [1] * 6, [2] * 6, [3] * 6], np.int8),
+        op_names=["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"],
+        edges=["0->1", "0->2", "1->2", "0->3", "1->3", "2->3"],
+        devices=["pi"],
+        latency_ms=np.array([[1.5, 1, np.nan, 3]], np.float32),
+        acc=np.arange(12.0).reshape(4, 3),
+    )
+    return path
+
+
+def test_latencies_are_tasks_beside_accuracies(tmp_path: Path) -> None:
+    found = latency_tasks.find(latencies(tmp_path / "nb201.npz"))
+    assert found.tasks == ("cifar10", "cifar100", "ImageNet16-120", "pi")
+    np.testing.assert_array_equal(found.accuracy[:, 0], [0, 1, 2, 1.5])
+    assert np.isnan(found.accuracy[3, 2])
+    # 0->1 is a convolution, which the skip on 1->3 reads; 0->3 pools; 2->3 is nothing.
+    assert set(found.graphs[0].nodes) == {"input", "conv_3x3", "avg_pool", "skip", "output"}
+    assert set(found.graphs[0].edges) == {(0, 1), (0, 2), (1, 3), (2, 4), (3, 4)}
+    few = found.some(["pi"], np.array([0, 3]))
+    np.testing.assert_array_equal(few.accuracy, [[1.5, 3]])
+    assert few.graphs == (found.graphs[0], found.graphs[3])
+
+
+def test_latencies_of_another_space_are_no_tasks(tmp_path: Path) -> None:
+    path = tmp_path / "own.npz"
+    np.savez(path, latency_ms=np.ones((1, 3)), devices=["pi"])
+    with pytest.raises(UsageError, match="latencies are tasks for NAS-Bench-201 alone"):
+        latency_tasks.find(path)

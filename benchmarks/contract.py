@@ -139,13 +139,15 @@ class Method:
 
     encodings: which ones it can be given, the first one where nothing is said; empty for a method
     that has its own. seeds: so many draws of samples unless the user asks for more, where each
-    takes a training. describes: a target's first samples are the networks that describe it.
+    takes a training. describes: a target's first samples are the networks that describe it. neural:
+    it trains for as long as one of TRAININGS says.
     """
 
     prepare: Callable[[Case, str], FewShot]
     encodings: tuple[str, ...] = ()
     seeds: int | None = None
     describes: bool = False
+    neural: bool = False
 
 
 def of_predictor(predictor: Predictor, features: FloatArray) -> FewShot:

@@ -70,7 +70,8 @@ class Options:
 class Outcome:
     """One method on one device from some samples; metrics as in `predictors.metrics`.
 
-    constant: the device's latencies are all the same, so that nothing can rank them.
+    training: of a neural method, one of TRAININGS; of others empty. constant: the device's
+    latencies are all the same, so that nothing can rank them.
     """
 
     task: str
@@ -88,6 +89,7 @@ class Outcome:
     fit_choose_s: float
     pretrain_s: float
     constant: bool
+    training: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +188,7 @@ def evaluate(prepared: Prepared, entry: Entry, select: str) -> Iterator[Outcome]
     """
     few_shot, prepare_s = prepared.method(entry)
     task, options, pretrain_s = prepared.task, prepared.options, prepared.pretrain_s + prepare_s
+    training = options.training if entry.method.neural else ""
     for device in task.test:
         measured_s = prepared.case.table.column(device)
         barred, judged = _protocol(prepared, measured_s)
@@ -200,7 +203,7 @@ def evaluate(prepared: Prepared, entry: Entry, select: str) -> Iterator[Outcome]
                 spent_s = choose_s + time.perf_counter() - start
                 scores = _scores(predicted, measured_s, np.setdiff1d(judged, chosen[:n]))
                 keys = (task.name, task.group, entry.name, select, device, n, seed)
-                yield Outcome(*keys, *scores, spent_s, pretrain_s, constant)
+                yield Outcome(*keys, *scores, spent_s, pretrain_s, constant, training)
 
 
 def _protocol(prepared: Prepared, measured_s: FloatArray) -> tuple[IntArray, IntArray]:
@@ -280,7 +283,7 @@ METRICS = ("spearman", "kendall", "within_5", "within_10", "coverage_95", "fit_c
 def rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """One for each task, method, device and number of samples: means over seeds."""
     found = []
-    keys = ("task", "method", "select", "device", "samples")
+    keys = ("task", "method", "training", "select", "device", "samples")
     for key, same in grouped(outcomes, *keys).items():
         means = {name: _mean(getattr(o, name) for o in same) for name in METRICS}
         named = zip(keys, key, strict=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.contract import TRAININGS
 from benchmarks.evaluate import METRICS, Outcome, grouped, mean_spearman, rows, summary
 from benchmarks.fewshot_plot import plot_task
 from benchmarks.paper_figures import PUBLISHED
@@ -31,9 +32,11 @@ COMMAND = (
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a table: what one method reached. cells: {task: "5/10/20" as Spearman}."""
+    """A line of a table: what one method reached with one training. cells: {task: "5/10/20" as
+    Spearman}."""
 
     method: str
+    training: str
     select: str
     seeds: int
     cells: dict[str, str]
@@ -77,7 +80,7 @@ def kept(path: Path, study: Study, new: Sequence[Outcome]) -> list[Outcome]:
             if row["study"] != study.title or key in done or row["task"] not in groups:
                 continue
             said: dict[str, Any] = {n: float(row[n]) if row[n] else None for n in METRICS}
-            said |= {name: row[name] for name in ("task", "method", "select", "device")}
+            said |= {name: row[name] for name in ("task", "method", "training", "select", "device")}
             said |= {"samples": int(row["samples"]), "group": groups[row["task"]]}
             said |= {"pretrain_s": 0.0, "constant": said["spearman"] is None}
             found += [Outcome(**said, seed=seed) for seed in range(int(row["seeds"]))]
@@ -132,13 +135,15 @@ def _tasks_of(outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 
 def _lines(outcomes: Sequence[Outcome]) -> Iterator[Line]:
-    for (method, select), own in grouped(outcomes, "method", "select").items():
+    for (method, training, select), own in grouped(
+        outcomes, "method", "training", "select"
+    ).items():
         cells = {}
         for (task,), same in grouped(own, "group").items():
             by_samples = [mean_spearman(some) for some in grouped(same, "samples").values()]
             cells[task] = "/".join(map(_rho, by_samples))
         coverage = summary(own)["coverage_95"].get(method)
-        yield Line(method, select, len({o.seed for o in own}), cells, coverage)
+        yield Line(method, training, select, len({o.seed for o in own}), cells, coverage)
 
 
 def _rho(value: float | None) -> str:
@@ -149,10 +154,11 @@ def _rho(value: float | None) -> str:
 
 def _table(lines: Sequence[Line]) -> str:
     names = list(dict.fromkeys(task for line in lines for task in line.cells))
-    head = ["method", "samples chosen", "seeds", *names, "coverage"]
+    head = ["method", "training", "samples chosen", "seeds", *names, "coverage"]
     body = [
         [
             line.method,
+            line.training,
             line.select,
             str(line.seeds),
             *(line.cells.get(name, "–") for name in names),
@@ -203,9 +209,9 @@ def _short(results: Results, folder: Path) -> str:
 _SHORT_NOTE = (
     "Ours has 10 seeds, the rest 3 or what fewshot.md says. Of a method with several encodings, "
     "the best is shown. What is published has its papers' samples and tests; the neural "
-    "predictors are ours, with training cut to minutes on two cores unless `--training published` "
-    "asks for all of it (`benchmarks/neural.py`). HELP and Sample first take the ten networks "
-    "that describe a device, so that five samples are half of those."
+    "predictors are ours, with training cut to minutes on two cores unless it says `published`: "
+    "all of it, as `--training published` asks for (`benchmarks/neural.py`). HELP and Sample first "
+    "take the ten networks that describe a device, so that five samples are half of those."
 )
 
 
@@ -220,18 +226,19 @@ def _remark(study: Study, outcomes: Sequence[Outcome]) -> str:
 
 def _called(line: Line) -> str:
     chosen = "" if line.select == "active" else ", random samples"
-    return f"{line.method}{chosen}"
+    trained = ", published training" if line.training == TRAININGS[1] else ""
+    return f"{line.method}{chosen}{trained}"
 
 
 def _best(lines: Sequence[Line]) -> Iterator[Line]:
     """Of a method with several encodings, the best on average at the most samples; ours twice."""
-    kept: dict[tuple[str, str], Line] = {}
+    kept: dict[tuple[str, str, str], Line] = {}
     for line in lines:
-        key = (line.method.partition(":")[0], line.select)
+        key = (line.method.partition(":")[0], line.training, line.select)
         if key not in kept or _mean_of(line) > _mean_of(kept[key]):
             kept[key] = line
-    for (name, select), line in kept.items():
-        if select == "active" or name == "mixture" or (name, "active") not in kept:
+    for (name, training, select), line in kept.items():
+        if select == "active" or name == "mixture" or (name, training, "active") not in kept:
             yield line
 
 

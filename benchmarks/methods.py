@@ -87,14 +87,22 @@ METHODS: dict[str, Method] = {
     "ridge": Method(partial(regression, rule=lambda _: Ridge()), _ALL),
     "forest": Method(partial(regression, rule=RandomForest), _ALL, seeds=NEURAL_SEEDS),
     "xgboost": Method(partial(regression, rule=BoostedTrees), _ALL, seeds=NEURAL_SEEDS),
-    "multi_predict": Method(_MULTI, ("vec", "zcpvec", "hwlvec"), seeds=NEURAL_SEEDS),
+    "multi_predict": Method(_MULTI, ("vec", "zcpvec", "hwlvec"), seeds=NEURAL_SEEDS, neural=True),
     "multi_predict_sample": Method(
-        partial(_MULTI, embedding="sample"), ("vec",), seeds=NEURAL_SEEDS, describes=True
+        partial(_MULTI, embedding="sample"),
+        ("vec",),
+        seeds=NEURAL_SEEDS,
+        neural=True,
+        describes=True,
     ),
-    "multi_predict_index": Method(partial(_MULTI, embedding="index"), ("vec",), seeds=NEURAL_SEEDS),
-    "help": Method(partial(neural, name="help"), seeds=NEURAL_SEEDS, describes=True),
-    "brp_nas": Method(partial(neural, name="brp_nas"), seeds=NEURAL_SEEDS),
-    "nasflat": Method(partial(neural, name="nasflat"), ("vec", "zcpvec"), seeds=NEURAL_SEEDS),
+    "multi_predict_index": Method(
+        partial(_MULTI, embedding="index"), ("vec",), seeds=NEURAL_SEEDS, neural=True
+    ),
+    "help": Method(partial(neural, name="help"), seeds=NEURAL_SEEDS, neural=True, describes=True),
+    "brp_nas": Method(partial(neural, name="brp_nas"), seeds=NEURAL_SEEDS, neural=True),
+    "nasflat": Method(
+        partial(neural, name="nasflat"), ("vec", "zcpvec"), seeds=NEURAL_SEEDS, neural=True
+    ),
     "gp": Method(gp),
     "mixture": Method(mixture),
 }

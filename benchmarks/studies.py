@@ -49,7 +49,7 @@ def of(found: Found, data: Path, options: Options) -> list[Study]:
             "Training devices with as many networks as in the papers: 900 of NAS-Bench-201, 4,000 "
             "of FBNet. Tested on all other networks. All methods but ours have random samples, as "
             "published, and fewer seeds; the training of neural ones is cut to what "
-            "two CPU cores do in minutes (`benchmarks/neural.py`).",
+            "two CPU cores do in minutes (`benchmarks/neural.py`) unless it says `published`.",
             found,
             replace(options, entries=tuple(map(_with_fewer_seeds, options.entries))),
             ("active", "random"),

@@ -71,7 +71,11 @@ def test_the_files_and_the_table_of_the_readme(study: Study, tmp_path: Path) -> 
     assert ("ridge:vec" in said) != ("ridge:hwl" in said)
     assert "](results/fewshot.md)" in said
     document = (folder / "fewshot.md").read_text()
-    for expected in ("| nearest |  | active | 2 |", "## Published by others", "NASFLAT's repository"):
+    for expected in (
+        "| nearest |  | active | 2 |",
+        "## Published by others",
+        "NASFLAT's repository",
+    ):
         assert expected in document
     assert (folder / "fewshot-own.png").read_bytes().startswith(b"\x89PNG")
 

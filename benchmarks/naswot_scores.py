@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.fewshot_run import say
+from benchmarks.report import say
 from farm.core.values import Network
 
 BATCH = 16

@@ -7,14 +7,15 @@ may be negative, and a shift or a stretch of them does the same to predictions.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from predictors import FloatArray, Observations
 from predictors.encodings.normalisation import TrainingRows
-from predictors.models.mixture_gp import TYPICAL_SPREAD, MixtureGP
+from predictors.models.mixture_gp import MixtureGP
 from predictors.models.plain import Fitted
+from predictors.models.scales import TYPICAL_SPREAD
 
 EQUAL = 1e-3
 """Of their size: the standard deviation that equal samples are taken to have."""
@@ -82,7 +83,8 @@ class Mixture:
         both = for_and_against(proxies)
         typical = np.full(known.shape[1], TYPICAL_SPREAD), np.full(both.shape[1], TYPICAL_SPREAD)
         rows = TrainingRows.every(structure)
-        return cls(MixtureGP.over(known, both, structure, rows, *typical))
+        model = MixtureGP.over(known, both, structure, rows, *typical)
+        return cls(replace(model, sums=None))
 
     @property
     def features(self) -> FloatArray:

@@ -22,8 +22,8 @@ NEGLIGIBLE = 1e-2
 DRAWN = 25
 """Hypotheses that draws are made of: each takes the factor of a covariance."""
 
-JITTER = 1e-6
-"""Of the mean variance, added to a covariance that rounding may have made indefinite."""
+JITTER = 1e-2
+"""Of the variance of one sample, added to a covariance that rounding may have made indefinite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +166,7 @@ class Weighed:
             cross = np.tensordot(self.components[h], between, 1)
             mean = functions[:, j] + cross.T @ self.solved[h, :, j]
             left = np.tensordot(self.components[h], own, 1) - cross.T @ self.inverse[h] @ cross
-            jitter = JITTER * float(np.trace(left)) / len(mean) * np.eye(len(mean))
+            jitter = JITTER * float(self.noise[h]) * np.eye(len(mean))
             factor = cholesky(left + jitter, lower=True)
             value = mean + rng.standard_normal((len(part), len(mean))) @ factor.T
             error = np.sqrt(self.noise[h]) * rng.standard_normal(value.shape)
@@ -222,6 +222,10 @@ class Collapsed:
         bent = psi @ self.less
         gain = bent @ psi.T if own.ndim == 3 else np.einsum("mq,mq->m", bent, psi)
         return psi @ self.mean, np.tensordot(self.prior, own, 1) - gain
+
+    def mean_of(self, functions: FloatArray, between: FloatArray) -> FloatArray:
+        """(M,), as `predict` has it."""
+        return _psi(functions, between) @ self.mean
 
     def covariance(
         self,

@@ -90,7 +90,7 @@ def test_many_samples_need_not_be_weighed_on_every_setting(
     if spiky:
         seen_s[rows[::20]] *= 2
     few = model.fit(observe(model, rows, seen_s)).posterior(model.features, "target")
-    monkeypatch.setattr("predictors.models.mixture_gp.WEIGHED", 1000)
+    monkeypatch.setattr("predictors.models.weighing.WEIGHED", 1000)
     every = model.fit(observe(model, rows, seen_s)).posterior(model.features, "target")
     apart = np.abs(few.mean - every.mean) / every.std
     assert np.sqrt(np.mean(apart**2)) < 0.2
@@ -98,7 +98,7 @@ def test_many_samples_need_not_be_weighed_on_every_setting(
 
 
 def test_diagonals_are_those_of_the_kernels(model: MixtureGP) -> None:
-    view = model.view(model.features[:9])
+    view = model.roots.view(model.features[:9])
     expected = np.diagonal(view.kernels(view), axis1=1, axis2=2)
     np.testing.assert_allclose(view.diagonals(), expected, atol=1e-9)
     prior = np.diag(model.covariance(model.features[:9], model.features[:9]))
@@ -108,7 +108,7 @@ def test_diagonals_are_those_of_the_kernels(model: MixtureGP) -> None:
 def test_a_belief_is_the_joint_posterior(model: MixtureGP, pool: FloatArray) -> None:
     fitted = model.fit(observe(model, list(range(8)), 1e-3 * (1 + pool[:, 1])))
     belief, few = fitted.belief("target"), model.features[20:40]
-    _, expected = fitted.targets[0].predict(model.view(few), True)
+    _, expected = fitted.targets[0].predict(few, True)
     np.testing.assert_allclose(belief.covariance(few, few), expected, atol=1e-10)
     np.testing.assert_allclose(belief.covariance(few[:3], few), expected[:3], atol=1e-10)
     np.testing.assert_allclose(belief.variance(few), np.diag(expected), atol=1e-10)
@@ -141,7 +141,7 @@ def test_is_least_sure_where_devices_that_it_may_be_like_disagree(
 
 
 def test_components_are_covariances(model: MixtureGP) -> None:
-    view = model.view(model.features[:50])
+    view = model.roots.view(model.features[:50])
     for matrix in view.kernels(view):
         np.testing.assert_allclose(matrix, matrix.T, atol=1e-9)
         assert np.linalg.eigvalsh(matrix).min() > -1e-8
@@ -229,7 +229,7 @@ def test_columns_that_rule_no_device_are_no_mean_functions(pool: FloatArray) -> 
         for ruling in (counts.shape[1], 0)
     )
     without = MixtureGP.over(real, counts[:, :0], pool, rows, spread, np.empty(0))
-    means = [model.view(model.features).means for model in (parts, without)]
+    means = [model.roots.view(model.features).means for model in (parts, without)]
     np.testing.assert_allclose(*means)
     assert costs.view(costs.features).means.shape[1] > means[0].shape[1] + counts.shape[1]
     assert parts.analytic == counts.shape[1]

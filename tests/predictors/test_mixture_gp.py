@@ -231,5 +231,5 @@ def test_columns_that_rule_no_device_are_no_mean_functions(pool: FloatArray) -> 
     without = MixtureGP.over(real, counts[:, :0], pool, rows, spread, np.empty(0))
     means = [model.roots.view(model.features).means for model in (parts, without)]
     np.testing.assert_allclose(*means)
-    assert costs.view(costs.features).means.shape[1] > means[0].shape[1] + counts.shape[1]
-    assert parts.analytic == counts.shape[1]
+    assert costs.roots.view(costs.features).means.shape[1] > means[0].shape[1] + counts.shape[1]
+    assert parts.roots.known.analytic == counts.shape[1]

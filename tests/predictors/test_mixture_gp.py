@@ -57,6 +57,46 @@ def test_spikes_are_not_believed(model: MixtureGP, pool: FloatArray) -> None:
     assert spoilt > clean - 0.05
 
 
+def both_scales(pool: FloatArray) -> FloatArray:
+    """Latencies of which eight samples leave both scales a share."""
+    return 1e-3 * (1 + pool[:, 1]) * np.exp(0.05 * np.random.default_rng(0).normal(size=len(pool)))
+
+
+def test_a_device_that_adds_up_is_told_from_few_samples(model: MixtureGP, pool: FloatArray) -> None:
+    """Of what two references run: a sum of latencies, which square roots are not. A noisy device is
+    not taken for one."""
+    latency_s = 1e-3 * (1 + pool[:, 0] + 2 * pool[:, 2])
+    noisy_s = both_scales(pool)
+    sums, noisy = (
+        model.fit(observe(model, list(range(30)), y)).targets[0] for y in (latency_s, noisy_s)
+    )
+    assert [part.samples.scale.sums for part in sums.parts] == [True]
+    assert noisy.parts[0].share > 0.9
+    assert not noisy.parts[0].samples.scale.sums
+    roots = replace(model, sums=None)
+    errors = []
+    for one in (model, roots):
+        found = one.fit(observe(one, list(range(12)), latency_s)).posterior(
+            model.features, "target"
+        )
+        errors.append(np.abs(found.mean - np.log(latency_s)).mean())
+    assert errors[0] < errors[1] / 3
+
+
+@pytest.mark.parametrize("n", [30, 100])
+def test_evidence_on_two_scales_is_of_the_same_latencies(
+    model: MixtureGP, pool: FloatArray, n: int
+) -> None:
+    """Where samples are all alike, no scale is better than the other: their shares are those that
+    they have beforehand, but for what the settings expect of noise."""
+    flat = 1e-3 * np.exp(1e-6 * pool[:, 1])
+    for unit in (1e-6, 1.0, 1e3):
+        parts = model.fit(observe(model, list(range(n)), unit * flat)).targets[0].parts
+        shares = {part.samples.scale.sums: part.share for part in parts}
+        assert unit == 1e-6 or shares == pytest.approx(first, rel=1e-3)
+        first = shares
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_noisier_sample_moves_the_posterior_less(model: MixtureGP, seed: int) -> None:
     """One of ten samples is 10 % too slow: the more it is said to be off, the less it counts."""
@@ -106,7 +146,8 @@ def test_diagonals_are_those_of_the_kernels(model: MixtureGP) -> None:
 
 
 def test_a_belief_is_the_joint_posterior(model: MixtureGP, pool: FloatArray) -> None:
-    fitted = model.fit(observe(model, list(range(8)), 1e-3 * (1 + pool[:, 1])))
+    fitted = model.fit(observe(model, list(range(8)), both_scales(pool)))
+    assert len(fitted.targets[0].parts) == 2
     belief, few = fitted.belief("target"), model.features[20:40]
     _, expected = fitted.targets[0].predict(few, True)
     np.testing.assert_allclose(belief.covariance(few, few), expected, atol=1e-10)
@@ -117,7 +158,8 @@ def test_a_belief_is_the_joint_posterior(model: MixtureGP, pool: FloatArray) -> 
 def test_draws_are_of_the_mixture(model: MixtureGP, pool: FloatArray) -> None:
     """Their mean and spread are those of the posterior, but for how coarsely hypotheses are drawn;
     a measurement varies more."""
-    fitted = model.fit(observe(model, list(range(12)), 1e-3 * (1 + pool[:, 1])))
+    fitted = model.fit(observe(model, list(range(8)), both_scales(pool)))
+    assert len(fitted.targets[0].parts) == 2
     posterior = fitted.posterior(model.features[20:60], "target", joint=True)
     assert posterior.sampler is not None
     latency, measured = posterior.sampler(2000, 0)

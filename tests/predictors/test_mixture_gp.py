@@ -83,18 +83,17 @@ def test_a_device_that_adds_up_is_told_from_few_samples(model: MixtureGP, pool: 
     assert errors[0] < errors[1] / 3
 
 
-@pytest.mark.parametrize("n", [30, 100])
-def test_evidence_on_two_scales_is_of_the_same_latencies(
-    model: MixtureGP, pool: FloatArray, n: int
-) -> None:
-    """Where samples are all alike, no scale is better than the other: their shares are those that
-    they have beforehand, but for what the settings expect of noise."""
-    flat = 1e-3 * np.exp(1e-6 * pool[:, 1])
-    for unit in (1e-6, 1.0, 1e3):
-        parts = model.fit(observe(model, list(range(n)), unit * flat)).targets[0].parts
-        shares = {part.samples.scale.sums: part.share for part in parts}
-        assert unit == 1e-6 or shares == pytest.approx(first, rel=1e-3)
-        first = shares
+def test_densities_on_two_scales_are_of_the_same_latencies(model: MixtureGP) -> None:
+    """How fast deviations go with the logarithm of latency, but for one factor that both share."""
+    latency, step = np.array([0.02, 0.5, 1.0, 7.0]), 1e-6
+    assert model.sums is not None
+    factors = [
+        (scale.relative(latency * np.exp(step)) - scale.relative(latency))
+        / step
+        / np.exp(scale.log_slope(latency))
+        for scale in (model.roots, model.sums)
+    ]
+    np.testing.assert_allclose(factors, 1 / (2 * model.spread), rtol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -133,7 +132,7 @@ def test_many_samples_need_not_be_weighed_on_every_setting(
     monkeypatch.setattr("predictors.models.weighing.WEIGHED", 1000)
     every = model.fit(observe(model, rows, seen_s)).posterior(model.features, "target")
     apart = np.abs(few.mean - every.mean) / every.std
-    assert np.sqrt(np.mean(apart**2)) < 0.2
+    assert np.sqrt(np.mean(apart**2)) < 0.3
     assert 0.8 < float(np.median(few.std / every.std)) < 1.25
 
 

@@ -1,13 +1,21 @@
-"""The proxy nwot of networks of NAS-Bench-201, kept in a file as they are done."""
+"""The proxy nwot of networks of NAS-Bench-201, kept in a file, and the search AREA by it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from benchmarks.report import say
 from farm.core.values import Network
+from farm.search.goals import Best, Hard
+from farm.search.strategies import Looking
+from farm.search.ways import STRATEGIES
+from farm.spaces.base import GraphSpace
+from predictors import FloatArray
 
 BATCH = 16
 SEED = 0
@@ -40,6 +48,46 @@ def scored(networks: Sequence[Network], path: Path) -> dict[str, float]:
                 file.flush()
                 say(f"{number} of {len(left)} networks are scored")
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The space, of which only networks with a score are drawn. score, accuracy: by code."""
+
+    space: GraphSpace
+    score: dict[str, float]
+    accuracy: dict[str, float]
+
+    @property
+    def size(self) -> int:
+        return len(self.score)
+
+    def sample(self, n: int, rng: np.random.Generator) -> list[Network]:
+        """n distinct networks, uniformly."""
+        codes = list(self.score)
+        return [
+            Network(self.space.name, codes[row]) for row in rng.choice(self.size, n, replace=False)
+        ]
+
+    def neighbours(self, network: Network) -> list[Network]:
+        """Of the whole space."""
+        return self.space.neighbours(network)
+
+    def best(self, strategy: str, n: int, seed: int) -> float:
+        """Accuracy of the best of n networks that a strategy of the farm evaluates."""
+        looking = Looking(
+            self,  # type: ignore[arg-type]
+            lambda networks: np.zeros(len(networks)),
+            lambda networks: self._of(self.accuracy, networks),
+            Best(Hard(), 0.0),
+            lambda networks: self._of(self.score, networks),
+        )
+        found = STRATEGIES[strategy](looking, n, np.random.default_rng(seed))
+        return float(self._of(self.accuracy, found).max())
+
+    @staticmethod
+    def _of(values: dict[str, float], networks: Sequence[Network]) -> FloatArray:
+        return np.array([values[network.code] for network in networks])
 
 
 def _read(path: Path) -> dict[str, float]:

@@ -39,6 +39,11 @@ SUMS_NOISE = 1e-3
 """Variance of a sample, relative to the spread squared, of a device that adds up: who simulates or
 estimates is hardly noisy. With more noise, all devices would be somewhat like that."""
 
+SUMS_FEWER = 8.0
+"""So much less likely beforehand is each of their settings than one of another device: most devices
+do not add up, and where samples tell nothing, intervals should be as wide as those of the others.
+"""
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -46,12 +51,13 @@ class Grid:
 
     weights: (P, C), variances of the components of `Views.kernels` but the level; noise: (P,), of
     one sample; both relative to the device's spread squared. coarse: enough points to tell spikes
-    by, none for a scale that does not.
+    by, none for a scale that does not. log_prior: of each setting.
     """
 
     weights: FloatArray
     noise: FloatArray
     coarse: IntArray
+    log_prior: float = 0.0
 
     @property
     def settings(self) -> IntArray:
@@ -96,7 +102,8 @@ def _smooth_grid() -> Grid:
 def _sums_grid() -> Grid:
     """Linear in latencies of known devices, in costs, and in structure, and nothing else."""
     points = np.array(list(product((0.0, 0.1), (0.1, 1.0), (0.0, 0.03, 0.3))))
-    return Grid(points, np.full(len(points), SUMS_NOISE), np.empty(0, np.intp))
+    noise = np.full(len(points), SUMS_NOISE)
+    return Grid(points, noise, np.empty(0, np.intp), -float(np.log(SUMS_FEWER)))
 
 
 SMOOTH, SUMS = _smooth_grid(), _sums_grid()
@@ -186,9 +193,8 @@ class Scale:
 
     grid: what is averaged over there. scaling: of each column over the training rows. squares: of
     `Known.squared`, on the scale of latency itself. mean_scaling: of the mean functions. relevance:
-    (S,), how much
-    each structure column matters on the references, summing to 1. log_prior: (A, J), of each
-    amplitude for each mean function, summing to 1 over amplitudes.
+    (S,), how much each structure column matters on the references, summing to 1. log_prior: (A, J),
+    of a setting of each amplitude for each mean function.
     """
 
     known: Known
@@ -213,14 +219,15 @@ class Scale:
         structure = real + (costs if sums else known.analytic)
         relevance = _relevance(scaled[rows.indices, structure:], scaled[rows.indices, :real])
         spreads = _spreads(known.spread, known.cost_spread, known.typical) / known.typical
+        grid = SUMS if sums else SMOOTH
         return cls(
             known,
-            SUMS if sums else SMOOTH,
+            grid,
             scaling,
             squares,
             Standardisation.fit(means, rows),
             relevance,
-            _amplitude_log_prior(spreads),
+            _amplitude_log_prior(spreads) + grid.log_prior,
         )
 
     @property

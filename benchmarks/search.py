@@ -154,13 +154,13 @@ class Device:
                     "took_s": took_s,
                 }
 
-    def limit(self, seed: int, percentile: int) -> dict[str, Any]:
+    def limit(self, seed: int, percentile: int, confidence: float) -> dict[str, Any]:
         """Of the best network that holds a limit."""
         limit_s = float(np.percentile(self.latency_s, percentile))
         goal = Best(Hard(), float(self.accuracy.min()))
         table, accuracy = Table(self.case, self.latency_s, seed), self.accuracy
         costs, budget = Costs(np.array([limit_s])), LIMIT_BUDGET
-        found = search(table, accuracy, costs, lambda _: goal, Terms(budget, 1.0, seed))
+        found = search(table, accuracy, costs, lambda _: goal, Terms(budget, confidence, seed))
         best = accuracy[self.latency_s <= limit_s].max()
         predicted_s = self._predicted_s(self._learnt(seed, budget))
         (alone,) = goal.chosen(predicted_s / limit_s, accuracy)
@@ -268,7 +268,7 @@ def _judged(
         yield from device.pareto(seed, options.budget, options.parts)
     elif device.name in LIMITED:
         for percentile in PERCENTILES:
-            yield device.limit(seed, percentile)
+            yield device.limit(seed, percentile, options.confidence)
 
 
 def _done(path: Path | None) -> list[dict[str, Any]]:
@@ -382,6 +382,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--budget", type=int, default=60, help="networks that are measured for a front (60)")
     add("--parts", nargs="+", choices=FLOORS, default=list(FLOORS), help="of a front (both)")
     add("--goals", nargs="+", choices=GOALS, default=GOALS[:2], help="(limit pareto)")
+    add(
+        "--confidence",
+        type=float,
+        default=1.0,
+        help="at which limits end; the command's is .95 (1)",
+    )
     add("--rows", type=Path, help="JSON lines: what is done, and what is added to it")
     add("--plot", type=Path, help="write what is missed against measured networks as PNG")
     add("--json", action="store_true", help="one JSON object on stdout")

@@ -172,7 +172,9 @@ class Target:
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """(draws, M), and samples of them, (draws, M), without spikes; (draws,), the rate of
         those."""
-        counts = rng.multinomial(draws, [part.share for part in self.parts])
+        shares = np.array([part.share for part in self.parts])
+        # Rounding may have made it a little more than 1 in all.
+        counts = rng.multinomial(draws, shares / shares.sum())
         found = [
             part.draw(features, count, rng) for part, count in zip(self.parts, counts, strict=True)
         ]

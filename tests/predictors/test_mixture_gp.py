@@ -154,6 +154,15 @@ def test_a_belief_is_the_joint_posterior(model: MixtureGP, pool: FloatArray) -> 
     np.testing.assert_allclose(belief.variance(few), np.diag(expected), atol=1e-10)
 
 
+def test_draws_do_not_mind_that_shares_are_rounded(model: MixtureGP, pool: FloatArray) -> None:
+    fitted = model.fit(observe(model, list(range(8)), both_scales(pool)))
+    target = fitted.targets[0]
+    some = target.parts[0]
+    for parts in ((replace(some, share=1 + 1e-15),), target.parts):
+        drawn = replace(target, parts=parts).draw(model.features[:3], 50, np.random.default_rng(0))
+        assert [each.shape for each in drawn] == [(50, 3), (50, 3), (50,)]
+
+
 def test_draws_are_of_the_mixture(model: MixtureGP, pool: FloatArray) -> None:
     """Their mean and spread are those of the posterior, but for how coarsely hypotheses are drawn;
     a measurement varies more."""

@@ -17,7 +17,8 @@ from agents.started import StartedAgent
 from farm.core.checks import plain
 from farm.core.errors import DeviceLost, DeviceUnfit
 from farm.core.values import DeviceFacts, Target
-from farm.measurement.record import Job, MeasureSpec, Session
+from farm.measurement.record import Job, Session
+from farm.measurement.spec import MeasureSpec
 
 _CORES_AT_IMPORT = frozenset(os.sched_getaffinity(0))
 

@@ -15,7 +15,8 @@ from agents.published_table import Table, load, offer, space_of, table_path
 from agents.started import StartedAgent
 from farm.core.errors import DeviceUnfit, MeasureTimeout, blaming
 from farm.core.values import DeviceFacts, Network
-from farm.measurement.record import Block, Job, MeasureSpec, Session
+from farm.measurement.record import Block, Job, Session
+from farm.measurement.spec import MeasureSpec
 
 
 class ReplayOptions(BaseModel):

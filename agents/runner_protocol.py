@@ -13,7 +13,8 @@ from agents.cpu_target import cpu_target
 from farm.core.checks import plain
 from farm.core.errors import BadArtifact, DeviceUnfit, blaming
 from farm.core.values import Artifact, Target
-from farm.measurement.record import Block, Job, MeasureSpec, Session
+from farm.measurement.record import Block, Job, Session
+from farm.measurement.spec import MeasureSpec
 
 FACTS_TIMEOUT_S = 60.0
 """For a runner to start and to look at its host: a second, and much more on a host that swaps."""

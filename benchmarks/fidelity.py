@@ -42,8 +42,9 @@ from farm.core.errors import DeviceError
 from farm.devices.controls import controls_of
 from farm.measurement.agent import Agent
 from farm.measurement.drift_correction import Baseline
-from farm.measurement.record import Job, Measurement, MeasureSpec
+from farm.measurement.record import Job, Measurement
 from farm.measurement.sessions import measure
+from farm.measurement.spec import MeasureSpec
 from farm.spaces import space
 from predictors.metrics import spearman
 

@@ -21,7 +21,8 @@ from farm.core.errors import DeviceLost
 from farm.core.values import Artifact, Network
 from farm.execution.attempts import attempt_measure
 from farm.execution.protocol import MeasureJob
-from farm.measurement.record import Failure, Job, Measurement, MeasureSpec
+from farm.measurement.record import Failure, Job, Measurement
+from farm.measurement.spec import MeasureSpec
 from farm.store import Plan, Store
 
 CELL = "nb201/|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"

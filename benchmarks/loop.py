@@ -37,7 +37,7 @@ from benchmarks.loop_report import CURVE, Campaign, Outlook, Point, plot, rows, 
 from benchmarks.published import Table
 from benchmarks.report import finish, say
 from farm.core.errors import FarmError, UnknownName
-from farm.measurement.record import MeasureSpec
+from farm.measurement.spec import MeasureSpec
 from farm.prediction.central import BLIND
 from farm.prediction.decider import ACQUISITION, LOOKED_AT
 from farm.prediction.precision import Expense, most_telling

@@ -39,7 +39,8 @@ from farm.core.values import DeviceFacts, Network
 from farm.execution import inline
 from farm.farm import Farm as _Farm
 from farm.inventory.config import Device
-from farm.measurement.record import Block, Measurement, MeasureSpec
+from farm.measurement.record import Block, Measurement
+from farm.measurement.spec import MeasureSpec
 from farm.prediction.decider import Decider
 from farm.prediction.decisions import Question
 from farm.prediction.selection import Candidates

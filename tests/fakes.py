@@ -26,7 +26,8 @@ from farm.core.errors import (
     blaming,
 )
 from farm.core.values import DeviceFacts, Network, Target
-from farm.measurement.record import Block, Job, MeasureSpec, Session
+from farm.measurement.record import Block, Job, Session
+from farm.measurement.spec import MeasureSpec
 
 _ERRORS: dict[str, type[DeviceError]] = {
     "artifact": BadArtifact,

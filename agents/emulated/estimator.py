@@ -20,7 +20,8 @@ from farm.core.errors import DeviceLost, DeviceUnfit, MeasureTimeout, blaming
 from farm.core.extras import of_extra
 from farm.core.hosts import set_affinity
 from farm.core.values import Network
-from farm.measurement.record import Block, Job, MeasureSpec, Session
+from farm.measurement.record import Block, Job, Session
+from farm.measurement.spec import MeasureSpec
 from farm.spaces import SPACES, space
 from farm.spaces.graph import Graph
 

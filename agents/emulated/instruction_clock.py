@@ -16,7 +16,8 @@ from agents.runner_protocol import checked
 from agents.runtime.bundle import bundle, bundle_versions
 from farm.core.errors import blaming
 from farm.core.values import Artifact, Target
-from farm.measurement.record import Block, Job, MeasureSpec, Session
+from farm.measurement.record import Block, Job, Session
+from farm.measurement.spec import MeasureSpec
 
 START_S = 120.0
 """For QEMU and Python to start, on a host that does much else."""

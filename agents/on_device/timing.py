@@ -150,8 +150,8 @@ def clock_probe_s() -> float:
     """Seconds for a fixed piece of work in the first-level cache, the fastest of three: the
     core's clock, seen from inside, where a guest or a container is shown none.
 
-    Each step of MD5 waits for the one before, so that it takes its time even on a core with two
-    busy threads: 3 % longer there. SHA-512, whose steps overlap, takes 45 % longer.
+    Each step of MD5 waits for the one before: on a core with two busy threads it takes 3 % longer.
+    SHA-512, whose steps overlap, takes 45 % longer.
     """
     times, hashed = [], hashlib.md5(usedforsecurity=False)
     for _ in range(3):
@@ -170,10 +170,9 @@ _SHARED = 1.3
 class CoreProbe:
     """Whether something else ran on the core meanwhile, on its other hardware thread.
 
-    Two threads of a core share its units. What a hypervisor lets run on the other one makes a
-    network a fifth to a half slower, for milliseconds or minutes, and no counter that a guest can
-    read says so. Looking bytes up in a table fills a core's load units: on a core with two busy
-    threads it takes twice as long, whatever the clock.
+    What a hypervisor lets run there makes a network a fifth to a half slower, for milliseconds or
+    minutes, and no counter that a guest can read says so. Looking bytes up in a table fills the
+    core's load units: with two busy threads it takes twice as long, whatever the clock.
     """
 
     def __init__(self) -> None:

@@ -22,7 +22,8 @@ from farm.core.checks import plain
 from farm.core.errors import DeviceLost
 from farm.core.hosts import host_name
 from farm.core.values import DeviceFacts
-from farm.measurement.record import Job, MeasureSpec, Session
+from farm.measurement.record import Job, Session
+from farm.measurement.spec import MeasureSpec
 
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 """Tells whether the device is this computer: its devices take turns."""

@@ -9,7 +9,7 @@ from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build_key
 from farm.core.values import KERNEL, Artifact, DeviceFacts, Network, Target
 from farm.execution.protocol import BuildJob
-from farm.measurement.record import MeasureSpec
+from farm.measurement.spec import MeasureSpec
 from farm.spaces import space
 from farm.store import Request, Store
 

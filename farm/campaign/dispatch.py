@@ -30,7 +30,7 @@ from farm.devices.monitor import Monitor
 from farm.execution.protocol import BuildJob, Built, Decided, Executor, Measured, MeasureJob
 from farm.execution.schedule import Place, Running, next_starts
 from farm.inventory.config import ControlPolicy
-from farm.measurement.record import MeasureSpec
+from farm.measurement.spec import MeasureSpec
 from farm.prediction.decisions import Question
 from farm.store import Holding, Request
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from farm.core.values import KERNEL, DeviceFacts, Network
-from farm.measurement.record import MeasureSpec
+from farm.measurement.spec import MeasureSpec
 from farm.prediction.selection import Candidates
 from farm.store import Plan, Store
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from farm.core.values import Network
-from farm.measurement.record import Measurement, MeasureSpec
+from farm.measurement.record import Measurement
+from farm.measurement.spec import MeasureSpec
 from farm.prediction.selection import Candidates
 from farm.store import Plan, Store
 

@@ -11,7 +11,7 @@ from farm.campaign.kernels import most
 from farm.core.errors import UsageError
 from farm.core.values import Network
 from farm.inventory.config import FarmConfig
-from farm.measurement.record import MeasureSpec
+from farm.measurement.spec import MeasureSpec
 from farm.spaces import space
 from farm.spaces.base import SearchSpace
 from farm.spaces.given import given_space

@@ -17,8 +17,9 @@ from typing import Any
 from farm.core.errors import DeviceError
 from farm.measurement.agent import Agent
 from farm.measurement.estimator import latency
-from farm.measurement.record import Block, Job, Measurement, MeasureSpec
+from farm.measurement.record import Block, Job, Measurement
 from farm.measurement.sessions import measure
+from farm.measurement.spec import MeasureSpec
 
 LOAD_S = 30.0
 

@@ -12,7 +12,7 @@ from farm.core.values import DeviceFacts
 from farm.devices import controls
 from farm.devices.control_chart import LEVEL_ROUNDS, Latencies, control_chart, shift_of
 from farm.measurement.drift_correction import Baseline
-from farm.measurement.record import MeasureSpec
+from farm.measurement.spec import MeasureSpec
 from farm.store import ControlRound, Quarantine, Revision, Store, Stretch
 
 _SHOWN = 60

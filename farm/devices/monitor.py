@@ -18,7 +18,8 @@ from farm.devices import controls, equivalence
 from farm.devices.control_chart import KEPT_ROUNDS, LEVEL_ROUNDS, control_chart
 from farm.inventory.config import ControlPolicy
 from farm.measurement.drift_correction import Baseline, change, series
-from farm.measurement.record import Failure, Measurement, MeasureSpec, Series
+from farm.measurement.record import Failure, Measurement, Series
+from farm.measurement.spec import MeasureSpec
 from farm.measurement.verdict import MANY_DISTURBED
 from farm.store import ControlRound, Quarantine, Request, Revision, Store, Stretch
 

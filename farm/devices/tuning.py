@@ -27,7 +27,8 @@ from farm.execution.attempts import make_agent
 from farm.inventory import edit
 from farm.inventory.config import load
 from farm.measurement.agent import Agent
-from farm.measurement.record import Job, MeasureSpec
+from farm.measurement.record import Job
+from farm.measurement.spec import MeasureSpec
 from farm.spaces import SPACES, space
 from farm.store import Holding, Store
 from farm.store.edge import translated

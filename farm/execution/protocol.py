@@ -14,7 +14,8 @@ from farm.core.errors import BuildError
 from farm.core.values import Artifact, DeviceFacts, Network, Target
 from farm.execution.schedule import Place
 from farm.measurement.drift_correction import Baseline
-from farm.measurement.record import Failure, Measurement, MeasureSpec
+from farm.measurement.record import Failure, Measurement
+from farm.measurement.spec import MeasureSpec
 from farm.prediction.decisions import Decision, Question
 from farm.store import Request
 

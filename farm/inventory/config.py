@@ -18,7 +18,7 @@ from agents import AGENTS, agent_class
 from farm.core.errors import ConfigError, UnknownName
 from farm.core.values import share
 from farm.inventory.sense import Location, Mistake, mistakes_of_sense, shown, too_deep
-from farm.measurement.record import MeasureSpec
+from farm.measurement.spec import MeasureSpec
 
 _DEVICE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _KIND = re.compile(r"[a-z][a-z0-9-]*|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")

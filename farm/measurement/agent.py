@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from farm.core.values import DeviceFacts
-    from farm.measurement.record import Job, MeasureSpec, Session
+    from farm.measurement.record import Job, Session
+    from farm.measurement.spec import MeasureSpec
 
 
 class Agent(Protocol):

@@ -18,7 +18,8 @@ from farm.core.values import DeviceFacts
 from farm.measurement import verdict
 from farm.measurement.agent import Agent
 from farm.measurement.drift_correction import Baseline, corrections, together
-from farm.measurement.record import Block, Control, Job, Measurement, MeasureSpec, Session
+from farm.measurement.record import Block, Control, Job, Measurement, Session
+from farm.measurement.spec import MeasureSpec
 
 MEMORY_SHARE = 0.25
 """Share of a device's memory that the networks of one session may fill."""

@@ -14,7 +14,8 @@ import numpy as np
 
 from farm.core.values import Network, percent
 from farm.inventory.config import FarmConfig
-from farm.measurement.record import Measurement, MeasureSpec
+from farm.measurement.record import Measurement
+from farm.measurement.spec import MeasureSpec
 from farm.prediction import goals
 from farm.prediction.central import BLIND, CentralPredictor, DeviceModel
 from farm.prediction.decisions import Decision, Learnt, Outlook, Question

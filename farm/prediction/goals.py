@@ -9,7 +9,7 @@ import numpy as np
 
 from farm.core.errors import UsageError
 from farm.core.values import percent
-from farm.measurement.record import MeasureSpec
+from farm.measurement.spec import MeasureSpec
 from farm.prediction.central import DeviceModel
 from farm.prediction.decisions import Outlook
 from farm.prediction.evaluation import Judgement

@@ -13,7 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
-from farm.measurement.record import Measurement, MeasureSpec
+from farm.measurement.record import Measurement
+from farm.measurement.spec import MeasureSpec
 from predictors import FloatArray, metrics
 from predictors.acquisition import Prior, reduction
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from farm.core.values import DeviceFacts, Network
 from farm.measurement.drift_correction import Baseline, change
-from farm.measurement.record import Measurement, MeasureSpec
+from farm.measurement.record import Measurement
+from farm.measurement.spec import MeasureSpec
 from farm.store import rows
 from farm.store.baselines import BaselineStore
 from farm.store.edge import Row, readable

@@ -10,7 +10,8 @@ from typing import Any
 
 from farm.core.checks import plain
 from farm.core.values import Network
-from farm.measurement.record import Control, Failure, Measurement, MeasureSpec
+from farm.measurement.record import Control, Failure, Measurement
+from farm.measurement.spec import MeasureSpec
 from farm.store.packing import packed, unpacked
 from farm.store.values import Request
 

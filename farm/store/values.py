@@ -9,7 +9,7 @@ from typing import Any
 
 from farm.core.checks import must_be_finite
 from farm.core.values import KERNEL, Network
-from farm.measurement.record import MeasureSpec
+from farm.measurement.spec import MeasureSpec
 from farm.store.lease import Lease
 
 

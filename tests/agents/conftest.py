@@ -25,8 +25,9 @@ from agents.on_device.loading import compared, seeded_values
 from farm.core.errors import DeviceError, DeviceUnfit
 from farm.core.values import Artifact, Network, OutputSpec, Program, TensorSpec
 from farm.measurement.agent import Agent
-from farm.measurement.record import Job, Measurement, MeasureSpec
+from farm.measurement.record import Job, Measurement
 from farm.measurement.sessions import measure
+from farm.measurement.spec import MeasureSpec
 from tests import arm64
 from tests.agents import cuda_stand_in
 from tests.sshd import Sshd, sshd

@@ -16,7 +16,8 @@ from agents.gpu import GpuAgent, GpuOptions, gpu_target
 from agents.runner_protocol import gpu_telemetry
 from farm.core.errors import DeviceUnfit, NetworkCrashed, WrongOutput
 from farm.core.values import Artifact, Network
-from farm.measurement.record import Job, MeasureSpec
+from farm.measurement.record import Job
+from farm.measurement.spec import MeasureSpec
 from tests.agents import cuda_stand_in
 from tests.agents.conftest import expecting_zeros
 

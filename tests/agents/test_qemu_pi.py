@@ -25,7 +25,7 @@ from agents.remote.device import SshDevice, SshOptions
 from farm.core.errors import DeviceLost, DeviceUnfit
 from farm.core.hosts import cache_folder, host_name
 from farm.core.values import Network
-from farm.measurement.record import MeasureSpec
+from farm.measurement.spec import MeasureSpec
 from tests.agents.conftest import measure_one
 
 pytestmark = pytest.mark.slow

@@ -17,7 +17,7 @@ from farm.core.errors import DeviceUnfit, MeasureTimeout
 from farm.core.values import Network
 from farm.farm import Farm
 from farm.inventory.config import load as load_config
-from farm.measurement.record import MeasureSpec
+from farm.measurement.spec import MeasureSpec
 from tests.agents.conftest import measure_one
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")

@@ -26,7 +26,7 @@ from agents.on_device.runner import ERROR_KINDS
 from agents.pipes import DEVICE_FILES, RUNNER, RUNNER_ERRORS, LocalPipe, local_runner
 from agents.runtime.bundle import host_bundle
 from farm.core.values import Artifact
-from farm.measurement.record import MeasureSpec
+from farm.measurement.spec import MeasureSpec
 
 Found = TypeVar("Found")
 

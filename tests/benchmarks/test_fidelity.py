@@ -11,7 +11,8 @@ import pytest
 from benchmarks import fidelity
 from farm.core.values import Network
 from farm.measurement.drift_correction import Baseline
-from farm.measurement.record import Block, Control, Measurement, MeasureSpec
+from farm.measurement.record import Block, Control, Measurement
+from farm.measurement.spec import MeasureSpec
 
 CONTROL = ("nb201/c", "k")
 

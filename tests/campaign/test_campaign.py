@@ -22,7 +22,8 @@ from farm.core.errors import DeviceLost
 from farm.core.values import Network
 from farm.farm import Farm
 from farm.inventory.config import load
-from farm.measurement.record import Failure, MeasureSpec
+from farm.measurement.record import Failure
+from farm.measurement.spec import MeasureSpec
 from farm.store import Holding, Store
 
 EXECUTORS = ["inline", pytest.param("ray", marks=pytest.mark.slow)]

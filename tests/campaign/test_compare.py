@@ -11,7 +11,8 @@ import pytest
 
 from farm.campaign.compare import change
 from farm.core.values import Network
-from farm.measurement.record import Block, Measurement, MeasureSpec
+from farm.measurement.record import Block, Measurement
+from farm.measurement.spec import MeasureSpec
 from farm.store import Store
 from tests import database
 from tests.fakes import FakeAgent

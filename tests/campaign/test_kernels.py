@@ -14,7 +14,7 @@ from farm.compile import alone
 from farm.core.errors import BuildError
 from farm.core.values import KERNEL, DeviceFacts
 from farm.farm import Farm
-from farm.measurement.record import MeasureSpec
+from farm.measurement.spec import MeasureSpec
 from farm.prediction import kernel_times
 from farm.prediction.evaluation import judge
 from farm.prediction.selection import Candidates

@@ -15,7 +15,8 @@ from farm.compile.target import untuned
 from farm.core.values import DeviceFacts
 from farm.devices import tuning
 from farm.inventory.config import load
-from farm.measurement.record import Job, MeasureSpec, Session
+from farm.measurement.record import Job, Session
+from farm.measurement.spec import MeasureSpec
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,8 @@ from rich.console import Console
 from farm.campaign.summary import Summary
 from farm.cli import show
 from farm.core.values import Network
-from farm.measurement.record import Failure, MeasureSpec
+from farm.measurement.record import Failure
+from farm.measurement.spec import MeasureSpec
 from farm.prediction.evaluation import Judgement, Prediction
 from farm.store import Plan, Request, StoredCampaign
 

@@ -14,7 +14,7 @@ from farm.compile.artifacts import ArtifactStore
 from farm.compile.build import build
 from farm.compile.kernel_cache import KernelCache
 from farm.core.values import Artifact, Network, Target
-from farm.measurement.record import MeasureSpec
+from farm.measurement.spec import MeasureSpec
 from farm.spaces import space
 from tests import arm64
 from tests.compile.conftest import conv_model

@@ -12,7 +12,8 @@ from farm.cli.health import sparkline
 from farm.core.errors import DeviceError
 from farm.devices import controls
 from farm.devices.certificate import certify, certify_briefly
-from farm.measurement.record import Block, Job, MeasureSpec, Session
+from farm.measurement.record import Block, Job, Session
+from farm.measurement.spec import MeasureSpec
 from tests.conftest import FAKES
 from tests.fakes import FakeAgent, FakeOptions
 from tests.measurement.test_sessions import FACTS, QUIET

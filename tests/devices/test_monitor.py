@@ -14,7 +14,8 @@ from farm.campaign import causes
 from farm.core.errors import UsageError
 from farm.devices import controls
 from farm.farm import Farm
-from farm.measurement.record import Measurement, MeasureSpec
+from farm.measurement.record import Measurement
+from farm.measurement.spec import MeasureSpec
 from farm.prediction import selection
 from farm.store import Store
 from tests import database

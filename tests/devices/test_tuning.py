@@ -15,7 +15,7 @@ from farm.compile.tuning import PASSES
 from farm.core.errors import DeviceUnfit
 from farm.devices.tuning import kernels_of, tune_device
 from farm.inventory.config import ControlPolicy, Device
-from farm.measurement.record import MeasureSpec
+from farm.measurement.spec import MeasureSpec
 from farm.store import Holding, Store
 from tests.compile.conftest import conv_model
 

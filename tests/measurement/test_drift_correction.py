@@ -12,8 +12,9 @@ import pytest
 from farm.core.values import DeviceFacts, Network
 from farm.measurement import drift_correction
 from farm.measurement.drift_correction import BASELINE_ROUNDS, Baseline
-from farm.measurement.record import Block, Job, Measurement, MeasureSpec
+from farm.measurement.record import Block, Job, Measurement
 from farm.measurement.sessions import measure
+from farm.measurement.spec import MeasureSpec
 from farm.measurement.verdict import Rejection
 from tests.measurement.test_sessions import Scripted, block
 

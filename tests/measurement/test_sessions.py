@@ -12,8 +12,9 @@ from farm.core.errors import DeviceLost, NetworkCrashed, WrongOutput, blaming
 from farm.core.values import Artifact, DeviceFacts, Network, Program, TensorSpec, share
 from farm.measurement import verdict
 from farm.measurement.drift_correction import Baseline
-from farm.measurement.record import Block, Job, Measurement, MeasureSpec, Session
+from farm.measurement.record import Block, Job, Measurement, Session
 from farm.measurement.sessions import difference, groups, measure
+from farm.measurement.spec import MeasureSpec
 from farm.measurement.verdict import RULES, Rejection
 
 NETWORKS = [Network("test", code) for code in "abcd"]

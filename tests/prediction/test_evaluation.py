@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from farm.core.values import Network
-from farm.measurement.record import Block, Measurement, MeasureSpec
+from farm.measurement.record import Block, Measurement
+from farm.measurement.spec import MeasureSpec
 from farm.prediction.columns import Column
 from farm.prediction.evaluation import judge
 from farm.prediction.features import Encoder

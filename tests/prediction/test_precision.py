@@ -10,7 +10,7 @@ import pytest
 
 from farm.campaign.planning import Launch, planned
 from farm.farm import Farm
-from farm.measurement.record import MeasureSpec
+from farm.measurement.spec import MeasureSpec
 from farm.prediction.decider import Decider
 from farm.prediction.decisions import Decision, Question
 from farm.prediction.precision import COARSER, Expense, most_telling

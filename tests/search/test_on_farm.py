@@ -206,7 +206,7 @@ def test_a_soft_limit_is_for_no_negative_accuracies(farm, tmp_path):
 def test_a_plan_of_before_there_were_searches_is_read():
     from dataclasses import asdict
 
-    from farm.measurement.record import MeasureSpec
+    from farm.measurement.spec import MeasureSpec
     from farm.store import Plan
 
     plan = Plan("nb201", ("a",), 1, 0, 0, (MeasureSpec(),))

@@ -11,7 +11,7 @@ import pytest
 
 from farm.core.errors import StoreError
 from farm.core.values import Network
-from farm.measurement.record import MeasureSpec
+from farm.measurement.spec import MeasureSpec
 from farm.store import Plan, Store, StoredModels
 from farm.store.migrations import migrations
 from farm.store.sqlite import Database

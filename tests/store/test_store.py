@@ -18,7 +18,8 @@ import pytest
 
 from farm.core.errors import StoreError, StoreFull, StoreNewer, UnknownName
 from farm.core.values import Artifact, DeviceFacts, Network, Program
-from farm.measurement.record import Block, Control, Failure, Measurement, MeasureSpec
+from farm.measurement.record import Block, Control, Failure, Measurement
+from farm.measurement.spec import MeasureSpec
 from farm.measurement.verdict import Rejection
 from farm.store import Plan, Store
 from farm.store.edge import translated

@@ -123,7 +123,7 @@ COLUMNS = {
     "measurements.request": "the request that it answers",
     "measurements.build_key": "key of the artifact; none for a device that needs none",
     "measurements.spec": "in `texts`: how it was measured, `MeasureSpec` in "
-    "`farm/measurement/record.py`",
+    "`farm/measurement/spec.py`",
     "measurements.device_s": "seconds that the device was busy with it",
     "measurements.measured_at": "when its last session ended",
     "measurements.exact": "1 where samples repeat exactly: one is enough",

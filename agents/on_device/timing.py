@@ -329,13 +329,12 @@ def on_own_core(
     """The samples of a block, and which of them shared the core.
 
     Where fewer than `least` did not, it goes on for `_PATIENCE` times as long, and adds what had
-    the core to itself: but for networks so slow that a block is `least` samples. A core is seldom
-    left alone for as long as these run.
+    the core to itself: but for networks so slow that a block is `least` samples, for as long as
+    which a core is seldom left alone.
 
     sample: takes a block of samples, and calls what it is given before each.
     """
-    samples_s = sample(core.look)
-    shared = core.shared()
+    samples_s, shared = sample(core.look), core.shared()
     for _ in range(_PATIENCE if len(samples_s) > least else 0):
         if shared.count(False) >= least:
             break

@@ -51,7 +51,7 @@ class Reading(TypedDict):
 class TimedBlock(TypedDict):
     samples_s: Samples
     shared: NotRequired[Annotated[list[bool], Field(max_length=_MOST_SAMPLES)]]
-    core_probe_s: NotRequired[Some]
+    core_probe: NotRequired[Some]
     runs_per_sample: Annotated[int, Field(ge=1, le=MOST_RUNS)]
     before: Reading
     after: Reading

@@ -80,7 +80,7 @@ def sessions(result: Mapping[str, Any], device_s: float, device: str) -> list[Se
 
 
 def _block(said: TimedBlock) -> Block:
-    """Its telemetry is of `linux.telemetry`, of `gpu_telemetry`, and `core_probe_s`: what the
+    """Its telemetry is of `linux.telemetry`, of `gpu_telemetry`, and `core_probe`: what the
     fastest probe so far of `agents.on_device.timing.CoreProbe` took."""
     return Block(
         samples_s=tuple(said["samples_s"]),
@@ -88,7 +88,7 @@ def _block(said: TimedBlock) -> Block:
         telemetry={
             **linux.telemetry(said["before"], said["after"]),
             **gpu_telemetry(said["before"].get("gpu", {}), said["after"].get("gpu", {})),
-            **({"core_probe_s": said["core_probe_s"]} if "core_probe_s" in said else {}),
+            **({"core_probe": said["core_probe"]} if "core_probe" in said else {}),
         },
         shared=tuple(said.get("shared", ())),
     )

@@ -172,11 +172,12 @@ class CoreProbe:
 
     What a hypervisor lets run there makes a network a fifth to a half slower, for milliseconds or
     minutes, and no counter that a guest can read says so. Looking bytes up in a table fills the
-    core's load units: with two busy threads it takes twice as long, whatever the clock.
+    core's load units: with two busy threads it takes twice as long.
     """
 
-    def __init__(self) -> None:
-        self.fastest_s = math.inf
+    def __init__(self, fastest: float = math.inf) -> None:
+        """fastest: the fastest look so far, as a ratio to `clock_probe_s` of the moment."""
+        self.fastest = fastest
         self._looks_s: list[float] = []
 
     def look(self) -> None:
@@ -189,8 +190,9 @@ class CoreProbe:
     def shared(self) -> list[bool]:
         """Of each sample since the last call: whether the core was shared before or after it."""
         self.look()
-        self.fastest_s = min(self.fastest_s, *self._looks_s)
-        slow = [look_s > _SHARED * self.fastest_s for look_s in self._looks_s]
+        clock_s = clock_probe_s()
+        self.fastest = min(self.fastest, min(self._looks_s) / clock_s)
+        slow = [look_s > _SHARED * self.fastest * clock_s for look_s in self._looks_s]
         self._looks_s.clear()
         return [before or after for before, after in zip(slow, slow[1:])]
 
@@ -342,7 +344,7 @@ def on_own_core(
         own_s = [sample_s for sample_s, other in zip(more_s, core.shared()) if not other]
         samples_s += own_s[:least]
         shared += [False] * len(own_s[:least])
-    return {"samples_s": samples_s, "shared": shared, "core_probe_s": core.fastest_s}
+    return {"samples_s": samples_s, "shared": shared, "core_probe": core.fastest}
 
 
 def session(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:
@@ -357,7 +359,7 @@ def session(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:
         begin(number)
         networks.append(Timed(number, request))
     affinity = bind_threads(request["threads"], request["cores"])
-    core = None if gpu is not None else CoreProbe()
+    core = None if gpu is not None else CoreProbe(request.get("fastest_look", math.inf))
     for number, network in enumerate(networks):
         begin(number)
         network.warm_up(core)
@@ -369,7 +371,8 @@ def session(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:
         for number in order.sample(range(len(networks)), len(networks)):
             begin(number)
             reading = networks[number].block(reading, telemetry, core)
-    return {"networks": [network.result for network in networks], "affinity": affinity}
+    found = {"networks": [network.result for network in networks], "affinity": affinity}
+    return found if core is None else {**found, "fastest_look": core.fastest}
 
 
 def run(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:

@@ -259,7 +259,7 @@ class Monitor:
         watch = self._watches[device]
         fingerprint = watch.facts.fingerprint
         known = self._store.baselines(device)[fingerprint]
-        now = _baseline(watch.rounds, known.probes_s)
+        now = _baseline(watch.rounds, known.probes)
         off = _off(known, watch.rounds)
         faster = off < -watch.policy.tolerated
         reason = f"{device} drifted by {math.expm1(shift):+.0%}"
@@ -318,13 +318,13 @@ def _off(known: Baseline, rounds: Sequence[ControlRound]) -> float:
 
 def _baseline(
     rounds: Sequence[ControlRound],
-    probes_s: Mapping[str, tuple[float, ...]] = MappingProxyType({}),
+    probes: Mapping[str, tuple[float, ...]] = MappingProxyType({}),
 ) -> Baseline:
     levels: dict[Series, tuple[float, ...]] = {}
     for one in rounds:
         for control, latency_s in one.latency_s.items():
             levels[control] = (*levels.get(control, ()), latency_s)
-    return Baseline(levels, probes_s)
+    return Baseline(levels, probes)
 
 
 def _trimmed(rounds: list[ControlRound]) -> list[ControlRound]:

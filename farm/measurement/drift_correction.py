@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from farm.measurement.estimator import level
 from farm.measurement.record import Control, Measurement, Series
-from farm.measurement.verdict import fast_probes_s
+from farm.measurement.verdict import fast_probes
 
 BASELINE_ROUNDS = 5
 """Rounds of control networks that a baseline is made of; then it is fixed."""
@@ -27,14 +27,14 @@ BASELINE_ROUNDS = 5
 class Baseline:
     """What a device takes while nothing disturbs it, under one fingerprint, in seconds.
 
-    controls: of each control network, what its first rounds said; probes_s: what each of
+    controls: of each control network, what its first rounds said; probes: what each of
     `verdict.PROBES` took in the first rounds that showed it.
     """
 
     controls: Mapping[Series, tuple[float, ...]] = field(
         default_factory=lambda: MappingProxyType({})
     )
-    probes_s: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    probes: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     @cached_property
     def levels_s(self) -> dict[Series, float]:
@@ -42,16 +42,16 @@ class Baseline:
         return {series: level(rounds_s) for series, rounds_s in self.controls.items()}
 
     @cached_property
-    def probe_levels_s(self) -> dict[str, float]:
+    def probe_levels(self) -> dict[str, float]:
         """What each probe takes."""
-        return {name: level(rounds_s) for name, rounds_s in self.probes_s.items()}
+        return {name: level(rounds_s) for name, rounds_s in self.probes.items()}
 
     def after(self, control: Measurement) -> Baseline:
         """The baseline with what a control network says now, and the probes meanwhile; of each as
         it was once that is fixed."""
         said_s = {series(control): control.latency_s}
-        probed_s = fast_probes_s(block.telemetry for block in control.blocks)
-        return Baseline(_added(self.controls, said_s), _added(self.probes_s, probed_s))
+        probed_s = fast_probes(block.telemetry for block in control.blocks)
+        return Baseline(_added(self.controls, said_s), _added(self.probes, probed_s))
 
 
 _Name = TypeVar("_Name")

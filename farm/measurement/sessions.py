@@ -194,9 +194,9 @@ def _settled(course: _Course, outcome: Measurement | DeviceError, spec: MeasureS
 def _outcomes(courses: Sequence[_Course], terms: _Terms) -> list[Measurement | DeviceError]:
     """What came of a group as far as it got, each judged by all."""
     telemetry = [block.telemetry for course in courses for block in course.blocks]
-    probes_s = {**verdict.fast_probes_s(telemetry), **terms.baseline.probe_levels_s}
+    probes = {**verdict.fast_probes(telemetry), **terms.baseline.probe_levels}
     timed = [
-        _measurement(course, terms, probes_s)
+        _measurement(course, terms, probes)
         for course in courses
         if course.job.control and course.error is None
     ]
@@ -206,7 +206,7 @@ def _outcomes(courses: Sequence[_Course], terms: _Terms) -> list[Measurement | D
 
     def outcome(course: _Course) -> Measurement | DeviceError:
         against = () if course.job.control else controls[course.job.network.space]
-        return course.error or _measurement(course, terms, probes_s, against)
+        return course.error or _measurement(course, terms, probes, against)
 
     outcomes = [outcome(course) for course in courses]
     others = [not course.job.control for course in courses]
@@ -229,17 +229,17 @@ def _group_spread(outcomes: Iterable[Measurement | DeviceError]) -> float | None
 def _measurement(
     course: _Course,
     terms: _Terms,
-    probes_s: Mapping[str, float],
+    probes: Mapping[str, float],
     controls: Sequence[Control] = (),
 ) -> Measurement:
-    """probes_s: see `verdict.rejection`; controls: see `drift_correction.corrections`."""
+    """probes: see `verdict.rejection`; controls: see `drift_correction.corrections`."""
     blocks, artifact = course.blocks, course.job.artifact
     reasons = [
         verdict.rejection(
             block.telemetry,
             timed_s=block.timed_s,
             shared=block.shared or (False,) * len(block.samples_s),
-            probes_s=probes_s,
+            probes=probes,
         )
         for block in blocks
     ]
@@ -254,7 +254,7 @@ def _measurement(
         exact=terms.facts.exact,
         device_s=sum(session.device_s for session in course.sessions),
         measured_at=datetime.now(UTC).isoformat(),
-        clock_probe_s=probes_s.get("clock_probe_s"),
+        clock_probe_s=probes.get("clock_probe_s"),
         warmup_taken_s=sum(session.warmup_taken_s for session in course.sessions),
         controls=tuple(together(control, len(course.sessions)) for control in controls),
     )

@@ -66,17 +66,17 @@ class Rejection:
         return self.kind != "clock"
 
 
-PROBES = ("clock_probe_s", "core_probe_s")
+PROBES = ("clock_probe_s", "core_probe")
 """Telemetry that says how long a fixed piece of work took: of the clock, see
 `agents.on_device.timing.clock_probe_s`, and of a core by itself, see `CoreProbe` there."""
 
 
-def fast_probes_s(telemetry: Iterable[Mapping[str, float]]) -> dict[str, float]:
+def fast_probes(telemetry: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """What each of `PROBES` takes in the fastest quarter of the blocks, of those that the device
     shows."""
     blocks = list(telemetry)
     shown = {name: [seen[name] for seen in blocks if name in seen] for name in PROBES}
-    return {name: level(probes_s) for name, probes_s in shown.items() if probes_s}
+    return {name: level(probes) for name, probes in shown.items() if probes}
 
 
 def rejection(
@@ -84,19 +84,19 @@ def rejection(
     *,
     timed_s: float,
     shared: Sequence[bool],
-    probes_s: Mapping[str, float],
+    probes: Mapping[str, float],
 ) -> Rejection | None:
     """What speaks against a block; None where nothing does.
 
     timed_s: seconds inside its timed samples.
     shared: of each sample, whether something else ran on its core.
-    probes_s: what each of `PROBES` takes at the baseline, of those that are known.
+    probes: what each of `PROBES` takes at the baseline, of those that are known.
     """
     return (
         _wrong_clock(telemetry, timed_s)
-        or _throttled(telemetry, probes_s.get("clock_probe_s"))
+        or _throttled(telemetry, probes.get("clock_probe_s"))
         or _contended(telemetry, len(shared))
-        or _on_shared_core(telemetry, shared, probes_s.get("core_probe_s"))
+        or _on_shared_core(telemetry, shared, probes.get("core_probe"))
     )
 
 
@@ -141,7 +141,7 @@ def _contended(seen: Mapping[str, float], samples: int) -> Rejection | None:
 def _on_shared_core(
     seen: Mapping[str, float], shared: Sequence[bool], baseline_s: float | None
 ) -> Rejection | None:
-    probe_s = seen.get("core_probe_s", 0.0)
+    probe_s = seen.get("core_probe", 0.0)
     never = baseline_s is not None and probe_s > _SHARED_CORE * baseline_s
     if never or all(shared):
         return Rejection("contended", "something else ran on its core all the time")

@@ -34,9 +34,9 @@ class BaselineStore(Connected):
                  WHERE device = ? ORDER BY baselines.rowid"""
         found: dict[str, dict[str, Any]] = {}
         for row, rounds_s in readable(self._rows(sql, device), "baseline of", _rounds_s):
-            own = found.setdefault(row["fingerprint"], {"controls": {}, "probes_s": {}})
+            own = found.setdefault(row["fingerprint"], {"controls": {}, "probes": {}})
             if row["network"] in PROBES:
-                own["probes_s"][row["network"]] = rounds_s
+                own["probes"][row["network"]] = rounds_s
             else:
                 own["controls"][row["network"], row["build_key"] or None] = rounds_s
         return {fingerprint: Baseline(**own) for fingerprint, own in found.items()}
@@ -76,7 +76,7 @@ class BaselineStore(Connected):
     def _set_baseline(self, fingerprint: str, baseline: Baseline) -> None:
         self._forget_baseline(fingerprint)
         probes: dict[Series, tuple[float, ...]] = {
-            (name, None): rounds_s for name, rounds_s in baseline.probes_s.items()
+            (name, None): rounds_s for name, rounds_s in baseline.probes.items()
         }
         series = {**probes, **baseline.controls}
         for (network, build_key), rounds_s in series.items():

@@ -282,7 +282,8 @@ class TestMeasure:
         found = only(runner.request(timing(artifact, spec=quick), 60))
         for block in found["blocks"]:
             assert len(block["shared"]) == len(block["samples_s"])
-            assert 0 < block["core_probe_s"] < 1e-3
+            assert 0 < block["core_probe"] < 1
+        assert found["blocks"][-1]["core_probe"] <= found["blocks"][0]["core_probe"]
 
     def test_a_long_network_is_sampled_run_by_run(self, runner, artifact, quick):
         spec = {**asdict(quick), "sample_s": 1e-9, "block_s": 1e-9, "min_samples": 3}

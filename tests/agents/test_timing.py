@@ -19,6 +19,7 @@ def scripted(monkeypatch):
         for look_us in looks_us:
             edges_s += [edges_s[-1], edges_s[-1] + 1e-6 * look_us]
         monkeypatch.setattr(timing.time, "perf_counter", iter(edges_s[1:]).__next__)
+        monkeypatch.setattr(timing, "clock_probe_s", lambda: 1e-6)
         return CoreProbe()
 
     return probe
@@ -33,11 +34,19 @@ def looked(core: CoreProbe, samples: int) -> list[bool]:
 def test_a_sample_shares_its_core_if_a_look_before_or_after_it_is_slow(scripted):
     core = scripted(OWN_US, OWN_US * 1.2, SHARED_US, OWN_US, OWN_US)
     assert looked(core, 4) == [False, True, True, False]
-    assert core.fastest_s == pytest.approx(1e-6 * OWN_US)
+    assert core.fastest == pytest.approx(OWN_US)
 
 
 def test_how_fast_a_core_is_by_itself_is_known_from_before(scripted):
     core = scripted(*[OWN_US] * 3, *[SHARED_US] * 3)
+    assert looked(core, 2) == [False, False]
+    assert looked(core, 2) == [True, True]
+
+
+def test_a_slower_clock_is_no_company(scripted, monkeypatch):
+    core = scripted(*[OWN_US] * 3, *[2 * OWN_US] * 3, *[2 * SHARED_US] * 3)
+    assert looked(core, 2) == [False, False]
+    monkeypatch.setattr(timing, "clock_probe_s", lambda: 2e-6)
     assert looked(core, 2) == [False, False]
     assert looked(core, 2) == [True, True]
 
@@ -67,7 +76,7 @@ def test_a_block_goes_on_until_some_samples_had_the_core_to_themselves(scripted)
     block = on_own_core(taking, core, 2)
     assert block["samples_s"] == [4, 5, 6, 7, 12, 13]
     assert block["shared"] == [True] * 4 + [False] * 2
-    assert block["core_probe_s"] == pytest.approx(1e-6 * OWN_US)
+    assert block["core_probe"] == pytest.approx(OWN_US)
 
 
 def test_a_block_does_not_go_on_for_ever_nor_for_slow_networks(scripted):

@@ -181,16 +181,16 @@ class TestBaseline:
         assert self.after(*slow).levels_s[self.SERIES] == pytest.approx(1.0, rel=0.002)
 
     def test_has_the_clock_of_its_rounds(self):
-        probes_s = (5e-5, 4e-5, 4e-5, 4.1e-5, 4e-5, 1e-5)
+        probes = (5e-5, 4e-5, 4e-5, 4.1e-5, 4e-5, 1e-5)
         baseline = Baseline()
-        for probe_s in probes_s:
+        for probe_s in probes:
             baseline = baseline.after(control_of(1.0, probe_s))
-        assert baseline.probes_s == {"clock_probe_s": pytest.approx(probes_s[:5])}
-        assert baseline.probe_levels_s == {"clock_probe_s": pytest.approx(4e-5)}
+        assert baseline.probes == {"clock_probe_s": pytest.approx(probes[:5])}
+        assert baseline.probe_levels == {"clock_probe_s": pytest.approx(4e-5)}
 
     def test_has_no_clock_where_the_device_shows_none(self):
         baseline = Baseline().after(control_of(1.0, None))
-        assert (baseline.probes_s, baseline.probe_levels_s) == ({}, {})
+        assert (baseline.probes, baseline.probe_levels) == ({}, {})
         assert baseline.levels_s[self.SERIES] == pytest.approx(1.0)
 
     def test_begins_on_a_contended_device_too(self):

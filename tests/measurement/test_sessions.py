@@ -278,7 +278,7 @@ REJECTED = {
         waited_s=3e-3, involuntary_switches=20
     ),
     "contended: a hypervisor took 0.02 of 0.03 s": block(steal_s=0.02),
-    "contended: something else ran on its core all the time": block(core_probe_s=4e-6),
+    "contended: something else ran on its core all the time": block(core_probe=4e-6),
     "clock: 0.400 s were timed within 0.030 s": block(0.02),
     "clock: the device's time jumped by +3600.00 s": block(utc_elapsed_s=3600.03),
 }
@@ -289,7 +289,7 @@ def rejection(block: Block) -> Rejection | None:
         block.telemetry,
         timed_s=block.timed_s,
         shared=block.shared or (False,) * len(block.samples_s),
-        probes_s={"clock_probe_s": 4e-5, "core_probe_s": 3e-6},
+        probes={"clock_probe_s": 4e-5, "core_probe": 3e-6},
     )
 
 
@@ -305,7 +305,7 @@ class TestRejection:
             block(waited_s=3e-3, involuntary_switches=9),
             block(waited_s=8e-4, involuntary_switches=40),
             block(clock_probe_s=4.4e-5),  # 9 % below
-            block(core_probe_s=3.8e-6),
+            block(core_probe=3.8e-6),
             replace(block(), shared=(True,) * 19 + (False,)),
             block(clock_probe_s=2e-5),  # a clock above its baseline is for controls to divide out
             Block((1.0,), 1, {}),
@@ -380,7 +380,7 @@ class TestRejection:
 
     def test_the_baseline_clock_is_what_counts(self):
         slow = block(1.2e-3, clock_probe_s=4.8e-5)
-        known = {FACTS.fingerprint: Baseline(probes_s={"clock_probe_s": (4e-5,)})}
+        known = {FACTS.fingerprint: Baseline(probes={"clock_probe_s": (4e-5,)})}
         _, (found,) = measure(Scripted(lambda *_: slow), JOBS[:1], SPEC, known)
         assert (found.verdict, found.clock_probe_s) == ("throttled", 4e-5)
         _, (fresh,) = measure(Scripted(lambda *_: slow), JOBS[:1], SPEC)

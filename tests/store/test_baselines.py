@@ -66,7 +66,7 @@ class TestBaseline:
         }
 
     def test_comes_back_with_its_clock_and_whatever_the_builds(self, store):
-        telemetry = {"clock_probe_s": 4e-5, "core_probe_s": 3e-6}
+        telemetry = {"clock_probe_s": 4e-5, "core_probe": 0.1}
         blocks = tuple(replace(b, telemetry=telemetry) for b in measurement().blocks)
         controlled(store, 1.0)
         (request,) = store.control_requests([OTHER], "cpu1")
@@ -76,7 +76,7 @@ class TestBaseline:
         store.record(request, replace(measurement(CONTROL), blocks=blocks))
         expected = Baseline(
             {SERIES: (1.0, measurement().latency_s), (OTHER.id, None): (3.0,)},
-            {"clock_probe_s": (4e-5,), "core_probe_s": (3e-6,)},
+            {"clock_probe_s": (4e-5,), "core_probe": (0.1,)},
         )
         assert store.baselines("cpu1") == {FACTS.fingerprint: expected}
 

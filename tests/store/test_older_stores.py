@@ -180,7 +180,7 @@ def test_baselines_of_before_are_fixed_at_what_they_were(make, tmp_path):
             assert known.levels_s == pytest.approx(
                 {(n, key): s for (f, n, key), s in expected.items() if f == fingerprint}
             )
-            assert known.probes_s == {}  # of a clock's probe that was another piece of work
+            assert known.probes == {}  # of a clock's probe that was another piece of work
             # However fast a round is, it does not move what older latencies were told at.
             control = store.measurements(purpose="control", device=device)[0]
             (request,) = store.control_requests([control.network], device)

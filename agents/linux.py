@@ -139,7 +139,7 @@ def telemetry(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, 
     elapsed_s, utc_elapsed_s: by the monotonic and by the wall clock; cpu_s: of all threads;
     waited_s: ready to run, but without a core; steal_s: taken by a hypervisor;
     involuntary_switches: how often the network was put off its core;
-    clock_probe_s: seconds for a fixed piece of work, see `agents.on_device.timing.clock_probe_s`;
+    clock_probe_s: seconds for a fixed piece of work, see `agents.on_device.core.clock_probe_s`;
     temp_c: the hottest thermal zone; temp_implausible: how many zones say what no chip bears;
     clock_hz: of the slowest core; load1: load average over a minute;
     throttles: how often the cores were slowed down for their heat; throttled: a Pi's flags.

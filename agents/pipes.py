@@ -39,7 +39,7 @@ RUNNER = Path(__file__).parent / "on_device" / "runner.py"
 
 DEVICE_FILES = (
     RUNNER,
-    *(RUNNER.with_name(name) for name in ("timing.py", "loading.py", "nvidia.py")),
+    *(RUNNER.with_name(name) for name in ("timing.py", "core.py", "loading.py", "nvidia.py")),
 )
 """What goes to a device beside the slim runtime; the runner finds the others in its own folder."""
 

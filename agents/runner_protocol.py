@@ -81,7 +81,7 @@ def sessions(result: Mapping[str, Any], device_s: float, device: str) -> list[Se
 
 def _block(said: TimedBlock) -> Block:
     """Its telemetry is of `linux.telemetry`, of `gpu_telemetry`, and `core_probe`: what the
-    fastest probe so far of `agents.on_device.timing.CoreProbe` took."""
+    fastest probe so far of `agents.on_device.core.CoreProbe` took."""
     return Block(
         samples_s=tuple(said["samples_s"]),
         runs_per_sample=said["runs_per_sample"],

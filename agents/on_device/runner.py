@@ -166,7 +166,7 @@ class Server:
         self._bundle = bundle
         self._replies = os.fdopen(replies, "w", buffering=1)
         self._lines = Lines()
-        self._fastest_look = float("inf")  # of all children: see timing.CoreProbe
+        self._fastest_look = float("inf")  # of all children: see core.CoreProbe
         self._selector = selectors.PollSelector()
         self._selector.register(0, selectors.EVENT_READ, "requests")
         # Before Linux 5.3 the end of stdin has to do.

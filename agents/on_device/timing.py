@@ -7,7 +7,6 @@ whether there are enough of them, is for the farm to decide: this file only time
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import os
 import random
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __package__:
     from agents.on_device import nvidia
+    from agents.on_device.core import CoreProbe, clock_probe_s, on_own_core, tell_shared
     from agents.on_device.loading import (
         LoadedNetwork,
         Refused,
@@ -32,6 +32,7 @@ if TYPE_CHECKING or __package__:
     )
 else:  # on a device, where there is no package
     import nvidia
+    from core import CoreProbe, clock_probe_s, on_own_core, tell_shared
     from loading import (
         LoadedNetwork,
         Refused,
@@ -143,60 +144,6 @@ def _count(sample_s: float, block_s: float, least: int) -> int:
     return max(least, math.ceil(block_s / sample_s))
 
 
-_HASHED = bytes(range(256)) * 64
-
-
-def clock_probe_s() -> float:
-    """Seconds for a fixed piece of work in the first-level cache, the fastest of three: the
-    core's clock, seen from inside, where a guest or a container is shown none.
-
-    Each step of MD5 waits for the one before: on a core with two busy threads it takes 3 % longer.
-    SHA-512, whose steps overlap, takes 45 % longer.
-    """
-    times, hashed = [], hashlib.md5(usedforsecurity=False)
-    for _ in range(3):
-        started_s = time.perf_counter()
-        hashed.update(_HASHED)
-        times.append(time.perf_counter() - started_s)
-    return min(times)
-
-
-_LOOKED_UP, _TABLE = bytes(4096), bytes(range(256))
-
-_SHARED = 1.3
-"""So many times as long takes the probe of a core that something else runs on, at least."""
-
-
-class CoreProbe:
-    """Whether something else ran on the core meanwhile, on its other hardware thread.
-
-    What a hypervisor lets run there makes a network a fifth to a half slower, for milliseconds or
-    minutes, and no counter that a guest can read says so. Looking bytes up in a table fills the
-    core's load units: with two busy threads it takes twice as long.
-    """
-
-    def __init__(self, fastest: float = math.inf) -> None:
-        """fastest: the fastest look so far, as a ratio to `clock_probe_s` of the moment."""
-        self.fastest = fastest
-        self._looks_s: list[float] = []
-
-    def look(self) -> None:
-        """Before each sample, and after the last."""
-        _LOOKED_UP.translate(_TABLE)  # so that both are in the first-level cache
-        started_s = time.perf_counter()
-        _LOOKED_UP.translate(_TABLE)
-        self._looks_s.append(time.perf_counter() - started_s)
-
-    def shared(self) -> list[bool]:
-        """Of each sample since the last call: whether the core was shared before or after it."""
-        self.look()
-        clock_s = clock_probe_s()
-        self.fastest = min(self.fastest, min(self._looks_s) / clock_s)
-        slow = [look_s > _SHARED * self.fastest * clock_s for look_s in self._looks_s]
-        self._looks_s.clear()
-        return [before or after for before, after in zip(slow, slow[1:])]
-
-
 READABLE = (
     "/proc/cpuinfo",
     "/proc/loadavg",
@@ -282,10 +229,6 @@ def _waited_s() -> float | None:
     return None
 
 
-_PATIENCE = 3
-"""Most cores that are shared at all are not for some moment of so many blocks."""
-
-
 class Timed:
     """A network in a session: loaded, checked, warmed up, and timed block after block."""
 
@@ -305,7 +248,7 @@ class Timed:
         started_s = time.monotonic()
         self.result["warmup_s"], self._runs = warm_up(self._network, self._spec, core)
         if core is not None:
-            core.shared()
+            core.looks()
         self.result["warmup_taken_s"] = time.monotonic() - started_s
         fastest_s = max(min(self.result["warmup_s"]), 1e-9)
         least = self._spec["min_samples"]
@@ -323,28 +266,6 @@ class Timed:
         told = {"runs_per_sample": self._runs, "before": before, "after": after}
         self.result["blocks"].append({**block, **told})
         return after
-
-
-def on_own_core(
-    sample: Callable[[Callable[[], None]], list[float]], core: CoreProbe, least: int
-) -> Json:
-    """The samples of a block, and which of them shared the core.
-
-    Where fewer than `least` did not, it goes on for `_PATIENCE` times as long, and adds what had
-    the core to itself: but for networks so slow that a block is `least` samples, for as long as
-    which a core is seldom left alone.
-
-    sample: takes a block of samples, and calls what it is given before each.
-    """
-    samples_s, shared = sample(core.look), core.shared()
-    for _ in range(_PATIENCE if len(samples_s) > least else 0):
-        if shared.count(False) >= least:
-            break
-        more_s = sample(core.look)
-        own_s = [sample_s for sample_s, other in zip(more_s, core.shared()) if not other]
-        samples_s += own_s[:least]
-        shared += [False] * len(own_s[:least])
-    return {"samples_s": samples_s, "shared": shared, "core_probe": core.fastest}
 
 
 def session(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:
@@ -371,8 +292,13 @@ def session(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:
         for number in order.sample(range(len(networks)), len(networks)):
             begin(number)
             reading = networks[number].block(reading, telemetry, core)
-    found = {"networks": [network.result for network in networks], "affinity": affinity}
-    return found if core is None else {**found, "fastest_look": core.fastest}
+    results = [network.result for network in networks]
+    found = {"networks": results, "affinity": affinity}
+    if core is None:
+        return found
+    for block in (block for result in results for block in result["blocks"]):
+        tell_shared(block, core)
+    return {**found, "fastest_look": core.fastest}
 
 
 def run(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:

@@ -68,7 +68,7 @@ class Rejection:
 
 PROBES = ("clock_probe_s", "core_probe")
 """Telemetry that says how long a fixed piece of work took: of the clock, see
-`agents.on_device.timing.clock_probe_s`, and of a core by itself, see `CoreProbe` there."""
+`agents.on_device.core.clock_probe_s`, and of a core by itself, see `CoreProbe` there."""
 
 
 def fast_probes(telemetry: Iterable[Mapping[str, float]]) -> dict[str, float]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agents.on_device import timing
-from agents.on_device.timing import CoreProbe, on_own_core
+from agents.on_device import core as core_module
+from agents.on_device.core import CoreProbe, on_own_core, tell_shared
 
 OWN_US, SHARED_US = 3.0, 7.0
 
@@ -18,8 +18,8 @@ def scripted(monkeypatch):
         edges_s = [0.0]
         for look_us in looks_us:
             edges_s += [edges_s[-1], edges_s[-1] + 1e-6 * look_us]
-        monkeypatch.setattr(timing.time, "perf_counter", iter(edges_s[1:]).__next__)
-        monkeypatch.setattr(timing, "clock_probe_s", lambda: 1e-6)
+        monkeypatch.setattr(core_module.time, "perf_counter", iter(edges_s[1:]).__next__)
+        monkeypatch.setattr(core_module, "clock_probe_s", lambda: 1e-6)
         return CoreProbe()
 
     return probe
@@ -28,7 +28,14 @@ def scripted(monkeypatch):
 def looked(core: CoreProbe, samples: int) -> list[bool]:
     for _ in range(samples):
         core.look()
-    return core.shared()
+    return list(map(core.shared, core.looks()))
+
+
+def taken(sample, core: CoreProbe, least: int):
+    """A block as it is told."""
+    block = on_own_core(sample, core, least)
+    tell_shared(block, core)
+    return block
 
 
 def test_a_sample_shares_its_core_if_a_look_before_or_after_it_is_slow(scripted):
@@ -43,10 +50,18 @@ def test_how_fast_a_core_is_by_itself_is_known_from_before(scripted):
     assert looked(core, 2) == [True, True]
 
 
+def test_what_was_thought_to_be_a_core_by_itself_is_told_anew_at_the_end(scripted):
+    core = scripted(*looks(4, True, False))
+    first = on_own_core(Taking(4), core, 2)
+    assert taken(Taking(4), core, 2)["shared"] == [False] * 4
+    tell_shared(first, core)
+    assert first["shared"] == [True] * 4
+
+
 def test_a_slower_clock_is_no_company(scripted, monkeypatch):
     core = scripted(*[OWN_US] * 3, *[2 * OWN_US] * 3, *[2 * SHARED_US] * 3)
     assert looked(core, 2) == [False, False]
-    monkeypatch.setattr(timing, "clock_probe_s", lambda: 2e-6)
+    monkeypatch.setattr(core_module, "clock_probe_s", lambda: 2e-6)
     assert looked(core, 2) == [False, False]
     assert looked(core, 2) == [True, True]
 
@@ -72,8 +87,8 @@ def looks(count: int, *busy: bool) -> list[float]:
 def test_a_block_goes_on_until_some_samples_had_the_core_to_themselves(scripted):
     core = scripted(*looks(4, False, True, True, False))
     taking = Taking(4)
-    on_own_core(taking, core, 2)
-    block = on_own_core(taking, core, 2)
+    taken(taking, core, 2)
+    block = taken(taking, core, 2)
     assert block["samples_s"] == [4, 5, 6, 7, 12, 13]
     assert block["shared"] == [True] * 4 + [False] * 2
     assert block["core_probe"] == pytest.approx(OWN_US)
@@ -82,7 +97,7 @@ def test_a_block_goes_on_until_some_samples_had_the_core_to_themselves(scripted)
 def test_a_block_does_not_go_on_for_ever_nor_for_slow_networks(scripted):
     core = scripted(*looks(4, False, *[True] * 4), *looks(2, True))
     taking, slow = Taking(4), Taking(2)
-    on_own_core(taking, core, 2)
-    assert on_own_core(taking, core, 2)["shared"] == [True] * 4
-    assert on_own_core(slow, core, 2)["shared"] == [True] * 2
+    taken(taking, core, 2)
+    assert taken(taking, core, 2)["shared"] == [True] * 4
+    assert taken(slow, core, 2)["shared"] == [True] * 2
     assert (taking.taken, slow.taken) == (20, 2)

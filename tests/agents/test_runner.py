@@ -159,7 +159,8 @@ class TestProgram:
         names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
         assert {name.split(".")[0] for name in names} - sys.stdlib_module_names == {
             "agents",  # for whom reads the types; not imported on a device
-            "core", "loading",
+            "core",
+            "loading",
             "nvidia",
             "timing",
             "tvm_ffi",

@@ -5,10 +5,12 @@ Goes to the device together with `agents/on_device/runner.py`: Python 3.9, the s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
@@ -74,6 +76,22 @@ class CoreProbe:
 
 _PATIENCE = 3
 """Most cores that are shared at all are not for some moment of so many blocks."""
+
+
+def are_one(cores: list[int]) -> bool:
+    """Whether several of these are hardware threads of one core, as far as the host shows it: then
+    a network shares its core with itself."""
+    return any(len(_siblings(core) & set(cores)) > 1 for core in cores)
+
+
+def _siblings(core: int) -> set[int]:
+    path = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")
+    siblings: set[int] = set()
+    with contextlib.suppress(OSError, ValueError):
+        for part in path.read_text().split(","):
+            first, _, last = part.partition("-")
+            siblings |= set(range(int(first), int(last or first) + 1))
+    return siblings
 
 
 def on_own_core(

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __package__:
     from agents.on_device import nvidia
-    from agents.on_device.core import CoreProbe, clock_probe_s, on_own_core, tell_shared
+    from agents.on_device.core import CoreProbe, are_one, clock_probe_s, on_own_core, tell_shared
     from agents.on_device.loading import (
         LoadedNetwork,
         Refused,
@@ -32,7 +32,7 @@ if TYPE_CHECKING or __package__:
     )
 else:  # on a device, where there is no package
     import nvidia
-    from core import CoreProbe, clock_probe_s, on_own_core, tell_shared
+    from core import CoreProbe, are_one, clock_probe_s, on_own_core, tell_shared
     from loading import (
         LoadedNetwork,
         Refused,
@@ -280,7 +280,8 @@ def session(request: Json, bundle: Path, begin: Callable[[int], None]) -> Json:
         begin(number)
         networks.append(Timed(number, request))
     affinity = bind_threads(request["threads"], request["cores"])
-    core = None if gpu is not None else CoreProbe(request.get("fastest_look", math.inf))
+    fastest = request.get("fastest_look", math.inf)
+    core = None if gpu is not None or are_one(request["cores"]) else CoreProbe(fastest)
     for number, network in enumerate(networks):
         begin(number)
         network.warm_up(core)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agents.on_device import core as core_module
-from agents.on_device.core import CoreProbe, on_own_core, tell_shared
+from agents.on_device.core import CoreProbe, are_one, on_own_core, tell_shared
 
 OWN_US, SHARED_US = 3.0, 7.0
 
@@ -101,3 +101,24 @@ def test_a_block_does_not_go_on_for_ever_nor_for_slow_networks(scripted):
     assert taken(taking, core, 2)["shared"] == [True] * 4
     assert taken(slow, core, 2)["shared"] == [True] * 2
     assert (taking.taken, slow.taken) == (20, 2)
+
+
+@pytest.mark.parametrize(
+    ("cores", "told", "one"),
+    [
+        ([0, 1], {0: "0,4", 1: "1,5"}, False),
+        ([0, 4], {0: "0,4", 4: "0,4"}, True),
+        ([2, 3], {2: "2-3", 3: "2-3"}, True),
+        ([0, 1], {}, False),
+        ([0], {0: "0-1"}, False),
+    ],
+)
+def test_cores_are_one_if_the_host_says_so(monkeypatch, cores, told, one):
+    def read_text(path) -> str:
+        number = int(path.parts[5].removeprefix("cpu"))
+        if number not in told:
+            raise FileNotFoundError(path)
+        return told[number] + "\n"
+
+    monkeypatch.setattr(core_module.Path, "read_text", read_text)
+    assert are_one(cores) is one

@@ -231,8 +231,10 @@ class Measurement:
     @cached_property
     def verdict(self) -> str:
         """One of `farm.measurement.verdict.VERDICTS`, by the rules that judged its blocks."""
+        counted = set(map(id, self.counted))
         return self.given_verdict or verdict(
-            [block.rejected for block in self.blocks],
+            # What was left out for others that had the core to themselves does no harm.
+            [b.rejected for b in self.blocks if id(b) in counted or not b.never_alone],
             half_width=self.half_width,
             wanted=self.spec.half_width,
         )

@@ -355,6 +355,7 @@ class TestRejection:
         assert (found.latency_s, found.sessions_alone) == (pytest.approx(1e-3), 2)
         assert len(found.warmup_s) == 5
         assert {b.session for b in found.counted} == {1, 4}
+        assert found.verdict == "ok"  # though three in five blocks were disturbed
         agent = Scripted(lambda *_: slow)
         _, (found,) = measure(agent, JOBS[:1], spec)
         assert (found.latency_s, found.verdict) == (pytest.approx(1.3e-3), "contended")

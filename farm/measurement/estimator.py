@@ -17,6 +17,7 @@ import numpy as np
 
 Rows = Sequence[Sequence[float]]
 Controls = Sequence[tuple[Rows, float]]
+_Hashable = tuple[tuple[float, ...], ...]
 
 Z_95 = 1.96
 """So many standard deviations of a normal are half the width of its 95 % interval."""
@@ -108,6 +109,13 @@ _DOUBT = 4.0
 
 
 def _seen(controls: Controls) -> _Slowdown:
+    return _said_by(tuple((_hashable(rows), level_s) for rows, level_s in controls))
+
+
+@lru_cache(maxsize=64)
+def _said_by(controls: tuple[tuple[_Hashable, float], ...]) -> _Slowdown:
+    """Kept, since a latency, its spread and its interval each ask for it, of all networks that
+    were measured together."""
     if not controls:
         return _Slowdown(0.0, (), 0.0, 1.0)
     logs = np.array([math.log(level(_pooled(rows)) / level_s) for rows, level_s in controls])
@@ -214,12 +222,12 @@ def describe(samples_s: Sequence[float]) -> dict[str, float]:
     }
 
 
-def _hashable(rows: Rows) -> tuple[tuple[float, ...], ...]:
+def _hashable(rows: Rows) -> _Hashable:
     return tuple(map(tuple, rows))
 
 
 @lru_cache(maxsize=64)
-def _resampled(rows: tuple[tuple[float, ...], ...]) -> np.ndarray:
+def _resampled(rows: _Hashable) -> np.ndarray:
     """(_RESAMPLES,) logarithms of `level`, each of as many rows as there are, drawn from them: the
     same ones of everything that took part in the same sessions.
 

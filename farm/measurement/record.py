@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import compress
+from operator import not_
 
 from farm.core.checks import must_be_count, must_be_finite, must_not_be_negative
 from farm.core.values import Artifact, Network
@@ -86,7 +88,7 @@ class Block:
         """The samples that count: those that had the core to themselves, if there are any."""
         if self.never_alone or not self.shared:
             return self.samples_s
-        return tuple(s for s, shared in zip(self.samples_s, self.shared, strict=True) if not shared)
+        return tuple(compress(self.samples_s, map(not_, self.shared)))
 
     @property
     def timed_s(self) -> float:

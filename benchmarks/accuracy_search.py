@@ -33,7 +33,7 @@ from benchmarks.accuracy_file import AccuracyFile, find
 from benchmarks.accuracy_methods import Learner
 from benchmarks.arguments import natural, paths, positive, words
 from benchmarks.meta_methods import ZeroShot
-from benchmarks.report import finish, say
+from benchmarks.report import finish, keeping, say
 from farm.core.errors import FarmError, UnknownName, UsageError
 from predictors import FloatArray, IntArray
 from predictors.models.cell_gcn import Size
@@ -224,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _options(parsed, kind)
         files = [find(path) for path in parsed.data or map(Path, kind.data)]
-        rows = [metalearn.kept(row, parsed.rows) for row in run(kind, files, options)]
+        rows = list(keeping(run(kind, files, options), parsed.rows))
     except FarmError as error:
         say(f"accuracy_search: {error}")
         return error.exit_code

@@ -17,7 +17,6 @@ said takes less.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -32,7 +31,7 @@ from benchmarks.accuracy_methods import Learner
 from benchmarks.arguments import counts, natural, paths, positive, words
 from benchmarks.latency_tasks import find
 from benchmarks.meta_methods import METHODS, Case, ZeroShot
-from benchmarks.report import finish, say
+from benchmarks.report import finish, keeping, say
 from farm.core.errors import FarmError, UnknownName, UsageError
 from predictors import FloatArray, IntArray, metrics
 from predictors.models.cell_gcn import Size
@@ -63,20 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _options(parsed)
         file, pretrain = _table(parsed), [find(path) for path in parsed.pretrain]
-        rows = [kept(row, parsed.rows) for row in run(file, pretrain, options)]
+        rows = list(keeping(run(file, pretrain, options), parsed.rows))
     except FarmError as error:
         say(f"metalearn: {error}")
         return error.exit_code
     finish("metalearn", rows, summary(rows), parsed.json)
     return 0
-
-
-def kept(row: Row, path: Path | None) -> Row:
-    """The row, also at the end of a file of JSON lines: what a run that is stopped has found."""
-    if path is not None:
-        with path.open("a") as lines:
-            print(json.dumps(row), file=lines)
-    return row
 
 
 def run(file: AccuracyFile, pretrain: Sequence[AccuracyFile], options: Options) -> Iterator[Row]:

@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks import metalearn
 from benchmarks.accuracy_file import AccuracyFile, find
 from benchmarks.arguments import natural, positive, words
-from benchmarks.report import finish
+from benchmarks.report import finish, keeping
 from farm.core.errors import FarmError
 from predictors import metrics
 from predictors.models.accuracy_mixture import limited_scores
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--json", action="store_true", help="one JSON object on stdout")
     parsed = parser.parse_args(arguments)
     try:
-        rows = [metalearn.kept(row, parsed.rows) for row in run(parsed)]
+        rows = list(keeping(run(parsed), parsed.rows))
     except FarmError as error:
         print(f"metalearn_synthetic: {error}", file=sys.stderr)
         return error.exit_code

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.report import say
+from benchmarks.report import kept, say
 from farm.core.values import Network
 from farm.search.goals import Best, Hard
 from farm.search.strategies import Looking
@@ -25,7 +25,7 @@ SEED = 0
 def scored(networks: Sequence[Network], path: Path) -> dict[str, float]:
     """By code. path: JSON lines; what is not there is computed, a tenth of a second each, and
     added."""
-    found = _read(path)
+    found: dict[str, float] = dict(kept(path))
     left = [one for one in networks if one.code not in found]
     if not left:
         return found
@@ -88,8 +88,3 @@ class Pool:
     @staticmethod
     def _of(values: dict[str, float], networks: Sequence[Network]) -> FloatArray:
         return np.array([values[network.code] for network in networks])
-
-
-def _read(path: Path) -> dict[str, float]:
-    lines = path.read_text().splitlines() if path.exists() else []
-    return dict(json.loads(line) for line in lines)

@@ -6,11 +6,11 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +18,8 @@ from rich.table import Table
 PACKAGES = ("apache-tvm", "apache-tvm-ffi", "numpy", "onnxruntime", "ray", "scipy", "torch")
 
 _WIDTH = 120
+
+Row = TypeVar("Row")
 
 
 def machine() -> dict[str, Any]:
@@ -60,6 +62,26 @@ def finish(
 def say(line: str) -> None:
     """Progress, for a person."""
     print(line, file=sys.stderr, flush=True)
+
+
+def kept(path: Path | None) -> list[Any]:
+    """What `keep` put into a file of JSON lines; nothing where there is none."""
+    lines = path.read_text().splitlines() if path and path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def keep(path: Path | None, *rows: Any) -> None:
+    """Adds rows to a file of JSON lines, all at once: what a run that is stopped has found."""
+    if path is not None:
+        with path.open("a") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def keeping(rows: Iterable[Row], path: Path | None) -> Iterator[Row]:
+    """The rows, each kept when it is found."""
+    for row in rows:
+        keep(path, row)
+        yield row
 
 
 def _rows_table(rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -23,7 +23,6 @@ cut short: with `--rows FILE`, what is done stands there, and the same command d
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -37,7 +36,7 @@ import numpy as np
 from benchmarks import published
 from benchmarks.contract import Case
 from benchmarks.loop import Space
-from benchmarks.report import finish, say
+from benchmarks.report import finish, keep, kept, say
 from farm.core.errors import FarmError
 from farm.core.values import Network
 from farm.prediction.central import BLIND
@@ -239,7 +238,7 @@ def strategies(device: Device, seed: int) -> Iterator[dict[str, Any]]:
 
 def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Rows of all seeds and devices; those of a seed and device at once. Raises UnknownName."""
-    done = _done(options.rows)
+    done = kept(options.rows)
     table = Space.of("nb201")
     with np.load(published.folder() / "nb201.npz") as data:
         accuracy = data["acc"][:, 0].astype(float)
@@ -253,7 +252,7 @@ def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 if not (found := _of(done, device=device.name, seed=seed, goal=goal)):
                     start = time.perf_counter()
                     found = list(_judged(device, seed, goal, options))
-                    _keep(found, options.rows)
+                    keep(options.rows, *found)
                     took_s = time.perf_counter() - start
                     say(f"{device.name}, seed {seed}, {goal}: {took_s:.0f} s")
                 yield from found
@@ -269,17 +268,6 @@ def _judged(
     elif device.name in LIMITED:
         for percentile in PERCENTILES:
             yield device.limit(seed, percentile, options.confidence)
-
-
-def _done(path: Path | None) -> list[dict[str, Any]]:
-    lines = path.read_text().splitlines() if path and path.exists() else []
-    return [json.loads(line) for line in lines]
-
-
-def _keep(rows: Sequence[dict[str, Any]], path: Path | None) -> None:
-    if path:
-        with path.open("a") as file:
-            file.write("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

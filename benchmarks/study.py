@@ -19,7 +19,6 @@ FILE`, what is done stands there, and the same command does the rest.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 import warnings
@@ -32,7 +31,7 @@ import numpy as np
 from benchmarks import published
 from benchmarks.fewshot_run import say
 from benchmarks.loop import Space
-from benchmarks.report import finish
+from benchmarks.report import finish, keep, kept
 from benchmarks.study_chamnet import chamnet
 from benchmarks.study_contract import Predict, Samples, Setting, Studied
 from benchmarks.study_regressions import LEARNT as REGRESSIONS
@@ -70,7 +69,7 @@ def run(options: argparse.Namespace) -> Iterator[Row]:
     for n in options.samples:
         if not 3 <= n <= max(SAMPLES):
             raise UsageError(f"--samples are from 3 to {max(SAMPLES)}, got {n}")
-    done = _done(options.rows)
+    done = {tuple(row[key] for key in KEY): row for row in kept(options.rows)}
     space = Space.of("nb201")
     with np.load(published.folder() / "nb201.npz") as data:
         accuracy = data["acc"][:, 0].astype(float)
@@ -81,7 +80,7 @@ def run(options: argparse.Namespace) -> Iterator[Row]:
             key = (name, device, n, seed)
             if key not in done:
                 row = dict(zip(KEY, key, strict=True)) | _judged(name, setting, selection, n, seed)
-                _keep(row, options.rows)
+                keep(options.rows, row)
                 done[key] = row
             yield done[key]
         say(f"{device} is done")
@@ -144,18 +143,6 @@ def _ranked(believed_s: FloatArray, latency_s: FloatArray) -> Row:
         "spearman": metrics.spearman(believed_s, latency_s) or 0.0,
         "pearson": 0.0 if flat else float(np.corrcoef(believed_s, latency_s)[0, 1]),
     }
-
-
-def _done(path: Path | None) -> dict[tuple[Any, ...], Row]:
-    lines = path.read_text().splitlines() if path and path.exists() else []
-    rows = [json.loads(line) for line in lines]
-    return {tuple(row[key] for key in KEY): row for row in rows}
-
-
-def _keep(row: Row, path: Path | None) -> None:
-    if path:
-        with path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
 
 
 def summary(rows: Sequence[Row]) -> Row:

@@ -3,11 +3,12 @@
     python -m benchmarks.throughput --networks 60 --cold 400 --stock 6 --seed 0 [--json]
 
 Both measure the same random NAS-Bench-201 networks on one core of this computer, in turns. Ours are
-campaigns as `farm launch --executor inline` runs them, control networks, decisions and the store
-included: one of `--cold` networks from an empty store, which compiles (`cold`), and of `--networks`
-that find everything compiled, at each of `PRECISIONS` twice. The tracker's
-(`benchmarks/rpc_tracker.py`) time the libraries that we compiled, with each of `SETTINGS` twice,
-and `--stock` of the networks compiled by `tvm.compile` with the default pipeline and timed at once.
+campaigns as `farm launch` runs them, control networks, decisions and the store included: one of
+`--cold` networks from an empty store, which compiles (`cold`), with `--executor`, whose start
+counts; and, inline, of `--networks` that find everything compiled, at each of `PRECISIONS` twice.
+The tracker's (`benchmarks/rpc_tracker.py`) time the libraries that we compiled, with each of
+`SETTINGS` twice, and `--stock` of the networks compiled by `tvm.compile` with the default pipeline
+and timed at once.
 
 A row's repeatability is how far its two runs are apart: `median_rel_diff`, `p95_rel_diff`.
 `device_s`: for how long a network held the device. `cost_s`: the device seconds to know a latency
@@ -64,20 +65,22 @@ Row = dict[str, Any]
 Latencies = dict[Network, float]
 
 
-def cold(farm: Farm, networks: int, seed: int) -> Row:
+def cold(farm: Farm, networks: int, seed: int, executor: str = "inline") -> Row:
     """A campaign that compiles everything."""
     began_s = time.monotonic()
-    _campaign(farm, networks, PRECISIONS[0], seed)
+    _campaign(farm, networks, PRECISIONS[0], seed, executor)
     return _row("farm, cold", networks, time.monotonic() - began_s)
 
 
-def _campaign(farm: Farm, networks: int, precision: float, seed: int) -> tuple[Latencies, float]:
+def _campaign(
+    farm: Farm, networks: int, precision: float, seed: int, executor: str = "inline"
+) -> tuple[Latencies, float]:
     """Latencies, and the seconds for which the device was busy."""
     asked = Launch(
         **{"space": "nb201", "devices": ["cpu1"], "budget": networks, "holdout": 0, "seed": seed},
         **{"select": "random", "precision": precision, "kernels": False, "fresh": True},
     )
-    summary = farm.launch(asked, "inline")
+    summary = farm.launch(asked, executor)
     with farm.store() as store:
         found = store.measurements(summary.campaign.id, device="cpu1")
     return {m.network: m.latency_s for m in found}, summary.campaign.busy_s["cpu1"]
@@ -169,10 +172,12 @@ def _most(rows: Sequence[Row], column: str) -> float:
     return max(float(row[column]) for row in rows)
 
 
-def run(networks: int, compiled: int, stock_networks: int, seed: int) -> tuple[list[Row], Row]:
+def run(
+    networks: int, compiled: int, stock_networks: int, seed: int, executor: str = "inline"
+) -> tuple[list[Row], Row]:
     """Rows and summary."""
     with _empty() as (farm, _):
-        rows = [cold(farm, compiled, seed)]
+        rows = [cold(farm, compiled, seed, executor)]
         _say(f"{rows[0]}")
     with _empty() as (farm, folder):
         cold(farm, networks, seed)
@@ -216,10 +221,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--networks", type=int, default=60)
     parser.add_argument("--cold", type=int, default=60, help="networks that the farm compiles")
     parser.add_argument("--stock", type=int, default=6, help="networks that stock TVM compiles")
+    parser.add_argument("--executor", choices=["inline", "ray"], default="inline")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     given = parser.parse_args(argv)
-    rows, summary = run(given.networks, given.cold, given.stock, given.seed)
+    rows, summary = run(given.networks, given.cold, given.stock, given.seed, given.executor)
     finish("throughput", rows, summary, given.json)
 
 

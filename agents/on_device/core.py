@@ -49,12 +49,8 @@ class CoreProbe:
     """
 
     def __init__(self, fastest: float = math.inf) -> None:
-        """fastest: the fastest look so far, as a ratio to `clock_probe_s` of the moment.
-
-        `worth_waiting`: whether the core was left alone since it was waited for in vain.
-        """
+        """fastest: the fastest look so far, as a ratio to `clock_probe_s` of the moment."""
         self.fastest = fastest
-        self.worth_waiting = True
         self._looks_s: list[float] = []
 
     def look(self) -> None:
@@ -103,24 +99,20 @@ def on_own_core(
 ) -> Json:
     """The samples of a block, and the looks at the core.
 
-    Where fewer than `least` had the core to themselves, the block goes on for `_PATIENCE` times as
-    long, and adds those that do. A core that something else is on all the while is not waited for
-    again before it is left alone for a moment; nor is it for networks so slow that a block is
-    `least` samples, for as long as which a core is seldom left alone.
+    Where fewer than `least` did not, it goes on for `_PATIENCE` times as long, and adds what had
+    the core to itself: but for networks so slow that a block is `least` samples, for as long as
+    which a core is seldom left alone.
 
     sample: takes a block of samples, and calls what it is given before each.
     """
     samples_s, looks = sample(core.look), core.looks()
-    core.worth_waiting |= not all(map(core.shared, looks))
-    if len(samples_s) > least and core.worth_waiting:
-        for _ in range(_PATIENCE):
-            if sum(not core.shared(look) for look in looks) >= least:
-                break
-            more = zip(sample(core.look), core.looks())
-            own = [(sample_s, look) for sample_s, look in more if not core.shared(look)]
-            samples_s += [sample_s for sample_s, _ in own[:least]]
-            looks += [look for _, look in own[:least]]
-        core.worth_waiting = not all(map(core.shared, looks))
+    for _ in range(_PATIENCE if len(samples_s) > least else 0):
+        if sum(not core.shared(look) for look in looks) >= least:
+            break
+        more = zip(sample(core.look), core.looks())
+        own = [(sample_s, look) for sample_s, look in more if not core.shared(look)]
+        samples_s += [sample_s for sample_s, _ in own[:least]]
+        looks += [look for _, look in own[:least]]
     return {"samples_s": samples_s, "looks": looks}
 
 

@@ -103,16 +103,6 @@ def test_a_block_does_not_go_on_for_ever_nor_for_slow_networks(scripted):
     assert (taking.taken, slow.taken) == (20, 2)
 
 
-def test_a_core_that_is_never_left_alone_is_waited_for_once(scripted):
-    shared, alone = [True], [False]
-    core = scripted(*looks(4, *alone, *shared * 4, *shared, *alone, *shared * 4))
-    taking, taken_by = Taking(4), []
-    for _ in range(5):
-        taken(taking, core, 2)
-        taken_by.append(taking.taken)
-    assert taken_by == [4, 20, 24, 28, 44]
-
-
 @pytest.mark.parametrize(
     ("cores", "told", "one"),
     [

@@ -28,6 +28,9 @@ _SLOWEST = 80.0
 _BEAT_S = 8.0
 """A ping interrupts what is timed, and its answer takes milliseconds of an instruction clock."""
 
+_SLACK = 3.0
+"""On a busy computer it was silent for more than half a minute."""
+
 _MEASURE = {
     "min_sessions": 1,
     "max_sessions": 1,
@@ -68,7 +71,7 @@ class QemuPiAgent(RemoteAgent):
 
     def __init__(self, name: str, options: QemuPiOptions) -> None:
         slowest, beat_s = (_SLOWEST, _BEAT_S) if options.instruction_clock else (1.0, None)
-        super().__init__(name, options, RECONNECT_S, slowest, beat_s)
+        super().__init__(name, options, RECONNECT_S, slowest, beat_s, _SLACK)
         self._pi = options
         self._host_cores: tuple[int, ...] = ()
         self._image: Image | None = None

@@ -39,14 +39,15 @@ class RemoteAgent(StartedAgent, ABC):
         patience_s: float = FIRST_S,
         slowest: float = 1.0,
         beat_s: float | None = None,
+        slack: float = 1.0,
     ) -> None:
-        """patience_s, beat_s: as in `SshDevice`; slowest: our seconds that one of the device's may
-        take."""
+        """patience_s, beat_s, slack: as in `SshDevice`; slowest: our seconds that one of the
+        device's may take."""
         super().__init__(name)
         self._options = options
         self._slowest = slowest
         self._cores: tuple[int, ...] = ()
-        self._device = SshDevice(self._login, patience_s, beat_s)
+        self._device = SshDevice(self._login, patience_s, beat_s, slack)
 
     @abstractmethod
     def _login(self) -> SshOptions:

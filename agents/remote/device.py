@@ -75,15 +75,17 @@ class SshDevice:
         reach: Callable[[], SshOptions],
         patience_s: float = FIRST_S,
         beat_s: float | None = None,
+        slack: float = 1.0,
     ) -> None:
         """reach: makes sure that the device is on, and says how to reach it.
 
-        patience_s: how long the device is waited for the first time. beat_s: as in `SshPipe`.
-        was_empty: whether the farm kept nothing on the device when it was first reached.
+        patience_s: how long the device is waited for the first time. beat_s, slack: as in
+        `SshPipe`. was_empty: whether the farm kept nothing on the device when it was first reached.
         """
         self._reach = reach
         self._patience_s = patience_s
         self._beat_s = beat_s
+        self._slack = slack
         self._token = uuid4().hex
         self._pipe: SshPipe | None = None
         self._was_there = False
@@ -124,7 +126,7 @@ class SshDevice:
         with self._open(options) as pipe:
             if self._probed(pipe, options)["folder_is_there"]:
                 self._hold(pipe, options)
-                _ask(pipe, "purge")
+                self._ask(pipe, "purge")
 
     def _connected(self) -> SshPipe:
         options = self._reach()
@@ -144,14 +146,14 @@ class SshDevice:
     def _open(self, options: SshOptions) -> SshPipe:
         address, pinned = Address.parse(options.host), HostKey.parse(options.host_key)
         key = Path(options.key).expanduser()
-        return SshPipe(address, key, pinned, options.python, self._beat_s)
+        return SshPipe(address, key, pinned, options.python, self._beat_s, self._slack)
 
     def _probed(self, pipe: SshPipe, options: SshOptions) -> Probed:
-        return fitting(PROBED, _ask(pipe, "probe", folder=options.folder), options.host)
+        return fitting(PROBED, self._ask(pipe, "probe", folder=options.folder), options.host)
 
     def _hold(self, pipe: SshPipe, options: SshOptions) -> None:
         owner = {"token": self._token, "name": f"{getpass.getuser()}@{host_name()}"}
-        _ask(
+        self._ask(
             pipe,
             "hold",
             folder=options.folder,
@@ -163,7 +165,10 @@ class SshDevice:
 
     def _start(self, pipe: SshPipe, runner: Payload, runtime: Payload) -> None:
         folders = [upload.send(pipe, payload) for payload in (runtime, runner)]
-        _ask(pipe, "start", runtime=folders[0], runner=f"{folders[1]}/runner.py")
+        self._ask(pipe, "start", runtime=folders[0], runner=f"{folders[1]}/runner.py")
+
+    def _ask(self, pipe: SshPipe, op: str, **message: Any) -> dict[str, Any]:
+        return result_of(pipe.request({"op": op, **message}, self._slack * _REQUEST_S))
 
 
 def must_fit(seen: Probed, now_s: float, host: str) -> None:
@@ -194,7 +199,3 @@ def must_fit(seen: Probed, now_s: float, host: str) -> None:
             f"the clock of {host} is {abs(off_s) / 3600:.1f} h {way}; set it, for example with "
             "'sudo timedatectl set-ntp true'"
         )
-
-
-def _ask(pipe: SshPipe, op: str, **message: Any) -> dict[str, Any]:
-    return result_of(pipe.request({"op": op, **message}, _REQUEST_S))

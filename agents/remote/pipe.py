@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 BEAT_S = 2.0
 SILENCE_S = 30.0
-"""A host that computes on all cores, swaps, or is emulated on a busy one, still answers sooner."""
+"""A host that computes on all cores, or swaps, still answers sooner."""
 
 _CHUNK_BYTES = 1 << 16
 _NOISE_BYTES = 1 << 16
@@ -54,14 +54,17 @@ class SshPipe:
         pinned: HostKey,
         python: str,
         beat_s: float | None = None,
+        slack: float = 1.0,
     ) -> None:
         """Connects, logs in, and starts the supervisor. Raises DeviceLost and DeviceUnfit.
 
         pinned: the only host key that is taken. python: the device's, such as `python3`.
-        beat_s: between two pings, instead of `BEAT_S`.
+        beat_s: between two pings, instead of `BEAT_S`. slack: how many times as long as another
+        computer it may be silent.
         """
         self._address = address
         self._beat_s = beat_s or BEAT_S
+        self._slack = slack
         self._number = 0
         self._replies = Replies()
         self._news = threading.Condition()
@@ -71,9 +74,9 @@ class SshPipe:
         self._errors = b""
         self._heard_s = self._beaten_s = time.monotonic()
         with ExitStack() as stack:
-            transport = stack.enter_context(connected(address, pinned.type))
+            transport = stack.enter_context(connected(address, pinned.type, slack))
             _check(transport, pinned, address)
-            with in_time(transport, address):
+            with in_time(transport, address, slack):
                 log_in(transport, address, key)
                 self._channel = transport.open_session()
                 self._boot(python)
@@ -165,9 +168,9 @@ class SshPipe:
         self._read_errors()
 
     def _beat(self) -> None:
-        now_s = time.monotonic()
-        if now_s - self._heard_s > SILENCE_S:
-            raise DeviceLost(f"{self._address} is silent for {SILENCE_S:g} s")
+        now_s, silence_s = time.monotonic(), self._slack * SILENCE_S
+        if now_s - self._heard_s > silence_s:
+            raise DeviceLost(f"{self._address} is silent for {silence_s:g} s")
         if now_s - self._beaten_s >= self._beat_s and self._sending.acquire(blocking=False):
             self._beaten_s = now_s
             try:

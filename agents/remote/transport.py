@@ -107,8 +107,10 @@ def known_host_keys(address: Address, path: Path) -> list[HostKey]:
 
 
 @contextmanager
-def connected(address: Address, key_type: str) -> Iterator[Transport]:
+def connected(address: Address, key_type: str, slack: float = 1.0) -> Iterator[Transport]:
     """A connection to a host that has shown its key of this type; nobody is logged in yet.
+
+    slack: as in `in_time`.
 
     Raises DeviceLost where the host is not reached, or lost in the block, and DeviceUnfit where
     it has no such key.
@@ -118,10 +120,11 @@ def connected(address: Address, key_type: str) -> Iterator[Transport]:
         from paramiko import Transport
 
         transport = Transport(sock)
-        transport.banner_timeout = transport.handshake_timeout = 2 * CONNECT_S  # we watch it
+        # We watch it ourselves.
+        transport.banner_timeout = transport.handshake_timeout = 2 * slack * CONNECT_S
         transport.get_security_options().key_types = _algorithms(key_type)
         try:
-            with in_time(transport, address):
+            with in_time(transport, address, slack):
                 transport.start_client()
             yield transport
         finally:
@@ -129,25 +132,27 @@ def connected(address: Address, key_type: str) -> Iterator[Transport]:
 
 
 @contextmanager
-def in_time(transport: Transport, address: Address) -> Iterator[None]:
+def in_time(transport: Transport, address: Address, slack: float = 1.0) -> Iterator[None]:
     """Closes the connection where a block takes longer than `CONNECT_S`, and raises DeviceLost.
+
+    slack: so many times as long it may take.
 
     Not every wait in paramiko has a deadline of its own; all end when it is closed.
     """
-    late = threading.Event()
+    late, limit_s = threading.Event(), slack * CONNECT_S
 
     def close() -> None:
         late.set()
         transport.close()
 
-    timer = threading.Timer(CONNECT_S, close)
+    timer = threading.Timer(limit_s, close)
     timer.start()
     try:
         yield
     except Exception as e:
         if not late.is_set():
             raise
-        reason = f"{address.place} accepts the connection, but is silent for {CONNECT_S:g} s"
+        reason = f"{address.place} accepts the connection, but is silent for {limit_s:g} s"
         raise DeviceLost(reason) from e
     finally:
         timer.cancel()

@@ -73,7 +73,7 @@ def test_is_switched_off_and_on_when_it_is_frozen(own_agent, arm64_artifact, qui
     monkeypatch.setattr(qemu_pi_guest, "_AGAIN_S", 5.0)
     frozen.suspend()
     with monkeypatch.context() as patch:
-        patch.setattr(pipe, "SILENCE_S", 3.0)
+        patch.setattr(pipe, "SILENCE_S", 1.0)
         with pytest.raises(DeviceLost, match="is silent for 3 s"):
             own_agent.facts()
     assert measure_one(own_agent, NETWORK, arm64_artifact, quick).latency_s > 0

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,18 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farm.core.checks import plain
-from farm.core.errors import StoreError, StoreNewer, UnknownName
-from farm.core.values import Artifact, Network, Target
+from farm.core.errors import StoreError, StoreNewer
+from farm.core.values import Network
 from farm.measurement.drift_correction import Baseline
 from farm.measurement.record import Failure, Measurement
 from farm.store import rows
+from farm.store.builds import BuildStore
+from farm.store.campaigns import CampaignStore
 from farm.store.connection import connect, connect_to_read, writable
-from farm.store.edge import UNREADABLE, Row, readable, translated
+from farm.store.edge import Row, readable, translated
 from farm.store.events import EventStore
-from farm.store.knowledge import KnowledgeStore
-from farm.store.lease import campaign_thing
-from farm.store.leases import LeaseStore
 from farm.store.migrations import migrations
 from farm.store.onnx_models import StoredModels
 from farm.store.overview import OverviewStore
@@ -32,7 +28,7 @@ from farm.store.pending import PendingStore, requests
 from farm.store.served import ServedStore
 from farm.store.sqlite import Database
 from farm.store.tokens import TokenStore
-from farm.store.values import Plan, Request, StoredCampaign
+from farm.store.values import Request
 
 _ASKED = f"{rows.MEASURED}, requests.id AS wanted, campaign, purpose, half_width"
 _OWN = f"SELECT {_ASKED} FROM {rows.WITH_SAMPLES} JOIN requests ON requests.id = request"
@@ -42,7 +38,7 @@ _SHARED = f"""SELECT {_ASKED} FROM reuses JOIN requests ON requests.id = reuses.
 
 
 class Store(
-    KnowledgeStore, OverviewStore, EventStore, PendingStore, LeaseStore, TokenStore, ServedStore
+    CampaignStore, BuildStore, OverviewStore, EventStore, PendingStore, TokenStore, ServedStore
 ):
     """The database in `folder`; a context manager.
 
@@ -98,62 +94,6 @@ class Store(
             with self._writing():
                 migrations.apply(self._db)
 
-    # Campaigns
-
-    def add_campaign(self, plan: Plan) -> str:
-        """Store a new campaign; its id counts up: c1, c2, ..."""
-        with self._writing():
-            number = self._value("SELECT count(*) FROM campaigns") + 1
-            row = {"id": f"c{number}", "plan": json.dumps(asdict(plan)), "created_at": rows.now()}
-            self._insert("campaigns", row)
-        return f"c{number}"
-
-    def campaign(self, name: str) -> StoredCampaign:
-        """The campaign called `name`, or the newest for `latest`; raises UnknownName."""
-        ids = [str(row["id"]) for row in self._rows("SELECT id FROM campaigns ORDER BY rowid")]
-        if name == "latest" and ids:
-            name = ids[-1]
-        if name not in ids:
-            raise UnknownName("campaign", name, ids, f"the store is {self.folder}")
-        try:
-            return self._campaign(name)
-        except UNREADABLE as e:
-            raise StoreError(
-                f"campaign {name} in {self.path} is damaged: {plain(str(e))}; launch another, what "
-                "was measured is used again"
-            ) from e
-
-    def campaigns(self) -> list[StoredCampaign]:
-        """All campaigns, oldest first."""
-        found = self._rows("SELECT id FROM campaigns ORDER BY rowid")
-        return [c for _, c in readable(found, "campaign", lambda row: self._campaign(row["id"]))]
-
-    def cancel(self, campaign: str) -> None:
-        """Ask a campaign to end; a running one sees it before it starts anything more."""
-        with self._writing():
-            self._insert(
-                "cancellations", {"campaign": campaign, "cancelled_at": rows.now()}, "IGNORE"
-            )
-
-    def is_cancelled(self, campaign: str) -> bool:
-        """Whether somebody asked the campaign to end."""
-        sql = "SELECT count(*) FROM cancellations WHERE campaign = ?"
-        return bool(self._value(sql, campaign))
-
-    def begin_run(self, campaign: str) -> int:
-        with self._writing():
-            return self._insert("runs", {"campaign": campaign, "started_at": rows.now()})
-
-    def end_run(self, run: int) -> None:
-        with self._writing():
-            self._db.conn.execute("UPDATE runs SET ended_at = ? WHERE id = ?", [rows.now(), run])
-
-    def was_cut_short(self, campaign: str) -> bool:
-        """Whether its last run did not come to its end, the last control networks included."""
-        sql = """SELECT count(*) FROM runs WHERE ended_at IS NULL
-                 AND id = (SELECT max(id) FROM runs WHERE campaign = ?)"""
-        return bool(self._value(sql, campaign))
-
     # Requests and outcomes
 
     def add_requests(
@@ -175,6 +115,20 @@ class Store(
             for network in networks:
                 for device in devices:
                     self._ask(campaign, network, device, purpose, at, half_width, reason)
+
+    def _ask(
+        self,
+        campaign: str | None,
+        network: Network,
+        device: str,
+        purpose: str,
+        at: str,
+        half_width: float | None = None,
+        why: int | None = None,
+    ) -> int:
+        row: dict[str, Any] = {"campaign": campaign, "network": network.id, "device": device}
+        row |= {"purpose": purpose, "requested_at": at, "half_width": half_width, "why": why}
+        return self._insert("requests", row, "IGNORE")
 
     def query_requests(self, networks: Sequence[Network], device: str) -> dict[Network, Request]:
         """Ask for networks outside any campaign; what a killed query left behind is taken up."""
@@ -294,14 +248,6 @@ class Store(
             return rows.failure(row)
         raise LookupError(f"request {request.id} has no outcome yet")
 
-    def counts(self, campaign: str) -> dict[str, tuple[int, int]]:
-        """For each device of a campaign, how many of its requests are measured and failed."""
-        found = {row["device"]: row for row in self._totals(campaign)}
-        none = {"measured": 0, "failed": 0}
-        plan = Plan.from_json(self._value("SELECT plan FROM campaigns WHERE id = ?", campaign))
-        devices = {device: found.get(device, none) for device in plan.devices}
-        return {device: (row["measured"], row["failed"]) for device, row in devices.items()}
-
     def take_up_failures(self, campaign: str) -> int:
         """Let everything that finally failed in a campaign be tried again; how many that is."""
         sql = """UPDATE failures SET final = 0 WHERE final
@@ -387,96 +333,6 @@ class Store(
                 if measurement.network in row_of:
                     values_s[row_of[measurement.network], column] = measurement.latency_s
         return values_s, ~np.isnan(values_s)
-
-    # Builds
-
-    def add_build(
-        self, campaign: str | None, network: Network, target: Target, artifact: Artifact
-    ) -> None:
-        """Keep that a network was compiled, and for which campaign."""
-        row: dict[str, Any] = {
-            "build_key": artifact.build_key,
-            "campaign": campaign,
-            "network": network.id,
-        }
-        row |= {"target": json.dumps(target, default=dict), "sha256": artifact.sha256}
-        row |= {
-            "size_bytes": artifact.size_bytes,
-            "build_s": artifact.build_s,
-            "built_at": rows.now(),
-        }
-        with self._writing():
-            self._insert("builds", row, "REPLACE")
-
-    def use_build(self, campaign: str, build_key: str) -> None:
-        """Keep that a campaign used a build, whoever paid for it."""
-        with self._writing():
-            row = {"campaign": campaign, "build_key": build_key}
-            self._insert("campaign_builds", row, "IGNORE")
-
-    def build_s(self, device: str) -> float:
-        """CPU seconds that building a network for a device took on average; 0 for none."""
-        sql = """SELECT avg(build_s) FROM builds WHERE build_key IN (
-                     SELECT build_key FROM measurements WHERE device = ?)"""
-        return float(self._value(sql, device) or 0.0)
-
-    def builds(self, campaign: str) -> tuple[int, int]:
-        """How many builds a campaign paid for, and how many it found already made."""
-        built = self._value("SELECT count(*) FROM builds WHERE campaign = ?", campaign)
-        used = self._value("SELECT count(*) FROM campaign_builds WHERE campaign = ?", campaign)
-        return int(built), max(0, int(used) - int(built))
-
-    # Derived
-
-    def _ask(
-        self,
-        campaign: str | None,
-        network: Network,
-        device: str,
-        purpose: str,
-        at: str,
-        half_width: float | None = None,
-        why: int | None = None,
-    ) -> int:
-        row: dict[str, Any] = {"campaign": campaign, "network": network.id, "device": device}
-        row |= {"purpose": purpose, "requested_at": at, "half_width": half_width, "why": why}
-        return self._insert("requests", row, "IGNORE")
-
-    def _campaign(self, name: str) -> StoredCampaign:
-        row = self._rows("SELECT * FROM campaigns WHERE id = ?", name)[0]
-        totals = self._totals(name)
-        return StoredCampaign(
-            id=name,
-            plan=Plan.from_json(row["plan"]),
-            created_at=row["created_at"],
-            cancelled=self.is_cancelled(name),
-            wall_s=self._wall_s(name),
-            busy_s={row["device"]: row["device_s"] for row in totals if row["device_s"]},
-            requested=sum(row["requested"] for row in totals),
-            measured=sum(row["measured"] for row in totals),
-            failed=sum(row["failed"] for row in totals),
-            stops=self.stops(name),
-            ended={row["device"]: row["measured"] + row["failed"] for row in totals},
-            run_by=self.holders().get(campaign_thing(name)),
-        )
-
-    def device_seconds(self, campaign: str) -> float:
-        """How long all devices of a campaign were busy."""
-        return float(self._value("SELECT total(device_s) FROM totals WHERE campaign = ?", campaign))
-
-    def _totals(self, campaign: str) -> list[dict[str, Any]]:
-        """A row for each device of a campaign, as the database keeps it: `requested`, `measured`,
-        `failed`, `device_s`."""
-        return self._rows("SELECT * FROM totals WHERE campaign = ?", campaign)
-
-    def _wall_s(self, campaign: str) -> float:
-        """A run that was killed, or still goes on, ends with its last measurement."""
-        sql = """SELECT sum(julianday(coalesce(ended_at,
-                     (SELECT max(measured_at) FROM measurements JOIN requests
-                      ON requests.id = request WHERE campaign = runs.campaign
-                      AND measured_at >= started_at),
-                     started_at)) - julianday(started_at)) FROM runs WHERE campaign = ?"""
-        return 86400 * float(self._value(sql, campaign) or 0.0)
 
 
 def _matching(

@@ -118,11 +118,11 @@ class Space:
         analytic = AnalyticColumns.of(table.costs, table.cost_names, rows)
         return cls(table, hwl, analytic, rows, order[-JUDGED:])
 
-    def without(self, device: str) -> Case:
+    def without(self, *devices: str) -> Case:
         """All other devices as references."""
         table, hwl = self.table, self.hwl
-        kept = np.array([other != device for other in table.devices])
-        others = tuple(other for other in table.devices if other != device)
+        kept = np.array([other not in devices for other in table.devices])
+        others = tuple(other for other in table.devices if other not in devices)
         left = HardwareLatencies(
             others,
             hwl.values[:, kept],

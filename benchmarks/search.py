@@ -2,10 +2,12 @@
 
     python -m benchmarks.search --seed 0 --json
     python -m benchmarks.search --devices raspi4,gold_6226 --seeds 3 --budget 60 --plot search.png
+    python -m benchmarks.search --devices raspi4+pixel3 --goals limit
 
 Each device of NAS-Bench-201 in turn is new; all others are references, known by 900 networks each,
-as in `benchmarks.loop`. Accuracies are the published ones on CIFAR-10, of all 15,625 networks.
-`farm.search` chooses what is measured, by the farm's own model.
+as in `benchmarks.loop`. Of A+B, both are new, a network is measured on both, and its latency is
+that on the slower one; limits hold on both. Accuracies are the published ones on CIFAR-10, of all
+15,625 networks. `farm.search` chooses what is measured, by the farm's own model.
 
     pareto    the hypervolume of the front among the networks that were measured, relative to that
               of the true front; beside it that of the front that the same model chooses by
@@ -37,11 +39,12 @@ from benchmarks import published
 from benchmarks.contract import Case
 from benchmarks.loop import Space
 from benchmarks.report import finish, keep, kept, say
+from benchmarks.search_report import of, plot, summary
 from farm.core.errors import FarmError
 from farm.core.values import Network
 from farm.prediction.central import BLIND
 from farm.prediction.decider import AT_ONCE
-from farm.search.beliefs import Beliefs
+from farm.search.beliefs import Beliefs, OnDevice
 from farm.search.goals import Best, Hard, Pareto
 from farm.search.rounds import Terms, search
 from farm.search.setting import pareto_corner
@@ -71,7 +74,10 @@ EVALUATIONS = (50, 100, 300, 1000)
 
 @dataclass
 class Table:
-    """A device of a table: a `farm.search.rounds.Laboratory` that looks up what it measures."""
+    """Devices of a table: a `farm.search.rounds.Laboratory` that looks up what it measures.
+
+    latency_s: (D, N).
+    """
 
     case: Case
     latency_s: FloatArray
@@ -80,20 +86,24 @@ class Table:
 
     def measured(self) -> tuple[IntArray, FloatArray]:
         rows = np.array(self.rows, np.intp)
-        return rows, self.latency_s[rows][None]
+        return rows, self.latency_s[:, rows]
 
     def asked(self) -> IntArray:
         return np.array(self.rows, np.intp)
 
-    def fitted(self, rows: IntArray) -> FittedMixtureGP:
+    def fitted(self, latency_s: FloatArray, rows: IntArray) -> FittedMixtureGP:
+        """To one of the devices, (N,)."""
         features = self.case.mixture.features[rows]
-        return self.case.mixture.fit(Observations.of_one("new", features, self.latency_s[rows]))
+        return self.case.mixture.fit(Observations.of_one("new", features, latency_s[rows]))
 
     def belief(self) -> Beliefs:
-        fitted, features = self.fitted(np.array(self.rows, np.intp)), self.case.mixture.features
-        return Beliefs(
-            [lambda rows, joint: fitted.posterior(features[rows], "new", joint)], len(features)
-        )
+        rows, features = np.array(self.rows, np.intp), self.case.mixture.features
+
+        def on(latency_s: FloatArray) -> OnDevice:
+            fitted = self.fitted(latency_s, rows)
+            return lambda some, joint: fitted.posterior(features[some], "new", joint)
+
+        return Beliefs([on(latency_s) for latency_s in self.latency_s], len(features))
 
     def telling(self, n: int) -> IntArray:
         return variance(self._pool, self.rows, n, prior=self.case.mixture)
@@ -106,19 +116,20 @@ class Table:
         return Pool(self.case.mixture.features, self.seed)
 
     def to_learn(self, n: int) -> IntArray:
-        """(n,), as a campaign without a search would choose them; of a smaller n, the first."""
+        """(n,), as a campaign without a search would choose them on the first device; of a smaller
+        n, the first."""
         pool = replace(self._pool, barred=self._pool.order[AT_ONCE:])
         rows = variance(pool, [], BLIND, prior=self.case.mixture)
         while len(rows) < n:
-            belief = self.fitted(rows).belief("new")
+            belief = self.fitted(self.latency_s[0], rows).belief("new")
             known = replace(pool, measured=rows)
             rows = np.concatenate([rows, robust(known, [], min(5, n - len(rows)), prior=belief)])
         return rows
 
 
 @dataclass(frozen=True, eq=False)
-class Device:
-    """accuracy: (N,) per cent; latency_s: (N,)."""
+class Devices:
+    """One or several. accuracy: (N,) per cent; latency_s: (D, N)."""
 
     name: str
     case: Case
@@ -136,7 +147,7 @@ class Device:
             goal_of = partial(self._front, floor=floor)
             # Confident beyond reach: it goes on until the budget is spent.
             terms = Terms(budget, confidence=1.0, seed=seed)
-            found = search(table, self.accuracy, Costs(np.ones(1)), goal_of, terms)
+            found = search(table, self.accuracy, self._slowest, goal_of, terms)
             took_s = time.perf_counter() - start
             for n in [n for n in AT if n <= budget]:
                 measured, alone = found.asked[:n], self._alone(learnt[:n], floor)
@@ -155,25 +166,26 @@ class Device:
 
     def limit(self, seed: int, percentile: int, confidence: float) -> dict[str, Any]:
         """Of the best network that holds a limit."""
-        limit_s = float(np.percentile(self.latency_s, percentile))
+        limit_s = np.percentile(self.latency_s, percentile, axis=1)
         goal = Best(Hard(), float(self.accuracy.min()))
         table, accuracy = Table(self.case, self.latency_s, seed), self.accuracy
-        costs, budget = Costs(np.array([limit_s])), LIMIT_BUDGET
+        costs, budget = Costs(limit_s), LIMIT_BUDGET
         found = search(table, accuracy, costs, lambda _: goal, Terms(budget, confidence, seed))
-        best = accuracy[self.latency_s <= limit_s].max()
-        predicted_s = self._predicted_s(self._learnt(seed, budget))
-        (alone,) = goal.chosen(predicted_s / limit_s, accuracy)
+        over = np.any(self.latency_s > limit_s[:, None], axis=0)
+        best = accuracy[~over].max()
+        predicted = costs.of_logs(self._predicted(self._learnt(seed, budget)))
+        (alone,) = goal.chosen(predicted, accuracy)
         return {
             "goal": "limit",
             "device": self.name,
             "seed": seed,
             "measured": len(found.asked),
             "percentile": percentile,
-            "limit_ms": 1e3 * limit_s,
+            "limit_ms": (1e3 * limit_s).tolist(),
             "lost": float(best - accuracy[found.chosen].max(initial=accuracy.min())),
-            "over_limit": bool((self.latency_s[found.chosen] > limit_s).any()),
+            "over_limit": bool(over[found.chosen].any()),
             "predicted_lost": float(best - accuracy[alone]),
-            "predicted_over_limit": bool(self.latency_s[alone] > limit_s),
+            "predicted_over_limit": bool(over[alone]),
         }
 
     def _learnt(self, seed: int, n: int) -> IntArray:
@@ -187,36 +199,41 @@ class Device:
 
     def _alone(self, rows: IntArray, floor: float) -> IntArray:
         """The front by prediction alone, from the networks that were measured."""
-        cost = self._predicted_s(rows)
+        cost = self._slowest.of_logs(self._predicted(rows))
         return self._front(cost, floor).chosen(cost, self.accuracy)
 
-    def _predicted_s(self, rows: IntArray) -> FloatArray:
-        """(N,), from some networks, which are as they were measured."""
+    def _predicted(self, rows: IntArray) -> FloatArray:
+        """(D, N) log-seconds, from some networks, which are as they were measured."""
         key = rows.tobytes()
         if key not in self.known:
             table = Table(self.case, self.latency_s, 0)
             table.measure(rows)
-            self.known[key] = np.exp(table.belief().mean[0])
-            self.known[key][rows] = self.latency_s[rows]
+            self.known[key] = table.belief().mean
+            self.known[key][:, rows] = np.log(self.latency_s[:, rows])
         return self.known[key]
 
     def _share(self, rows: IntArray, floor: float) -> float:
         """The hypervolume of some networks, relative to that of all."""
-        goal = self._front(self.latency_s, floor)
-        some = goal.value(self.latency_s[rows][None], self.accuracy[rows])
-        return float(some[0] / goal.value(self.latency_s[None], self.accuracy)[0])
+        cost = self.latency_s.max(0)
+        goal = self._front(cost, floor)
+        some = goal.value(cost[rows][None], self.accuracy[rows])
+        return float(some[0] / goal.value(cost[None], self.accuracy)[0])
+
+    @property
+    def _slowest(self) -> Costs:
+        return Costs(np.ones(len(self.latency_s)))
 
 
-def strategies(device: Device, seed: int) -> Iterator[dict[str, Any]]:
+def strategies(device: Devices, seed: int) -> Iterator[dict[str, Any]]:
     """How good the best network is that each strategy finds, by how many it looks at."""
     nb201: Any = space("nb201")
     texts = device.case.table.texts or ()
     row = {nb201.parse(text): number for number, text in enumerate(texts)}
-    limit_s = float(np.median(device.latency_s))
-    best = device.accuracy[device.latency_s <= limit_s].max()
+    costs = (device.latency_s / np.median(device.latency_s, axis=1, keepdims=True)).max(0)
+    best = device.accuracy[costs <= 1].max()
 
     def cost(networks: Sequence[Network]) -> FloatArray:
-        return np.array([device.latency_s[row[one]] for one in networks]) / limit_s
+        return np.array([costs[row[one]] for one in networks])
 
     def accuracy(networks: Sequence[Network]) -> FloatArray:
         return np.array([device.accuracy[row[one]] for one in networks])
@@ -242,14 +259,15 @@ def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     table = Space.of("nb201")
     with np.load(published.folder() / "nb201.npz") as data:
         accuracy = data["acc"][:, 0].astype(float)
-    devices = [
-        Device(name, table.without(name), table.table.column(name), accuracy)
-        for name in options.devices
-    ]
+    devices = []
+    for name in options.devices:
+        each = name.split("+")
+        latency_s = np.stack([table.table.column(one) for one in each])
+        devices.append(Devices(name, table.without(*each), latency_s, accuracy))
     for seed in range(options.seed, options.seed + options.seeds):
         for device in devices:
             for goal in options.goals:
-                if not (found := _of(done, device=device.name, seed=seed, goal=goal)):
+                if not (found := of(done, device=device.name, seed=seed, goal=goal)):
                     start = time.perf_counter()
                     found = list(_judged(device, seed, goal, options))
                     keep(options.rows, *found)
@@ -259,91 +277,15 @@ def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def _judged(
-    device: Device, seed: int, goal: str, options: argparse.Namespace
+    device: Devices, seed: int, goal: str, options: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
     if goal == "strategy":
         yield from strategies(device, seed)
     elif goal == "pareto":
         yield from device.pareto(seed, options.budget, options.parts)
-    elif device.name in LIMITED:
+    elif set(device.name.split("+")) <= set(LIMITED):
         for percentile in PERCENTILES:
             yield device.limit(seed, percentile, options.confidence)
-
-
-def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Medians over seeds; of limits the worst seed, and how many choices were over the limit."""
-    fronts = [row for row in rows if row["goal"] == "pareto"]
-    most = max((row["measured"] for row in fronts), default=0)
-    by = {part: {n: _of(fronts, part=part, measured=n) for n in AT if n <= most} for part in FLOORS}
-    limits = [row for row in rows if row["goal"] == "limit"]
-    each = sorted({(row["device"], row["percentile"]) for row in limits})
-    last = by["upper"].get(most, [])
-    return {
-        "measured_networks": most,
-        "hypervolume_verified": _medians(last, "verified"),
-        "hypervolume_predicted": _medians(last, "predicted"),
-        "by_measured": {
-            part: {
-                n: {name: _medians(own, name) for name in ("verified", "predicted")}
-                for n, own in found.items()
-            }
-            for part, found in by.items()
-        },
-        "strategies": {
-            name: {
-                n: float(np.median([row["lost"] for row in found]))
-                for n in EVALUATIONS
-                if (found := _of(rows, goal="strategy", strategy=name, measured=n))
-            }
-            for name in STRATEGIES
-        },
-        "limit": {
-            f"{device} {percentile}": _limited(_of(limits, device=device, percentile=percentile))
-            for device, percentile in each
-        },
-    }
-
-
-def _of(rows: Sequence[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
-    return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
-
-
-def _medians(rows: Sequence[dict[str, Any]], name: str) -> dict[str, float]:
-    devices = dict.fromkeys(row["device"] for row in rows)
-    return {d: float(np.median([r[name] for r in _of(rows, device=d)])) for d in devices}
-
-
-def _limited(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "lost_median": float(np.median([r["lost"] for r in rows])),
-        "lost_most": max(r["lost"] for r in rows),
-        "over_limit": sum(r["over_limit"] for r in rows),
-        "measured_median": float(np.median([r["measured"] for r in rows])),
-        "within_0.1": sum(r["lost"] <= 0.1 for r in rows),
-        "searches": len(rows),
-        "predicted_lost_median": float(np.median([r["predicted_lost"] for r in rows])),
-        "predicted_over_limit": sum(r["predicted_over_limit"] for r in rows),
-    }
-
-
-def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write a panel for each device: what fronts miss of the true one's hypervolume."""
-    from matplotlib.figure import Figure
-
-    fronts = [row for row in rows if row["goal"] == "pareto" and row["part"] == "upper"]
-    devices = list(dict.fromkeys(row["device"] for row in fronts))
-    figure = Figure(figsize=(3 * len(devices), 3.2), layout="constrained")
-    for number, device in enumerate(devices, 1):
-        axes = figure.add_subplot(1, len(devices), number, sharey=None)
-        own = _of(fronts, device=device)
-        at = sorted({row["measured"] for row in own})
-        for name, marker in (("verified", "o-"), ("predicted", "s--")):
-            missed = [100 * (1 - _medians(_of(own, measured=n), name)[device]) for n in at]
-            axes.plot(at, np.maximum(missed, 0.01), marker, label=name)
-        axes.set(yscale="log", ylim=(0.01, 20), title=device, xlabel="measured networks")
-    figure.axes[0].set_ylabel("missed of the hypervolume (%)")
-    figure.axes[0].legend()
-    figure.savefig(path, dpi=110)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -364,7 +306,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks.search", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("--devices", type=lambda text: text.split(","), default=DEVICES, help="new devices, A,B")
+    add("--devices", type=lambda text: text.split(","), default=DEVICES, help="new devices, A,B+C")
     add("--seeds", type=int, default=10, help="searches on each device (10)")
     add("--seed", type=int, default=0, help="the first seed (0)")
     add("--budget", type=int, default=60, help="networks that are measured for a front (60)")

@@ -3,11 +3,14 @@ accuracies against latencies, and what each reference device adds."""
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -24,7 +27,6 @@ _FORMATS = (".png", ".svg", ".pdf")
 
 def plot_predictions(summary: Summary, path: Path) -> None:
     """Write `predictions`. Raises UsageError for a file of another kind."""
-    must_be_plot(path)
     save(predictions(summary), path)
 
 
@@ -59,7 +61,6 @@ def learning(curves: Mapping[str, Curve]) -> Figure:
 
 def plot_health(device: str, health: Health, path: Path) -> None:
     """Write `chart`. Raises UsageError as `plot_predictions`."""
-    must_be_plot(path)
     save(chart(device, health), path)
 
 
@@ -91,7 +92,6 @@ def chart(device: str, health: Health) -> Figure:
 def plot_choice(chosen: Sequence[Choice], path: Path) -> None:
     """Write what reference devices explain of the others, one after the other. Raises UsageError as
     `plot_predictions`."""
-    must_be_plot(path)
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
     at = range(1, len(chosen) + 1)
@@ -123,23 +123,35 @@ def front(found: KnownFront, believed: BelievedFront | None) -> Figure:
         label = "front as predicted"
         axes.errorbar(at_ms, believed.accuracy, xerr=error, fmt=".", elinewidth=0.7, label=label)
     axes.set(xscale="log", xlabel=f"latency on {found.device} (ms)", ylabel="accuracy")
+    plain_ticks(axes.xaxis)
     axes.legend(loc="lower right")
     return figure
 
 
 def must_be_plot(path: Path) -> None:
-    """Raises UsageError for a file of another kind than pictures are."""
+    """Raises UsageError for a file of another kind than pictures are, or in no folder that can be
+    written to."""
     if path.suffix not in _FORMATS:
         raise UsageError(f"a plot is {', '.join(_FORMATS)}, got {str(path)!r}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir() or not os.access(path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as e:
+        raise _unwritable(path, e) from e
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Raises UsageError for a file that cannot be written."""
+    """Raises UsageError as `must_be_plot`."""
+    must_be_plot(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150)
     except OSError as e:
-        raise UsageError(f"{path} cannot be written: {e.strerror}; --plot names another") from e
+        raise _unwritable(path, e) from e
+
+
+def _unwritable(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"{path} cannot be written: {error.strerror}; --plot names another")
 
 
 def _panel(axes: Axes, device: str, judgement: Judgement) -> None:
@@ -153,8 +165,13 @@ def _panel(axes: Axes, device: str, judgement: Judgement) -> None:
     axes.plot(ends, ends, color="grey", linewidth=1, linestyle="--")
     axes.set(xscale="log", yscale="log", xlabel="measured (ms)", ylabel="predicted (ms)")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())
+        plain_ticks(axis)
     rho = "" if judgement.spearman is None else f": Spearman {judgement.spearman:.3f}"
     axes.set_title(f"{device}{rho}, {len(points)} networks")
+
+
+def plain_ticks(axis: Axis) -> None:
+    """On a logarithmic axis 1, 2, 5 and 10 instead of powers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())

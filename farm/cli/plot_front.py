@@ -8,14 +8,13 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from farm.pictures import must_be_plot, save
+from farm.pictures import plain_ticks, save
 from farm.search.found import Candidate, Found
 
 
 def plot_front(found: Found, path: Path) -> None:
     """Write a panel for each device: accuracy against latency, with intervals, and what prediction
     alone would have chosen. Raises UsageError for a file of another kind."""
-    must_be_plot(path)
     devices = list(next((one.on for one in (*found.front, *found.alone.networks)), {}))
     figure = Figure(figsize=(6 * max(1, len(devices)), 4.5), layout="constrained")
     for number, device in enumerate(devices, 1):
@@ -25,6 +24,7 @@ def plot_front(found: Found, path: Path) -> None:
         _points(axes, found.alone.networks, device, "s", "by prediction alone, as known now")
         _points(axes, found.front, device, "o", "chosen, verified")
         axes.set(xscale="log", xlabel=f"latency on {device} (ms)", ylabel="accuracy")
+        plain_ticks(axes.xaxis)
         axes.legend(loc="lower right")
     figure.suptitle(f"{found.campaign}: {found.measured} of {found.candidates} networks measured")
     save(figure, path)

@@ -22,9 +22,10 @@ from farm.cli.common import (
     words,
 )
 from farm.cli.progress import duration, shown
-from farm.cli.rows import Output, must_be_table
+from farm.cli.rows import must_be_table
 from farm.core.values import percent
 from farm.farm import Farm
+from farm.measurement.verdict import NOT_LEFT_ALONE
 
 if TYPE_CHECKING:
     from farm.search.found import Candidate, Found, Latency, Surety
@@ -89,7 +90,10 @@ def search(
         str | None, typer.Option(help="The proxy that `area` starts from, such as nwot.")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed measures the same networks.")] = 0,
-    output: Output = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Write a row for each chosen network to this .parquet or .csv file."),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Write the front to this PNG or SVG.")] = None,
     onnx: Annotated[
         Path | None, typer.Option(help="Write the chosen networks as ONNX files to this folder.")
@@ -110,6 +114,10 @@ def search(
         from farm.pictures import must_be_plot
 
         must_be_plot(plot)
+    if onnx is not None:
+        from farm.search.models import must_be_folder
+
+        must_be_folder(onnx)
     asked = Search(
         space=space,
         devices=words(device),
@@ -132,6 +140,7 @@ def search(
         found = remote.search(client, asked)
     else:
         found = _search_here(Farm.open(config, store), asked, executor)
+    print_result(as_json, found.to_json, lambda: text(found))
     if plot is not None:
         from farm.cli.plot_front import plot_front
 
@@ -144,7 +153,6 @@ def search(
         from farm.search.models import write_models
 
         write_models([one.network for one in found.front], onnx)
-    print_result(as_json, found.to_json, lambda: text(found))
     if not found.front:
         raise typer.Exit(1)
 
@@ -162,6 +170,8 @@ _STARTING = "starting the devices and the compilers ..."
 def line(step: Step) -> str:
     """How far a search is."""
     parts = [f"{step.campaign}: {step.measured} of {step.budget} networks measured"]
+    if step.under_way:
+        parts.append(f"{step.under_way} under way")
     if step.missed is not None:
         parts.append(f"{step.chosen} chosen, at most {percent(step.missed)} may be missed")
     if step.left_s is not None:
@@ -239,9 +249,14 @@ def _latency(on: Latency) -> str:
     return f"{show.ms(on.latency_s)} ms {'measured' if on.measured else 'predicted now'}"
 
 
+def beware(on: Latency) -> str:
+    """The verdict, where the device did not only measure."""
+    return f", {on.verdict}" if on.verdict in NOT_LEFT_ALONE else ""
+
+
 def _row(one: Candidate) -> list[str]:
     told = [
-        f"{show.ms(on.latency_s)} ms ({show.ms(on.low_s)} to {show.ms(on.high_s)})"
+        f"{show.ms(on.latency_s)} ms ({show.ms(on.low_s)} to {show.ms(on.high_s)}){beware(on)}"
         for on in one.on.values()
     ]
     half = f" ± {one.accuracy_off:.2g}" if one.accuracy_off else ""

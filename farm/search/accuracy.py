@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -230,6 +231,10 @@ def _proxy(name: str, space: SearchSpace, seed: int) -> Accuracy:
 
 def _function(text: str) -> Function:
     module, _, name = text.partition(":")
+    # As with `python -m`, a module may be a file in the current folder; what is installed comes
+    # first.
+    if "" not in sys.path:
+        sys.path.append("")
     try:
         found = getattr(import_module(module), name or "accuracy")
     except (ImportError, AttributeError, ValueError) as e:

@@ -11,12 +11,14 @@ from farm.core.values import Network
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds with the 95 % interval; measured, or else predicted."""
+    """Seconds with the 95 % interval; measured, or else predicted. verdict: of `farm.measurement`,
+    None of what is predicted."""
 
     latency_s: float
     low_s: float
     high_s: float
     measured: bool
+    verdict: str | None = None
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,9 @@ from predictors.acquisition import Pool, variance
 
 @dataclass(frozen=True)
 class Step:
-    """How far a search is. measured: networks that it measured, of `budget` at most. chosen,
-    missed: see `farm.search.rounds.Round`. left_s: None while it cannot be known.
+    """How far a search is. measured: networks that it measured, of `budget` at most; under_way:
+    others that it asked for. chosen, missed: see `farm.search.rounds.Round`, of the last round.
+    left_s: None while it cannot be known.
 
     events: what a person should know that happened since the step before.
     """
@@ -37,7 +38,7 @@ class Step:
     budget: int
     chosen: int = 0
     missed: float | None = None
-    elapsed_s: float = 0.0
+    under_way: int = 0
     left_s: float | None = None
     events: tuple[str, ...] = ()
 
@@ -160,6 +161,30 @@ def _features(model: DeviceModel, networks: Sequence[Network]) -> FloatArray:
     return model.encode(networks)
 
 
+class Left:
+    """The seconds that a search may take yet, by how long its networks took so far.
+
+    budget: networks at most; before: of them, those that an earlier run measured.
+    """
+
+    def __init__(self, budget: int, before: int, now_s: float) -> None:
+        self._budget = budget
+        self._before = self._measured = before
+        self._began_s = self._at_s = now_s
+
+    def seconds(self, measured: int, now_s: float) -> float | None:
+        """None while it cannot be known. now_s: of a clock that only grows."""
+        if measured > self._measured:
+            self._measured, self._at_s = measured, now_s
+        done = self._measured - self._before
+        if not done:
+            return None
+        # Between two networks it counts down.
+        each_s = (self._at_s - self._began_s) / done
+        left_s = each_s * (self._budget - self._measured) - (now_s - self._at_s)
+        return left_s if left_s > 0 else None
+
+
 class FarmLaboratory:
     """A `farm.search.rounds.Laboratory` of some candidates."""
 
@@ -175,7 +200,7 @@ class FarmLaboratory:
         self.candidates = candidates
         self._row = {network: row for row, network in enumerate(candidates)}
         self._watch = watch
-        self._began = time.monotonic(), len(measuring.asked())
+        self._left = Left(measuring.plan.budget, len(measuring.asked()), time.monotonic())
         self.last = Step(measuring.campaign, 0, measuring.plan.budget)
 
     def measured(self) -> tuple[IntArray, FloatArray]:
@@ -209,18 +234,14 @@ class FarmLaboratory:
         """Say how far it is."""
         pending = {r.network for r in self._measuring.store.pending(self._measuring.campaign)}
         measured = len(self._measuring.asked()) - len(pending)
-        began_s, before = self._began
-        elapsed_s = time.monotonic() - began_s
-        done = measured - before
-        left = self._measuring.plan.budget - measured
         self.last = Step(
             self._measuring.campaign,
             measured,
             self._measuring.plan.budget,
             self.last.chosen if chosen is None else chosen,
             self.last.missed if missed is None else missed,
-            elapsed_s,
-            elapsed_s / done * left if done > 0 else None,
+            len(pending),
+            self._left.seconds(measured, time.monotonic()),
             self._measuring.take_events(),
         )
         self._watch(self.last)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,11 +13,21 @@ from farm.core.values import Network
 from farm.spaces import space
 
 
+def must_be_folder(folder: Path) -> None:
+    """Make the folder of the files, before anything is searched for them. Raises UsageError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as e:
+        raise _unwritable(folder, e) from e
+
+
 def write_models(networks: Sequence[Network], folder: Path) -> list[Path]:
     """Write an ONNX file of each, numbered in their order. Raises UsageError."""
     found = []
+    must_be_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for number, network in enumerate(networks, 1):
             digest = hashlib.sha256(network.id.encode()).hexdigest()[:8]
             path = folder / f"{number:02d}_{network.space}_{digest}.onnx"
@@ -23,5 +35,9 @@ def write_models(networks: Sequence[Network], folder: Path) -> list[Path]:
             path.write_bytes(model.SerializeToString(deterministic=True))
             found.append(path)
     except OSError as e:
-        raise UsageError(f"--onnx: {folder} cannot be written: {e.strerror}") from e
+        raise _unwritable(folder, e) from e
     return found
+
+
+def _unwritable(folder: Path, error: OSError) -> UsageError:
+    return UsageError(f"--onnx: {folder} is no folder that can be written to: {error.strerror}")

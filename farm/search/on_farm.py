@@ -256,4 +256,4 @@ class _Told:
 
 def _measured(m: Measurement) -> Latency:
     low_s, high_s = m.interval_s
-    return Latency(m.latency_s, low_s, high_s, measured=True)
+    return Latency(m.latency_s, low_s, high_s, measured=True, verdict=m.verdict)

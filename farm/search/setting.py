@@ -61,6 +61,8 @@ class Search:
     def __post_init__(self) -> None:
         if not self.pareto and self.max_latency_s is None:
             raise UsageError("say what is wanted: --max-latency 20ms, --pareto, or both")
+        if not self.devices or len(set(self.devices)) < len(self.devices):
+            raise UsageError(f"--device names each device once, got {list(self.devices)}")
         for option, value, known in (
             ("reward", self.reward, REWARDS),
             ("strategy", self.strategy, STRATEGIES),

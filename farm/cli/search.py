@@ -173,7 +173,8 @@ def line(step: Step) -> str:
     if step.under_way:
         parts.append(f"{step.under_way} under way")
     if step.missed is not None:
-        parts.append(f"{step.chosen} chosen, at most {percent(step.missed)} may be missed")
+        missed = f"{step.chosen} chosen, at most {percent(step.missed)} may be missed"
+        parts.append(missed if step.chosen else "none that will do so far")
     if step.left_s is not None:
         parts.append(f"about {duration(step.left_s)} left at most")
     return ", ".join(parts)
@@ -190,7 +191,7 @@ def text(found: Found) -> RenderableType:
     more += [] if found.front else [nobody(found)]
     more += [] if found.surety is None else [accuracies(found.surety)]
     notes = [*more, certainty(found), alone(found)]
-    return Group(table, *(Text(note) for note in notes))
+    return Group(*([table] if found.front else []), *(Text(note) for note in notes))
 
 
 def nobody(found: Found) -> str:
@@ -208,11 +209,13 @@ def nobody(found: Found) -> str:
 def certainty(found: Found) -> str:
     """How sure it is."""
     how = "as sure as asked for" if found.stable else f"the budget of {found.budget} is spent"
-    return (
-        f"{found.campaign}: {found.measured} of {found.candidates} networks measured, {how}: "
-        f"at {found.confidence:.0%} confidence no more than {percent(found.missed)} of what "
-        f"can be had is missed."
-    )
+    confidence = f"at {100 * found.confidence:g} % confidence"
+    said = f"{confidence} no more than {percent(found.missed)} of what can be had is missed"
+    if not found.front:
+        others = f"{confidence} no other network will do either"
+        said = others if found.stable else "another network may still do; --budget measures more"
+    measured = f"{found.measured} of {found.candidates} networks measured"
+    return f"{found.campaign}: {measured}, {how}: {said}."
 
 
 def accuracies(surety: Surety) -> str:

@@ -136,9 +136,9 @@ class Models:
         return Beliefs([_on(model, networks) for model in self.each], len(networks))
 
     @property
-    def learnt(self) -> int:
-        """Networks that the device is known by of which least is known."""
-        return min(len(model.seen) for model in self.each)
+    def learnt(self) -> dict[str, int]:
+        """Networks that each device is known by."""
+        return {model.device: len(model.seen) for model in self.each}
 
     def telling(self, networks: Sequence[Network], taken: IntArray, n: int, seed: int) -> IntArray:
         """Rows of networks that tell most about the others on the device that least is known of."""

@@ -17,7 +17,7 @@ from farm.execution.protocol import Executor
 from farm.inventory.config import FarmConfig
 from farm.measurement.estimator import Z_95
 from farm.measurement.record import Measurement
-from farm.search.accuracy import Accuracy, Listed, Proxies, accuracy_of
+from farm.search.accuracy import Accuracy, Asked, Listed, Proxies, accuracy_of
 from farm.search.few import Predicted
 from farm.search.found import Alone, Candidate, Found, Latency
 from farm.search.goals import Goal
@@ -65,6 +65,9 @@ class Prepared:
             )
         if accuracy.listed:
             asked.must_suit(accuracy(accuracy.listed))
+        if isinstance(accuracy, Asked):
+            # A function that always fails is refused before anything is stored.
+            accuracy(searched.sample(1, np.random.default_rng(asked.seed)))
         plan = replace(plan, coarser=False, search=asked.to_json())
         return cls(asked, plan, searched, accuracy, config)
 
@@ -160,11 +163,13 @@ class Prepared:
 
     def _begin(self, laboratory: FarmLaboratory, measuring: Measuring) -> None:
         """Measure a few networks on devices that are not known yet."""
-        short = FIRST - Models(measuring, self.searched).learnt
+        learnt = Models(measuring, self.searched).learnt
+        short = FIRST - min(learnt.values())
         short = min(short, self.asked.budget, len(laboratory.candidates))
         if short > 0:
+            unknown = [device for device, networks in learnt.items() if networks < FIRST]
             laboratory.say(
-                f"too little is known of {', '.join(self.plan.devices)} to predict from: "
+                f"too little is known of {', '.join(unknown)} to predict from: "
                 f"{short} networks are measured first"
             )
             laboratory.measure(laboratory.telling(short))

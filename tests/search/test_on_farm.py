@@ -11,6 +11,7 @@ import pytest
 from farm.campaign import causes
 from farm.core.errors import FarmError, UsageError
 from farm.farm import Farm
+from farm.search.laboratory import Left
 from farm.search.setting import Search
 from farm.spaces import space
 
@@ -165,6 +166,7 @@ def test_the_command_writes_a_front_a_plot_and_models(cluster, networks, monkeyp
     code, out, err = run("--max-latency", "1us", "--budget", "30")
     assert code == 1
     assert "No network holds 0.001 ms on raspi4: the nearest measured one is nb201/" in out
+    assert "at 95 % confidence no other network will do either." in out
 
 
 @pytest.mark.parametrize(
@@ -184,14 +186,29 @@ def test_the_command_writes_a_front_a_plot_and_models(cluster, networks, monkeyp
         (("--pareto", "--weight", "nan"), "--weight must be a number from 0 on, got nan"),
         (("--pareto", "--weight", "-1"), "--weight must be a number from 0 on, got -1"),
         (("--pareto", "--device", "c"), "no device 'c'"),
+        (("--pareto", "--device", "a,a"), "--device names each device once, got ['a', 'a']"),
+        (("--pareto", "--onnx", "cluster.yaml"), "--onnx: cluster.yaml is no folder that can be"),
+        (("--pareto", "--plot", "cluster.yaml/front.png"), "front.png cannot be written"),
+        (("--pareto", "--accuracy", "python:mine:raises"), "raises failed on nb201/|"),
     ],
 )
 def test_bad_words_are_refused_before_anything_is_begun(farm, tmp_path, words, said):
+    # A module in the current folder is found.
+    (tmp_path / "mine.py").write_text("def raises(network): raise ValueError(network)\n")
     code, out, err = farm("search", "--device", "a", "--accuracy", "proxy:nwot", *words)
     assert (code, out) == (2, "")
     assert said in err
     assert err.count("\n") == 1
     assert not (tmp_path / "results").exists()
+
+
+def test_the_time_left_counts_down_between_two_networks():
+    left = Left(budget=10, before=2, now_s=100.0)
+    assert left.seconds(2, 105.0) is None
+    assert left.seconds(4, 120.0) == 60
+    assert left.seconds(4, 150.0) == 30
+    assert left.seconds(4, 190.0) is None
+    assert left.seconds(10, 200.0) is None
 
 
 def test_a_soft_limit_is_for_no_negative_accuracies(farm, tmp_path):

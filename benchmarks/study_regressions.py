@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.study_contract import Predict, Samples, Setting, Studied, scaled
 from farm.core.extras import of_extra
 from predictors import FloatArray, IntArray, Observations, Predictor
-from predictors.models.gp import GaussianProcess
+from predictors.models.mixture_gp import MixtureGP
 from predictors.models.plain import LookupTable
 
 CHOSEN_ON = 400
@@ -177,9 +177,13 @@ def ours(setting: Setting, samples: Samples) -> Predict:
 
 
 def ours_alone(setting: Setting, samples: Samples) -> Predict:
-    """The farm's Gaussian process on what follows from a network's graph; knows no reference."""
-    structure = setting.case.table.structure
-    return _of_predictor(GaussianProcess.over(structure), structure, samples)
+    """The same as it is where no other device is known: on what follows from a network's graph."""
+    case = setting.case
+    costs = np.column_stack([case.analytic.values, case.table.parts])
+    none, spread = np.empty((len(costs), 0)), np.empty(0)
+    rows = case.references.rows
+    mixture = MixtureGP.over(none, costs, case.table.structure, rows, spread, case.analytic.spread)
+    return _of_predictor(mixture, mixture.features, samples)
 
 
 def _of_predictor(predictor: Predictor, features: FloatArray, samples: Samples) -> Predict:

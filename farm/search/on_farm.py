@@ -133,6 +133,8 @@ class Prepared:
         self._begin(laboratory, measuring)
         if listed is not None:
             return listed
+        # Nothing is told meanwhile, and a proxy takes seconds for each.
+        laboratory.say(f"now the accuracies of at most {self.asked.evaluations} networks are found")
         models = Models(measuring, self.searched)
         costs = Costs(self.asked.limit_s)
         proxy = self.asked.warm_start and accuracy_of(

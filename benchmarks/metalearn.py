@@ -119,8 +119,8 @@ def _scores(case: Case, learner: Learner, samples: IntArray, tests: IntArray) ->
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
     """spearman: {method: {task: rho}} at the fewest samples (not 0, unless nothing else was asked);
-    by_samples: {method: {samples: mean over tasks}}; train_s: the longest meta-training of one
-    start, CPU seconds, None without any."""
+    by_samples: {method: {samples: mean over tasks}}; train_s: the longest meta-training of a task
+    CPU seconds, None without any."""
     counted = sorted({row["samples"] for row in rows})
     shown = next((count for count in counted if count), 0)
     spearman: dict[str, dict[str, float | None]] = {}
@@ -170,6 +170,7 @@ def _options(parsed: argparse.Namespace) -> Options:
         second_order=parsed.second_order,
         iterations=parsed.iterations,
         outer_rate=parsed.rate,
+        starts=parsed.starts,
         seed=parsed.seed,
     )
     seeds = range(parsed.seed, parsed.seed + parsed.seeds)
@@ -195,6 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--rate", type=_rate, default=RATE, help=f"of the outer steps ({RATE:g})")
     add("--dropout", type=_share, default=0.0, help="of a convolution's numbers, in training (0)")
     add("--second-order", action="store_true", help="with the slopes of the inner steps' slopes")
+    add("--starts", type=positive, default=3, help="learnt for each task, the mean is taken (3)")
     add("--seeds", type=positive, default=SEEDS, help=f"draws of samples ({SEEDS})")
     add("--seed", type=natural, default=0, help="the first one, also of what is learnt from (0)")
     add("--rows", type=Path, help="a file to which each row is added when it is found")

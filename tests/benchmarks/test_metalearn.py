@@ -17,7 +17,8 @@ from predictors.models.meta import Settings
 from tests.benchmarks.accuracy_tables import NETWORKS, fields, save, with_graphs
 
 Capture = pytest.CaptureFixture[str]
-SMALL = ["--width", "16", "--depth", "2", "--iterations", "3", "--seeds", "1", "--json"]
+SMALL = ["--width", "16", "--depth", "2", "--iterations", "3", "--seeds", "1"]
+SMALL += ["--starts", "2", "--json"]
 
 
 @pytest.mark.slow

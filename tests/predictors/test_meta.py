@@ -20,6 +20,7 @@ from predictors.models.meta import (
     adapted,
     meta_loss,
     squared,
+    trust,
 )
 from predictors.models.training import tensor
 from tests.neural import bags
@@ -94,9 +95,15 @@ def test_each_inner_step_starts_where_the_last_one_ended() -> None:
 
 def test_a_descent_that_runs_away_is_not_followed() -> None:
     counts, x = bags(12)
-    wild = Settings("maml", size=Size(8, 1, 0.0), iterations=0, tuning_rate=1e30, steps=5)
+    wild = Settings("maml", size=Size(8, 1, 0.0), iterations=0, tuning_rate=1e30, steps=5, starts=1)
     model = MetaLearned.of([Task(x, counts[:, 0])], wild)
     assert np.isfinite(model(x, counts @ [1.0, 2.0, 3.0])(x)).all()
+
+
+def test_a_start_that_says_what_samples_say_is_kept() -> None:
+    assert trust(np.zeros(5)) == 0
+    # One standard deviation off in the mean, and five samples: 1 against 1/5.
+    assert trust(np.array([1.0, -1, 1, -1, 1])) == pytest.approx(1 / 1.2)
 
 
 @pytest.mark.parametrize("learner", ["maml", "anil", "boil"])
@@ -118,6 +125,7 @@ QUICK = Settings(
     inner_steps=2,
     tuning_rate=0.035,
     steps=5,
+    starts=2,
 )
 
 

@@ -119,7 +119,7 @@ def _scores(case: Case, learner: Learner, samples: IntArray, tests: IntArray) ->
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
     """spearman: {method: {task: rho}} at the fewest samples (not 0, unless nothing else was asked);
-    by_samples: {method: {samples: mean over tasks}}; train_s: the longest meta-training of a task
+    by_samples: {method: {samples: mean over tasks}}; train_s: the longest meta-training of a task,
     CPU seconds, None without any."""
     counted = sorted({row["samples"] for row in rows})
     shown = next((count for count in counted if count), 0)

@@ -15,6 +15,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from benchmarks.arguments import natural, positive, words
 from benchmarks.evaluate import Entry, Options, Prepared, evaluate, mean_spearman
 from benchmarks.methods import METHODS
 from benchmarks.published import Table
-from benchmarks.report import finish, say
+from benchmarks.report import finish, keeping, say
 from benchmarks.tasks import TASKS, Task
 from farm.core.errors import FarmError, UnknownName
 from predictors import metrics
@@ -48,9 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         entries = tuple(Entry(n, METHODS[n], "") for n in parsed.method)
         options = Options((parsed.samples,), entries, seeds=parsed.seeds, seed=parsed.seed)
         data = published.folder(parsed.data)
-        rows = [
-            row for name in parsed.task for row in run(data, TASKS[name], parsed.below, options)
-        ]
+        found = (run(data, TASKS[name], parsed.below, options) for name in parsed.task)
+        rows = list(keeping(chain.from_iterable(found), parsed.rows))
     except FarmError as error:
         say(f"task_distance: {error}")
         return error.exit_code
@@ -127,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--samples", type=positive, default=SAMPLES, help=f"of a target ({SAMPLES})")
     add("--seeds", type=positive, default=3, help="draws of samples (3)")
     add("--seed", type=natural, default=0, help="the first one, also of the training networks (0)")
+    add("--rows", type=Path, help="a file to which each row is added when it is found")
     add("--json", action="store_true", help="one JSON object on stdout")
     return parser
 

@@ -20,7 +20,7 @@ from scipy.stats import norm, rankdata
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from predictors import FloatArray
+from predictors import FloatArray, metrics
 from predictors.models.accuracy_mixture import FURTHEST, Levels
 from predictors.models.cell_gcn import PAPER, CellNetwork, Size
 from predictors.models.plain import Fitted
@@ -171,7 +171,7 @@ class Start:
         z = np.clip(levels.z(values), -FURTHEST, FURTHEST)
         with repeatable(self.settings.seed):
             network = _tuned(self, x, start.values(z))
-        share = trust(z - start.z(said))
+        share = trust(values, said)
 
         def fitted(new: FloatArray) -> FloatArray:
             mixed = (1 - share) * self.known(new) + share * predicted(network, new)
@@ -180,16 +180,18 @@ class Start:
         return fitted
 
 
-def trust(off: FloatArray) -> float:
-    """The share of the adapted network in what is said, the rest being the start's. off: (n,), how
-    far samples are from what the start says of them, in their standard deviations.
+def trust(values: FloatArray, said: FloatArray) -> float:
+    """The share of the adapted network in what is said, the rest being the start's. values: (n,),
+    of samples; said: (n,), by the start.
 
-    Empirical Bayes (Efron & Morris, Stein's Estimation Rule and Its Competitors, JASA 1973): these
-    say how far this task lies from those that the start was made of; against it stands what n
-    samples leave open, the task's own variance divided by n.
+    Empirical Bayes (Efron & Morris, Stein's Estimation Rule and Its Competitors, JASA 1973): one
+    minus the rank correlation says how far this task lies from those that the start was made of,
+    0 for one like them and 1 for an unrelated one; against it stands what n samples leave open, the
+    task's own variance divided by n. By rank, as networks that learnt nothing, of which any start
+    knows, would outweigh all others.
     """
-    apart = float((off**2).mean())
-    return apart / (apart + 1 / len(off))
+    apart = 1 - (metrics.spearman(values, said) or 0.0)
+    return apart / (apart + 1 / len(values))
 
 
 @dataclass(frozen=True, eq=False)

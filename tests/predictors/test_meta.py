@@ -100,10 +100,13 @@ def test_a_descent_that_runs_away_is_not_followed() -> None:
     assert np.isfinite(model(x, counts @ [1.0, 2.0, 3.0])(x)).all()
 
 
-def test_a_start_that_says_what_samples_say_is_kept() -> None:
-    assert trust(np.zeros(5)) == 0
-    # One standard deviation off in the mean, and five samples: 1 against 1/5.
-    assert trust(np.array([1.0, -1, 1, -1, 1])) == pytest.approx(1 / 1.2)
+def test_a_start_is_left_as_far_as_samples_rank_otherwise() -> None:
+    values = np.arange(5.0)
+    assert trust(values, 7 + values**3) == 0
+    # Two of five in each other's place: a rank correlation of .9, and .1 against 1/5.
+    assert trust(values, values[[1, 0, 2, 3, 4]]) == pytest.approx(1 / 3)
+    # Nothing is known of how alike two are: 1 against 1/2.
+    assert trust(values[:2], values[:2]) == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize("learner", ["maml", "anil", "boil"])

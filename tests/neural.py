@@ -168,6 +168,7 @@ QUICK_META = meta_learning.Settings(
     learner="maml",
     size=SMALL,
     iterations=80,
+    starts=1,
     outer_rate=1e-2,
     inner_steps=2,
     tuning_rate=0.03,

@@ -208,12 +208,12 @@ class MetaLearned:
 
     def known(self, x: FloatArray) -> FloatArray:
         """(M, F) -> (M,), zero-shot."""
-        return np.mean([start.known(x) for start in self.starts], axis=0)
+        return np.asarray(np.mean([start.known(x) for start in self.starts], axis=0))
 
     def __call__(self, x: FloatArray, values: FloatArray) -> Fitted:
         """x: (n, F), values: (n,)."""
         fitted = [start(x, values) for start in self.starts]
-        return lambda new: np.mean([one(new) for one in fitted], axis=0)
+        return lambda new: np.asarray(np.mean([one(new) for one in fitted], axis=0))
 
 
 def _joint(tasks: Sequence[Task], settings: Settings, generator: torch.Generator) -> CellNetwork:

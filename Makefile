@@ -31,7 +31,7 @@ test: setup lint types
 	@sh system-packages.sh ld=binutils 'cc=gcc libc6-dev' qemu-aarch64=qemu-user \
 		aarch64-linux-gnu-ld=binutils-aarch64-linux-gnu sshd=openssh-server \
 		ssh-keygen=openssh-client qemu-system-aarch64=qemu-system-arm mke2fs=e2fsprogs chromium=chromium
-	@OMP_NUM_THREADS=1 $(BIN)/pytest $(WORKERS)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest $(WORKERS) --durations=80 --durations-min=5
 
 format: setup
 	@$(BIN)/ruff format .

@@ -17,6 +17,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from farm.campaign.learning import Curve
 from farm.campaign.summary import Summary
 from farm.core.errors import UsageError
+from farm.core.hosts import make_writable
 from farm.devices.health import Health
 from farm.prediction.evaluation import Judgement
 from farm.prediction.reference_sets import Choice
@@ -134,9 +135,9 @@ def must_be_plot(path: Path) -> None:
     if path.suffix not in _FORMATS:
         raise UsageError(f"a plot is {', '.join(_FORMATS)}, got {str(path)!r}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir() or not os.access(path.parent, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        make_writable(path.parent)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     except OSError as e:
         raise _unwritable(path, e) from e
 

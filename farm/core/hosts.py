@@ -100,15 +100,21 @@ def cache_folder() -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
     folder = Path(home).absolute() / "latency-farm"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        make_writable(folder, mode=0o700)
     except OSError as e:
         raise UsageError(
             f"the cache {folder} cannot be written: {e.strerror}; name a folder that can be in "
             "the environment variable XDG_CACHE_HOME"
         ) from e
     return folder
+
+
+def make_writable(folder: Path, mode: int = 0o777) -> None:
+    """Make a folder where it is missing. Raises OSError where it cannot be made, or nothing can be
+    written to it."""
+    folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def set_affinity(cores: Collection[int], pid: int = 0) -> None:

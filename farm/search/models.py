@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from farm.core.errors import UsageError
+from farm.core.hosts import make_writable
 from farm.core.values import Network
 from farm.spaces import space
 
@@ -16,9 +15,7 @@ from farm.spaces import space
 def must_be_folder(folder: Path) -> None:
     """Make the folder of the files, before anything is searched for them. Raises UsageError."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        make_writable(folder)
     except OSError as e:
         raise _unwritable(folder, e) from e
 
